@@ -1,0 +1,332 @@
+"""Kill a run at random moments, again and again; what it ends with must not tell.
+
+A small game on real digits with everything that has a state: batch norm, dropout, averaged weights, two
+discriminator steps a turn, a learning-rate schedule, pictures, a checkpoint every few updates. It is killed
+(SIGKILL) during start-up, in training and while a checkpoint is being written, and resumed from last.ckpt each
+time. Checked: the weights, averages, optimizers and random states at the end are bit for bit those of the run
+that was never killed; no kill costs more updates than lie between two checkpoints; every last.ckpt that a kill
+leaves behind is complete.
+
+    python benchmarks/kill_resume.py                  # 50 kills, about 2 minutes of one core
+
+Exit status 1 if one of these fails. One process imports everything and forks the runs: a kill costs a second.
+"""
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from functools import partial
+from multiprocessing import RawArray
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import machine, quiet
+from lightning import Trainer, seed_everything
+from lightning.pytorch import Callback
+from torch import Tensor
+from torch.optim.lr_scheduler import ExponentialLR
+
+from lightning_gans import GAN, Digits
+from lightning_gans.adversarial import read_checkpoint
+from lightning_gans.callbacks.checkpoint import Checkpoint
+from lightning_gans.callbacks.ema import GeneratorEMA
+from lightning_gans.callbacks.sample_grid import SampleGrid
+from lightning_gans.latents import Normal
+from lightning_gans.networks.dcgan import DCGANGenerator
+from lightning_gans.networks.mlp import MaxoutDiscriminator
+
+STARTING, TRAINING, SAVING = range(3)
+PLACES = ("start-up", "training", "saving")
+UPDATE, PLACE, RESUMED_AT, SAVES = range(4)  # what a run tells the killer, in memory that both see
+
+
+class Watch(Callback):
+    """Tell the killer where the run is."""
+
+    def __init__(self, told: Any) -> None:
+        super().__init__()
+        self.told = told
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self.told[RESUMED_AT] = self.told[UPDATE] = trainer.global_step
+        self.told[PLACE] = TRAINING
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.told[UPDATE] = trainer.global_step
+
+
+class WatchedCheckpoint(Checkpoint):
+    """The package's callback, which says when it is at work."""
+
+    told: Any = None
+
+    def _save_checkpoint(self, trainer, filepath) -> None:
+        self.told[PLACE] = SAVING
+        super()._save_checkpoint(trainer, filepath)
+        self.told[PLACE] = TRAINING
+        self.told[SAVES] += 1
+
+
+def game() -> GAN:
+    return GAN(
+        (1, 8, 8),
+        latent=Normal(16),
+        generator=DCGANGenerator((1, 8, 8), 16, width=16),
+        discriminator=MaxoutDiscriminator((1, 8, 8), hidden=(64, 32)),
+        discriminator_steps=2,
+        generator_scheduler=partial(ExponentialLR, gamma=0.99),
+    )
+
+
+def train(folder: Path, updates: int, interval: int, told: Any) -> None:
+    """Start the run, or take it up from its last checkpoint; store the state it ends with."""
+    seed_everything(0, verbose=False)
+    checkpoint = WatchedCheckpoint(every_n_updates=interval, dirpath=str(folder / "checkpoints"))
+    checkpoint.told = told
+    trainer = Trainer(
+        max_steps=updates,
+        accelerator="cpu",
+        callbacks=[Watch(told), GeneratorEMA(0.9), SampleGrid(every_n_updates=25, gif=False), checkpoint],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        default_root_dir=folder,
+    )
+    model = game()
+    last = folder / "checkpoints" / "last.ckpt"
+    trainer.fit(model, datamodule=Digits(batch_size=32), ckpt_path=last if last.exists() else None)
+    state = {
+        "update": trainer.global_step,
+        "weights": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
+        "schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
+        "noise": model.rng.get_state(),
+        "torch": torch.get_rng_state(),
+        "numpy": np.random.get_state()[1].astype(np.int64).tolist(),  # noqa: NPY002
+        "python": list(random.getstate()[1]),
+        "loader": trainer.train_dataloader.state_dict(),
+    }
+    torch.save(state, folder / "end.pt")
+
+
+def fork(folder: Path, updates: int, interval: int, told: Any) -> int:
+    """Start a run in a process of its own; return its id."""
+    told[:] = [0, STARTING, -1, 0]
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        with (folder / "output.txt").open("a") as output:
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+        train(folder, updates, interval, told)
+        status = 0
+    except BaseException:
+        (folder / "error.txt").write_text(traceback.format_exc())
+    finally:
+        os._exit(status)
+
+
+def ended(pid: int) -> bool:
+    """Whether the run came to its end by itself; it must not have failed."""
+    done, status = os.waitpid(pid, os.WNOHANG)
+    if done and status:
+        raise RuntimeError(f"a run failed with status {status}")
+    return bool(done)
+
+
+def wait_until(pid: int, condition: Any, seconds: float = math.inf) -> bool:
+    """Wait for ``condition``, so many seconds at most; False if the run ended before."""
+    limit = time.monotonic() + seconds
+    while not condition() and time.monotonic() < limit:
+        if ended(pid):
+            return False
+        time.sleep(0.0002)
+    return True
+
+
+def kill_somewhere(pid: int, told: Any, dice: random.Random, duration: float, save: float) -> int | None:
+    """Kill the run at a random moment; return the place that hit, or None if the run ended before."""
+    aim = dice.choice(PLACES)
+    if aim == "start-up":  # at any moment, in fact: the first half of the time of a whole run
+        alive = wait_until(pid, lambda: False, dice.uniform(0, duration / 2))
+    else:
+        alive = wait_until(pid, lambda: told[PLACE] != STARTING)
+    if alive and aim == "training":
+        alive = wait_until(pid, lambda: False, dice.uniform(0, duration / 3))
+    if alive and aim == "saving":
+        wanted = dice.randint(0, 4)
+        alive = wait_until(pid, lambda: told[SAVES] >= wanted and told[PLACE] == SAVING)
+        alive = alive and wait_until(pid, lambda: False, dice.uniform(0, save))
+    if not alive or ended(pid):
+        return None
+    os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    return told[PLACE] if os.WIFSIGNALED(status) else None
+
+
+def differences(a: Any, b: Any, path: str = "") -> list[str]:
+    """Paths of the values in which two states differ by a single bit."""
+    if type(a) is not type(b):
+        return [path]
+    if isinstance(a, dict):
+        if a.keys() != b.keys():
+            return [path]
+        return [d for key in a for d in differences(a[key], b[key], f"{path}/{key}")]
+    if isinstance(a, list | tuple):
+        if len(a) != len(b):
+            return [path]
+        return [
+            d for i, (x, y) in enumerate(zip(a, b, strict=True)) for d in differences(x, y, f"{path}/{i}")
+        ]
+    same = a.dtype == b.dtype and torch.equal(a, b) if isinstance(a, Tensor) else a == b
+    return [] if same else [path]
+
+
+def stored(folder: Path) -> dict[str, Any]:
+    """What counts in the last checkpoint; the rest is paths."""
+    checkpoint = read_checkpoint(folder / "checkpoints" / "last.ckpt")
+    return {key: value for key, value in checkpoint.items() if key not in ("callbacks", "loops")}
+
+
+def readable(path: Path) -> bool:
+    try:
+        read_checkpoint(path)
+    except ValueError:
+        return False
+    return True
+
+
+def torment(
+    folder: Path, options: argparse.Namespace, kills: int, told: Any, dice: random.Random, times: Any
+) -> dict:
+    """Kill and resume one run until it ends, ``kills`` times at most; report."""
+    last = folder / "checkpoints" / "last.ckpt"
+    places: list[str] = []
+    lost: list[int] = []
+    faults: list[str] = []
+    halves = at = 0
+    while True:
+        pid = fork(folder, options.updates, options.interval, told)
+        place = kill_somewhere(pid, told, dice, *times) if len(places) < kills else None
+        if place is None and not (folder / "end.pt").exists():
+            wait_until(pid, lambda: False)
+        if told[RESUMED_AT] not in (-1, at):
+            faults.append(f"resumed at update {told[RESUMED_AT]} instead of {at}")
+        if place is None:
+            break
+        reached, before = told[UPDATE], at
+        at = read_checkpoint(last)["global_step"] if last.exists() else 0  # raises if it is damaged
+        places.append(PLACES[place])
+        lost.append(max(0, reached - at))
+        if reached - at > options.interval:
+            faults.append(f"{reached - at} updates lost at update {reached}")
+        if at < before:
+            faults.append(f"fell back from update {before} to {at}")
+        halves += sum(not readable(path) for path in last.parent.glob("*.part"))
+    return {"places": places, "lost": lost, "half_written": halves, "faults": faults}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--updates", type=int, default=60, help="generator updates of a run")
+    parser.add_argument("--interval", type=int, default=4, help="updates between checkpoints")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="decides the moments, as far as the machine does not"
+    )
+    parser.add_argument("--folder", type=Path, default=None, help="where the runs go (a temporary folder)")
+    parser.add_argument("--json", type=Path, default=None, help="also write the result there")
+    options = parser.parse_args()
+    # Before any operation: a process that has started threads cannot be forked safely.
+    torch.set_num_threads(1)
+    quiet()
+    with contextlib.ExitStack() as stack:
+        if options.folder is None:
+            options.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        print(machine())
+        result = measure(options, RawArray("q", 4), random.Random(options.seed))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1))
+    print(
+        f"\n{result['kills']} kills in {result['runs']} runs: "
+        + ", ".join(f"{count} during {place}" for place, count in result["places"].items())
+        + f"\nupdates lost at a kill: {result['max_lost']} at most, {result['mean_lost']:.1f} on average "
+        f"(a checkpoint every {options.interval})"
+        f"\nhalf-written files left beside last.ckpt: {result['half_written']}; picked up: 0"
+        f"\nruns that ended bit-identical: {result['identical']} of {result['runs']}"
+    )
+    for fault in result["faults"]:
+        print(f"FAULT: {fault}")
+    return 1 if result["faults"] else 0
+
+
+def measure(options: argparse.Namespace, told: Any, dice: random.Random) -> dict:
+    """Run, torment, compare."""
+
+    def new(name: str) -> Path:
+        folder = options.folder / name
+        folder.mkdir(parents=True)
+        return folder
+
+    undisturbed = new("undisturbed")
+    start = time.monotonic()
+    pid = fork(undisturbed, options.updates, options.interval, told)
+    saving, polls = 0, 0
+    while not ended(pid):
+        saving, polls = saving + (told[PLACE] == SAVING), polls + 1
+        time.sleep(0.001)
+    duration = time.monotonic() - start
+    save = duration * saving / polls / max(1, told[SAVES])
+    print(
+        f"undisturbed: {options.updates} updates in {duration:.1f} s, {told[SAVES]} checkpoints "
+        f"of {1000 * save:.0f} ms"
+    )
+    end, checkpoint = torch.load(undisturbed / "end.pt", weights_only=True), stored(undisturbed)
+
+    rows: list[dict] = []
+    while sum(len(row["places"]) for row in rows) < options.kills:
+        folder = new(f"run-{len(rows)}")
+        left = options.kills - sum(len(row["places"]) for row in rows)
+        row = torment(folder, options, left, told, dice, (duration, save))
+        different = differences(end, torch.load(folder / "end.pt", weights_only=True))
+        different += differences(checkpoint, stored(folder), "last.ckpt")
+        row["identical"] = not different
+        row["faults"] += [f"different at the end: {', '.join(different[:5])}"] if different else []
+        rows.append(row)
+        print(
+            f"run {len(rows):2}: {len(row['places']):2} kills "
+            f"({', '.join(f'{n} {place}' for place, n in sorted(Counter(row['places']).items()))}), "
+            f"lost at most {max(row['lost'], default=0)}, {'identical' if row['identical'] else 'DIFFERENT'}",
+            flush=True,
+        )
+    lost = [value for row in rows for value in row["lost"]]
+    return {
+        "kills": len(lost),
+        "runs": len(rows),
+        "places": dict(Counter(place for row in rows for place in row["places"])),
+        "max_lost": max(lost),
+        "mean_lost": sum(lost) / len(lost),
+        "half_written": sum(row["half_written"] for row in rows),
+        "identical": sum(row["identical"] for row in rows),
+        "faults": [f"run {i + 1}: {fault}" for i, row in enumerate(rows) for fault in row["faults"]],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

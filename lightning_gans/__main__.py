@@ -1,0 +1,6 @@
+"""``python -m lightning_gans`` is ``lightning-gans``."""
+
+from lightning_gans.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,8 @@
+"""Callbacks: pictures, averaged weights, speed, checkpoints."""
+
+from lightning_gans.callbacks.checkpoint import Checkpoint
+from lightning_gans.callbacks.ema import GeneratorEMA
+from lightning_gans.callbacks.sample_grid import SampleGrid
+from lightning_gans.callbacks.throughput import Throughput
+
+__all__ = ["Checkpoint", "GeneratorEMA", "SampleGrid", "Throughput"]

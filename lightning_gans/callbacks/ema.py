@@ -1,0 +1,99 @@
+"""Averaged weights of the generator."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from lightning_gans.adversarial import AdversarialModule
+
+
+class GeneratorEMA(Callback):
+    """Keep an exponential moving average of the generator's weights; sampling uses it from then on.
+
+    After each update of the generator, exactly, however many there are in a batch::
+
+        average <- decay * average + (1 - decay) * weights
+
+    Running statistics of batch norm are copied. Everything that the generator's player trains is averaged,
+    a learned latent too; the discriminator is not. The averages are part of the module (``module.ema``), so
+    checkpoints hold them and a resumed run goes on with them.
+
+    Args:
+        decay: How much of the average an update keeps.
+        start_step: Until this many generator updates the average is a copy of the weights.
+
+    Raises:
+        ValueError: If ``decay`` is not in [0, 1), or ``start_step`` is negative.
+    """
+
+    def __init__(self, decay: float = 0.999, start_step: int = 0) -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise ValueError(
+                f"decay={decay} averages nothing: give a number from 0 up to, but not including, 1"
+            )
+        if start_step < 0:
+            raise ValueError(f"start_step={start_step} is no number of updates: give 0 or more")
+        self.decay = decay
+        self.start_step = start_step
+        self._hook: RemovableHandle | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Create the averages, before a checkpoint is restored into them.
+
+        Raises:
+            TypeError: If the module is no game.
+        """
+        if not isinstance(pl_module, AdversarialModule):
+            raise TypeError(
+                f"GeneratorEMA averages generators: {type(pl_module).__name__} is no AdversarialModule"
+            )
+        if stage == "fit":
+            self._forget()
+            pl_module.start_ema()
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Hook onto the generator's optimizer: before the first batch, when the module has taken it up."""
+        if self._hook is None:
+            assert isinstance(pl_module, AdversarialModule)
+            self._hook = self._follow(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the optimizer go."""
+        self._forget()
+
+    def _follow(self, trainer: Trainer, module: AdversarialModule) -> RemovableHandle:
+        # The lists are made once: walking the modules at every step would cost more than the averaging.
+        assert module.ema is not None
+        average: list[Tensor] = []
+        weights: list[Tensor] = []
+        copies: list[Tensor] = []
+        buffers: list[Tensor] = []
+        for name, network in module.player_networks("generator").items():
+            averaged = module.ema[name]
+            average += [parameter.detach() for parameter in averaged.parameters()]
+            weights += [parameter.detach() for parameter in network.parameters()]
+            copies += list(averaged.buffers())
+            buffers += list(network.buffers())
+
+        def update(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+            # The trainer counts an update after its optimizer's step: this one is number global_step + 1.
+            if trainer.global_step < self.start_step:
+                torch._foreach_copy_(average, weights)
+            else:
+                torch._foreach_lerp_(average, weights, 1 - self.decay)
+            if copies:
+                torch._foreach_copy_(copies, buffers)
+
+        return module.player_optimizer("generator").register_step_post_hook(update)
+
+    def _forget(self) -> None:
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None

@@ -1,0 +1,65 @@
+"""How fast a run is."""
+
+from time import perf_counter
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class Throughput(Callback):
+    """Show and log how many real images a second the run consumes, over all ranks.
+
+    ``train/images_per_second`` goes to the loggers, ``images/s`` to the progress bar: the real images of a
+    window of generator updates over its wall-clock time. Everything that happens between batches counts
+    (pictures, checkpoints), except validation. Nothing waits for the device: a batch costs an addition and
+    a comparison.
+
+    Args:
+        every_n_updates: Length of the window, in generator updates.
+
+    Raises:
+        ValueError: If ``every_n_updates`` is not positive.
+    """
+
+    def __init__(self, every_n_updates: int = 50) -> None:
+        super().__init__()
+        if every_n_updates < 1:
+            raise ValueError(f"every_n_updates={every_n_updates} is no cadence: give 1 or more")
+        self.every_n_updates = every_n_updates
+        self._next = 0
+        self._images = 0
+        self._started = 0.0
+        self._paused = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the first window."""
+        self._open(trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch; report when the window is full."""
+        self._images += batch[0].shape[0]
+        step = trainer.global_step
+        if step < self._next:
+            return
+        elapsed = perf_counter() - self._started
+        speed = round(self._images * trainer.world_size / max(elapsed, 1e-9))
+        # Straight into what the bar shows: a value that goes through `log` is collected again at every batch.
+        trainer.progress_bar_metrics["images/s"] = speed
+        for logger in trainer.loggers:
+            logger.log_metrics({"train/images_per_second": speed}, step=step)
+        self._open(step)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self._paused = perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on."""
+        self._started += perf_counter() - self._paused
+
+    def _open(self, step: int) -> None:
+        self._next = (step // self.every_n_updates + 1) * self.every_n_updates
+        self._images = 0
+        self._started = perf_counter()

@@ -1,0 +1,130 @@
+"""Lost modes, counted: how many components of a known Gaussian mixture do samples reach?"""
+
+import math
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class ModeCoverage(Metric):
+    """Modes found and share of high-quality samples (VEEGAN, DIWGAN), and PacGAN's JSD.
+
+    A sample is of high quality if it lies within ``threshold`` standard deviations of its nearest mode, by
+    Mahalanobis distance, so that anisotropic components are judged by their own shape. Perfect samples reach
+    a share of 98.89 % in two dimensions and 97.07 % in three at the default threshold. The number of modes
+    depends on the number of samples: compare equal ones (2,500 in VEEGAN).
+
+    States are summed over ranks.
+
+    Args:
+        means: (K, d) means of the modes.
+        covariances: (K, d, d) covariances, positive definite.
+        threshold: Largest Mahalanobis distance of a high-quality sample.
+        min_count: High-quality samples that a mode needs to count as found.
+
+    Raises:
+        ValueError: If shapes do not fit, or an argument is not positive.
+    """
+
+    is_differentiable = False
+    higher_is_better = None
+    full_state_update = False
+    means: Tensor
+    whitening: Tensor
+    counts: Tensor
+    total: Tensor
+
+    def __init__(
+        self, means: Tensor, covariances: Tensor, threshold: float = 3.0, min_count: int = 1
+    ) -> None:
+        super().__init__()
+        _check(means, covariances, threshold, min_count)
+        self.threshold = threshold
+        self.min_count = min_count
+        self.register_buffer("means", means.detach().clone(), persistent=False)
+        self.register_buffer("whitening", _whitening(covariances), persistent=False)
+        self.add_state("counts", torch.zeros(len(means), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, samples: Tensor) -> None:
+        """Add samples (n, d)."""
+        self.counts += _high_quality_counts(samples, self.means, self.whitening, self.threshold)
+        self.total += len(samples)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the scores that :func:`mode_coverage` describes."""
+        return _scores(self.counts, self.total, self.min_count)
+
+
+def mode_coverage(
+    samples: Tensor, means: Tensor, covariances: Tensor, threshold: float = 3.0, min_count: int = 1
+) -> dict[str, Tensor]:
+    """Score samples against a known mixture; the function behind :class:`ModeCoverage`.
+
+    Args:
+        samples: (n, d).
+        means: (K, d).
+        covariances: (K, d, d).
+        threshold: Largest Mahalanobis distance of a high-quality sample.
+        min_count: High-quality samples that a mode needs to count as found.
+
+    Returns:
+        ``modes``: number of modes found, int64. ``high_quality``: share of high-quality samples, 0 without
+        samples. ``jsd``: Jensen-Shannon divergence in nats between the distribution of high-quality samples
+        over the modes and the uniform one (PacGAN), ln 2 without any high-quality sample.
+    """
+    _check(means, covariances, threshold, min_count)
+    counts = _high_quality_counts(samples, means, _whitening(covariances), threshold)
+    return _scores(counts, torch.tensor(len(samples), device=samples.device), min_count)
+
+
+def _check(means: Tensor, covariances: Tensor, threshold: float, min_count: int) -> None:
+    if means.dim() != 2 or covariances.shape != (*means.shape, means.shape[-1]):
+        raise ValueError(
+            f"means {tuple(means.shape)} and covariances {tuple(covariances.shape)} must have shapes "
+            "(K, d) and (K, d, d)"
+        )
+    if threshold <= 0:
+        raise ValueError(f"threshold={threshold} must be positive")
+    if min_count < 1:
+        raise ValueError(f"min_count={min_count} must be at least 1")
+
+
+def _whitening(covariances: Tensor) -> Tensor:
+    """Return the inverse Cholesky factors (K, d, d): components become standard normal."""
+    factors, failed = torch.linalg.cholesky_ex(covariances.detach())
+    if failed.any():
+        bad = int(failed.nonzero()[0])
+        raise ValueError(f"covariances[{bad}] is not positive definite: give a symmetric one of full rank")
+    identity = torch.eye(factors.shape[-1], dtype=factors.dtype, device=factors.device)
+    whitening: Tensor = torch.linalg.solve_triangular(factors, identity.expand_as(factors), upper=False)
+    return whitening
+
+
+@torch.no_grad()
+def _high_quality_counts(samples: Tensor, means: Tensor, whitening: Tensor, threshold: float) -> Tensor:
+    """Return the number of high-quality samples (K,) that each mode is nearest to."""
+    if samples.dim() != 2 or samples.shape[1] != means.shape[1]:
+        raise ValueError(
+            f"samples have shape {tuple(samples.shape)}: the mixture needs (n, {means.shape[1]})"
+        )
+    counts = torch.zeros(len(means), dtype=torch.int64, device=samples.device)
+    for part in samples.to(means.dtype).split(10_000):  # bounds the (n, K, d) differences
+        whitened = torch.einsum("kij,nkj->nki", whitening, part[:, None] - means)
+        distance, mode = whitened.norm(dim=2).min(dim=1)
+        counts += torch.bincount(mode[distance < threshold], minlength=len(means))
+    return counts
+
+
+def _scores(counts: Tensor, total: Tensor, min_count: int) -> dict[str, Tensor]:
+    good = counts.sum()
+    share = counts / good.clamp(min=1)
+    uniform = torch.full_like(share, 1 / len(counts))
+    middle = (share + uniform) / 2
+    jsd = (torch.xlogy(share, share / middle) + torch.xlogy(uniform, uniform / middle)).sum() / 2
+    return {
+        "modes": (counts >= min_count).sum(),
+        "high_quality": good / total.clamp(min=1),
+        "jsd": torch.where(good > 0, jsd, math.log(2)),
+    }

@@ -1,0 +1,23 @@
+"""Hinge GAN (Geometric GAN, Lim and Ye, 2017, arXiv 1705.02894): a baseline of later papers."""
+
+from torch import Tensor
+
+from lightning_gans.latent_game import LatentGame
+from lightning_gans.losses import hinge as losses
+
+
+class HingeGAN(LatentGame):
+    """D maximises the margin between real and fake images; G moves its images across it.
+
+    Networks by default: DCGAN's, MLPs for vectors.
+    """
+
+    shares_fake = True
+
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+        """``E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]``."""
+        return losses.discriminator_loss(self.discriminator(real), self.discriminator(fake))
+
+    def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+        """``-E[D(G(z))]``."""
+        return losses.generator_loss(self.discriminator(fake))

@@ -1,0 +1,179 @@
+"""Wasserstein GAN (Arjovsky et al., 2017, 1701.07875) and WGAN-GP (Gulrajani et al., 2017, 1704.00028)."""
+
+from functools import partial
+from typing import Any, Literal
+
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+
+from lightning_gans.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
+from lightning_gans.latents import Latent, Normal
+from lightning_gans.losses import wgan as losses
+from lightning_gans.networks.dcgan import DCGANDiscriminator
+from lightning_gans.networks.resnet import ResNetDiscriminator, ResNetGenerator
+from lightning_gans.optimizers import Adam, RMSprop
+
+
+class _Wasserstein(LatentGame):
+    """The critic's estimate of the Wasserstein distance, and the generator that lowers it."""
+
+    def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+        """``-E[f(G(z))]``."""
+        return losses.generator_loss(self.discriminator(fake))
+
+
+class WGAN(_Wasserstein):
+    """The critic f estimates the Wasserstein distance of real and fake; G lowers it.
+
+    ``max_f E[f(x)] - E[f(G(z))]`` over functions whose weights lie in ``[-clip, clip]`` (Algorithm 1):
+    ``discriminator_steps`` RMSProp steps of the critic, each on fresh data and noise and followed by the
+    clipping of all its parameters, then one step of G. Networks by default: DCGAN's.
+
+    Args:
+        image_shape: ``(channels, height, width)``, or ``(d,)`` for vectors.
+        clip: c, the bound of every parameter of the critic.
+        clipped: Clip ``all`` parameters, gains of batch norm too (the released code), or ``weights`` only:
+            those with two dimensions or more.
+        warmup_updates: The critic takes ``boost`` steps before each of the first so many generator updates.
+            25 in the released code, off (0) in Algorithm 1 and here.
+        boost_every: It does so again at every multiple of this number of generator updates; 500 in the
+            released code, 0 for never.
+        boost: See ``warmup_updates``; 100 in the released code.
+        discriminator_steps: n_critic.
+        generator_optimizer: Makes the optimizer of G.
+        discriminator_optimizer: Makes the optimizer of the critic.
+        kwargs: Arguments of :class:`~lightning_gans.latent_game.LatentGame`.
+
+    Raises:
+        ValueError: If ``clip`` or ``boost`` is not positive.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        clip: float = 0.01,
+        clipped: Literal["all", "weights"] = "all",
+        warmup_updates: int = 0,
+        boost_every: int = 0,
+        boost: int = 100,
+        discriminator_steps: int = 5,
+        generator_optimizer: OptimizerCallable = RMSprop,
+        discriminator_optimizer: OptimizerCallable = RMSprop,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            image_shape,
+            discriminator_steps=discriminator_steps,
+            generator_optimizer=generator_optimizer,
+            discriminator_optimizer=discriminator_optimizer,
+            **kwargs,
+        )
+        if clip <= 0:
+            raise ValueError(f"clip={clip} leaves the critic no weights: give a positive number")
+        if boost < 1:
+            raise ValueError(f"boost={boost}: the critic takes at least one step, give 1 or more")
+        self.clip = clip
+        self.clipped = clipped
+        self.warmup_updates = warmup_updates
+        self.boost_every = boost_every
+        self.boost = boost
+        self._clip_critic()
+
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+        """``E[f(G(z))] - E[f(x)]``, the negative of the estimate."""
+        loss = losses.discriminator_loss(self.discriminator(real), self.discriminator(fake))
+        if self.training:
+            self.report({"wasserstein_estimate": -loss.detach()})
+        return loss
+
+    def after_discriminator_step(self) -> None:
+        """Clip after the step, so that no critic outside the box is ever used."""
+        self._clip_critic()
+
+    def steps_before_generator(self) -> int:
+        """n_critic, or the released code's boost."""
+        update = self.trainer.global_step
+        if update < self.warmup_updates or (self.boost_every and update % self.boost_every == 0):
+            return self.boost
+        return self.discriminator_steps
+
+    def _clip_critic(self) -> None:
+        parameters = self._trainable(self.discriminator)
+        if self.clipped == "weights":
+            parameters = tuple(p for p in parameters if p.ndim > 1)
+        losses.clip_weights(parameters, self.clip)
+
+
+class WGANGP(_Wasserstein):
+    """WGAN whose critic is kept 1-Lipschitz by a penalty on its gradient instead of by clipping.
+
+    ``E[f(G(z))] - E[f(x)] + penalty * E[(|grad f(x^)| - 1)^2]``, x^ uniform on the lines between real and
+    fake (Algorithm 1). Networks by default: the paper's residual ones at 32 and 64 pixels, otherwise
+    DCGAN's with a critic without norm, MLPs for vectors. The penalty is computed in float32.
+
+    Args:
+        image_shape: ``(channels, height, width)``, or ``(d,)`` for vectors.
+        penalty: lambda; 10 in the paper, 0.1 in its toy experiments.
+        discriminator_steps: n_critic.
+        generator_optimizer: Makes the optimizer of G.
+        discriminator_optimizer: Makes the optimizer of the critic.
+        kwargs: Arguments of :class:`~lightning_gans.latent_game.LatentGame`.
+
+    Raises:
+        ValueError: If ``penalty`` is negative, or the critic has batch norm (the penalty is one of each
+            sample alone).
+    """
+
+    # double backward does not pass through a compiled network
+    never_compiled = ("discriminator",)
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        penalty: float = 10.0,
+        discriminator_steps: int = 5,
+        generator_optimizer: OptimizerCallable = lambda params: Adam(params, lr=1e-4, beta1=0.0, beta2=0.9),
+        discriminator_optimizer: OptimizerCallable = lambda params: Adam(params, lr=1e-4, beta1=0.0, beta2=0.9),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            image_shape,
+            discriminator_steps=discriminator_steps,
+            generator_optimizer=generator_optimizer,
+            discriminator_optimizer=discriminator_optimizer,
+            **kwargs,
+        )
+        if penalty < 0:
+            raise ValueError(f"penalty={penalty} rewards steep critics: give 0 or more")
+        if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.discriminator.modules()):
+            raise ValueError(
+                "discriminator has batch norm, which couples the samples that the penalty treats one by one: "
+                "use norm: layer or norm: none"
+            )
+        self.penalty = penalty
+
+    def default_latent(self) -> Latent:
+        """128 normal variables."""
+        return Normal(128)
+
+    def default_generator(self) -> nn.Module | GeneratorFactory:
+        """Residual at 32 and 64 pixels."""
+        return ResNetGenerator if self.image_shape[1:] in ((32, 32), (64, 64)) else super().default_generator()
+
+    def default_discriminator(self) -> nn.Module | DiscriminatorFactory:
+        """Residual at 32 and 64 pixels; never batch norm."""
+        if len(self.image_shape) == 1:
+            return super().default_discriminator()
+        if self.image_shape[1:] in ((32, 32), (64, 64)):
+            return ResNetDiscriminator
+        return partial(DCGANDiscriminator, norm="none")
+
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+        """``E[f(G(z))] - E[f(x)]`` plus the penalty; the reported estimate is without it."""
+        loss = losses.discriminator_loss(self.discriminator(real), self.discriminator(fake))
+        penalty = losses.gradient_penalty(self.discriminator, real, fake, rng=self.rng)
+        if self.training:
+            self.report({"wasserstein_estimate": -loss.detach(), "gradient_penalty": penalty})
+        return loss + self.penalty * penalty
+
+

@@ -1,0 +1,49 @@
+"""Networks: plain ``nn.Module`` classes, built from numbers and names, without Lightning."""
+
+from lightning_gans.networks.autoencoder import HashAutoencoder, first_of_each_code
+from lightning_gans.networks.dcgan import (
+    ConditionalDCGANDiscriminator,
+    ConditionalDCGANGenerator,
+    DCGANDiscriminator,
+    DCGANGenerator,
+    DCGANImageNetDiscriminator,
+    DCGANImageNetGenerator,
+    DCGANPaperDiscriminator,
+    DCGANPaperGenerator,
+)
+from lightning_gans.networks.guided import guided_backpropagation
+from lightning_gans.networks.mlp import (
+    ConvMaxoutDiscriminator,
+    DeconvGenerator,
+    Maxout,
+    MaxoutDiscriminator,
+    MLPDiscriminator,
+    MLPGenerator,
+)
+from lightning_gans.networks.resnet import ResNetDiscriminator, ResNetGenerator
+from lightning_gans.networks.wgan import ConstantFiltersGenerator, SmallDiscriminator, SmallGenerator
+
+__all__ = [
+    "ConditionalDCGANDiscriminator",
+    "ConditionalDCGANGenerator",
+    "ConstantFiltersGenerator",
+    "ConvMaxoutDiscriminator",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
+    "DCGANImageNetDiscriminator",
+    "DCGANImageNetGenerator",
+    "DCGANPaperDiscriminator",
+    "DCGANPaperGenerator",
+    "DeconvGenerator",
+    "HashAutoencoder",
+    "MLPDiscriminator",
+    "MLPGenerator",
+    "Maxout",
+    "MaxoutDiscriminator",
+    "ResNetDiscriminator",
+    "ResNetGenerator",
+    "SmallDiscriminator",
+    "SmallGenerator",
+    "first_of_each_code",
+    "guided_backpropagation",
+]

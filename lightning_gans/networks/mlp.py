@@ -1,0 +1,328 @@
+"""Fully connected networks, and the networks of the original GAN (Goodfellow et al., 2014, arXiv 1406.2661).
+
+The GAN paper's nets, as its released code configures them, are these:
+
+- MNIST: ``MLPGenerator(shape, output="sigmoid", init_range=0.05)``, ``MaxoutDiscriminator(shape)``;
+- TFD: ``MaxoutDiscriminator(shape, hidden=(1200, 1200))``;
+- CIFAR-10, fully connected: ``MLPGenerator(shape, hidden=(8000, 8000), activation=("relu", "sigmoid"),
+  output="none", init_range=(0.05, 0.05, 0.5))``, ``MaxoutDiscriminator(shape, hidden=(1600, 1600))``;
+- CIFAR-10, convolutional: ``DeconvGenerator(shape)``, ``ConvMaxoutDiscriminator(shape)``.
+
+The 512-unit nets of WGAN's code are ``MLPGenerator(shape, hidden=(512, 512, 512))`` and
+``MLPDiscriminator(shape, hidden=(512, 512, 512), activation="relu")``.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lightning_gans.networks import initialisers
+from lightning_gans.networks.checks import (
+    check_images,
+    check_latents,
+    check_positive,
+    checked_shape,
+    square_image,
+)
+from lightning_gans.rebuild import Rebuildable
+
+Activation = Literal["relu", "leaky_relu", "sigmoid", "tanh"]
+Output = Literal["tanh", "sigmoid", "none"]
+
+
+def _activation(name: str) -> nn.Module:
+    layers = {"relu": nn.ReLU(), "leaky_relu": nn.LeakyReLU(0.2), "sigmoid": nn.Sigmoid(), "tanh": nn.Tanh()}
+    if name not in layers:
+        raise ValueError(f"activation is {name!r}: choose one of {', '.join(layers)}")
+    return layers[name]
+
+
+class _StretchedSigmoid(nn.Module):
+    """The sigmoid, stretched from [0, 1] to the [-1, 1] of our images."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return 2 * values.sigmoid() - 1
+
+
+def _output(name: str) -> list[nn.Module]:
+    layers: dict[str, list[nn.Module]] = {"tanh": [nn.Tanh()], "sigmoid": [_StretchedSigmoid()], "none": []}
+    if name not in layers:
+        raise ValueError(f"output is {name!r}: choose one of {', '.join(layers)}")
+    return layers[name]
+
+
+def _hidden(
+    inputs: int, hidden: Sequence[int], activation: str | Sequence[str]
+) -> tuple[list[nn.Module], int]:
+    """Return hidden layers and the size of the last."""
+    for units in hidden:
+        check_positive(hidden=units)
+    names = [activation] * len(hidden) if isinstance(activation, str) else list(activation)
+    if len(names) != len(hidden):
+        raise ValueError(f"activation names {len(names)} layers, hidden has {len(hidden)}: give one for each")
+    layers: list[nn.Module] = []
+    for units, name in zip(hidden, names, strict=True):
+        layers += [nn.Linear(inputs, units), _activation(name)]
+        inputs = units
+    return layers, inputs
+
+
+def _initialise(network: nn.Module, init_range: float | Sequence[float] | None) -> None:
+    """Draw weights from U(-init_range, init_range), a range a layer or one for all; None keeps torch's."""
+    if init_range is None:
+        return
+    linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+    bounds = [init_range] * len(linear) if isinstance(init_range, int | float) else list(init_range)
+    if len(bounds) != len(linear):
+        raise ValueError(f"init_range has {len(bounds)} numbers: give one, or one a layer ({len(linear)})")
+    for layer, bound in zip(linear, bounds, strict=True):
+        initialisers.uniform_(layer, bound)
+
+
+class MLPGenerator(Rebuildable, nn.Module):
+    """Fully connected generator: latents (N, latent_dim) to (N, *image_shape).
+
+    The module's docstring lists the arguments that give the papers' networks.
+
+    Args:
+        image_shape: (channels, height, width), or (d,) for vectors.
+        latent_dim: Numbers in a latent.
+        hidden: Units of the hidden layers.
+        activation: Of all hidden layers, or one name for each.
+        output: What the last layer's numbers go through: "tanh"; "sigmoid", stretched to [-1, 1]; or "none",
+            for vectors, which may have any range.
+        init_range: Weights are drawn from U(-init_range, init_range) and biases are 0; one number, or one for
+            each layer. None: torch's defaults.
+
+    Raises:
+        ValueError: If an argument is out of range, or ``forward`` gets latents of another shape.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        latent_dim: int = 100,
+        hidden: tuple[int, ...] = (1200, 1200),
+        activation: Activation | tuple[Activation, ...] = "relu",
+        output: Output = "tanh",
+        init_range: float | tuple[float, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        shape = checked_shape(image_shape)
+        check_positive(latent_dim=latent_dim)
+        self.latent_dim = latent_dim
+        layers, units = _hidden(latent_dim, hidden, activation)
+        self.hidden = nn.Sequential(*layers)
+        self.last = nn.Linear(units, math.prod(shape))
+        self.output = nn.Sequential(*_output(output), nn.Unflatten(1, shape))
+        _initialise(self, init_range)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Map latents (N, latent_dim) to images or vectors."""
+        check_latents(latents, self.latent_dim)
+        images: Tensor = self.output(self.last(self.hidden(latents)))
+        return images
+
+
+class MLPDiscriminator(Rebuildable, nn.Module):
+    """Fully connected discriminator: (N, *image_shape) to logits (N,).
+
+    Args:
+        image_shape: (channels, height, width), or (d,) for vectors.
+        hidden: Units of the hidden layers.
+        activation: Of all hidden layers, or one name for each; "leaky_relu" has slope 0.2.
+
+    Raises:
+        ValueError: If an argument is out of range, or ``forward`` gets data of another shape.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        hidden: tuple[int, ...] = (512, 512),
+        activation: Activation | tuple[Activation, ...] = "leaky_relu",
+    ) -> None:
+        super().__init__()
+        self.image_shape = checked_shape(image_shape)
+        layers, units = _hidden(math.prod(self.image_shape), hidden, activation)
+        self.layers = nn.Sequential(nn.Flatten(), *layers, nn.Linear(units, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images or vectors to logits (N,)."""
+        check_images(images, self.image_shape)
+        logits: Tensor = self.layers(images)
+        return logits.flatten()
+
+
+class Maxout(nn.Module):
+    """The maximum over groups of ``pieces`` adjacent channels: (N, C * pieces, ...) to (N, C, ...).
+
+    Source: Goodfellow et al., 2013, arXiv 1302.4389, after a linear layer or a convolution.
+    """
+
+    def __init__(self, pieces: int) -> None:
+        super().__init__()
+        check_positive(pieces=pieces)
+        self.pieces = pieces
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the maxima."""
+        return values.reshape(len(values), -1, self.pieces, *values.shape[2:]).amax(2)
+
+
+class MaxoutDiscriminator(Rebuildable, nn.Module):
+    """Discriminator of the original GAN: maxout layers with dropout, (N, *image_shape) to logits (N,).
+
+    Args:
+        image_shape: (channels, height, width), or (d,) for vectors.
+        hidden: Maxout units of the hidden layers: (240, 240) for MNIST, (1200, 1200) for TFD, (1600, 1600)
+            for CIFAR-10.
+        pieces: Linear pieces of a unit.
+        input_dropout: Probability that a pixel is dropped.
+        dropout: Probability that a hidden unit is dropped.
+        init_range: Weights are drawn from U(-init_range, init_range). None: torch's defaults.
+
+    Raises:
+        ValueError: If an argument is out of range, or ``forward`` gets data of another shape.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        hidden: tuple[int, ...] = (240, 240),
+        pieces: int = 5,
+        input_dropout: float = 0.2,
+        dropout: float = 0.5,
+        init_range: float | None = 0.005,
+    ) -> None:
+        super().__init__()
+        self.image_shape = checked_shape(image_shape)
+        check_positive(pieces=pieces)
+        layers: list[nn.Module] = [nn.Flatten(), nn.Dropout(input_dropout)]
+        inputs = math.prod(self.image_shape)
+        for units in hidden:
+            check_positive(hidden=units)
+            layers += [nn.Linear(inputs, units * pieces), Maxout(pieces), nn.Dropout(dropout)]
+            inputs = units
+        self.layers = nn.Sequential(*layers, nn.Linear(inputs, 1))
+        _initialise(self, init_range)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images or vectors to logits (N,)."""
+        check_images(images, self.image_shape)
+        logits: Tensor = self.layers(images)
+        return logits.flatten()
+
+
+class DeconvGenerator(Rebuildable, nn.Module):
+    """Generator of the original GAN's convolutional CIFAR-10 model: two linear layers, one deconvolution.
+
+    Args:
+        image_shape: (channels, size, size) with size 3 * grid + 2; the paper's is (3, 32, 32).
+        latent_dim: Numbers in a latent.
+        hidden: Units of the first layer.
+        width: Maps before the deconvolution, of 10x10 pixels for a size of 32.
+        output: The paper's "none" (its data were contrast-normalised); "tanh" or "sigmoid", which is
+            stretched to [-1, 1], for data in [-1, 1].
+        init_range: Weights are drawn from U(-init_range, init_range).
+
+    Raises:
+        ValueError: If an argument is out of range, or ``forward`` gets latents of another shape.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        latent_dim: int = 100,
+        hidden: int = 8000,
+        width: int = 80,
+        output: Output = "none",
+        init_range: float = 0.05,
+    ) -> None:
+        super().__init__()
+        channels, size = square_image(image_shape)
+        check_positive(latent_dim=latent_dim, hidden=hidden, width=width)
+        if size < 5 or (size - 5) % 3:
+            raise ValueError(f"image_shape is {tuple(image_shape)}: use size 32, or another 5 + 3 k")
+        self.latent_dim = latent_dim
+        grid = (size - 5) // 3 + 1
+        self.layers = nn.Sequential(
+            nn.Linear(latent_dim, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, width * grid * grid),
+            nn.Sigmoid(),
+            nn.Unflatten(1, (width, grid, grid)),
+            nn.ConvTranspose2d(width, channels, 5, stride=3, bias=False),
+        )
+        self.bias = nn.Parameter(torch.zeros(channels, size, size))  # one a pixel, not one a channel
+        self.output = nn.Sequential(*_output(output))
+        initialisers.uniform_(self, init_range)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Map latents (N, latent_dim) to images."""
+        check_latents(latents, self.latent_dim)
+        images: Tensor = self.output(self.layers(latents) + self.bias)
+        return images
+
+
+class ConvMaxoutDiscriminator(Rebuildable, nn.Module):
+    """Discriminator of the original GAN's convolutional CIFAR-10 model: images to logits (N,).
+
+    Three convolutional maxout layers with pooling, one linear maxout layer, and dropout before each.
+
+    Args:
+        image_shape: (channels, height, width); the paper's is (3, 32, 32).
+        widths: Maps of the convolutional layers.
+        hidden: Units of the linear maxout layer.
+        init_range: Weights are drawn from U(-init_range, init_range).
+
+    Raises:
+        ValueError: If an argument is out of range, or ``forward`` gets images of another shape.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        widths: tuple[int, int, int] = (32, 32, 192),
+        hidden: int = 500,
+        init_range: float = 0.005,
+    ) -> None:
+        super().__init__()
+        self.image_shape = checked_shape(image_shape)
+        if len(self.image_shape) != 3 or min(self.image_shape[1:]) < 8:
+            raise ValueError(f"image_shape is {self.image_shape}: give (channels, height, width), 8 or more")
+        channels, *sides = self.image_shape
+        stages: list[nn.Module] = []
+        for width, kernel, padding, pool, dropout in zip(
+            widths, (8, 8, 5), (4, 3, 3), (4, 4, 2), (0.2, 0.5, 0.5), strict=True
+        ):
+            stages.append(
+                nn.Sequential(
+                    nn.Dropout(dropout),
+                    nn.Conv2d(channels, width * 2, kernel, padding=padding),
+                    Maxout(2),
+                    nn.MaxPool2d(pool, 2, ceil_mode=True),
+                )
+            )
+            # ceil((n + 2 padding - kernel + 1 - pool) / 2) + 1, in integers
+            sides = [(n + 2 * padding - kernel + 2 - pool) // 2 + 1 for n in sides]
+            channels = width
+        self.stages = nn.Sequential(*stages)
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Dropout(0.5),
+            nn.Linear(channels * math.prod(sides), hidden * 5),
+            Maxout(5),
+            nn.Dropout(0.5),
+            nn.Linear(hidden, 1),
+        )
+        initialisers.uniform_(self, init_range)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images to logits (N,)."""
+        check_images(images, self.image_shape)
+        logits: Tensor = self.head(self.stages(images))
+        return logits.flatten()

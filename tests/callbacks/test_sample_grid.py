@@ -1,0 +1,299 @@
+import csv
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from PIL import Image
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_gans.callbacks import GeneratorEMA, SampleGrid, Throughput
+from lightning_gans.data import GaussianMixtures
+from lightning_gans.pictures import image_grid
+from tests.callbacks.helpers import (
+    Save,
+    digits,
+    fit,
+    image_game,
+    norm_game,
+    point_game,
+    ring,
+    steps_drawn,
+    weights,
+)
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "max_steps", "expected"),
+    [
+        ({}, 10, [0, 4, 8, 10]),
+        ({}, 8, [0, 4, 8]),
+        ({"discriminator_steps": 3}, 9, [0, 4, 8, 9]),  # three batches share each step
+        ({"generator_steps": 3}, 13, [0, 6, 9, 12, 15]),  # a batch passes multiples
+        ({"generator_steps": 9}, 18, [0, 9, 18]),  # and several at once
+    ],
+)
+def test_draws_start_cadence_and_end_once_each(tmp_path, schedule, max_steps, expected):
+    fit(tmp_path, image_game(**schedule), digits(), [SampleGrid(4)], max_steps)
+    assert steps_drawn(tmp_path) == expected
+    with Image.open(tmp_path / "samples.gif") as gif:
+        assert gif.n_frames == len(expected)
+
+
+def test_picture_is_the_grid_of_fixed_samples(tmp_path):
+    game = image_game()
+    fit(tmp_path, game, digits(), [SampleGrid(4, num_samples=6, seed=3, columns=3)], 4)
+    expected = image_grid(game.sample(6, seed=3), columns=3)
+    assert np.array_equal(pixels(tmp_path / "samples/step=00000004.png"), np.asarray(expected))
+
+
+def test_averaged_weights_are_drawn(tmp_path):
+    game = norm_game()
+    fit(tmp_path, game, digits(), [GeneratorEMA(0.999), SampleGrid(4, num_samples=4)], 4)
+    drawn = pixels(tmp_path / "samples/step=00000004.png")
+    assert np.array_equal(drawn, np.asarray(image_grid(game.sample(4, seed=0, ema=True))))
+    assert not np.array_equal(drawn, np.asarray(image_grid(game.sample(4, seed=0, ema=False))))
+
+
+class Watcher(Callback):
+    """Notes what a picture must leave as it was; comes after it."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        position = np.random.get_state()[2]  # noqa: NPY002 - the global one must stay
+        numbers = [torch.get_rng_state().sum().item(), random.getstate()[1][-1], position]
+        self.seen.append((numbers, [m.training for m in pl_module.modules()]))
+
+
+@pytest.mark.parametrize(("make", "data"), [(image_game, digits), (norm_game, digits), (point_game, ring)])
+def test_training_is_the_same_bit_for_bit(tmp_path, make, data):
+    ends = []
+    for callbacks in ([], [SampleGrid(2, num_samples=4)]):
+        seed_everything(5, verbose=False)
+        game, watcher = make(), Watcher()
+        fit(tmp_path, game, data(), [*callbacks, watcher], 6)
+        ends.append((weights(game), game.rng.get_state(), watcher.seen))
+    assert torch.equal(ends[0][0], ends[1][0])
+    assert torch.equal(ends[0][1], ends[1][1])
+    assert ends[0][2] == ends[1][2]
+
+
+def test_a_loader_that_shuffles_with_global_numbers_does_not_change_the_training(tmp_path):
+    points = torch.randn(200, 2)
+    ends = []
+    for callbacks in ([], [SampleGrid(2)]):
+        seed_everything(5, verbose=False)
+        game = point_game()
+        loader = DataLoader(TensorDataset(points, torch.zeros(200)), 20, shuffle=True)
+        trainer = Trainer(
+            max_steps=5, default_root_dir=tmp_path, callbacks=callbacks, accelerator="cpu", logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        trainer.fit(game, loader, loader)
+        ends.append(weights(game))
+    assert torch.equal(*ends)
+
+
+def test_a_resumed_run_goes_on_with_the_same_pictures(tmp_path):
+    seed_everything(0, verbose=False)
+    fit(tmp_path / "whole", image_game(), digits(), [SampleGrid(4)], 14)
+
+    seed_everything(0, verbose=False)
+    saving = Save(tmp_path / "half.ckpt", 9)
+    fit(tmp_path / "first", image_game(), digits(), [SampleGrid(4), saving], 11)
+    torch.load(tmp_path / "half.ckpt", weights_only=True)
+    fit(tmp_path / "second", image_game(), digits(), [SampleGrid(4)], 14, ckpt_path=tmp_path / "half.ckpt")
+
+    assert steps_drawn(tmp_path / "second") == [12, 14]
+    for step in (12, 14):
+        name = f"samples/step={step:08d}.png"
+        assert np.array_equal(pixels(tmp_path / "whole" / name), pixels(tmp_path / "second" / name))
+    with Image.open(tmp_path / "second/samples.gif") as gif:
+        assert gif.n_frames == len([0, 4, 8, 12, 14])
+
+
+def test_a_picture_that_a_killed_run_owed_is_drawn_on_resume(tmp_path):
+    fit(tmp_path / "a", image_game(), digits(), [Save(tmp_path / "before.ckpt", 4), SampleGrid(4)], 5)
+    fit(tmp_path / "b", image_game(), digits(), [SampleGrid(4)], 6, ckpt_path=tmp_path / "before.ckpt")
+    assert steps_drawn(tmp_path / "b") == [4, 6]
+
+
+def test_pictures_that_are_gone_are_skipped(tmp_path):
+    class Delete(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            (tmp_path / "samples/step=00000000.png").unlink(missing_ok=True)
+
+    fit(tmp_path, image_game(), digits(), [SampleGrid(2), Delete()], 4)
+    with Image.open(tmp_path / "samples.gif") as gif:
+        assert gif.n_frames == 2
+
+
+def test_stopping_by_hand_leaves_an_animation(tmp_path):
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if trainer.global_step == 3:
+                raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit):
+        fit(tmp_path, image_game(), digits(), [SampleGrid(2), Stop()], 10)
+    assert (tmp_path / "samples.gif").is_file()
+
+
+def test_one_callback_serves_several_runs(tmp_path):
+    callback = SampleGrid(4)
+    for name in ("a", "b"):
+        fit(tmp_path / name, image_game(), digits(), [callback], 4)
+        assert steps_drawn(tmp_path / name) == [0, 4]
+
+
+def test_without_gif(tmp_path):
+    fit(tmp_path, image_game(), digits(), [SampleGrid(4, gif=False)], 4)
+    assert not (tmp_path / "samples.gif").exists()
+
+
+def test_a_fast_dev_run_writes_nothing(tmp_path):
+    fit(tmp_path, image_game(), digits(), [SampleGrid(1)], fast_dev_run=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_classes_take_turns_in_a_conditional_game(tmp_path):
+    asked = []
+    game = image_game(num_classes=10)
+    game.conditional = True
+    game.sample = lambda n, labels, seed: asked.append(labels) or torch.zeros(n, 1, 8, 8)
+    callback = SampleGrid(num_samples=12)
+    callback._picture(SimpleNamespace(global_step=0, datamodule=None), game)
+    assert asked[0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+
+
+def test_points_are_drawn_and_modes_counted_and_logged(tmp_path):
+    logger = CSVLogger(tmp_path, name="", version="")
+    trainer = fit(tmp_path, point_game(), ring(), [SampleGrid(4)], 6, logger=logger)
+    assert steps_drawn(tmp_path) == [0, 4, 6]
+    assert pixels(tmp_path / "samples/step=00000004.png").shape == (560, 600, 3)
+    assert 0 <= trainer.callback_metrics["val/modes"] <= 8
+    assert 0 <= trainer.callback_metrics["val/high_quality"] <= 1
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["val/modes"]]
+    assert [int(row["step"]) for row in rows] == [0, 4, 6]
+    assert float(rows[-1]["val/high_quality"]) == pytest.approx(trainer.callback_metrics["val/high_quality"])
+
+
+def test_a_perfect_generator_has_all_modes(tmp_path):
+    data = ring()
+    real = data.load("test")[0]
+    game = point_game()
+    game.sample = lambda n, labels, seed: real[:n]
+    trainer = SimpleNamespace(global_step=0, datamodule=data, val_dataloaders=None)
+    data.setup()
+    _, values = SampleGrid()._picture(trainer, game)
+    assert values["val/modes"] == 8
+    assert values["val/high_quality"] > 0.95
+
+
+def test_points_of_three_dimensions(tmp_path):
+    data = GaussianMixtures("cube", samples=500, batch_size=32)
+    fit(tmp_path, point_game(3), data, [SampleGrid(4)], 2)
+    assert steps_drawn(tmp_path) == [0, 2]
+
+
+@pytest.mark.parametrize("dim", [2, 5])
+def test_points_of_loaders_without_a_data_module(tmp_path, dim):
+    data = TensorDataset(torch.randn(64, dim), torch.zeros(64))
+    trainer = Trainer(
+        max_steps=2, default_root_dir=tmp_path, callbacks=[SampleGrid(2)], accelerator="cpu", logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(point_game(dim), DataLoader(data, 16))
+    assert steps_drawn(tmp_path) == [0, 2]
+    assert "val/modes" not in trainer.callback_metrics
+
+
+def test_pictures_go_to_tensorboard_and_wandb(tmp_path, monkeypatch):
+    class Wandb(WandbLogger):
+        def __init__(self):
+            self.shown = []
+
+        experiment = name = version = save_dir = property(lambda self: None)
+
+        def log_image(self, key, images, step=None, **kwargs):
+            self.shown.append((key, images[0].size, step))
+
+        def log_metrics(self, metrics, step=None):
+            pass
+
+        def save(self):
+            pass
+
+        def finalize(self, status):
+            pass
+
+        def after_save_checkpoint(self, checkpoint_callback):
+            pass
+
+        def log_hyperparams(self, params, *args, **kwargs):
+            pass
+
+        def log_graph(self, model, *args, **kwargs):
+            pass
+
+    board, wandb = TensorBoardLogger(tmp_path, name="", version=""), Wandb()
+    shown = []
+    monkeypatch.setattr(
+        board.experiment,
+        "add_image",
+        lambda tag, image, step, dataformats: shown.append((tag, image.shape, step)),
+    )
+    fit(tmp_path, image_game(), digits(), [SampleGrid(2, num_samples=4)], 2, logger=[board, wandb])
+    assert shown == [("samples", (52, 202, 3), 0), ("samples", (52, 202, 3), 2)]
+    assert wandb.shown == [("samples", (202, 52), 0), ("samples", (202, 52), 2)]
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_training(tmp_path):
+    (tmp_path / "samples").write_text("in the way")
+    game = image_game()
+    before = weights(game)
+    with pytest.raises(OSError, match=r"SampleGrid cannot write to .*samples \(.*\): set trainer") as raised:
+        fit(tmp_path, game, digits(), [SampleGrid(2)], 2)
+    assert "\n" not in str(raised.value)
+    assert torch.equal(weights(game), before)
+    assert (tmp_path / "samples").read_text() == "in the way"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"every_n_updates": 0}, {"num_samples": 0}, {"columns": -1}, {"scale": 0}, {"frame_duration": 0}],
+)
+def test_refuses_numbers_that_make_no_picture(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        SampleGrid(**arguments)
+
+
+def test_refuses_modules_it_cannot_draw(tmp_path):
+    trainer = Trainer(default_root_dir=tmp_path, logger=False, accelerator="cpu")
+    with pytest.raises(TypeError, match=r"LightningModule\.sample"):
+        SampleGrid().setup(trainer, LightningModule(), "fit")
+    with pytest.raises(ValueError, match=r"image_shape=\(1,\)"):
+        SampleGrid().setup(trainer, point_game(1), "fit")
+
+
+def test_two_ranks_draw_once_and_do_not_wait_for_each_other(tmp_path):
+    class Note(Callback):
+        def on_train_end(self, trainer, pl_module):
+            modes = trainer.callback_metrics["val/modes"]
+            (tmp_path / f"rank{trainer.global_rank}").write_text(f"{modes:.0f}")
+
+    drawing = [SampleGrid(4), GeneratorEMA(0.9), Throughput(4), Note()]
+    fit(tmp_path, point_game(), ring(), drawing, 6, devices=2, strategy="ddp_fork")
+    assert steps_drawn(tmp_path) == [0, 4, 6]
+    assert (tmp_path / "rank0").read_text() == (tmp_path / "rank1").read_text()

@@ -1,0 +1,74 @@
+"""Small games of every paper, on vectors and on images."""
+
+from functools import partial
+
+import torch
+from lightning.pytorch import Trainer
+from torch import nn
+
+from lightning_gans import Digits, GaussianMixtures, models
+from lightning_gans.callbacks import Checkpoint
+from lightning_gans.networks import MLPDiscriminator, MLPGenerator
+
+PAPERS = sorted(models.__all__)
+
+
+def paper(name):
+    return getattr(models, name)
+
+
+def digits(**arguments):
+    return Digits(**{"batch_size": 16, "limit": 160, **arguments})
+
+
+def ring(**arguments):
+    return GaussianMixtures(**{"layout": "ring", "samples": 320, "batch_size": 16, **arguments})
+
+
+def game(name, data=None, **arguments):
+    """A game of the default kind for the data, small enough for a test."""
+    data = data or digits()
+    if name == "DCGAN" and len(data.image_shape) == 1:  # the only paper without networks for vectors
+        arguments = {
+            "generator": partial(MLPGenerator, hidden=(32,), output="none"),
+            "discriminator": partial(MLPDiscriminator, hidden=(32,)),
+            **arguments,
+        }
+    torch.manual_seed(0)
+    return paper(name)(image_shape=data.image_shape, num_classes=data.num_classes, **arguments)
+
+
+def trainer(callbacks=(), **arguments):
+    quiet = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": any(isinstance(c, Checkpoint) for c in callbacks),
+        "limit_val_batches": 0,
+        "num_sanity_val_steps": 0,
+        "accelerator": "cpu",
+        "log_every_n_steps": 1,
+    }
+    return Trainer(callbacks=list(callbacks), **{**quiet, **arguments})
+
+
+def same(a, b):
+    """Whether two states are equal to the bit."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.shape == b.shape and bool(torch.equal(a, b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+class PlainNet(nn.Module):
+    """A user's network that records nothing."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.layer = nn.Linear(inputs, outputs)
+
+    def forward(self, x):
+        return self.layer(x.flatten(1))

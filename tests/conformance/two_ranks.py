@@ -1,0 +1,110 @@
+"""Run by two processes (torch.distributed.run): every paper for a few updates on plain DDP; writes JSON."""
+
+import hashlib
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback
+
+from lightning_gans.callbacks import Checkpoint
+from lightning_gans.losses import wgan
+from lightning_gans.optimizers import SGD
+from tests.conformance.games import PAPERS, digits, game, ring, same, trainer
+
+torch.set_num_threads(1)
+
+
+def digest(state):
+    return hashlib.sha256(b"".join(v.detach().numpy().tobytes() for v in state.values())).hexdigest()
+
+
+def reachable(module):
+    return {name: p.detach() for name, p in module.named_parameters()}
+
+
+class Latents(Callback):
+    """Records the latents that this rank draws."""
+
+    def __init__(self):
+        self.drawn = []
+
+    def on_train_start(self, trainer, module):
+        module.latent.register_forward_hook(lambda *arguments: self.drawn.append(arguments[-1].clone()))
+
+
+def weights_and_noise(name, folder):
+    torch.manual_seed(0)
+    latents = Latents()
+    module = game(name, digits())
+    trainer([latents], max_steps=3, strategy="ddp", devices=2).fit(module, digits())
+    noise = torch.cat([z.flatten() for z in latents.drawn])
+    return {"weights": digest(reachable(module)), "noise": noise[:4].tolist()}
+
+
+def resumed(name, folder):
+    """Killed between checkpoints and resumed on two ranks: equal to the run that was not."""
+
+    def run(where, updates, ckpt_path=None):
+        torch.manual_seed(3)
+        module = game(name, digits())
+        fit = trainer([Checkpoint(2, dirpath=str(folder / where))], max_steps=updates, strategy="ddp", devices=2)
+        fit.fit(module, digits(), ckpt_path=ckpt_path)
+        return reachable(module)
+
+    whole = run(f"{name}-whole", 8)
+    run(f"{name}-part", 4)
+    return {"resumed": same(whole, run(f"{name}-part", 8, str(folder / f"{name}-part" / "last.ckpt")))}
+
+
+def one_process_step(name, folder):
+    """One update on two ranks equals one update of one process on the joined batch and noise."""
+    data = ring(batch_size=8)
+    # Plain gradient steps: Adam would blow rounding errors of vanishing gradients up to whole steps.
+    sgd = dict.fromkeys(("generator_optimizer", "discriminator_optimizer"), partial(SGD, lr=1e-3))
+    module = game(name, data, **sgd)
+    start = {k: v.clone() for k, v in module.state_dict().items()}
+    latents, seen = Latents(), []
+
+    class Batches(Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            seen.append([x.clone() for x in batch])
+
+    trainer([latents, Batches()], max_steps=1, strategy="ddp", devices=2).fit(module, data)
+    gathered = [None, None]
+    torch.distributed.all_gather_object(gathered, (latents.drawn, seen))
+    if module.global_rank != 0:
+        return {}
+
+    joined = game(name, data, **sgd)
+    joined.load_state_dict(start)
+    noise = iter([torch.cat(z) for z in zip(*(drawn for drawn, _ in gathered), strict=True)])
+    batches = [[torch.cat(x) for x in zip(*pair, strict=True)] for pair in zip(*(s for _, s in gathered), strict=True)]
+
+    class Joined(Callback):
+        def on_train_start(self, trainer, module):
+            module.latent.register_forward_hook(lambda *_: next(noise))
+
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            for old, new in zip(batch, batches[batch_idx], strict=True):
+                old.resize_(new.shape).copy_(new)
+
+    trainer([Joined()], max_steps=1).fit(joined, data)
+    wrong = [k for k, v in reachable(joined).items() if not torch.allclose(v, reachable(module)[k], rtol=1e-5, atol=1e-7)]
+    return {"joined": wrong}
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    penalty = wgan.gradient_penalty
+    # The random points of the penalty would differ between one stream of noise and two: all in the middle.
+    wgan.gradient_penalty = lambda d, real, fake, rng: penalty(d, real, fake, t=torch.full((len(real),), 0.5))
+    results = {}
+    for name in PAPERS:
+        results[name] = {}
+        for check in (weights_and_noise, resumed, one_process_step):
+            results[name].update(check(name, folder))
+    rank = torch.distributed.get_rank()
+    (folder / f"rank{rank}.json").write_text(json.dumps(results))
