@@ -2,9 +2,9 @@
 
 A small game on real digits with everything that has a state: batch norm, dropout, averaged weights, two
 discriminator steps a turn, a learning-rate schedule, pictures, a checkpoint every few updates. It is killed
-(SIGKILL) during start-up, in training and while a checkpoint is being written, and resumed from last.ckpt each
-time. Checked: the weights, averages, optimizers and random states at the end are bit for bit those of the run
-that was never killed; no kill costs more updates than lie between two checkpoints; every last.ckpt that a kill
+(SIGKILL) during start-up, in training and while a checkpoint is being written, and resumed from last.ckpt.
+Checked: the weights, averages, optimizers and random states at the end are bit for bit those of the run that
+was never killed; no kill costs more updates than lie between two checkpoints; every last.ckpt that a kill
 leaves behind is complete.
 
     python benchmarks/kill_resume.py                  # 50 kills, about 2 minutes of one core
@@ -27,7 +27,7 @@ from collections import Counter
 from functools import partial
 from multiprocessing import RawArray
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -49,6 +49,14 @@ from lightning_gans.networks.mlp import MaxoutDiscriminator
 STARTING, TRAINING, SAVING = range(3)
 PLACES = ("start-up", "training", "saving")
 UPDATE, PLACE, RESUMED_AT, SAVES = range(4)  # what a run tells the killer, in memory that both see
+
+
+class Times(NamedTuple):
+    """Seconds that the undisturbed run takes: to its first update, as a whole, for one checkpoint."""
+
+    start: float
+    whole: float
+    save: float
 
 
 class Watch(Callback):
@@ -92,6 +100,8 @@ def game() -> GAN:
 def train(folder: Path, updates: int, interval: int, told: Any) -> None:
     """Start the run, or take it up from its last checkpoint; store the state it ends with."""
     seed_everything(0, verbose=False)
+    (folder / "tmp").mkdir(exist_ok=True)
+    tempfile.tempdir = str(folder / "tmp")  # Lightning writes a checkpoint there first
     checkpoint = WatchedCheckpoint(every_n_updates=interval, dirpath=str(folder / "checkpoints"))
     checkpoint.told = told
     trainer = Trainer(
@@ -112,12 +122,15 @@ def train(folder: Path, updates: int, interval: int, told: Any) -> None:
         "weights": model.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
         "schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
-        "noise": model.rng.get_state(),
-        "torch": torch.get_rng_state(),
-        "numpy": np.random.get_state()[1].astype(np.int64).tolist(),  # noqa: NPY002
-        "python": list(random.getstate()[1]),
         "loader": trainer.train_dataloader.state_dict(),
     }
+    if told[RESUMED_AT] >= 0:  # killed after its last update, a run has nothing left to draw numbers for
+        state["random"] = {
+            "noise": model.rng.get_state(),
+            "torch": torch.get_rng_state(),
+            "numpy": np.random.get_state()[1].astype(np.int64).tolist(),  # noqa: NPY002
+            "python": list(random.getstate()[1]),
+        }
     torch.save(state, folder / "end.pt")
 
 
@@ -158,19 +171,19 @@ def wait_until(pid: int, condition: Any, seconds: float = math.inf) -> bool:
     return True
 
 
-def kill_somewhere(pid: int, told: Any, dice: random.Random, duration: float, save: float) -> int | None:
+def kill_somewhere(pid: int, told: Any, dice: random.Random, times: Times) -> int | None:
     """Kill the run at a random moment; return the place that hit, or None if the run ended before."""
     aim = dice.choice(PLACES)
-    if aim == "start-up":  # at any moment, in fact: the first half of the time of a whole run
-        alive = wait_until(pid, lambda: False, dice.uniform(0, duration / 2))
+    if aim == "start-up":
+        alive = wait_until(pid, lambda: False, dice.uniform(0, 1.5 * times.start))
     else:
         alive = wait_until(pid, lambda: told[PLACE] != STARTING)
     if alive and aim == "training":
-        alive = wait_until(pid, lambda: False, dice.uniform(0, duration / 3))
+        alive = wait_until(pid, lambda: False, dice.uniform(0, times.whole / 3))
     if alive and aim == "saving":
         wanted = dice.randint(0, 4)
         alive = wait_until(pid, lambda: told[SAVES] >= wanted and told[PLACE] == SAVING)
-        alive = alive and wait_until(pid, lambda: False, dice.uniform(0, save))
+        alive = alive and wait_until(pid, lambda: False, dice.uniform(0, times.save))
     if not alive or ended(pid):
         return None
     os.kill(pid, signal.SIGKILL)
@@ -211,7 +224,7 @@ def readable(path: Path) -> bool:
 
 
 def torment(
-    folder: Path, options: argparse.Namespace, kills: int, told: Any, dice: random.Random, times: Any
+    folder: Path, options: argparse.Namespace, kills: int, told: Any, dice: random.Random, times: Times
 ) -> dict:
     """Kill and resume one run until it ends, ``kills`` times at most; report."""
     last = folder / "checkpoints" / "last.ckpt"
@@ -221,7 +234,7 @@ def torment(
     halves = at = 0
     while True:
         pid = fork(folder, options.updates, options.interval, told)
-        place = kill_somewhere(pid, told, dice, *times) if len(places) < kills else None
+        place = kill_somewhere(pid, told, dice, times) if len(places) < kills else None
         if place is None and not (folder / "end.pt").exists():
             wait_until(pid, lambda: False)
         if told[RESUMED_AT] not in (-1, at):
@@ -236,7 +249,10 @@ def torment(
             faults.append(f"{reached - at} updates lost at update {reached}")
         if at < before:
             faults.append(f"fell back from update {before} to {at}")
-        halves += sum(not readable(path) for path in last.parent.glob("*.part"))
+        unfinished = [*last.parent.glob("*.part"), *(folder / "tmp").iterdir()]
+        halves += sum(not readable(path) for path in unfinished)
+        for path in (folder / "tmp").iterdir():
+            path.unlink()
     return {"places": places, "lost": lost, "half_written": halves, "faults": faults}
 
 
@@ -268,7 +284,7 @@ def main() -> int:
         + ", ".join(f"{count} during {place}" for place, count in result["places"].items())
         + f"\nupdates lost at a kill: {result['max_lost']} at most, {result['mean_lost']:.1f} on average "
         f"(a checkpoint every {options.interval})"
-        f"\nhalf-written files left beside last.ckpt: {result['half_written']}; picked up: 0"
+        f"\nhalf-written checkpoints that kills left behind: {result['half_written']}; picked up: 0"
         f"\nruns that ended bit-identical: {result['identical']} of {result['runs']}"
     )
     for fault in result["faults"]:
@@ -287,15 +303,16 @@ def measure(options: argparse.Namespace, told: Any, dice: random.Random) -> dict
     undisturbed = new("undisturbed")
     start = time.monotonic()
     pid = fork(undisturbed, options.updates, options.interval, told)
-    saving, polls = 0, 0
+    places: Counter[int] = Counter()
     while not ended(pid):
-        saving, polls = saving + (told[PLACE] == SAVING), polls + 1
+        places[told[PLACE]] += 1
         time.sleep(0.001)
-    duration = time.monotonic() - start
-    save = duration * saving / polls / max(1, told[SAVES])
+    whole = time.monotonic() - start
+    tick = whole / places.total()
+    times = Times(places[STARTING] * tick, whole, places[SAVING] * tick / told[SAVES])
     print(
-        f"undisturbed: {options.updates} updates in {duration:.1f} s, {told[SAVES]} checkpoints "
-        f"of {1000 * save:.0f} ms"
+        f"undisturbed: {options.updates} updates in {whole:.1f} s, {times.start:.1f} s of them start-up, "
+        f"{told[SAVES]} checkpoints of {1000 * times.save:.0f} ms"
     )
     end, checkpoint = torch.load(undisturbed / "end.pt", weights_only=True), stored(undisturbed)
 
@@ -303,8 +320,9 @@ def measure(options: argparse.Namespace, told: Any, dice: random.Random) -> dict
     while sum(len(row["places"]) for row in rows) < options.kills:
         folder = new(f"run-{len(rows)}")
         left = options.kills - sum(len(row["places"]) for row in rows)
-        row = torment(folder, options, left, told, dice, (duration, save))
-        different = differences(end, torch.load(folder / "end.pt", weights_only=True))
+        row = torment(folder, options, left, told, dice, times)
+        ending = torch.load(folder / "end.pt", weights_only=True)
+        different = differences({key: end[key] for key in end if key in ending}, ending)
         different += differences(checkpoint, stored(folder), "last.ckpt")
         row["identical"] = not different
         row["faults"] += [f"different at the end: {', '.join(different[:5])}"] if different else []

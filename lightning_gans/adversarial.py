@@ -18,7 +18,6 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 import torch
-from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lightning_gans.rebuild import NotRebuildable, Rebuildable, class_path, describe
+from lightning_gans.rebuild import NotRebuildable, Rebuildable, class_path, describe, rebuild
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class AdversarialModule(Rebuildable, LightningModule):
 
     Args:
         gradient_clip_norm: Clip the norm of each player's gradient to this value before its step.
-        scheduler_interval: When learning-rate schedulers step: after each generator ``update`` or each ``epoch``.
+        scheduler_interval: Learning-rate schedulers step after each generator ``update`` or each ``epoch``.
         compile: Compile the networks in place (checkpoint keys stay the same), except those in
             :attr:`never_compiled`.
         channels_last: Keep images and convolutions in channels-last memory order.
@@ -96,7 +95,9 @@ class AdversarialModule(Rebuildable, LightningModule):
     ) -> None:
         super().__init__()
         if gradient_clip_norm is not None and gradient_clip_norm <= 0:
-            raise ValueError(f"gradient_clip_norm={gradient_clip_norm} clips everything: give a positive number")
+            raise ValueError(
+                f"gradient_clip_norm={gradient_clip_norm} clips everything: give a positive number"
+            )
         self.automatic_optimization = False
         self.gradient_clip_norm = gradient_clip_norm
         self.scheduler_interval = scheduler_interval
@@ -107,6 +108,7 @@ class AdversarialModule(Rebuildable, LightningModule):
         self._seats: dict[str, _Seat] = {}
         self._parameters_of: dict[int, tuple[nn.Parameter, ...]] = {}
         self._reported: dict[str, Tensor | float] = {}
+        self._log_every = 1
         self._last_written = 0
         self._unchecked: list[tuple[str, int, Tensor]] = []
         self._resumed: dict[str, Any] | None = None
@@ -138,7 +140,7 @@ class AdversarialModule(Rebuildable, LightningModule):
         for parameter in seat.parameters:
             parameter.grad = None
         # Not manual_backward: DDP stays disarmed, and only the gradients of this player travel, below.
-        loss.backward(inputs=seat.parameters, retain_graph=retain_graph)  # type: ignore[no-untyped-call]
+        loss.backward(inputs=seat.parameters, retain_graph=retain_graph)
         loss = loss.detach()
         if self.trainer.world_size > 1:
             loss = self._average_over_ranks(seat.parameters, loss)
@@ -181,7 +183,7 @@ class AdversarialModule(Rebuildable, LightningModule):
     @property
     def reporting(self) -> bool:
         """Whether the row of the coming generator update will be written."""
-        return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0
+        return (self.trainer.global_step + 1) % self._log_every == 0
 
     # ------------------------------------------------------------------ networks and weights
 
@@ -194,7 +196,7 @@ class AdversarialModule(Rebuildable, LightningModule):
         return self._seats[player].optimizer
 
     def start_ema(self) -> None:
-        """Register averaged copies of the networks of the generator's side as :attr:`ema`, if there are none."""
+        """Register averaged copies of the generator's side as :attr:`ema`, if there are none."""
         if self.ema is None:
             self.ema = nn.ModuleDict({k: deepcopy(v) for k, v in self.player_networks("generator").items()})
             self.ema.requires_grad_(False)
@@ -265,7 +267,7 @@ class AdversarialModule(Rebuildable, LightningModule):
             )
         if trainer.accumulate_grad_batches != 1:
             raise ValueError(
-                f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} has no meaning in a game: "
+                f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} means nothing in a game: "
                 "raise data.batch_size, or use more devices"
             )
         return []
@@ -274,7 +276,9 @@ class AdversarialModule(Rebuildable, LightningModule):
         """Make each player's optimizer and scheduler."""
         optimizers, schedulers = [], []
         for player in self.players().values():
-            parameters = [p for name in player.networks for p in getattr(self, name).parameters() if p.requires_grad]
+            parameters = [
+                p for name in player.networks for p in getattr(self, name).parameters() if p.requires_grad
+            ]
             optimizers.append(player.optimizer(parameters))
             if player.scheduler is not None:
                 schedulers.append(player.scheduler(optimizers[-1]))
@@ -285,10 +289,10 @@ class AdversarialModule(Rebuildable, LightningModule):
         networks = {n: net for player in self.players() for n, net in self.player_networks(player).items()}
         for name, network in networks.items():
             if self.channels_last:
-                network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                network.to(memory_format=torch.channels_last)
             if self.compiles and name not in self.never_compiled:
                 network.compile()
-        # Every rank its own stream: Lightning seeds all ranks alike, and N ranks would draw one fake batch N times.
+        # Every rank its own stream: Lightning seeds all alike, and N ranks would draw one fake batch N times.
         seed = (torch.initial_seed() * 1_000_003 + 7_919 * (self.global_rank + 1)) % 2**63
         self.rng = torch.Generator(self.device).manual_seed(seed)
         if self.trainer.world_size > 1:
@@ -298,6 +302,7 @@ class AdversarialModule(Rebuildable, LightningModule):
     def on_train_start(self) -> None:
         """Put a resumed run's random numbers back."""
         self._unchecked.clear()
+        self._log_every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         self._last_written = self.trainer.global_step
         if self._resumed is not None:
             self._restore_random_states(self._resumed)
@@ -305,7 +310,7 @@ class AdversarialModule(Rebuildable, LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Write a row of the log if one is due."""
-        every, update = self.trainer.log_every_n_steps, self.trainer.global_step
+        every, update = self._log_every, self.trainer.global_step
         if update // every > self._last_written // every:
             self._last_written = update
             self._check_losses()
@@ -344,7 +349,7 @@ class AdversarialModule(Rebuildable, LightningModule):
         if averaged and self.ema is None:
             if self._trainer is not None and self.trainer.training:
                 warnings.warn(
-                    "the checkpoint holds averaged weights, but this run has no GeneratorEMA: they are dropped",
+                    "the checkpoint holds averaged weights, the run has no GeneratorEMA: they are dropped",
                     stacklevel=2,
                 )
                 for key in averaged:
@@ -353,7 +358,7 @@ class AdversarialModule(Rebuildable, LightningModule):
                 self.start_ema()
         elif self.ema is not None and not averaged:
             weights.update({f"ema.{key}": weights[key] for key in self.ema.state_dict()})
-        self._resumed = checkpoint.get("random_states")  # type: ignore[assignment]
+        self._resumed = checkpoint.get("random_states")
 
     # ------------------------------------------------------------------ inside
 
@@ -368,7 +373,7 @@ class AdversarialModule(Rebuildable, LightningModule):
             self._seats[name] = _Seat(
                 parameters=[p for group in raw.param_groups for p in group["params"]],
                 optimizer=raw,
-                # Lightning counts a step of any optimizer that it knows of; it is told of the generator's alone.
+                # Lightning counts the steps of any optimizer; it is told of the generator's alone.
                 step=optimizer.step if name == "generator" else raw.step,
                 scheduler=schedulers.get(id(raw)),
             )
@@ -380,8 +385,11 @@ class AdversarialModule(Rebuildable, LightningModule):
         torch.distributed.all_reduce(flat)
         flat /= self.trainer.world_size
         pieces = flat.split([g.numel() for g in gradients] + [1])
-        torch._foreach_copy_(gradients, [piece.view_as(g) for piece, g in zip(pieces, gradients, strict=False)])
-        return pieces[-1].squeeze()
+        torch._foreach_copy_(
+            gradients, [piece.view_as(g) for piece, g in zip(pieces, gradients, strict=False)]
+        )
+        averaged: Tensor = pieces[-1].reshape(())
+        return averaged
 
     def _check_losses(self) -> None:
         unchecked, self._unchecked = self._unchecked, []
@@ -431,7 +439,7 @@ class AdversarialModule(Rebuildable, LightningModule):
     def _restore_random_states(self, states: Any) -> None:
         if len(states) != self.trainer.world_size:
             warnings.warn(
-                f"the checkpoint was written by {len(states)} ranks and is resumed by {self.trainer.world_size}: "
+                f"the checkpoint is one of {len(states)} ranks, resumed by {self.trainer.world_size}: "
                 "training goes on, but not with the random numbers of an uninterrupted run",
                 stacklevel=2,
             )
@@ -481,7 +489,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, OSError) as error:
-        raise ValueError(f"checkpoint {path} is damaged or not a checkpoint ({type(error).__name__})") from error
+        raise ValueError(
+            f"checkpoint {path} is damaged or not a checkpoint ({type(error).__name__})"
+        ) from error
     if not isinstance(checkpoint, dict) or "_class_path" not in checkpoint.get("hyper_parameters", {}):
         raise ValueError(f"checkpoint {path} was not written by lightning_gans")
     return checkpoint
@@ -514,14 +524,17 @@ def load(path: str | Path, **arguments: Any) -> AdversarialModule:
             f"call load(path, {', '.join(f'{argument}=...' for argument in needed)})"
         )
     if forgivable:
-        warnings.warn(f"{', '.join(sorted(forgivable))} could not be stored: the default is used", stacklevel=2)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(AdversarialModule, "game")
-    game = {"class_path": name, "init_args": {**stored, **arguments}}
+        warnings.warn(
+            f"{', '.join(sorted(forgivable))} could not be stored: the default is used", stacklevel=2
+        )
+    plain = {"class_path": name, "init_args": {k: v for k, v in stored.items() if k not in arguments}}
     try:
-        module: AdversarialModule = parser.instantiate_classes(parser.parse_object({"game": game})).game
-    except Exception as error:
-        raise ValueError(f"checkpoint {path}: {name} cannot be built from it: {error}") from error
+        module: AdversarialModule = rebuild(
+            plain, (AdversarialModule, nn.Module, Optimizer, LRScheduler), **arguments
+        )
+    except ValueError as error:
+        raise ValueError(f"checkpoint {path} cannot be rebuilt: {error}") from error
     module.on_load_checkpoint(checkpoint)
     module.load_state_dict(checkpoint["state_dict"])
-    return module.eval()  # type: ignore[return-value]
+    module.eval()
+    return module

@@ -75,9 +75,8 @@ def sample(
 
     Args:
         ckpt_path: The checkpoint.
-        out: Where to: a ``.png`` (one grid; a scatter plot for 2-D data), an ``.npz`` (``arr_0``: uint8 images
-            (n, height, width, channels), or float32 vectors (n, d); ``labels`` if conditional), or a folder
-            (one PNG a sample).
+        out: Where to: a ``.png`` (one grid; a scatter plot for 2-D data), an ``.npz`` (``arr_0``: uint8
+            images (n, height, width, channels), or float32 vectors (n, d)), or a folder (a PNG a sample).
         n: How many.
         seed: The same seed gives the same samples.
         weights: Averaged weights, if the checkpoint has some, or those of the last update.
@@ -108,7 +107,11 @@ def sample(
         from lightning_gans.pictures import Scatter, image_grid
 
         vectors = images.ndim == 2
-        picture = Scatter(images, real=False).draw(images, f"{n} samples") if vectors else image_grid(images, columns)
+        picture = (
+            Scatter(images, real=False).draw(images, f"{n} samples")
+            if vectors
+            else image_grid(images, columns)
+        )
         picture.save(path)
     elif images.ndim == 2:
         raise ValueError(f"out={out}: vectors are no pictures, give a .png (scatter plot) or an .npz")
@@ -159,16 +162,17 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], str | None]:
         position += 1
     if ckpt not in (None, "last", "best", "hpc", "null"):
         assert ckpt is not None
-        prepared.insert(1, f"--config={_stored_config(ckpt, given=recipe is not None or any(a.startswith('--config') for a in prepared))}")
+        configured = any(argument.startswith("--config=") for argument in prepared)
+        prepared.insert(1, f"--config={_stored_config(ckpt, configured)}")
     return prepared, recipe
 
 
-def _stored_config(ckpt: str, given: bool) -> str:
+def _stored_config(ckpt: str, configured: bool) -> str:
     from lightning_gans.adversarial import read_checkpoint
 
     checkpoint = read_checkpoint(ckpt)
     run = Path(ckpt).parent.parent / "config.yaml"
-    if not given and run.is_file():
+    if not configured and run.is_file():
         return str(run)
     config = {"model": _as_class(checkpoint["hyper_parameters"])}
     data = checkpoint.get("datamodule_hyper_parameters", {})
@@ -184,8 +188,17 @@ LINKED = ("image_shape", "num_classes")
 
 
 def _as_class(stored: dict[str, Any]) -> dict[str, Any]:
-    hidden = {name: value for name, value in stored.items() if not name.startswith("_") and name not in LINKED}
-    return {"class_path": stored["_class_path"], "init_args": hidden}
+    hidden = {
+        name: value for name, value in stored.items() if not name.startswith("_") and name not in LINKED
+    }
+    return {"class_path": stored["_class_path"], "init_args": _as_yaml(hidden)}
+
+
+def _as_yaml(plain: Any) -> Any:
+    # The parser knows from the types what is a factory.
+    if isinstance(plain, dict):
+        return {key: _as_yaml(value) for key, value in plain.items() if key != "partial"}
+    return [_as_yaml(value) for value in plain] if isinstance(plain, list) else plain
 
 
 class OneLine:
@@ -213,7 +226,7 @@ def fit_or_score(arguments: Sequence[str]) -> None:
 
     for harmless in (
         ".*treespec.*",  # Lightning on torch's newer pytrees
-        ".*is smaller than the logging interval.*",  # counts batches; we write by generator updates, over epochs
+        ".*is smaller than the logging interval.*",  # counts batches; we count updates
         ".*module\\(s\\) in eval mode at the start of training.*",  # averaged weights
         ".*does not have many workers.*",  # the in-memory loader needs none
         ".*across ranks is zero.*",
@@ -251,7 +264,9 @@ def fit_or_score(arguments: Sequence[str]) -> None:
                 module, _, name = config.model.class_path.rpartition(".")
                 given = class_path(getattr(importlib.import_module(module), name))
                 if stored != given:
-                    raise ValueError(f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {given}")
+                    raise ValueError(
+                        f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {given}"
+                    )
 
         def instantiate_trainer(self, **kwargs: Any) -> Trainer:
             config = self._get(self.config_init, "trainer")
@@ -302,8 +317,8 @@ def _as_list(value: Any) -> list[Any]:
 
 
 NOISE = re.compile(
-    r"Expected a <class 'NoneType'>|Does not validate against|Subtypes:|Errors:|Given value|Expected a path but"
-    r"|is not a subclass of|Expected an? <class 'function'>|Expected a callable"
+    r"Expected a <class 'NoneType'>|Does not validate against|Subtypes:|Errors:|Given value"
+    r"|Expected a path but|is not a subclass of|Expected an? <class 'function'>|Expected a callable"
 )
 
 
@@ -344,7 +359,7 @@ def _class_names() -> list[str]:
 
 def _argument_names() -> list[str]:
     parents = {parent for known in _known_classes() for parent in known.__mro__ if parent is not object}
-    return sorted({name for parent in parents for name in inspect.signature(parent.__init__).parameters})
+    return sorted({name for parent in parents for name in inspect.signature(parent).parameters})
 
 
 COMMANDS = {
@@ -372,7 +387,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if command not in COMMANDS:
             near = difflib.get_close_matches(command, COMMANDS, n=1)
-            raise ValueError(f"unknown command {command}: " + (f"did you mean {near[0]}?" if near else "try --help"))
+            raise ValueError(
+                f"unknown command {command}: " + (f"did you mean {near[0]}?" if near else "try --help")
+            )
         if command == "recipes":
             recipes()
         elif command == "sample":

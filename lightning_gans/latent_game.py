@@ -73,7 +73,10 @@ class LatentGame(AdversarialModule):
         self.image_shape = tuple(image_shape)
         if len(self.image_shape) not in (1, 3) or min(self.image_shape) < 1:
             raise ValueError(f"image_shape={image_shape} is neither (channels, height, width) nor (d,)")
-        for name, steps in (("discriminator_steps", discriminator_steps), ("generator_steps", generator_steps)):
+        for name, steps in (
+            ("discriminator_steps", discriminator_steps),
+            ("generator_steps", generator_steps),
+        ):
             if steps < 1:
                 raise ValueError(f"{name}={steps}: each player moves at least once, give 1 or more")
         if self.conditional and not num_classes:
@@ -168,7 +171,7 @@ class LatentGame(AdversarialModule):
         self.report({"generator_loss": loss})
 
     def draw_fakes(self, n: int, real_labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Draw ``n`` fakes with this rank's noise, and the labels that the losses of a conditional game get."""
+        """Draw ``n`` fakes with this rank's noise, and the labels for the losses of a conditional game."""
         latents = self.latent(n, self.rng)
         if not self.conditional:
             return self.generator(latents), {}
@@ -278,7 +281,7 @@ class LatentGame(AdversarialModule):
         shape = getattr(data, "image_shape", self.image_shape)
         if tuple(shape) != self.image_shape:
             raise ValueError(
-                f"image_shape={self.image_shape} of the model is not the {tuple(shape)} of the data: give it as there"
+                f"image_shape={self.image_shape} of the model is not that of the data, {tuple(shape)}: use it"
             )
         if stage == "fit":
             batch_size = getattr(data, "batch_size", 2)
@@ -300,8 +303,8 @@ class LatentGame(AdversarialModule):
                 images = self.generator(latents, *extra)
             except RuntimeError as error:
                 raise ValueError(
-                    f"generator of {name} cannot read latents of shape {tuple(latents.shape)}: {_first_line(error)}; "
-                    "make latent.dim and the generator's latent_dim equal"
+                    f"generator of {name} cannot read latents of shape {tuple(latents.shape)}: "
+                    f"{_first_line(error)}; make latent.dim and the generator's latent_dim equal"
                 ) from error
             if images.shape != (2, *self.image_shape):
                 raise ValueError(
@@ -312,7 +315,8 @@ class LatentGame(AdversarialModule):
                 logits = self.discriminator(images, *extra)
             except RuntimeError as error:
                 raise ValueError(
-                    f"discriminator of {name} cannot read images of shape {self.image_shape}: {_first_line(error)}"
+                    f"discriminator of {name} cannot read images of shape {self.image_shape}: "
+                    f"{_first_line(error)}"
                 ) from error
         self.check_logits(logits)
 

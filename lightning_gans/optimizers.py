@@ -50,7 +50,9 @@ class RMSprop(torch.optim.RMSprop):
         eps: Added to the root of the latter.
     """
 
-    def __init__(self, params: Iterable[Any], lr: float = 5e-5, alpha: float = 0.99, eps: float = 1e-8) -> None:
+    def __init__(
+        self, params: Iterable[Any], lr: float = 5e-5, alpha: float = 0.99, eps: float = 1e-8
+    ) -> None:
         super().__init__(params, lr=lr, alpha=alpha, eps=eps, foreach=True)
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def class_path(cls: type) -> str:
 
 
 def describe(value: Any) -> Any:
-    """Turn a constructor argument into plain data: numbers, text, lists, and ``class_path``/``init_args`` dicts.
+    """Turn a constructor argument into plain data: numbers, text, lists, ``class_path``/``init_args`` dicts.
 
     Raises:
         NotRebuildable: If the value is an object whose construction was not recorded (a lambda, a plain
@@ -55,11 +56,43 @@ def describe(value: Any) -> Any:
         return {key: describe(item) for key, item in value.items()}
     if isinstance(value, Rebuildable):
         return {"class_path": class_path(type(value)), "init_args": describe(value._arguments)}
+    # Classes and partials are factories: they are called later, with what the game knows.
     if isinstance(value, type) and "<locals>" not in value.__qualname__:
-        return {"class_path": class_path(value)}
+        return {"class_path": class_path(value), "partial": True}
     if isinstance(value, partial):
         # partial(Adam, lr=...) from Python; partial(instantiator, ..., Adam, lr=...) from a YAML file.
         *instantiators, target = value.func, *value.args
         if isinstance(target, type) and not any(isinstance(x, type) for x in instantiators):
-            return {"class_path": class_path(target), "init_args": describe(value.keywords)}
+            return {**describe(target), "init_args": describe(value.keywords)}
     raise NotRebuildable(f"{value!r} cannot be rebuilt from plain data")
+
+
+def rebuild(plain: Any, kinds: tuple[type, ...], **overrides: Any) -> Any:
+    """Build again what :func:`describe` wrote down.
+
+    Args:
+        plain: The plain data.
+        kinds: Base classes of what may be built: a file must not get to call anything else.
+        overrides: Further arguments of the outermost class.
+
+    Raises:
+        ValueError: If a class cannot be found, is of another kind, or refuses its arguments.
+    """
+    if isinstance(plain, list):
+        return [rebuild(item, kinds) for item in plain]
+    if not isinstance(plain, dict):
+        return plain
+    if "class_path" not in plain:
+        return {key: rebuild(item, kinds) for key, item in plain.items()}
+    module, _, name = plain["class_path"].rpartition(".")
+    try:
+        cls = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"there is no class {plain['class_path']} here: {error}") from error
+    if not (isinstance(cls, type) and issubclass(cls, kinds)):
+        raise ValueError(f"{plain['class_path']} is none of {', '.join(kind.__name__ for kind in kinds)}")
+    arguments = {**rebuild(plain.get("init_args", {}), kinds), **overrides}
+    try:
+        return partial(cls, **arguments) if plain.get("partial") else cls(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{plain['class_path']} refuses its arguments: {error}") from error

@@ -1,4 +1,4 @@
-"""DCGAN: Unsupervised Representation Learning with Deep Convolutional GANs (Radford et al., 2015, 1511.06434)."""
+"""DCGAN: deep convolutional GANs (Radford et al., 2015, arXiv 1511.06434)."""
 
 from typing import Any, Literal
 

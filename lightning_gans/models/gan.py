@@ -44,8 +44,8 @@ class GAN(LatentGame):
         self.discriminator_loss_scale = discriminator_loss_scale
         if simultaneous and (self.discriminator_steps, self.generator_steps) != (1, 1):
             raise ValueError(
-                f"simultaneous=True moves both players once: discriminator_steps={self.discriminator_steps} and "
-                f"generator_steps={self.generator_steps} must both be 1"
+                f"simultaneous=True moves both players once: discriminator_steps={self.discriminator_steps} "
+                f"and generator_steps={self.generator_steps} must both be 1"
             )
 
     def default_generator(self) -> nn.Module | GeneratorFactory:

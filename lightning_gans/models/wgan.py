@@ -133,7 +133,9 @@ class WGANGP(_Wasserstein):
         penalty: float = 10.0,
         discriminator_steps: int = 5,
         generator_optimizer: OptimizerCallable = lambda params: Adam(params, lr=1e-4, beta1=0.0, beta2=0.9),
-        discriminator_optimizer: OptimizerCallable = lambda params: Adam(params, lr=1e-4, beta1=0.0, beta2=0.9),
+        discriminator_optimizer: OptimizerCallable = lambda params: Adam(
+            params, lr=1e-4, beta1=0.0, beta2=0.9
+        ),
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -158,7 +160,9 @@ class WGANGP(_Wasserstein):
 
     def default_generator(self) -> nn.Module | GeneratorFactory:
         """Residual at 32 and 64 pixels."""
-        return ResNetGenerator if self.image_shape[1:] in ((32, 32), (64, 64)) else super().default_generator()
+        return (
+            ResNetGenerator if self.image_shape[1:] in ((32, 32), (64, 64)) else super().default_generator()
+        )
 
     def default_discriminator(self) -> nn.Module | DiscriminatorFactory:
         """Residual at 32 and 64 pixels; never batch norm."""
@@ -175,5 +179,3 @@ class WGANGP(_Wasserstein):
         if self.training:
             self.report({"wasserstein_estimate": -loss.detach(), "gradient_penalty": penalty})
         return loss + self.penalty * penalty
-
-

@@ -70,10 +70,13 @@ def test_config_round_trip(name, cli):
     run = Path("runs") / name.lower()
     cli("fit", "--config", run / "version_0" / "config.yaml")
     first, second = (
-        torch.load(run / f"version_{i}/checkpoints/last.ckpt", weights_only=True)["state_dict"] for i in (0, 1)
+        torch.load(run / f"version_{i}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for i in (0, 1)
     )
     assert same(first, second)
-    optimizer = yaml.safe_load((run / "version_0" / "config.yaml").read_text())["model"]["init_args"]["generator_optimizer"]
+    optimizer = yaml.safe_load((run / "version_0" / "config.yaml").read_text())["model"]["init_args"][
+        "generator_optimizer"
+    ]
     assert "lr" in optimizer["init_args"]
 
 
@@ -104,7 +107,9 @@ def test_a_turn_leaves_the_other_player_alone(name, data):
                     p.grad = torch.full_like(p, 7.0)
                 weights = [p.detach().clone() for p in ps]
                 minimise(player, loss)
-                seen[player] = all(bool((p.grad == 7).all()) for p in ps) and same(weights, [p.detach() for p in ps])
+                seen[player] = all(bool((p.grad == 7).all()) for p in ps) and same(
+                    weights, [p.detach() for p in ps]
+                )
 
             module.minimise = watched
 
@@ -232,7 +237,9 @@ def test_compiled_gives_the_same_losses(name, monkeypatch):
     compiled = []
     original = nn.Module.compile
 
-    def compile(self, *arguments, **options):  # the tracing and the autograd of inductor, without its C++ compiler
+    def compile(
+        self, *arguments, **options
+    ):  # the tracing and the autograd of inductor, without its C++ compiler
         compiled.append(type(self).__name__)
         original(self, backend="aot_eager")
 
@@ -251,7 +258,9 @@ def test_compiled_gives_the_same_losses(name, monkeypatch):
         trainer([Losses()], max_steps=4).fit(module, data)
         assert not any("_orig_mod" in key for key in module.state_dict())
     assert len(compiled) >= (2 if "discriminator" in module.never_compiled else 3) - 1
-    assert not ({type(module.discriminator).__name__} & set(compiled) and "discriminator" in module.never_compiled)
+    assert not (
+        {type(module.discriminator).__name__} & set(compiled) and "discriminator" in module.never_compiled
+    )
     for plain, fast in zip(*rows, strict=True):
         assert plain == pytest.approx(fast, rel=1e-4, abs=1e-5)
 

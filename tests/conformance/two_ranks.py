@@ -50,7 +50,9 @@ def resumed(name, folder):
     def run(where, updates, ckpt_path=None):
         torch.manual_seed(3)
         module = game(name, digits())
-        fit = trainer([Checkpoint(2, dirpath=str(folder / where))], max_steps=updates, strategy="ddp", devices=2)
+        fit = trainer(
+            [Checkpoint(2, dirpath=str(folder / where))], max_steps=updates, strategy="ddp", devices=2
+        )
         fit.fit(module, digits(), ckpt_path=ckpt_path)
         return reachable(module)
 
@@ -81,7 +83,10 @@ def one_process_step(name, folder):
     joined = game(name, data, **sgd)
     joined.load_state_dict(start)
     noise = iter([torch.cat(z) for z in zip(*(drawn for drawn, _ in gathered), strict=True)])
-    batches = [[torch.cat(x) for x in zip(*pair, strict=True)] for pair in zip(*(s for _, s in gathered), strict=True)]
+    batches = [
+        [torch.cat(x) for x in zip(*pair, strict=True)]
+        for pair in zip(*(s for _, s in gathered), strict=True)
+    ]
 
     class Joined(Callback):
         def on_train_start(self, trainer, module):
@@ -92,7 +97,11 @@ def one_process_step(name, folder):
                 old.resize_(new.shape).copy_(new)
 
     trainer([Joined()], max_steps=1).fit(joined, data)
-    wrong = [k for k, v in reachable(joined).items() if not torch.allclose(v, reachable(module)[k], rtol=1e-5, atol=1e-7)]
+    wrong = [
+        k
+        for k, v in reachable(joined).items()
+        if not torch.allclose(v, reachable(module)[k], rtol=1e-5, atol=1e-7)
+    ]
     return {"joined": wrong}
 
 
