@@ -174,6 +174,13 @@ class PausedFit(Callback):
             raise self._error
 
 
+def finish(variants: dict[str, Callable[[int], None]]) -> None:
+    """Let all fits among the variants end, so that they tidy up."""
+    for variant in variants.values():
+        if isinstance(variant, PausedFit):
+            variant.finish()
+
+
 def parameters(network: nn.Module) -> str:
     """The number of parameters, for headings."""
     return f"{sum(p.numel() for p in network.parameters()):,}"

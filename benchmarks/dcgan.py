@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 
 import torch
-from common import PausedFit, alternate, arguments, machine, parameters, quiet, table
+from common import PausedFit, alternate, arguments, finish, machine, parameters, quiet, table
 from textbook import Textbook
 
 WARM_UP = 2
@@ -100,6 +100,7 @@ def main() -> None:
     for run in variants.values():
         run(WARM_UP)
     timings = alternate(variants, options.rounds, options.steps)
+    finish(variants)
     targets = {"ours, fp32, channels_last": ">= 1.15x", "ours, bf16-mixed, channels_last": ">= 2.6x with AMX"}
     table(timings, "textbook loop, fp32", options.batch, targets=targets)
 

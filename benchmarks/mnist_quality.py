@@ -1,6 +1,6 @@
 """How good generated digits are, by the judgement of a small classifier of real ones.
 
-    python benchmarks/mnist_quality.py classifier             # trains it once, about a minute
+    python benchmarks/mnist_quality.py classifier             # trains it once, half a minute
     python benchmarks/mnist_quality.py score --ckpt runs/dcgan/mnist/version_0/checkpoints/last.ckpt [--raw]
     python benchmarks/mnist_quality.py textbook --minutes 10       # the textbook loop in the same budget
     python benchmarks/mnist_quality.py precision --seeds 0 1 2 --updates 1000   # fp32 and bf16-mixed compared
@@ -100,7 +100,7 @@ def train_classifier(epochs: int, seed: int = 0) -> dict:
 class Judge:
     """The classifier, and what it says about the real test digits."""
 
-    def __init__(self, out: Path, epochs: int = 2) -> None:
+    def __init__(self, out: Path, epochs: int = 1) -> None:
         path = out / "classifier.pt"
         if not path.exists():
             start = time.process_time()
@@ -228,12 +228,15 @@ def compare_precisions(judge: Judge, seeds: list[int], updates: int, out: Path) 
             store(out, "precision", scores)
     print(f"\n{updates} updates, {len(seeds)} seeds: mean +- standard deviation")
     for key in ("min_share", "max_share", "top_probability", "fid"):
-        cells = []
+        cells, means, spreads = [], [], []
         for precision, row in scores.items():
             values = [score[key] for score in row]
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
-            cells.append(f"{precision} {statistics.mean(values):.4f} +- {spread:.4f}")
-        print(f"  {key:16} " + "    ".join(cells))
+            means.append(statistics.mean(values))
+            spreads.append(spread)
+            cells.append(f"{precision} {means[-1]:.4f} +- {spread:.4f}")
+        within = "within" if abs(means[0] - means[1]) <= max(spreads) else "BEYOND"
+        print(f"  {key:16} " + "    ".join(cells) + f"    {within} the spread")
 
 
 def main() -> None:
@@ -245,7 +248,7 @@ def main() -> None:
     for sub in command.values():
         sub.add_argument("--out", type=Path, default=Path("runs/mnist_quality"), help="folder of the results")
         sub.add_argument("--threads", type=int, default=torch.get_num_threads())
-    command["classifier"].add_argument("--epochs", type=int, default=2)
+    command["classifier"].add_argument("--epochs", type=int, default=1)
     command["score"].add_argument("--ckpt", required=True)
     command["score"].add_argument(
         "--raw", action="store_true", help="the last weights, not the averaged ones"

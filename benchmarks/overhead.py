@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from common import PausedFit, alternate, arguments, machine, quiet, table
+from common import PausedFit, alternate, arguments, finish, machine, quiet, table
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
@@ -182,6 +182,7 @@ def main() -> None:
             for run in variants.values():
                 run(options.steps)
             timings = alternate(variants, options.rounds, options.steps, options.steps // SLICE)
+            finish(variants)
         finally:
             sys.stderr = stderr
     table(

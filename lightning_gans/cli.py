@@ -358,7 +358,12 @@ def _class_names() -> list[str]:
 
 
 def _argument_names() -> list[str]:
-    parents = {parent for known in _known_classes() for parent in known.__mro__ if parent is not object}
+    parents = {
+        parent
+        for known in _known_classes()
+        for parent in known.__mro__
+        if parent.__module__.startswith("lightning")
+    }
     return sorted({name for parent in parents for name in inspect.signature(parent).parameters})
 
 
