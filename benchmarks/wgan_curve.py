@@ -137,7 +137,7 @@ def main() -> None:
     rank = spearmanr(smooth, [row["fid"] for row in curve.quality[1:]]).statistic
     print(
         f"{len(curve.estimates)} updates; estimate from {max(smooth):.4f} to {smooth[-1]:.4f}; FID from "
-        f"{curve.quality[0]['fid']:.1f} to {curve.quality[-1]['fid']:.1f}; rank correlation of the two {rank:.2f}"
+        f"{curve.quality[0]['fid']:.1f} to {curve.quality[-1]['fid']:.1f}; rank correlation {rank:.2f}"
     )
     print(f"plot: {options.out / 'wgan_curve.png'}")
 

@@ -5,7 +5,9 @@ writes ``training_step`` with the verbs of the base: :meth:`~AdversarialModule.m
 :meth:`~AdversarialModule.frozen` and :meth:`~AdversarialModule.report`.
 """
 
+import inspect
 import math
+import os
 import pickle
 import random
 import warnings
@@ -28,6 +30,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_gans.rebuild import NotRebuildable, Rebuildable, class_path, describe, rebuild
+
+
+GPU_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,7 @@ class AdversarialModule(Rebuildable, LightningModule):
         self._last_written = 0
         self._unchecked: list[tuple[str, int, Tensor]] = []
         self._resumed: dict[str, Any] | None = None
+        self._gpu_check: str | None = None
         self.save_hyperparameters(self._plain_arguments())
 
     # ------------------------------------------------------------------ what a paper writes
@@ -127,10 +133,15 @@ class AdversarialModule(Rebuildable, LightningModule):
         self.gradients(player, loss)
         self.step(player)
 
-    def gradients(self, player: str, loss: Tensor, retain_graph: bool = False) -> None:
+    def gradients(self, player: str, loss: Tensor, shared_graph: bool = False) -> None:
         """The first half of :meth:`minimise`, for games in which all players move at once.
 
-        Gradients reach the networks of ``player`` alone, whatever else the loss depends on.
+        Args:
+            player: Whose gradients.
+            loss: A scalar.
+            shared_graph: The losses of several players come from one graph: keep it, and let gradients reach
+                the networks of ``player`` alone. (Otherwise that is what ``frozen`` and ``detach`` are for,
+                which also save the work.)
 
         Raises:
             FloatingPointError: If the loss is not finite. (On an accelerator it is looked at when a
@@ -140,7 +151,7 @@ class AdversarialModule(Rebuildable, LightningModule):
         for parameter in seat.parameters:
             parameter.grad = None
         # Not manual_backward: DDP stays disarmed, and only the gradients of this player travel, below.
-        loss.backward(inputs=seat.parameters, retain_graph=retain_graph)
+        loss.backward(inputs=seat.parameters if shared_graph else None, retain_graph=shared_graph)
         loss = loss.detach()
         if self.trainer.world_size > 1:
             loss = self._average_over_ranks(seat.parameters, loss)
@@ -298,6 +309,13 @@ class AdversarialModule(Rebuildable, LightningModule):
         if self.trainer.world_size > 1:
             torch.manual_seed(seed)  # dropout masks must differ between ranks too
         self._seat_players()
+        # Lightning reads the signature of training_step at every batch: have it ready.
+        step = type(self).training_step
+        step.__signature__ = inspect.signature(step)  # type: ignore[attr-defined]
+        if not torch.cuda.is_available():
+            # Lightning asks for the driver's management library at each look for a GPU, and each step of Adam
+            # looks for one: 0.3 ms to learn again that there is none. torch's own look is remembered.
+            self._gpu_check = os.environ.pop(GPU_CHECK, None)
 
     def on_train_start(self) -> None:
         """Put a resumed run's random numbers back."""
@@ -324,6 +342,11 @@ class AdversarialModule(Rebuildable, LightningModule):
     def on_train_end(self) -> None:
         """Look at the last losses before the run is called finished."""
         self._check_losses()
+
+    def teardown(self, stage: str) -> None:
+        """Put the environment back."""
+        if self._gpu_check is not None:
+            os.environ[GPU_CHECK], self._gpu_check = self._gpu_check, None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the random states of all ranks. All ranks call this."""

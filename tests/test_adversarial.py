@@ -87,7 +87,7 @@ def test_warm_up_runs():
 
 
 def test_critic_is_always_inside_the_box():
-    """wgan.md 4: after any critic step no parameter is outside, gains of batch norm included; buffers untouched."""
+    """wgan.md 4: after any critic step no parameter is outside, gains included; buffers are not clipped."""
     largest = []
 
     class Largest(Callback):
@@ -107,7 +107,6 @@ def test_critic_is_always_inside_the_box():
 
 
 def test_clipping_weights_only():
-    module = DCGAN(image_shape=(1, 16, 16))
     module = WGAN(image_shape=(1, 16, 16), clipped="weights")
     gains = [m.weight for m in module.discriminator.modules() if isinstance(m, nn.BatchNorm2d)]
     assert gains

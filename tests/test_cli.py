@@ -73,8 +73,8 @@ def test_a_later_config_wins(cli):
 
 
 def test_dotted_keys_as_a_sweep_sets_them(cli):
-    cli("fit", "--config", "gan/ring", "--data.samples=600", "--model.init_args.generator_optimizer.init_args.beta1=0.25",
-        "--model.generator_optimizer.lr=0.125", *QUICK)  # fmt: skip
+    cli("fit", "--config", "gan/ring", "--data.samples=600",
+        "--model.init_args.generator_optimizer.init_args.beta1=0.25", "--model.generator_optimizer.lr=0.125", *QUICK)  # fmt: skip
     optimizer = init_args("gan/ring/version_0")["generator_optimizer"]["init_args"]
     assert optimizer["beta1"] == 0.25
     assert optimizer["lr"] == 0.125

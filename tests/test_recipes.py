@@ -26,7 +26,8 @@ def mnist(monkeypatch):
 @pytest.mark.usefixtures("mnist")
 def test_recipe(name, cli):
     cli("fit", "--config", name, "--trainer.max_steps", 2, "--trainer.limit_val_batches", 1,
-        "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", 1, "--data.batch_size", 8)  # fmt: skip
+        "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", 1,
+        "--data.batch_size", 8)  # fmt: skip
     run = Path("runs") / name / "version_0"
     for file in ("config.yaml", "metrics.csv", "samples.gif", "checkpoints/last.ckpt"):
         assert (run / file).stat().st_size > 0

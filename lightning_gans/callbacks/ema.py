@@ -18,7 +18,8 @@ class GeneratorEMA(Callback):
 
         average <- decay * average + (1 - decay) * weights
 
-    Running statistics of batch norm are copied. Everything that the generator's player trains is averaged,
+    Running statistics of batch norm are averaged alike: those of the last weights do not fit averaged ones.
+    Everything that the generator's player trains is averaged,
     a learned latent too; the discriminator is not. The averages are part of the module (``module.ema``), so
     checkpoints hold them and a resumed run goes on with them.
 
@@ -79,8 +80,10 @@ class GeneratorEMA(Callback):
             averaged = module.ema[name]
             average += [parameter.detach() for parameter in averaged.parameters()]
             weights += [parameter.detach() for parameter in network.parameters()]
-            copies += list(averaged.buffers())
-            buffers += list(network.buffers())
+            for copy, buffer in zip(averaged.buffers(), network.buffers(), strict=True):
+                floating = buffer.is_floating_point()
+                (average if floating else copies).append(copy)
+                (weights if floating else buffers).append(buffer)
 
         def update(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             # The trainer counts an update after its optimizer's step: this one is number global_step + 1.

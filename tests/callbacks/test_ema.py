@@ -57,13 +57,21 @@ def test_copies_until_start_step(tmp_path):
     assert all(torch.equal(averaged[key], raw[key]) for key in raw)
 
 
-def test_running_statistics_are_copied_at_the_update(tmp_path):
-    game = norm_game()
-    fit(tmp_path, game, digits(), [GeneratorEMA(0.999)], max_steps=5)
-    names = [name for name, _ in game.generator.named_buffers() if "running_var" in name]
-    assert names
-    for name in names:
-        assert torch.equal(game.ema["generator"].get_buffer(name), game.generator.get_buffer(name))
+def test_running_statistics_are_averaged_with_the_weights(tmp_path):
+    """Statistics of the last weights do not fit averaged ones; counters are copied."""
+    game, history = norm_game(), []
+
+    class Watch(Callback):
+        def on_train_batch_end(self, trainer, module, *_):
+            history.append({k: v.clone() for k, v in module.generator.named_buffers()})
+
+    start = {k: v.clone() for k, v in game.generator.named_buffers()}
+    fit(tmp_path, game, digits(), [GeneratorEMA(0.9), Watch()], max_steps=4)
+    assert any("running_var" in name for name in start)
+    for name, value in start.items():
+        for after in history:
+            value = 0.9 * value + 0.1 * after[name] if value.is_floating_point() else after[name]
+        torch.testing.assert_close(game.ema["generator"].get_buffer(name), value)
 
 
 def test_only_the_generators_side_is_averaged_and_nothing_of_it_trains(tmp_path):
