@@ -10,6 +10,7 @@ import math
 import os
 import pickle
 import random
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,7 +31,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_gans.rebuild import NotRebuildable, Rebuildable, class_path, describe, rebuild
-
 
 GPU_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
 
@@ -109,6 +109,7 @@ class AdversarialModule(Rebuildable, LightningModule):
         self.compiles = compile
         self.channels_last = channels_last
         self.ema: nn.ModuleDict | None = None
+        self._ema_followed = False
         self.rng = torch.Generator()
         self._seats: dict[str, _Seat] = {}
         self._parameters_of: dict[int, tuple[nn.Parameter, ...]] = {}
@@ -117,6 +118,7 @@ class AdversarialModule(Rebuildable, LightningModule):
         self._last_written = 0
         self._unchecked: list[tuple[str, int, Tensor]] = []
         self._resumed: dict[str, Any] | None = None
+        self._overridden: set[str] = set()
         self._gpu_check: str | None = None
         self.save_hyperparameters(self._plain_arguments())
 
@@ -167,12 +169,12 @@ class AdversarialModule(Rebuildable, LightningModule):
         seat = self._seats[player]
         seat.step()
         if player == "generator" and self.scheduler_interval == "update":
-            self._step_schedulers()
+            self._step_schedulers(until=self.trainer.global_step)
 
     @contextmanager
     def frozen(self, *networks: nn.Module) -> Iterator[None]:
         """Within this block the weights of ``networks`` get no gradient, and none is computed for them."""
-        parameters = [parameter for network in networks for parameter in self._trainable(network)]
+        parameters = [p for network in networks for p in self._trainable(network) if p.requires_grad]
         for parameter in parameters:
             parameter.requires_grad_(False)
         try:
@@ -212,6 +214,7 @@ class AdversarialModule(Rebuildable, LightningModule):
             self.ema = nn.ModuleDict({k: deepcopy(v) for k, v in self.player_networks("generator").items()})
             self.ema.requires_grad_(False)
             self.ema.eval()
+        self._ema_followed = True
 
     def network(self, name: str, ema: bool) -> nn.Module:
         """Return the averaged copy of network ``name`` if asked for and there is one, else the network."""
@@ -262,7 +265,7 @@ class AdversarialModule(Rebuildable, LightningModule):
                 says what to use instead.
         """
         trainer = self.trainer
-        if trainer.precision not in ("32-true", "64-true", "bf16-mixed"):
+        if trainer.precision not in ("32-true", "bf16-mixed"):
             raise ValueError(
                 f"trainer.precision={trainer.precision} is not supported: use bf16-mixed "
                 "(float16 needs loss scaling, which the discriminator's own steps do not go through)"
@@ -293,16 +296,29 @@ class AdversarialModule(Rebuildable, LightningModule):
             optimizers.append(player.optimizer(parameters))
             if player.scheduler is not None:
                 schedulers.append(player.scheduler(optimizers[-1]))
+                if isinstance(schedulers[-1], torch.optim.lr_scheduler.ReduceLROnPlateau):
+                    raise ValueError(
+                        "ReduceLROnPlateau waits for a metric that a game does not have: use another"
+                    )
         return optimizers, schedulers
 
     def on_fit_start(self) -> None:
         """Memory order, compilation, own random numbers; look up what every step needs."""
+        if self.ema is not None and not self._ema_followed:
+            warnings.warn("the averaged weights are dropped: this run has no GeneratorEMA", stacklevel=2)
+            self.ema = None
         networks = {n: net for player in self.players() for n, net in self.player_networks(player).items()}
         for name, network in networks.items():
             if self.channels_last:
                 network.to(memory_format=torch.channels_last)
-            if self.compiles and name not in self.never_compiled:
+            if self.compiles and name not in self.never_compiled and list(network.parameters()):
+                if type(network) is nn.Sequential:  # for which torch's compile() does nothing, silently
+                    raise ValueError(
+                        f"{name} is a bare nn.Sequential, which compile leaves alone: subclass it"
+                    )
                 network.compile()
+        if self.channels_last and self.ema is not None:
+            self.ema.to(memory_format=torch.channels_last)
         # Every rank its own stream: Lightning seeds all alike, and N ranks would draw one fake batch N times.
         seed = (torch.initial_seed() * 1_000_003 + 7_919 * (self.global_rank + 1)) % 2**63
         self.rng = torch.Generator(self.device).manual_seed(seed)
@@ -320,11 +336,14 @@ class AdversarialModule(Rebuildable, LightningModule):
     def on_train_start(self) -> None:
         """Put a resumed run's random numbers back."""
         self._unchecked.clear()
-        self._log_every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        self._log_every = self.trainer.log_every_n_steps or sys.maxsize  # type: ignore[attr-defined]
         self._last_written = self.trainer.global_step
         if self._resumed is not None:
             self._restore_random_states(self._resumed)
             self._resumed = None
+        self._apply_overrides()
+        if self.scheduler_interval == "epoch":
+            self._step_schedulers(until=self.trainer.current_epoch)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Write a row of the log if one is due."""
@@ -337,11 +356,15 @@ class AdversarialModule(Rebuildable, LightningModule):
     def on_train_epoch_end(self) -> None:
         """Step schedulers that go by epochs."""
         if self.scheduler_interval == "epoch":
-            self._step_schedulers()
+            self._step_schedulers(until=self.trainer.current_epoch + 1)
 
     def on_train_end(self) -> None:
         """Look at the last losses before the run is called finished."""
         self._check_losses()
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Put the environment back."""
+        self.teardown("fit")
 
     def teardown(self, stage: str) -> None:
         """Put the environment back."""
@@ -381,7 +404,10 @@ class AdversarialModule(Rebuildable, LightningModule):
                 self.start_ema()
         elif self.ema is not None and not averaged:
             weights.update({f"ema.{key}": weights[key] for key in self.ema.state_dict()})
-        self._resumed = checkpoint.get("random_states")
+        if self._trainer is not None and self.trainer.training:
+            self._resumed = checkpoint.get("random_states")
+            stored = checkpoint.get("hyper_parameters", {})
+            self._overridden = {key for key, value in self.hparams.items() if stored.get(key) != value}
 
     # ------------------------------------------------------------------ inside
 
@@ -442,10 +468,32 @@ class AdversarialModule(Rebuildable, LightningModule):
         self.log_dict(losses, prog_bar=True, logger=False)
         self.log_dict({name: value for name, value in row.items() if name not in losses}, logger=False)
 
-    def _step_schedulers(self) -> None:
+    def _step_schedulers(self, until: int) -> None:
+        # Counted, not called once: Lightning skips the end of an epoch that a checkpoint was written at.
         for seat in self._seats.values():
-            if seat.scheduler is not None:
+            while seat.scheduler is not None and seat.scheduler.last_epoch < until:
                 seat.scheduler.step()
+
+    def _apply_overrides(self) -> None:
+        # Lightning restores an optimizer's settings with its state. What this run was given anew wins.
+        for name, player in self.players().items():
+            seat = self._seats[name]
+            if f"{name}_optimizer" in self._overridden:
+                fresh = player.optimizer(seat.parameters)
+                for new, old in zip(fresh.param_groups, seat.optimizer.param_groups, strict=True):
+                    old.update({key: value for key, value in new.items() if key != "params"})
+            if f"{name}_scheduler" in self._overridden and seat.scheduler is not None:
+                done = seat.scheduler.last_epoch
+                for group in seat.optimizer.param_groups:
+                    group["lr"] = group.get("initial_lr", group["lr"])
+                assert player.scheduler is not None
+                fresh_scheduler = player.scheduler(seat.optimizer)
+                for config in self.trainer.lr_scheduler_configs:
+                    if config.scheduler is seat.scheduler:
+                        config.scheduler = fresh_scheduler
+                seat.scheduler = fresh_scheduler
+                self._step_schedulers(until=done)
+        self._overridden.clear()
 
     def _random_states(self) -> dict[str, Any]:
         name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the global state is what user code may draw from
@@ -524,9 +572,11 @@ def load(path: str | Path, **arguments: Any) -> AdversarialModule:
     """Rebuild a trained game from its checkpoint: class, arguments and weights (averaged ones too).
 
     Args:
-        path: The checkpoint. It is read with ``weights_only``: no code in it is run.
+        path: The checkpoint. It is read with ``weights_only``: nothing in it is unpickled as code.
         arguments: Constructor arguments to use instead of the stored ones. Needed only for objects that
             could not be written down: networks that are no :class:`~lightning_gans.rebuild.Rebuildable`.
+
+    Only games, networks, latents, optimizers and schedulers that can be imported here are built.
 
     Returns:
         The module on the CPU, in evaluation mode.

@@ -3,15 +3,13 @@
 import difflib
 import importlib
 import inspect
+import json
 import re
 import sys
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
-
-import yaml
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +38,8 @@ def find_config(given: str) -> tuple[str, str | None]:
         FileNotFoundError: If it is neither a file nor a recipe; the message names the nearest recipes.
     """
     if Path(given).is_file():
-        return given, None
+        path, folder = Path(given).resolve(), recipes_folder().resolve()
+        return given, path.relative_to(folder).with_suffix("").as_posix() if folder in path.parents else None
     name = given.removesuffix(".yaml").removeprefix("recipes/")
     if name in recipe_names():
         return str(recipes_folder() / f"{name}.yaml"), name
@@ -160,7 +159,9 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], str | None]:
         else:
             prepared.append(arguments[position])
         position += 1
-    if ckpt not in (None, "last", "best", "hpc", "null"):
+    if ckpt in ("last", "best"):
+        raise ValueError(f"--ckpt_path {ckpt}: a run starts in a new folder, give the path of the checkpoint")
+    if ckpt not in (None, "hpc", "null"):
         assert ckpt is not None
         configured = any(argument.startswith("--config=") for argument in prepared)
         prepared.insert(1, f"--config={_stored_config(ckpt, configured)}")
@@ -178,9 +179,7 @@ def _stored_config(ckpt: str, configured: bool) -> str:
     data = checkpoint.get("datamodule_hyper_parameters", {})
     if "_class_path" in data:
         config["data"] = _as_class(data)
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False) as file:
-        yaml.safe_dump(config, file)
-    return file.name
+    return json.dumps(config)
 
 
 LINKED = ("image_shape", "num_classes")
@@ -216,7 +215,7 @@ def fit_or_score(arguments: Sequence[str]) -> None:
     prepared, recipe = prepare(arguments)
 
     from lightning.pytorch import LightningDataModule, Trainer
-    from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+    from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
     from lightning.pytorch.loggers import CSVLogger, Logger
 
@@ -277,9 +276,13 @@ def fit_or_score(arguments: Sequence[str]) -> None:
                 kwargs["logger"] = given or False
             elif config["logger"] is not False and not config["fast_dev_run"]:
                 name = self._get(self.config, "name") or type(self.model).__name__.lower()
-                kwargs["logger"] = [CSVLogger(RUNS, name=name), *given]
+                kwargs["logger"] = [
+                    CSVLogger(Path(config["default_root_dir"] or ".") / RUNS, name=name),
+                    *given,
+                ]
             callbacks = list(_as_list(config["callbacks"]))
-            if fitting and config["enable_progress_bar"] is not False and not config["barebones"]:
+            wanted = config["enable_progress_bar"] is not False and not config["barebones"]
+            if fitting and wanted and not any(isinstance(c, ProgressBar) for c in callbacks):
                 callbacks.append(TQDMProgressBar(refresh_rate=20))
             kwargs["callbacks"] = callbacks
             return super().instantiate_trainer(**kwargs)
@@ -287,8 +290,10 @@ def fit_or_score(arguments: Sequence[str]) -> None:
         def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
             if self.subcommand != "fit":
                 callbacks = []
-            elif config["enable_checkpointing"] is False:
+            if config["enable_checkpointing"] is False:
                 callbacks = [c for c in callbacks if not isinstance(c, Checkpoint)]
+            if not hasattr(self.model, "sample"):  # games from images to images
+                callbacks = [c for c in callbacks if not isinstance(c, SampleGrid)]
             return super()._instantiate_trainer(config, callbacks)
 
         def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -296,8 +301,9 @@ def fit_or_score(arguments: Sequence[str]) -> None:
             return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
 
         def after_fit(self) -> None:
+            folder = self.trainer.log_dir or self.trainer.default_root_dir  # asks all ranks
             if self.trainer.is_global_zero:
-                print(f"The run is in {self.trainer.log_dir or self.trainer.default_root_dir}")
+                print(f"The run is in {folder}")
 
     CLI(
         AdversarialModule,
@@ -406,8 +412,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             jsonargparse.auto_cli(sample, args=given[1:], as_positional=False, parser_class=Parser)
         else:
             fit_or_score(given)
-    except (ValueError, TypeError, OSError, ArithmeticError, LookupError) as error:
-        if debug:
+    except Exception as error:
+        expected = (ValueError, TypeError, OSError, ArithmeticError, LookupError)
+        # Lightning's MisconfigurationException derives from nothing narrower.
+        if debug or not (isinstance(error, expected) or type(error).__name__ == "MisconfigurationException"):
             raise
         print(f"lightning-gans: {explain(str(error)) or type(error).__name__}", file=sys.stderr)
         sys.exit(2)

@@ -232,7 +232,7 @@ class LatentGame(AdversarialModule):
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Generate as many images as the batch has."""
-        return self.sample(len(batch[0]), seed=batch_idx)
+        return self.sample(len(batch[0]), seed=self._draw(batch_idx))
 
     # ------------------------------------------------------------------ held-out losses
 
@@ -245,19 +245,28 @@ class LatentGame(AdversarialModule):
         self._held_out("test", batch, batch_idx)
 
     def _held_out(self, stage: str, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        real, real_labels = self.memory_format(batch[0]), batch[1]
-        training, self.rng = self.rng, torch.Generator(self.device).manual_seed(batch_idx)
+        training, self.rng = self.rng, torch.Generator(self.device).manual_seed(self._draw(batch_idx))
         try:
-            fake, labels = self.draw_fakes(len(real), real_labels)
-            # A gradient penalty differentiates even here.
-            with torch.enable_grad():
-                losses = {
-                    f"{stage}/discriminator_loss": self.discriminator_loss(real, fake, **labels).detach(),
-                    f"{stage}/generator_loss": self.generator_loss(real, fake, **labels).detach(),
-                }
+            # A gradient penalty differentiates even here, which inference mode forbids.
+            with torch.inference_mode(False):
+                real, real_labels = self.memory_format(batch[0]).clone(), batch[1].clone()
+                with torch.no_grad():
+                    fake, labels = self.draw_fakes(len(real), real_labels)
+                with torch.enable_grad():
+                    losses = {
+                        "discriminator_loss": self.discriminator_loss(real, fake, **labels).detach(),
+                        "generator_loss": self.generator_loss(real, fake, **labels).detach(),
+                    }
         finally:
             self.rng = training
-        self.log_dict(losses, batch_size=len(real), sync_dist=True)
+        row: dict[str, Any] = {f"{stage}/{name}": loss for name, loss in losses.items()}
+        if self.trainer.state.fn == "fit":
+            row["step"] = float(self.trainer.global_step)  # the loggers' x-axis, which would be batches
+        self.log_dict(row, batch_size=len(real), sync_dist=True)
+
+    def _draw(self, batch_idx: int) -> int:
+        # The same noise at each evaluation, another on each rank.
+        return batch_idx * self.trainer.world_size + self.global_rank
 
     # ------------------------------------------------------------------ state and checks
 
@@ -269,7 +278,8 @@ class LatentGame(AdversarialModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the place in the schedule."""
         super().on_load_checkpoint(checkpoint)
-        self.turns = checkpoint.get("turns", 0)
+        if self._trainer is not None and self.trainer.training:
+            self.turns = checkpoint.get("turns", 0)
 
     def setup(self, stage: str) -> None:
         """Try the networks on two images before any long work starts.

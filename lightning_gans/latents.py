@@ -9,8 +9,9 @@ from lightning_gans.rebuild import Rebuildable
 class Latent(Rebuildable, nn.Module):
     """A distribution over latent vectors.
 
-    ``latent(n, rng)`` draws ``(n, dim)`` float32 values on the device of ``rng``. It is an ``nn.Module``
-    because some papers learn its parameters; those train in the generator's turn.
+    ``latent(n, rng)`` draws ``(n, dim)`` float32 values. Noise is drawn on the device of ``rng``; where
+    parameters of its own come in, they decide the device of the result. It is an ``nn.Module`` because some
+    papers learn its parameters; those train in the generator's turn.
 
     Args:
         dim: Length of a latent vector.

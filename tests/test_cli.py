@@ -74,7 +74,8 @@ def test_a_later_config_wins(cli):
 
 def test_dotted_keys_as_a_sweep_sets_them(cli):
     cli("fit", "--config", "gan/ring", "--data.samples=600",
-        "--model.init_args.generator_optimizer.init_args.beta1=0.25", "--model.generator_optimizer.lr=0.125", *QUICK)  # fmt: skip
+        "--model.init_args.generator_optimizer.init_args.beta1=0.25",
+        "--model.generator_optimizer.lr=0.125", *QUICK)  # fmt: skip
     optimizer = init_args("gan/ring/version_0")["generator_optimizer"]["init_args"]
     assert optimizer["beta1"] == 0.25
     assert optimizer["lr"] == 0.125
@@ -95,8 +96,10 @@ def test_the_command_line_beats_the_checkpoint(cli, checkpoint):
     assert arguments["discriminator_steps"] == 2
     assert arguments["generator_optimizer"]["init_args"]["lr"] == 0.5
     assert arguments["latent"]["init_args"]["dim"] == 9
-    loaded = load("runs/gan/version_1/checkpoints/last.ckpt")
-    assert loaded.discriminator_steps == 2
+    path = "runs/gan/version_1/checkpoints/last.ckpt"
+    assert load(path).discriminator_steps == 2
+    groups = [state["param_groups"][0] for state in torch.load(path, weights_only=True)["optimizer_states"]]
+    assert [group["lr"] for group in groups] == [2e-4, 0.5]
 
 
 def test_arguments_of_a_checkpoint_whose_run_is_gone(cli, checkpoint):
@@ -105,6 +108,24 @@ def test_arguments_of_a_checkpoint_whose_run_is_gone(cli, checkpoint):
     cli("fit", "--ckpt_path", moved, "--data", "Digits", *SMALL, "--trainer.max_steps", 3,
         "--trainer.enable_progress_bar", "false", "--trainer.limit_val_batches", 0)  # fmt: skip
     assert init_args("gan/version_1")["latent"]["init_args"]["dim"] == 9
+
+
+@pytest.mark.parametrize("paper", ["WGANGP", "DCGAN"])
+def test_scoring_other_papers(cli, paper, capsys):
+    cli("fit", "--model", paper, "--data", "Digits", *SMALL, *QUICK)
+    path = f"runs/{paper.lower()}/version_0/checkpoints/last.ckpt"
+    cli("validate", "--ckpt_path", path, "--trainer.limit_val_batches", 2)
+    assert "val/discriminator_loss" in capsys.readouterr().out
+
+
+def test_new_scheduler_on_resume(cli):
+    scheduler = "--model.discriminator_scheduler=torch.optim.lr_scheduler.PolynomialLR"
+    cli("fit", "--model", "GAN", "--data", "Digits", *SMALL, *QUICK, scheduler,
+        "--model.discriminator_scheduler.total_iters", 2)  # fmt: skip
+    cli("fit", "--ckpt_path", "runs/gan/version_0/checkpoints/last.ckpt", "--trainer.max_steps", 3,
+        "--model.discriminator_scheduler.total_iters", 6)  # fmt: skip
+    stored = torch.load("runs/gan/version_1/checkpoints/last.ckpt", weights_only=True)
+    assert stored["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(2e-4 * 3 / 6)
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
@@ -176,6 +197,8 @@ def test_sample_of_points(cli, fails):
             ["fit", "--config", "quickstart", "--ckpt_path", "none.ckpt"],
             "checkpoint none.ckpt does not exist",
         ),
+        (["fit", "--config", "quickstart", "--ckpt_path", "last"], "give the path of the checkpoint"),
+        (["fit", "--config", "quickstart", "--trainer.devices", "-3"], "devices"),
         (["sample", "--ckpt_path", "none.ckpt"], "checkpoint none.ckpt does not exist"),
         (["sample", "--ckpt_path", "none.ckpt", "--n", "0"], "n=0"),
         (

@@ -8,6 +8,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+CLOCK = 10  # updates between two looks at the clock, which all ranks take together
+
 
 class Checkpoint(ModelCheckpoint):
     """Keep ``last.ckpt``, rewritten every so many generator updates or minutes, and at the end of training.
@@ -58,7 +60,7 @@ class Checkpoint(ModelCheckpoint):
             return
         due = update // self.every_n_updates > self._saved_at // self.every_n_updates
         due = due or 0 <= trainer.max_steps <= update
-        if not due and self.every_n_minutes is not None:
+        if not due and self.every_n_minutes is not None and update % CLOCK == 0:
             due = time.monotonic() - self._saved_when > 60 * self.every_n_minutes
             due = trainer.strategy.broadcast(due)  # all ranks save together
         if due:
@@ -76,15 +78,21 @@ class Checkpoint(ModelCheckpoint):
             self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
         self._saved_at, self._saved_when = trainer.global_step, time.monotonic()
         self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         part = f"{filepath}.part"
-        super()._save_checkpoint(trainer, part)
+        trainer.save_checkpoint(part, self.save_weights_only)
+        self._last_global_step_saved = trainer.global_step
         self._last_checkpoint_saved = filepath
         if trainer.is_global_zero:
             with Path(part).open("rb") as file:
                 os.fsync(file.fileno())
             Path(part).replace(filepath)
         trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                logger.after_save_checkpoint(self)

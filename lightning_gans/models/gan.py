@@ -22,7 +22,7 @@ class GAN(LatentGame):
         objective: What G minimises: ``-E[log D(G(z))]`` (non-saturating, section 3), or the game's own
             ``E[log(1 - D(G(z)))]``, which stalls while D wins.
         simultaneous: Both players move at once from the same weights and the same noise, as in the released
-            code, instead of in turn (Algorithm 1).
+            code, instead of in turn (Algorithm 1). The losses are this class's, in a subclass too.
         discriminator_loss_scale: Factor of D's loss; 0.5 in the released code, 1 in the paper.
         kwargs: Arguments of :class:`~lightning_gans.latent_game.LatentGame`.
 
