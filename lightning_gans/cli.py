@@ -9,10 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from typing import Any, Literal, NoReturn
 
 RUNS = Path("runs")
 
@@ -93,6 +90,7 @@ def sample(
 
     from lightning_gans import load
     from lightning_gans.latent_game import LatentGame
+    from lightning_gans.pictures import Scatter, image_grid, to_bytes
 
     game = load(ckpt_path)
     if not isinstance(game, LatentGame):
@@ -103,8 +101,6 @@ def sample(
         array = images.numpy() if images.ndim == 2 else to_bytes(images).permute(0, 2, 3, 1).numpy()
         np.savez_compressed(path, arr_0=array)
     elif path.suffix == ".png":
-        from lightning_gans.pictures import Scatter, image_grid
-
         vectors = images.ndim == 2
         picture = (
             Scatter(images, real=False).draw(images, f"{n} samples")
@@ -121,13 +117,6 @@ def sample(
         for i, image in enumerate(to_bytes(images)):
             write_png(image, str(path / f"{i:06d}.png"))
     print(f"{n} samples: {out}")
-
-
-def to_bytes(images: "Tensor") -> "Tensor":
-    """Turn images in [-1, 1] into uint8, rounded to the nearest level."""
-    import torch
-
-    return images.mul(127.5).add(127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def prepare(arguments: Sequence[str]) -> tuple[list[str], str | None]:

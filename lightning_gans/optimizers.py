@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch.optim import Optimizer
 
 
 class Adam(torch.optim.Adam):
@@ -67,6 +66,3 @@ class SGD(torch.optim.SGD):
 
     def __init__(self, params: Iterable[Any], lr: float = 0.1, momentum: float = 0.5) -> None:
         super().__init__(params, lr=lr, momentum=momentum, foreach=True)
-
-
-__all__ = ["SGD", "Adam", "Optimizer", "RMSprop"]

@@ -27,6 +27,11 @@ CELL = 48
 GIF_FRAMES, GIF_PIXELS, GIF_SIDE = 120, 24_000_000, 640
 
 
+def to_bytes(images: Tensor) -> Tensor:
+    """Turn images in [-1, 1] into uint8, rounded to the nearest of 256 levels."""
+    return images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+
+
 def image_grid(images: Tensor, columns: int = 8, scale: int | None = None) -> Image.Image:
     """Arrange images in rows, with thin lines between them.
 
@@ -44,7 +49,7 @@ def image_grid(images: Tensor, columns: int = 8, scale: int | None = None) -> Im
     if scale is None:
         scale = ceil(CELL / min(height, width))
     images = images[:, : 3 if channels >= 3 else 1]
-    pixels = images.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    pixels = to_bytes(images).permute(0, 2, 3, 1).numpy()
     pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
     height, width, columns = height * scale, width * scale, min(columns, n)
     rows, gap = ceil(n / columns), 2

@@ -45,3 +45,4 @@ def test_resumes_exactly(name, ranks):
 @pytest.mark.parametrize("name", PAPERS)
 def test_a_step_of_two_ranks_is_one_step_on_the_joined_batch(name, ranks):
     assert ranks[0][name]["joined"] == []
+    assert ranks[0][name]["moved"] > 1e-6
