@@ -40,7 +40,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install -e '.[dev]'
 	@touch $@
 
-quickstart: install ## train DCGAN on real handwritten digits: about 3 minutes on 2 cores, nothing to download
+quickstart: install ## train DCGAN on real handwritten digits: one to two minutes on 2 cores, nothing to download
 	$(BIN)/lightning-gans fit --config quickstart $(ARGS)
 	@run=$$(ls -dt runs/quickstart/version_* | head -n 1); echo; \
 	echo "The digits, as they formed:  $$run/samples.gif"; \
