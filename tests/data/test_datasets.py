@@ -63,7 +63,7 @@ def test_missing_mnist(tmp_path, monkeypatch, download):
     for words in (
         "MNIST/raw/{train,t10k}",
         str(tmp_path / "none"),
-        "https://",
+        "://",
         "--data.root",
         "LIGHTNING_GANS_DATA",
     ):
