@@ -478,20 +478,22 @@ class AdversarialModule(Rebuildable, LightningModule):
         # Lightning restores an optimizer's settings with its state. What this run was given anew wins.
         for name, player in self.players().items():
             seat = self._seats[name]
-            if f"{name}_optimizer" in self._overridden:
+            changed = {f"{name}_optimizer", f"{name}_scheduler"} & self._overridden
+            if f"{name}_optimizer" in changed:
                 fresh = player.optimizer(seat.parameters)
                 for new, old in zip(fresh.param_groups, seat.optimizer.param_groups, strict=True):
                     old.update({key: value for key, value in new.items() if key != "params"})
-            if f"{name}_scheduler" in self._overridden and seat.scheduler is not None:
+                    old.pop("initial_lr", None)
+            if changed and seat.scheduler is not None and player.scheduler is not None:
+                # A schedule goes by the learning rate that it began with: begin anew, and go to where it was.
                 done = seat.scheduler.last_epoch
                 for group in seat.optimizer.param_groups:
-                    group["lr"] = group.get("initial_lr", group["lr"])
-                assert player.scheduler is not None
-                fresh_scheduler = player.scheduler(seat.optimizer)
+                    group["lr"] = group.pop("initial_lr", group["lr"])
+                restarted = player.scheduler(seat.optimizer)
                 for config in self.trainer.lr_scheduler_configs:
                     if config.scheduler is seat.scheduler:
-                        config.scheduler = fresh_scheduler
-                seat.scheduler = fresh_scheduler
+                        config.scheduler = restarted
+                seat.scheduler = restarted
                 self._step_schedulers(until=done)
         self._overridden.clear()
 

@@ -110,6 +110,17 @@ def test_arguments_of_a_checkpoint_whose_run_is_gone(cli, checkpoint):
     assert init_args("gan/version_1")["latent"]["init_args"]["dim"] == 9
 
 
+def test_new_learning_rate_under_a_scheduler_on_resume(cli):
+    """The schedule goes on where it was, from the new rate."""
+    scheduler = "--model.discriminator_scheduler=torch.optim.lr_scheduler.PolynomialLR"
+    cli("fit", "--model", "GAN", "--data", "Digits", *SMALL, *QUICK, scheduler,
+        "--model.discriminator_scheduler.total_iters", 10)  # fmt: skip
+    cli("fit", "--ckpt_path", "runs/gan/version_0/checkpoints/last.ckpt", "--trainer.max_steps", 4,
+        "--model.discriminator_optimizer.lr", 0.5)  # fmt: skip
+    stored = torch.load("runs/gan/version_1/checkpoints/last.ckpt", weights_only=True)
+    assert stored["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(0.5 * 6 / 10)
+
+
 @pytest.mark.parametrize("paper", ["WGANGP", "DCGAN"])
 def test_scoring_other_papers(cli, paper, capsys):
     cli("fit", "--model", paper, "--data", "Digits", *SMALL, *QUICK)
