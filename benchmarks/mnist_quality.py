@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 from common import machine, quiet
+from lightning import Trainer, seed_everything
 from textbook import Textbook
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -192,24 +193,25 @@ def textbook(minutes: float, seed: int) -> tuple[Tensor, int, float]:
     return samples, updates, updates * 128 / seconds
 
 
+def silent_trainer(**arguments) -> Trainer:
+    """A trainer on the CPU that trains and does nothing else."""
+    return Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        **arguments,
+    )
+
+
 def trained(seed: int, updates: int, precision: str) -> tuple[DCGAN, float]:
     """Train our DCGAN; return it and the seconds that took."""
-    from lightning import Trainer, seed_everything
-
     seed_everything(seed, verbose=False)
     model = DCGAN((1, SIZE, SIZE), channels_last=True)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(
-            max_steps=updates,
-            precision=precision,
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            limit_val_batches=0,
-            default_root_dir=folder,
-        )
+        trainer = silent_trainer(max_steps=updates, precision=precision, default_root_dir=folder)
         start = time.perf_counter()
         trainer.fit(model, datamodule=MNIST(image_size=SIZE, download=False, seed=seed))
     return model, time.perf_counter() - start

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 from common import machine, quiet
-from lightning import Trainer, seed_everything
+from lightning import seed_everything
 from lightning.pytorch import Callback
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from mnist_quality import SIZE, Judge
+from mnist_quality import SIZE, Judge, silent_trainer
 from scipy.signal import medfilt
 from scipy.stats import spearmanr
 
@@ -114,16 +114,10 @@ def main() -> None:
 
     seed_everything(options.seed, verbose=False)
     curve = Curve(judge, options.every)
-    trainer = Trainer(
+    trainer = silent_trainer(
         max_time=timedelta(minutes=options.minutes),
         max_epochs=-1,
         precision=options.precision,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
         callbacks=[curve],
     )
     model = WGAN((1, SIZE, SIZE), channels_last=True)
