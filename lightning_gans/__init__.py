@@ -1,24 +1,59 @@
 """GAN papers for PyTorch Lightning: train, compare, subclass, reproduce."""
 
 from lightning_gans.adversarial import AdversarialModule, load
-from lightning_gans.data import MNIST, Digits, GaussianMixtures, ImageDataModule
+from lightning_gans.data import (
+    CIFAR10,
+    CIFAR100,
+    LSUN,
+    MNIST,
+    STL10,
+    SVHN,
+    CelebA,
+    Colorization,
+    Digits,
+    Facades,
+    FashionMNIST,
+    GaussianMixtures,
+    ImageDataModule,
+    ImageFolder,
+    Inpainting,
+    PairedImages,
+    Sketches,
+    StackedMNIST,
+    UnpairedImages,
+)
 from lightning_gans.latent_game import LatentGame
 from lightning_gans.models import DCGAN, GAN, LSGAN, WGAN, WGANGP, HingeGAN
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CIFAR10",
+    "CIFAR100",
     "DCGAN",
     "GAN",
     "LSGAN",
+    "LSUN",
     "MNIST",
+    "STL10",
+    "SVHN",
     "WGAN",
     "WGANGP",
     "AdversarialModule",
+    "CelebA",
+    "Colorization",
     "Digits",
+    "Facades",
+    "FashionMNIST",
     "GaussianMixtures",
     "HingeGAN",
     "ImageDataModule",
+    "ImageFolder",
+    "Inpainting",
     "LatentGame",
+    "PairedImages",
+    "Sketches",
+    "StackedMNIST",
+    "UnpairedImages",
     "load",
 ]

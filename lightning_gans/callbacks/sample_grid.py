@@ -254,7 +254,7 @@ def _real_points(trainer: Trainer) -> Tensor | None:
     if data is not None and is_overridden("val_dataloader", data):
         loader = data.val_dataloader()
     if isinstance(loader, list | tuple):
-        loader = loader[0]
+        loader = loader[0] if loader else None
     if loader is None:
         dataset = getattr(trainer.train_dataloader, "dataset", None)
         loader = [[torch.stack([dataset[i][0] for i in range(min(DRAWN, len(dataset)))])]] if dataset else []

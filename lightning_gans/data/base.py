@@ -1,35 +1,53 @@
 """What all data modules share; a data set adds class attributes and one method."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+import psutil
 import torch
 import torch.nn.functional as F
 from lightning import LightningDataModule
 from torch import Tensor
 
-from lightning_gans.data.loader import MemoryLoader
+from lightning_gans.data.cache import cache_folder, decode_all, decode_to_disk, find_damaged
+from lightning_gans.data.decode import DamagedImage
+from lightning_gans.data.loader import BatchLoader, MemoryLoader, Views, WorkerLoader
+from lightning_gans.data.selection import imbalanced, of_classes, partly_unlabeled
+from lightning_gans.data.sources import ImageSource, TensorImages
 
-Split = Literal["train", "test"]
+Split = Literal["train", "val", "test"]
+Data = Tensor | ImageSource
+
+
+class DataError(ValueError):
+    """Something is wrong with a data set's files; the message says what, where, and what to do."""
 
 
 class DataModule(LightningDataModule):
-    """Data kept in memory and served as batches ``(data, labels)``.
+    """Samples served as batches ``(data, labels)``, in an order that can be resumed exactly.
 
     A subclass sets ``image_shape``, ``num_classes`` and ``class_names`` (all available before ``setup``) and
     writes :meth:`load`. Training data is shuffled by ``(seed, epoch)``, each rank takes its shard, and the
-    position is part of every checkpoint (:class:`~lightning_gans.data.loader.MemoryLoader`). Validation uses
+    position is part of every checkpoint (:class:`~lightning_gans.data.loader.BatchLoader`). Validation uses
     the test split, unless ``val_fraction`` holds out a part of the training split; testing and prediction
     always use the test split.
+
+    What a run trains on is decided by ``seed``, equally on all ranks, in this order: samples held out for
+    validation, ``class_weights``, ``limit``, ``label_fraction``.
 
     Args:
         batch_size: Samples a training batch and rank.
         eval_batch_size: Samples a batch of validation, test and prediction. None: ``batch_size``.
-        val_fraction: Share of the training split that is held out for validation, drawn by ``seed``. 0: none,
-            validate on the test split.
-        limit: Train on so many samples only, drawn by ``seed``. None: all.
+        val_fraction: Share of the training split that is held out for validation. 0: none, validate on the
+            test split.
+        limit: Train on so many samples only. None: all.
+        class_weights: Share in [0, 1] of its training samples that each class keeps: an imbalanced set. None:
+            all.
+        label_fraction: Share of the training labels that is kept, equally many of each class; the other
+            labels become -1. Sets of smaller fractions are part of those of larger ones.
         drop_last: Leave out the samples of an epoch that do not fill a batch.
         flip: Mirror training images horizontally with probability 1/2.
         seed: Decides subsets, permutations and flips.
@@ -41,6 +59,9 @@ class DataModule(LightningDataModule):
     image_shape: tuple[int, ...]
     num_classes: int | None
     class_names: tuple[str, ...]
+    val_split: Literal["val", "test"] = "test"
+    """The split that validation uses when nothing is held out."""
+    has_test_split: bool = True
 
     def __init__(
         self,
@@ -48,6 +69,8 @@ class DataModule(LightningDataModule):
         eval_batch_size: int | None = None,
         val_fraction: float = 0.0,
         limit: int | None = None,
+        class_weights: Sequence[float] | None = None,
+        label_fraction: float = 1.0,
         drop_last: bool = True,
         flip: bool = False,
         seed: int = 0,
@@ -62,6 +85,12 @@ class DataModule(LightningDataModule):
                 raise ValueError(f"{name}={value} must be at least 1")
         if not 0 <= val_fraction < 1:
             raise ValueError(f"val_fraction={val_fraction} must be at least 0 and less than 1")
+        if not 0 < label_fraction <= 1:
+            raise ValueError(f"label_fraction={label_fraction} must be more than 0 and at most 1")
+        if class_weights is not None and not (
+            any(class_weights) and all(0 <= weight <= 1 for weight in class_weights)
+        ):
+            raise ValueError(f"class_weights={class_weights} must lie between 0 and 1, and not all be 0")
         if seed < 0:
             raise ValueError(f"seed={seed} must not be negative")
         if limit is not None and drop_last and limit < batch_size:
@@ -73,91 +102,168 @@ class DataModule(LightningDataModule):
         self.eval_batch_size = eval_batch_size or batch_size
         self.val_fraction = val_fraction
         self.limit = limit
+        self.class_weights = class_weights
+        self.label_fraction = label_fraction
         self.drop_last = drop_last
         self.flip = flip
         self.seed = seed
-        self._splits: dict[str, tuple[Tensor, Tensor]] = {}
+        self._splits: dict[str, tuple[Data, Tensor]] = {}
+        self._names: Callable[[int], str] = str
         self.save_hyperparameters()
 
-    def load(self, split: Split) -> tuple[Tensor, Tensor]:
+    def load(self, split: Split) -> tuple[Data, Tensor]:
         """Return one split of the data set.
 
         Args:
-            split: ``"train"`` or ``"test"``.
+            split: ``"train"``, ``"test"``, or ``"val"`` if that is the ``val_split``.
 
         Returns:
-            uint8 (N, C, H, W) or float32 (N, d), and int64 labels (N,), -1 for unlabeled.
+            uint8 (N, C, H, W), float32 (N, d), or images to be read when they are asked for; and int64 labels
+            (N,), -1 for unlabeled.
         """
         raise NotImplementedError(f"{type(self).__name__} has to define load(split)")
 
-    def _read(self, split: Split) -> tuple[Tensor, Tensor]:
-        """Load a split and bring it to ``image_shape``."""
-        return self.load(split)
+    def views(self) -> Views | None:
+        """Return what batches consist of, if not of images and labels."""
+        return None
+
+    def _read(self, split: Split) -> tuple[Data, Tensor, Tensor]:
+        """Load a split; return its data, its labels, and which samples of the data they belong to."""
+        data, labels = self.load(split)
+        return data, labels, torch.arange(len(labels))
+
+    def _store(self, data: Data, labels: Tensor, *, training: bool) -> tuple[Data, Tensor]:
+        """Bring samples to the form in which they are served."""
+        return data, labels
 
     def setup(self, stage: str | None = None) -> None:
         """Load what a stage needs and was not loaded before."""
-        training = stage in (None, "fit") or (stage == "validate" and self.val_fraction > 0)
-        testing = stage not in ("fit", "validate") or self.val_fraction == 0
-        if training and "train" not in self._splits:
-            self._set_up_training()
-        if testing and "test" not in self._splits:
-            self._splits["test"] = self._read("test")
-        if self.val_fraction == 0:
-            self._splits["val"] = self._splits["test"]
+        holding_out = self.val_fraction > 0
+        needed: list[Split] = []
+        if stage in (None, "fit") or (stage == "validate" and holding_out):
+            needed.append("train")
+        if self.has_test_split and not holding_out and stage in (None, "fit", "validate"):
+            needed.append(self.val_split)
+        if self.has_test_split and stage not in ("fit", "validate"):
+            needed.append("test")
+        # All are looked for before the first one is decoded, which may take long.
+        found = {split: self._read(split) for split in needed if split not in self._splits}
+        for split, read in found.items():
+            if split == "train":
+                self._set_up_training(*read)
+            else:
+                self._splits[split] = self._select(*read, training=False)
+        if not holding_out and self.val_split in self._splits:
+            self._splits["val"] = self._splits[self.val_split]
 
-    def _set_up_training(self) -> None:
-        data, labels = self._read("train")
-        held_out = round(len(data) * self.val_fraction)
-        size = len(data) - held_out
+    def _select(self, data: Data, labels: Tensor, kept: Tensor, *, training: bool) -> tuple[Data, Tensor]:
+        if len(kept) < len(data):
+            data = data.at(kept) if isinstance(data, ImageSource) else data[kept]
+        return self._store(data, labels, training=training)
+
+    def _set_up_training(self, data: Data, labels: Tensor, origin: Tensor) -> None:
+        if self.num_classes is None and (self.class_weights is not None or self.label_fraction < 1):
+            raise ValueError(
+                f"class_weights and label_fraction need labels, but {type(self).__name__} has none here"
+            )
+        if self.class_weights is not None and len(self.class_weights) != self.num_classes:
+            raise ValueError(
+                f"class_weights={list(self.class_weights)}: give one number for each of the "
+                f"{self.num_classes} classes"
+            )
+        held_out = round(len(labels) * self.val_fraction)
         if self.val_fraction > 0 and held_out == 0:
-            raise ValueError(f"val_fraction={self.val_fraction} holds out none of {size} samples: raise it")
+            raise ValueError(
+                f"val_fraction={self.val_fraction} holds out none of {len(labels)} samples: raise it"
+            )
+        kept = torch.arange(len(labels))
+        if held_out > 0 or self.limit is not None:
+            order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(self.seed))
+            held, kept = order[:held_out].sort().values, order[held_out:]
+        if self.class_weights is not None:
+            kept = kept[imbalanced(labels[kept], self.class_weights, self.seed)]
+        size = len(kept)
         if self.limit is not None and self.limit > size:
             raise ValueError(f"limit={self.limit} exceeds the {size} training samples: use at most {size}")
-        if self.drop_last and self.batch_size > size:
+        kept = kept[: self.limit].sort().values
+        if self.drop_last and self.batch_size > len(kept):
             raise ValueError(
-                f"batch_size={self.batch_size} is larger than the {size} training samples: use at most {size}"
+                f"batch_size={self.batch_size} is larger than the {len(kept)} training samples: use at most "
+                f"{len(kept)}"
             )
-        if held_out > 0 or self.limit is not None:
-            order = torch.randperm(len(data), generator=torch.Generator().manual_seed(self.seed))
-            held, kept = order[:held_out], order[held_out:][: self.limit].sort().values
-            if held_out > 0:
-                self._splits["val"] = data[held], labels[held]
-            data, labels = data[kept], labels[kept]
-        self._splits["train"] = data, labels
+        training_labels = labels[kept]
+        if self.label_fraction < 1:
+            training_labels = partly_unlabeled(training_labels, self.label_fraction, self.seed)
+        if held_out > 0:
+            self._splits["val"] = self._select(data, labels[held], origin[held], training=False)
+        origin = origin[kept]
+        self._names = _Names(data, origin)
+        self._splits["train"] = self._select(data, training_labels, origin, training=True)
 
-    def _loader(self, split: str, *, training: bool) -> MemoryLoader:
+    def training_images(self) -> tuple[Data, Tensor]:
+        """Return the training samples as they are stored, and their labels; after ``setup``.
+
+        Raises:
+            RuntimeError: Before ``setup``.
+        """
+        return self._ready("train")
+
+    def sample_name(self, index: int) -> str:
+        """Return a name of a training sample: its file, or its number in the data set."""
+        return self._names(index)
+
+    def _ready(self, split: str) -> tuple[Data, Tensor]:
         if split not in self._splits:
             raise RuntimeError(
                 f"{type(self).__name__}: call prepare_data() and setup() before asking for a loader"
             )
-        trainer = self.trainer
-        return MemoryLoader(
-            *self._splits[split],
-            self.batch_size if training else self.eval_batch_size,
-            shuffle=training and not getattr(trainer, "overfit_batches", 0),
-            drop_last=training and self.drop_last,
-            seed=self.seed,
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
-            flip=training and self.flip,
-            device=trainer.strategy.root_device if trainer else None,
-        )
+        return self._splits[split]
 
-    def train_dataloader(self) -> Iterable[tuple[Tensor, Tensor]]:
+    def _loader(self, split: str, *, training: bool) -> Any:
+        data, labels = self._ready(split)
+        return self._serve(data, labels, training=training)
+
+    def _serve(self, data: Data, labels: Tensor, *, training: bool, **options: Any) -> BatchLoader:
+        trainer = self.trainer
+        options = {
+            "shuffle": training and not getattr(trainer, "overfit_batches", 0),
+            "drop_last": training and self.drop_last,
+            "seed": self.seed,
+            "rank": trainer.global_rank if trainer else 0,
+            "world_size": trainer.world_size if trainer else 1,
+            "flip": training and self.flip,
+            "views": self.views(),
+            "device": trainer.strategy.root_device if trainer else None,
+        } | options
+        batch_size = self.batch_size if training else self.eval_batch_size
+        if isinstance(data, ImageSource):
+            workers = getattr(self, "num_workers", 0)
+            return WorkerLoader(data, labels, batch_size, num_workers=workers, **options)
+        return MemoryLoader(data, labels, batch_size, **options)
+
+    def train_dataloader(self) -> Any:
         """Return the shuffled, resumable loader of this rank's training samples."""
         return self._loader("train", training=True)
 
-    def val_dataloader(self) -> Iterable[tuple[Tensor, Tensor]]:
-        """Return the loader of the samples held out for validation, or of the test split."""
+    def val_dataloader(self) -> Any:
+        """Return the loader of the samples held out for validation, or of the test split, or nothing."""
+        if not self.has_test_split and self.val_fraction == 0:
+            return []
         return self._loader("val", training=False)
 
-    def test_dataloader(self) -> Iterable[tuple[Tensor, Tensor]]:
-        """Return the loader of the test split."""
+    def test_dataloader(self) -> Any:
+        """Return the loader of the test split.
+
+        Raises:
+            ValueError: If the data set has none.
+        """
+        if not self.has_test_split:
+            raise ValueError(f"{type(self).__name__} has no test split here")
         return self._loader("test", training=False)
 
-    def predict_dataloader(self) -> Iterable[tuple[Tensor, Tensor]]:
+    def predict_dataloader(self) -> Any:
         """Return the loader of the test split."""
-        return self._loader("test", training=False)
+        return self.test_dataloader()
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Pass on a batch that is on the device already, without Lightning's walk over its parts."""
@@ -166,11 +272,29 @@ class DataModule(LightningDataModule):
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
 
+class _Names:
+    """Names of samples that were chosen out of a split."""
+
+    def __init__(self, data: Data, origin: Tensor) -> None:
+        self.source = data if isinstance(data, ImageSource) else None
+        self.origin = origin
+
+    def __call__(self, index: int) -> str:
+        number = int(self.origin[index])
+        return str(number) if self.source is None else self.source.name(number)
+
+    def keep(self, kept: Tensor) -> None:
+        self.origin = self.origin[kept]
+
+
 class ImageDataModule(DataModule):
     """A data set of images: downloaded or found under a root folder, cropped and resized once, kept as uint8.
 
     Images that are not square are cropped to their central square; then they are resized (never padded) to
     ``image_size`` with antialiased bilinear interpolation. The root folder may be read-only.
+
+    Data that leaves half of the free memory to others is kept there; other data is served by worker
+    processes. Both serve the same batches.
 
     A subclass sets the class attributes below and writes ``load``, which reads from ``self.root`` and
     downloads first if ``self.download``: for data sets of torchvision that is one line.
@@ -178,7 +302,14 @@ class ImageDataModule(DataModule):
     Args:
         root: Folder of the data. None: the environment variable ``LIGHTNING_GANS_DATA``, else ``./data``.
         image_size: Height and width of the images in pixels. None: the data set's own.
+        load_size: Training images are resized to this and cut to ``image_size`` at a random place. None:
+            ``image_size``, not cut.
         download: Fetch the files if they are missing (on one process a machine).
+        in_memory: Keep the images in memory: yes, no, or if they fit.
+        num_workers: Processes that read data that is not kept in memory.
+        classes: Use these classes only, in this order. None: all.
+        exclude: Text file with the training samples to leave out, a name (number, file) a line, as
+            ``lightning-gans dedup`` writes it.
         **kwargs: Arguments of :class:`DataModule`.
 
     Raises:
@@ -186,8 +317,8 @@ class ImageDataModule(DataModule):
         FileNotFoundError: If files are missing and cannot be downloaded; says which, from where, where to.
     """
 
-    channels: ClassVar[int]
-    native_size: ClassVar[int]
+    channels: int
+    native_size: int
     class_names: tuple[str, ...] = ()
     files: ClassVar[str] = ""
     """Where the files lie under ``root``, for the error message."""
@@ -198,26 +329,56 @@ class ImageDataModule(DataModule):
         self,
         root: str | Path | None = None,
         image_size: int | None = None,
+        load_size: int | None = None,
         download: bool = True,
+        in_memory: Literal["auto"] | bool = "auto",
+        num_workers: int = 2,
+        classes: Sequence[str] | None = None,
+        exclude: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if image_size is not None and image_size < 1:
             raise ValueError(f"image_size={image_size} must be at least 1 pixel")
-        self.root = Path(root or os.environ.get("LIGHTNING_GANS_DATA") or "data").expanduser()
+        self.root = data_root(root)
         self.image_size = image_size or self.native_size
-        self.download = download
+        self.load_size = load_size or self.image_size
+        if self.load_size < self.image_size:
+            raise ValueError(f"load_size={load_size} is smaller than image_size={self.image_size}: raise it")
+        if in_memory not in ("auto", True, False):
+            raise ValueError(f"in_memory={in_memory!r} is unknown: use auto, true or false")
+        if num_workers < 0:
+            raise ValueError(f"num_workers={num_workers} must not be negative")
+        if exclude is not None and not Path(exclude).is_file():
+            raise ValueError(f"exclude={exclude} is no file: give a text file with a sample a line")
+        self.download, self.in_memory, self.num_workers = download, in_memory, num_workers
+        self.exclude = exclude
+        self._classes = self._find_classes(classes)
+        if self._classes is not None:
+            self.class_names = tuple(self.class_names[index] for index in self._classes)
         self.num_classes = len(self.class_names) or None
         self.image_shape = (self.channels, self.image_size, self.image_size)
         if root is not None:
             # A Path in a checkpoint would not load under weights_only.
             self.save_hyperparameters({"root": str(root)})
 
+    def _find_classes(self, wanted: Sequence[str] | None) -> list[int] | None:
+        if wanted is None:
+            return None
+        wanted = [str(name) for name in wanted]
+        unknown = [name for name in wanted if name not in self.class_names]
+        if unknown:
+            known = ", ".join(self.class_names[:20]) + (", ..." if len(self.class_names) > 20 else "")
+            raise ValueError(f"classes: {unknown[0]!r} is unknown: " + (known or "this data has no labels"))
+        if not wanted or len(set(wanted)) < len(wanted):
+            raise ValueError(f"classes={wanted}: name at least one class, and each only once")
+        return [self.class_names.index(name) for name in wanted]
+
     def prepare_data(self) -> None:
-        """Download what is missing, on one process a machine."""
-        if self.download and not self._splits:
-            self._checked_load("train")
-            self._checked_load("test")
+        """Download and decode what is missing, on one process a machine."""
+        if not self._splits:
+            trainer = self.trainer
+            super().setup(trainer.state.fn.value if trainer and trainer.state.fn else None)
 
     def setup(self, stage: str | None = None) -> None:
         """Load and resize what a stage needs; nothing is downloaded here."""
@@ -227,17 +388,50 @@ class ImageDataModule(DataModule):
         finally:
             self.download = download
 
-    def _read(self, split: Split) -> tuple[Tensor, Tensor]:
+    def _read(self, split: Split) -> tuple[Data, Tensor, Tensor]:
         images, labels = self._checked_load(split)
-        return resize(images, self.image_size), labels
+        kept = torch.arange(len(labels))
+        if self._classes is not None:
+            kept, labels = of_classes(labels, self._classes)
+        if self.exclude is not None and split == "train":
+            rest = self._not_excluded(images, self.exclude)
+            inside = rest[kept]
+            kept, labels = kept[inside], labels[inside]
+        if len(kept) == 0:
+            raise DataError(f"{type(self).__name__}: no {split} images are left: change classes or exclude")
+        return images, labels, kept
 
-    def _checked_load(self, split: Split) -> tuple[Tensor, Tensor]:
+    def _not_excluded(self, images: Data, file: str) -> Tensor:
+        excluded = set(Path(file).read_text().split("\n")) - {""}
+        name = _Names(images, torch.arange(len(images)))
+        stays = torch.tensor([name(index) not in excluded for index in range(len(images))])
+        found = len(images) - int(stays.sum())
+        if found < len(excluded):
+            raise DataError(
+                f"exclude={file}: {len(excluded) - found} of {len(excluded)} samples are not in the training "
+                "data: it belongs to other data"
+            )
+        return stays
+
+    def _store(self, data: Data, labels: Tensor, *, training: bool) -> tuple[Data, Tensor]:
+        assert isinstance(data, Tensor)
+        images = resize(data, self.load_size if training else self.image_size)
+        return (images if self.in_memory else TensorImages(images)), labels
+
+    def _serve(self, data: Data, labels: Tensor, *, training: bool, **options: Any) -> BatchLoader:
+        cut = training and self.load_size > self.image_size
+        crop = self.image_size if cut else None
+        return super()._serve(data, labels, training=training, **{"crop": crop} | options)
+
+    def _checked_load(self, split: Split) -> tuple[Data, Tensor]:
         name = type(self).__name__
         try:
             images, labels = self.load(split)
             if len(images) != len(labels):
                 raise ValueError(f"{len(images)} images but {len(labels)} labels")
             return images, labels
+        except (DataError, DamagedImage):
+            raise
         except (RuntimeError, OSError, AssertionError, EOFError, IndexError, KeyError, ValueError) as error:
             reason = str(error).strip().split("\n")[0] or type(error).__name__
             where = f"{self.files} under {self.root.absolute()} ({reason})"
@@ -250,6 +444,76 @@ class ImageDataModule(DataModule):
             raise ValueError(
                 f"{name}: damaged file among {where}; delete it and fetch it again from {self.source}"
             ) from error
+
+    def _fits_in_memory(self, size: int) -> bool:
+        if self.in_memory != "auto":
+            return self.in_memory
+        copies = self.trainer.num_devices if self.trainer else 1  # one a process of this machine
+        return size * copies <= free_memory() // 2
+
+
+class FileDataModule(ImageDataModule):
+    """A data set of image files, decoded once and kept as uint8.
+
+    The decoded images are stored in a cache folder: the second start takes seconds, and what does not fit in
+    memory is read from there. A cache belongs to its files (names, sizes, times of change), image size and
+    crop; after a change a new one is made. Old ones may be deleted at any time.
+
+    Args:
+        on_error: What to do about a file that cannot be decoded: stop, or leave it out and warn.
+        cache: Keep decoded images in the folder ``LIGHTNING_GANS_CACHE``, else
+            ``~/.cache/lightning_gans``; or in the folder given; or (false) not at all.
+        **kwargs: Arguments of :class:`ImageDataModule`.
+
+    Raises:
+        DamagedImage: If a file cannot be decoded, with ``on_error="error"``.
+        OSError: If the cache cannot be written; says how much room it needs.
+    """
+
+    def __init__(
+        self, on_error: Literal["error", "skip"] = "error", cache: bool | str = True, **kwargs: Any
+    ) -> None:
+        if on_error not in ("error", "skip"):
+            raise ValueError(f"on_error={on_error!r} is unknown: use error or skip")
+        super().__init__(**kwargs)
+        self.on_error, self.cache = on_error, cache
+
+    def _store(self, data: Data, labels: Tensor, *, training: bool) -> tuple[Data, Tensor]:
+        assert isinstance(data, ImageSource)
+        data = data.resized(self.load_size if training else self.image_size)
+        fits = self._fits_in_memory(len(data) * int(np.prod(data.shape)))
+        stored: Data
+        if self.cache is not False:
+            folder = cache_folder(None if self.cache is True else self.cache)
+            stored, kept = decode_to_disk(data, folder, self.on_error)
+            if fits:
+                stored = stored.read()
+        elif fits:
+            stored, kept = decode_all(data, self.on_error)
+        else:
+            kept = find_damaged(data, self.on_error) if self.on_error == "skip" else torch.arange(len(data))
+            stored = data.at(kept)
+        if training and isinstance(self._names, _Names):
+            self._names.keep(kept)
+        return stored, labels[kept]
+
+
+def data_root(given: str | Path | None) -> Path:
+    """Return the folder of the data: the given one, or ``LIGHTNING_GANS_DATA``, or ``./data``."""
+    return Path(given or os.environ.get("LIGHTNING_GANS_DATA") or "data").expanduser()
+
+
+def free_memory() -> int:
+    """Return the bytes that this process can still take, of the machine and of its container."""
+    free: int = psutil.virtual_memory().available
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text())  # "max" without a limit
+        used = int((group / "memory.current").read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return min(free, limit - used + int(stat["inactive_file"]))  # files read before give way
+    except (OSError, ValueError, KeyError):
+        return free
 
 
 def resize(images: Tensor, size: int) -> Tensor:

@@ -1,14 +1,52 @@
-"""A loader for data that fits in memory: one tensor, no worker processes, a position of three integers."""
+"""Loaders whose position is three integers: from memory, from worker processes, of two domains at once."""
 
+import re
+import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lightning_gans.data.decode import DamagedImage
+from lightning_gans.data.sources import ImageSource
 
 
-class MemoryLoader:
-    """Serve batches of one tensor by slicing a permutation that follows from ``(seed, epoch)``.
+class Views(Protocol):
+    """What a batch consists of, if not of images and labels: pairs, holes, grey copies.
+
+    Attributes:
+        draws: Random numbers that each sample needs.
+    """
+
+    draws: int
+
+    def __call__(self, images: Tensor, labels: Tensor, draws: Tensor) -> tuple[Tensor, ...]:
+        """Return the batch.
+
+        Args:
+            images: float32 (B, C, H, W) in [-1, 1].
+            labels: int64 (B,).
+            draws: float32 (B, ``draws``), uniform in [0, 1): new in each epoch of training, always the
+                same in evaluation.
+        """
+        ...
+
+
+class _Plan(NamedTuple):
+    """What chance decides about an epoch, for all ranks."""
+
+    order: Tensor
+    flipped: Tensor | None
+    offsets: Tensor | None
+    draws: Tensor | None
+
+
+class BatchLoader(ABC):
+    """Serve batches in an order that follows from ``(seed, epoch)``, from a position that can be restored.
 
     The position (``seed``, ``epoch``, ``index``) belongs to the loader, not to its iterators, and Lightning
     stores it in every checkpoint, so that a resumed run sees exactly the batches that the killed one would
@@ -23,20 +61,24 @@ class MemoryLoader:
     would have seen. All ranks serve the same number of batches. Without ``drop_last`` the last global batch
     may be smaller, or larger by fewer than ``world_size`` samples, so that no rank is left without any.
 
-    uint8 images become float32 in [-1, 1] (``x / 127.5 - 1``); float32 data is served as it is.
+    uint8 images become float32 in [-1, 1] (``x / 127.5 - 1``); float32 data is served as it is. Crops and
+    mirror images are made of whole batches, where the batch is delivered.
 
     Args:
-        images: uint8 (N, C, H, W), or float32 of any shape (N, ...).
+        data: The samples; their kind depends on the subclass.
         labels: int64 (N,).
         batch_size: Samples a batch and rank.
-        shuffle: Draw a new permutation for every epoch; otherwise the order of ``images``.
+        shuffle: Draw a new permutation for every epoch; otherwise the order of ``data``.
         drop_last: Leave out the samples that do not fill a batch on all ranks.
-        seed: Decides the permutations and flips, the same on all ranks.
+        seed: Decides permutations, crops, mirror images and views, the same on all ranks.
         rank: This process.
         world_size: Number of processes.
         flip: Mirror each image horizontally with probability 1/2.
-        device: Where batches are delivered, and where the data is kept if it fits there. None: where
-            ``images`` are.
+        crop: Cut a square of so many pixels out of each image, at a random place. None: the whole image.
+        views: What a batch consists of. None: images and labels.
+        epoch_size: Samples of an epoch. More than there are: they are served again, in another order. None:
+            all samples, once.
+        device: Where batches are delivered. None: where ``data`` is.
 
     Raises:
         ValueError: If an argument does not fit; one line that says what to do.
@@ -44,7 +86,7 @@ class MemoryLoader:
 
     def __init__(
         self,
-        images: Tensor,
+        data: Any,
         labels: Tensor,
         batch_size: int,
         *,
@@ -54,110 +96,300 @@ class MemoryLoader:
         rank: int = 0,
         world_size: int = 1,
         flip: bool = False,
+        crop: int | None = None,
+        views: Views | None = None,
+        epoch_size: int | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        size, step = len(images), batch_size * world_size
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1")
         if not 0 <= rank < world_size:
             raise ValueError(f"rank={rank} must lie between 0 and world_size - 1 = {world_size - 1}")
         if seed < 0:
             raise ValueError(f"seed={seed} must not be negative")
-        if images.dtype not in (torch.uint8, torch.float32):
-            raise ValueError(f"images have dtype {images.dtype}: convert them to uint8 (0 to 255) or float32")
-        if labels.shape != (size,):
-            raise ValueError(f"labels have shape {tuple(labels.shape)}: give one for each of {size} images")
-        if flip and images.dim() != 4:
+        if labels.shape != (len(data),):
             raise ValueError(
-                f"flip=True needs images (N, C, H, W), not {tuple(images.shape)}: set flip=False"
+                f"labels have shape {tuple(labels.shape)}: give one for each of {len(data)} images"
             )
+        shape = tuple(data.shape)[1:] if isinstance(data, Tensor) else tuple(data.shape)
+        if (flip or crop is not None) and len(shape) != 3:
+            asked = "flip=True" if flip else f"crop={crop}"
+            raise ValueError(f"{asked} needs images (N, C, H, W), not (N, {', '.join(map(str, shape))})")
+        if crop is not None and not 1 <= crop <= min(shape[1:]):
+            raise ValueError(f"crop={crop} does not fit images of {shape[1]} x {shape[2]} pixels")
+        size, step = epoch_size or len(data), batch_size * world_size
         if size < (step if drop_last else world_size):
             ranks = f" on each of {world_size} ranks" if world_size > 1 else ""
             raise ValueError(
                 f"batch_size={batch_size}{ranks} does not fit {size} samples: "
                 + (f"use at most {size // world_size}" if size >= world_size else "use more data")
             )
-        self.batch_size, self.shuffle, self.flip = batch_size, shuffle, flip
-        self.seed, self.rank, self.world_size = seed, rank, world_size
-        self.device = torch.device(device) if device is not None else images.device
-        if images.device != self.device and _fits(images, self.device):
-            images = images.to(self.device)
-        self.images, self.labels = images, labels.to(images.device, torch.int64)
+        self.batch_size, self.shuffle, self.flip, self.crop = batch_size, shuffle, flip, crop
+        self.seed, self.rank, self.world_size, self.views = seed, rank, world_size, views
+        self.data, self.labels = data, labels
+        self.device = torch.device(device or labels.device)
+        self._shape = shape
+        self._epoch_size = size
 
         # A rest of fewer samples than ranks would leave a rank without a batch: the last batch takes it in.
         self._length = size // step if drop_last or 0 < size % step < world_size else -(-size // step)
         self._samples = self._length * step if drop_last else size
         self._epoch, self._index = 0, 0
         self._restored = False
-        self._plan: tuple[int, Tensor, Tensor | None] | None = None
+        self._plans: dict[int, _Plan] = {}
+
+    @abstractmethod
+    def _fetch(self, chosen: Tensor) -> Tensor:
+        """Return the chosen samples, on the device, as they are stored."""
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""
         return self._length
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         """Return an iterator over the next ``len(self)`` batches."""
         if not (self.shuffle or self._restored):
-            self._index = 0
+            self._move(self._epoch, 0)
         return (self._next() for _ in range(self._length))
 
-    def _next(self) -> tuple[Tensor, Tensor]:
+    def _next(self) -> tuple[Tensor, ...]:
         batch = self._batch(self._epoch, self._index)
         self._restored = False
-        self._index += 1
-        if self._index == self._length:
-            self._epoch, self._index = self._epoch + 1, 0
+        self._epoch, self._index = self._after(self._epoch, self._index)
         return batch
 
-    def _batch(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
-        order, flipped = self._epoch_plan(epoch)
+    def _after(self, epoch: int, index: int) -> tuple[int, int]:
+        return (epoch, index + 1) if index + 1 < self._length else (epoch + 1, 0)
+
+    def _move(self, epoch: int, index: int) -> None:
+        self._epoch, self._index = epoch, index
+
+    def _part(self, index: int) -> slice:
+        """Return which places of the epoch's order this rank serves as its batch ``index``."""
         step = self.batch_size * self.world_size
         start = index * step
         stop = start + step if index + 1 < self._length else self._samples
         size, rest = divmod(stop - start, self.world_size)
         start += self.rank * size + min(self.rank, rest)
-        part = slice(start, start + size + (self.rank < rest))
+        return slice(start, start + size + (self.rank < rest))
 
-        chosen = order[part]
-        images = self.images.index_select(0, chosen).to(self.device, non_blocking=True)
+    def _batch(self, epoch: int, index: int) -> tuple[Tensor, ...]:
+        plan, part = self._plan(epoch), self._part(index)
+        chosen = plan.order[part]
+        images = self._fetch(chosen)
         labels = self.labels.index_select(0, chosen).to(self.device, non_blocking=True)
-        if flipped is not None:
-            images = torch.where(flipped[part].view(-1, 1, 1, 1), images.flip(-1), images)
-        return to_float(images), labels
+        if plan.offsets is not None:
+            assert self.crop is not None
+            images = _cut(images, plan.offsets[part], self.crop)
+        if plan.flipped is not None:
+            images = torch.where(plan.flipped[part].view(-1, 1, 1, 1), images.flip(-1), images)
+        images = to_float(images)
+        if self.views is None:
+            return images, labels
+        assert plan.draws is not None
+        return self.views(images, labels, plan.draws[part])
 
-    def _epoch_plan(self, epoch: int) -> tuple[Tensor, Tensor | None]:
-        """Return the order of the samples (on the data's device) and who is mirrored (on the batches')."""
-        if self._plan is None or self._plan[0] != epoch:
-            size = len(self.images)
-            state = np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)[0]
-            rng = torch.Generator().manual_seed(int(state))
-            order = torch.randperm(size, generator=rng) if self.shuffle else torch.arange(size)
-            flipped = (torch.rand(size, generator=rng) < 0.5).to(self.device) if self.flip else None
-            self._plan = (epoch, order.to(self.images.device), flipped)
-        return self._plan[1], self._plan[2]
+    def _plan(self, epoch: int) -> _Plan:
+        if epoch not in self._plans:
+            if len(self._plans) > 1:  # a batch of this epoch and those read ahead for the next
+                del self._plans[min(self._plans)]
+            self._plans[epoch] = self._draw_plan(epoch)
+        return self._plans[epoch]
 
-    def state_dict(self) -> dict[str, int]:
+    def _draw_plan(self, epoch: int) -> _Plan:
+        size, available = self._epoch_size, len(self.data)
+        state = np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)[0]
+        rng = torch.Generator().manual_seed(int(state))
+        times = -(-size // available)
+        if self.shuffle:
+            orders = [torch.randperm(available, generator=rng) for _ in range(times)]
+        else:
+            orders = [torch.arange(available)] * times
+        order = torch.cat(orders)[:size] if times > 1 else orders[0][:size]
+        flipped = (torch.rand(size, generator=rng) < 0.5).to(self.device) if self.flip else None
+        offsets = None
+        if self.crop is not None:
+            room = torch.tensor([self._shape[1] - self.crop + 1, self._shape[2] - self.crop + 1])
+            offsets = (torch.rand(size, 2, generator=rng) * room).long()
+        draws = None
+        if self.views is not None:
+            if not self.shuffle:
+                rng.manual_seed(self.seed)  # evaluation sees the same views every time
+            draws = torch.rand(size, self.views.draws, generator=rng).to(self.device)
+        return _Plan(order.to(self.labels.device), flipped, offsets, draws)
+
+    def state_dict(self) -> dict[str, Any]:
         """Return the position of the next batch: ``seed``, ``epoch`` and ``index``."""
         return {"seed": self.seed, "epoch": self._epoch, "index": self._index}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a position that :meth:`state_dict` returned.
 
         Raises:
             ValueError: If it belongs to another seed, or lies beyond this loader's epoch (another data set or
                 batch size).
         """
-        if state["seed"] != self.seed:
+        if state.get("seed") != self.seed:
             raise ValueError(
-                f"seed={self.seed} differs from the checkpoint's data seed: resume with seed={state['seed']}"
+                f"seed={self.seed} differs from the checkpoint's data seed: resume with "
+                f"seed={state.get('seed')}"
             )
         if not 0 <= state["index"] < self._length:
             raise ValueError(
                 f"index={state['index']} of the stored loader lies beyond the {self._length} batches of an "
                 "epoch: resume with the data, batch size and number of devices of the checkpoint"
             )
-        self._epoch, self._index = state["epoch"], state["index"]
+        self._move(state["epoch"], state["index"])
         self._restored = True
+
+
+class MemoryLoader(BatchLoader):
+    """Serve data that fits in memory: batches are slices of one tensor, without worker processes.
+
+    The tensor is kept on ``device`` if it leaves half of the free memory there to the training.
+
+    Args:
+        data: uint8 (N, C, H, W), or float32 of any shape (N, ...).
+        labels: int64 (N,).
+        batch_size: Samples a batch and rank.
+        **kwargs: Arguments of :class:`BatchLoader`.
+
+    Raises:
+        ValueError: If an argument does not fit; one line that says what to do.
+    """
+
+    data: Tensor
+
+    def __init__(self, data: Tensor, labels: Tensor, batch_size: int, **kwargs: Any) -> None:
+        if data.dtype not in (torch.uint8, torch.float32):
+            raise ValueError(f"data has dtype {data.dtype}: convert it to uint8 (0 to 255) or float32")
+        device = torch.device(kwargs.get("device") or data.device)
+        if data.device != device and _fits(data, device):
+            data = data.to(device)
+        labels = labels.to(data.device, torch.int64)
+        super().__init__(data, labels, batch_size, **kwargs | {"device": device})
+
+    def _fetch(self, chosen: Tensor) -> Tensor:
+        return self.data.index_select(0, chosen).to(self.device, non_blocking=True)
+
+
+class WorkerLoader(BatchLoader):
+    """Serve data that does not fit in memory: worker processes of a ``DataLoader`` read batches ahead.
+
+    It serves the batches that a :class:`MemoryLoader` with the same arguments would serve. What the workers
+    have read ahead is no part of the position.
+
+    Args:
+        data: Images that are read when they are asked for.
+        labels: int64 (N,).
+        batch_size: Samples a batch and rank.
+        num_workers: Processes that read. 0: this process reads, when a batch is asked for.
+        **kwargs: Arguments of :class:`BatchLoader`.
+
+    Raises:
+        ValueError: If an argument does not fit; one line that says what to do.
+        DamagedImage: When a batch has an image that cannot be read.
+    """
+
+    data: ImageSource
+
+    def __init__(
+        self, data: ImageSource, labels: Tensor, batch_size: int, *, num_workers: int, **kwargs: Any
+    ) -> None:
+        if num_workers < 0:
+            raise ValueError(f"num_workers={num_workers} must not be negative")
+        self.num_workers = num_workers
+        self._stream: Iterator[Tensor] | None = None
+        super().__init__(data, labels.to("cpu", torch.int64), batch_size, **kwargs)
+
+    def _fetch(self, chosen: Tensor) -> Tensor:
+        if self._stream is None:
+            # With a generator of its own, a DataLoader leaves torch's global one alone.
+            loader = DataLoader(
+                self.data,
+                batch_sampler=_ahead(weakref.ref(self), self._epoch, self._index),
+                num_workers=self.num_workers,
+                collate_fn=_as_it_is,  # type: ignore[arg-type]
+                pin_memory=self.device.type == "cuda",
+                generator=torch.Generator(),
+            )
+            self._stream = iter(loader)
+        try:
+            return next(self._stream).to(self.device, non_blocking=True)
+        except DamagedImage as error:
+            self._stream = None
+            # A worker sends its whole traceback.
+            raise DamagedImage(
+                re.sub(r"^[\w.]*DamagedImage: ", "", str(error).strip().split("\n")[-1])
+            ) from None
+
+    def _next(self) -> tuple[Tensor, ...]:
+        batch = super()._next()
+        if self._index == 0 and not self.shuffle:
+            self._stream = None
+        return batch
+
+    def _move(self, epoch: int, index: int) -> None:
+        self._stream = None
+        super()._move(epoch, index)
+
+
+def _ahead(served: "weakref.ref[WorkerLoader]", epoch: int, index: int) -> Iterator[list[int]]:
+    """Yield the samples of a rank's batches, from a position on; of an evaluation, to its end.
+
+    The reference is weak: a loader in a cycle would be collected late, and its workers' queues before the
+    workers, which then are waited for in vain.
+    """
+    while (loader := served()) is not None:
+        chosen: list[int] = loader._plan(epoch).order[loader._part(index)].tolist()
+        epoch, index = loader._after(epoch, index)
+        ended = index == 0 and not loader.shuffle
+        del loader
+        yield chosen
+        if ended:
+            return
+
+
+def _as_it_is(batch: Tensor) -> Tensor:
+    return batch
+
+
+class ZipLoader:
+    """Serve the images of several loaders side by side: the domains of unpaired translation.
+
+    Args:
+        *loaders: With equally many batches an epoch (``epoch_size``), each with a seed of its own.
+
+    Raises:
+        ValueError: If the numbers of batches differ.
+    """
+
+    def __init__(self, *loaders: BatchLoader) -> None:
+        lengths = [len(loader) for loader in loaders]
+        if len(set(lengths)) != 1:
+            raise ValueError(f"the loaders have {lengths} batches: give them the same epoch_size")
+        self.loaders = loaders
+
+    def __len__(self) -> int:
+        """Return the number of batches of an epoch."""
+        return len(self.loaders[0])
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        """Return an iterator over the next ``len(self)`` batches: one image tensor (B, C, H, W) a loader."""
+        return (tuple(batch[0] for batch in batches) for batches in zip(*self.loaders, strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the positions of all loaders."""
+        return {"loaders": [loader.state_dict() for loader in self.loaders]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to positions that :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: If they do not fit these loaders.
+        """
+        for loader, part in zip(self.loaders, state["loaders"], strict=True):
+            loader.load_state_dict(part)
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -166,6 +398,14 @@ def to_float(images: Tensor) -> Tensor:
         return images
     # Faster than a division, and exactly 1 for 255 (one fused multiply-add would give 1 + 1e-7).
     return images.to(torch.float32).mul_(1 / 127.5).sub_(1)
+
+
+def _cut(images: Tensor, offsets: Tensor, size: int) -> Tensor:
+    """Cut squares out of images (B, C, H, W), each at its own offset (B, 2)."""
+    corners = offsets.tolist()
+    return torch.stack(
+        [image[:, y : y + size, x : x + size] for image, (y, x) in zip(images, corners, strict=True)]
+    )
 
 
 def _fits(data: Tensor, device: torch.device) -> bool:

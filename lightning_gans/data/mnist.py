@@ -1,10 +1,14 @@
-"""MNIST handwritten digits."""
+"""MNIST handwritten digits, Fashion-MNIST, and Stacked MNIST with its 1,000 modes."""
+
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torchvision import datasets
 
 from lightning_gans.data.base import ImageDataModule, Split
+
+_STACKED_TEST_SAMPLES = 10_000
 
 
 class MNIST(ImageDataModule):
@@ -19,8 +23,57 @@ class MNIST(ImageDataModule):
     class_names = tuple("0123456789")
     files = "MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte"
     source = datasets.MNIST.mirrors[0]
+    dataset: ClassVar[type[datasets.MNIST]] = datasets.MNIST
 
     def load(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return uint8 (N, 1, 28, 28) and int64 (N,)."""
-        data = datasets.MNIST(self.root, train=split == "train", download=self.download)
+        data = self.dataset(self.root, train=split == "train", download=self.download)
         return data.data.unsqueeze(1), data.targets.to(torch.int64)
+
+
+class FashionMNIST(MNIST):
+    """60,000 + 10,000 pictures of clothes, grey, 28x28; black 0: MNIST's format and more varied content.
+
+    Read by torchvision from ``root/FashionMNIST/raw``. The official test set is the test split.
+    """
+
+    class_names = tuple(datasets.FashionMNIST.classes)
+    files = "FashionMNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte"
+    source = datasets.FashionMNIST.mirrors[0]
+    dataset = datasets.FashionMNIST
+
+
+class StackedMNIST(MNIST):
+    """Three MNIST digits in red, green and blue, 28x28: 1,000 modes, on which lost modes are counted.
+
+    The digits a, b, c of an image make the label ``100 a + 10 b + c``. Triples are drawn independently and
+    with replacement, as in the Unrolled GAN paper: those of the training split from MNIST's training digits,
+    the 10,000 of the test split from its test digits. Files are MNIST's.
+
+    Args:
+        samples: Number of training images.
+        **kwargs: Arguments of :class:`~lightning_gans.data.base.ImageDataModule`; ``seed`` decides the
+            triples too.
+
+    Raises:
+        ValueError: If ``samples`` is not positive.
+    """
+
+    channels = 3
+    class_names = tuple(f"{mode:03d}" for mode in range(1000))
+
+    def __init__(self, *, samples: int = 60_000, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if samples < 1:
+            raise ValueError(f"samples={samples} must be at least 1")
+        self.samples = samples
+
+    def load(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Return uint8 (N, 3, 28, 28) and int64 (N,) from 0 to 999."""
+        digits, labels = super().load(split)
+        training = split == "train"
+        rng = torch.Generator().manual_seed(2 * self.seed + (not training))
+        size = self.samples if training else _STACKED_TEST_SAMPLES
+        triples = torch.randint(len(digits), (size, 3), generator=rng)
+        # One look-up of all three channels: nothing is held twice.
+        return digits.squeeze(1)[triples], labels[triples] @ torch.tensor([100, 10, 1])

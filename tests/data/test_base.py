@@ -220,7 +220,7 @@ def test_data_lives_on_the_gpu():
 
     class Model(BoringModel):
         def training_step(self, batch, batch_idx):
-            devices.append((batch[0].device.type, self.trainer.train_dataloader.images.device.type))
+            devices.append((batch[0].device.type, self.trainer.train_dataloader.data.device.type))
             return self.layer(batch[0].flatten()[:32]).sum()
 
     options = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}

@@ -277,7 +277,7 @@ def test_on_the_gpu(monkeypatch, fits):
     if not fits:
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 0))
     data = loader(flip=True, device="cuda:0")
-    assert data.images.is_cuda == fits
+    assert data.data.is_cuda == fits
     for (images, labels), (expected, expected_labels) in zip(data, loader(flip=True), strict=True):
         assert images.is_cuda
         assert labels.is_cuda

@@ -1,0 +1,270 @@
+"""Decode every image once: into memory, or into a memory-mapped file in the user's cache folder."""
+
+import errno
+import hashlib
+import json
+import math
+import os
+import shutil
+import warnings
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+from tqdm import tqdm
+
+from lightning_gans.data.decode import DamagedImage
+from lightning_gans.data.sources import ImageSource, MappedImages, Pixels
+
+OnError = Literal["error", "skip"]
+Chunk = tuple[Pixels, list[tuple[int, str]]]  # images, and the places of the damaged ones with the reasons
+
+_LAYOUT = 1  # of the files below; another number is another cache
+_CHUNK_BYTES = 4 * 2**20
+_WAIT_SECONDS = 5.0  # for another process, before a message says so
+
+
+class CacheError(OSError):
+    """The cache folder cannot be used; one line that says why and what to do."""
+
+
+def cache_folder(given: str | Path | None) -> Path:
+    """Return the folder of decoded images.
+
+    Args:
+        given: The folder. None: the environment variable ``LIGHTNING_GANS_CACHE``, else ``lightning_gans`` in
+            the user's cache folder (``XDG_CACHE_HOME``, else ``~/.cache``).
+    """
+    chosen = given or os.environ.get("LIGHTNING_GANS_CACHE")
+    if not chosen:
+        chosen = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "lightning_gans")
+    return Path(chosen).expanduser()
+
+
+def decode_all(source: ImageSource, on_error: OnError) -> tuple[Tensor, Tensor]:
+    """Decode all images into memory.
+
+    Args:
+        source: The images.
+        on_error: ``"error"``: end at the first damaged one; ``"skip"``: leave them out, with a warning.
+
+    Returns:
+        uint8 (n, C, H, W), and which ones of the source they are, int64 (n,).
+
+    Raises:
+        DamagedImage: If an image is damaged, under ``"error"``.
+        ValueError: If all images are damaged, under ``"skip"``.
+    """
+    result = torch.empty(len(source), *source.shape, dtype=torch.uint8)
+    pixels, filled, damaged = result.numpy(), 0, list[int]()
+    for images in _decoded(source, on_error, damaged):
+        pixels[filled : filled + len(images)] = images
+        filled += len(images)
+    return result[:filled], _kept(source, damaged)
+
+
+def find_damaged(source: ImageSource, on_error: OnError) -> Tensor:
+    """Decode all images and keep none, to know which ones are usable.
+
+    Args:
+        source: The images.
+        on_error: As for :func:`decode_all`.
+
+    Returns:
+        The usable images' places in the source, int64 (n,).
+
+    Raises:
+        DamagedImage: If an image is damaged, under ``"error"``.
+        ValueError: If all images are damaged, under ``"skip"``.
+    """
+    damaged = list[int]()
+    for _ in _decoded(source, on_error, damaged):
+        pass
+    return _kept(source, damaged)
+
+
+def decode_to_disk(source: ImageSource, folder: Path, on_error: OnError) -> tuple[MappedImages, Tensor]:
+    """Decode all images into a file, unless that was done before, and map it into memory.
+
+    The file belongs to the source's fingerprint: changed files or another decoding give another one. Of
+    several processes one decodes, the others wait. A process that is killed leaves nothing that is taken for
+    a result. Each folder may be deleted at any time between runs.
+
+    Args:
+        source: The images.
+        folder: Where decoded images are kept (:func:`cache_folder`).
+        on_error: As for :func:`decode_all`.
+
+    Returns:
+        The images, and which ones of the source they are, int64 (n,).
+
+    Raises:
+        DamagedImage: If an image is damaged, under ``"error"``.
+        ValueError: If all images are damaged, under ``"skip"``.
+        CacheError: If the folder cannot be written or has no space left; nothing is left behind.
+    """
+    key = _key(source, on_error)
+    cached = _read(folder / key, source)
+    if cached is None:
+        with _lock(source, folder, key):
+            # It may be there by now: from the process that this one waited for.
+            cached = _read(folder / key, source) or _build(source, folder, key, on_error)
+    images, damaged = cached
+    return images, _kept(source, damaged)
+
+
+def _key(source: ImageSource, on_error: OnError) -> str:
+    return hashlib.sha256(f"{_LAYOUT} {source.fingerprint()} {on_error}".encode()).hexdigest()[:32]
+
+
+def _decoded(source: ImageSource, on_error: OnError, damaged: list[int]) -> Generator[Pixels, None, None]:
+    """Yield all usable images in order, uint8 (n, C, H, W); add the places of the others to ``damaged``."""
+    size = len(source)
+    step = min(256, max(1, _CHUNK_BYTES // max(1, math.prod(source.shape))))
+    starts = iter(range(0, size, step))
+    first = ""
+    threads = _threads()
+    pool = ThreadPoolExecutor(threads, "decode")
+    waiting: deque[Future[Chunk]] = deque()
+    try:
+        with _Progress(desc=f"decoding {source.title}", total=size, unit=" images", delay=2) as progress:
+            while True:
+                for start in islice(starts, 2 * threads - len(waiting)):  # bounds what is in memory
+                    places = range(start, min(start + step, size))
+                    waiting.append(pool.submit(_decode, source, places, on_error))
+                if not waiting:
+                    break
+                images, failed = waiting.popleft().result()
+                progress.update(len(images) + len(failed))
+                damaged += [place for place, _ in failed]
+                first = first or "".join(reason for _, reason in failed[:1])
+                yield images
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if size and len(damaged) == size:
+        raise ValueError(f"all {size} images of {source.title} are damaged; the first: {first}")
+
+
+def _decode(source: ImageSource, places: range, on_error: OnError) -> Chunk:
+    """Return the usable images among some, and the places and reasons of the others; runs in a thread."""
+    images = np.empty((len(places), *source.shape), np.uint8)
+    filled, failed = 0, list[tuple[int, str]]()
+    for place in places:
+        try:
+            images[filled] = source.pixels(place)
+            filled += 1
+        except DamagedImage as error:
+            if on_error == "error":
+                raise
+            failed.append((place, str(error)))
+    return images[:filled], failed
+
+
+def _kept(source: ImageSource, damaged: list[int]) -> Tensor:
+    """Return the places of the usable images, int64; warn of the others."""
+    if damaged:
+        names = ", ".join(source.name(place) for place in damaged[:3])
+        more = ", ..." if len(damaged) > 3 else ""
+        warnings.warn(f"skipped {len(damaged)} of {len(source)} files: {names}{more}", stacklevel=3)
+    usable = torch.ones(len(source), dtype=torch.bool)
+    usable[damaged] = False
+    return usable.nonzero().squeeze(1)
+
+
+def _read(done: Path, source: ImageSource) -> tuple[MappedImages, list[int]] | None:
+    """Return what an earlier run wrote: the images, and the places of the damaged ones. None: not usable."""
+    try:
+        damaged = [int(place) for place in json.loads((done / "index.json").read_text())["damaged"]]
+        if not all(0 <= place < len(source) for place in damaged):
+            return None
+        return MappedImages(done / "images.bin", (len(source) - len(damaged), *source.shape)), damaged
+    except (OSError, ValueError, TypeError, LookupError):
+        return None
+
+
+def _build(source: ImageSource, folder: Path, key: str, on_error: OnError) -> tuple[MappedImages, list[int]]:
+    """Write the cache of a key, whose lock this process holds."""
+    done, part = folder / key, folder / f"{key}.part"
+    needed = len(source) * math.prod(source.shape)
+    damaged: list[int] = []
+    try:
+        with _explained(folder, needed):
+            for leftover in (done, part):  # damaged; of a killed process
+                if leftover.exists():
+                    shutil.rmtree(leftover)
+            if needed > shutil.disk_usage(folder).free:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            part.mkdir()
+            opened = (part / "images.bin").open("wb", buffering=0)
+        # Not written through a map: a full disk would end the process (SIGBUS).
+        with opened as file, closing(_decoded(source, on_error, damaged)) as chunks:
+            for images in chunks:
+                with _explained(folder, needed):
+                    rest = images.reshape(-1).data
+                    while rest:
+                        rest = rest[file.write(rest) :]
+            with _explained(folder, needed):
+                os.fsync(file.fileno())
+        with _explained(folder, needed):
+            (part / "index.json").write_text(json.dumps({"damaged": damaged}))
+            part.rename(done)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    shape = (len(source) - len(damaged), *source.shape)
+    return MappedImages(done / "images.bin", shape), damaged
+
+
+@contextmanager
+def _lock(source: ImageSource, folder: Path, key: str) -> Iterator[None]:
+    """Be the only process that writes the cache of a key; a killed process frees it."""
+    lock = FileLock(folder / f"{key}.lock")
+    with _explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=_WAIT_SECONDS)
+        except Timeout:
+            warnings.warn(
+                f"waiting for another process that decodes {source.title} to {folder}", stacklevel=3
+            )
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _explained(folder: Path, needed: int | None = None) -> Iterator[None]:
+    """Say of an error of the cache folder what to do."""
+    try:
+        yield
+    except OSError as error:
+        advice = "name another folder (cache=..., LIGHTNING_GANS_CACHE), set cache=False"
+        if needed is not None and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(folder).free
+            reason = f"decoded images need {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free"
+            advice += ", or lower image_size"
+        else:
+            reason = (error.strerror or str(error)).split("\n")[0]
+        raise CacheError(f"cache folder {folder}: {reason}; {advice}") from error
+
+
+class _Progress(tqdm):  # type: ignore[misc]
+    """A progress bar without tqdm's watching thread, which would outlive it: worker processes fork later."""
+
+    monitor_interval = 0
+
+
+def _threads() -> int:
+    """Return how many processors this process may use, as far as Python's lock lets threads use them."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, 8)

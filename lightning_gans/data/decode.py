@@ -1,0 +1,221 @@
+"""From an image file to a uint8 tensor: what is damaged, which mode, which part, what size."""
+
+import struct
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import PIL
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, UnidentifiedImageError
+from torch import Tensor
+
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {  # what undoes each orientation of EXIF; 1 is upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Pillow's readers have no exception of their own for broken files.
+_BROKEN = (
+    OSError,  # the bytes are in memory already, so it is not the system's
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
+_FLOAT = "float pixels have no fixed range: save it with 8 or 16 bits"
+
+
+class DamagedImage(ValueError):
+    """A file that holds no usable image; the message begins with the file's name."""
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Bring an image to fixed channels and size; equal decoders give equal pixels.
+
+    Args:
+        channels: 1 (grey) or 3 (RGB).
+        size: Height and width of the result in pixels.
+        crop: Side of the central square, in pixels, that is cut out before resizing. None: the largest one.
+        aspect: What happens to images that are not square: ``"crop"`` to their central square, or
+            ``"squash"`` (resized whole to a square).
+        interpolation: ``"nearest"``, ``"bilinear"`` or ``"bicubic"``; the latter two antialias when they
+            shrink.
+
+    Raises:
+        ValueError: If an argument does not fit.
+    """
+
+    channels: int
+    size: int
+    crop: int | None = None
+    aspect: Literal["crop", "squash"] = "crop"
+    interpolation: Interpolation = "bilinear"
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels={self.channels} must be 1 (grey) or 3 (RGB)")
+        for name, value in (("size", self.size), ("crop", self.crop)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1 pixel")
+        if self.aspect not in ("crop", "squash"):
+            raise ValueError(f"aspect={self.aspect!r} must be 'crop' or 'squash'")
+        if self.aspect == "squash" and self.crop is not None:
+            raise ValueError(f"crop={self.crop} is not used with aspect='squash': leave out one of them")
+        if self.interpolation not in _RESAMPLING:
+            raise ValueError(f"interpolation={self.interpolation!r} must be one of {', '.join(_RESAMPLING)}")
+
+    def __call__(self, image: Image.Image, name: str = "image") -> Tensor:
+        """Return uint8 (channels, size, size).
+
+        Args:
+            image: An image of any mode, as :func:`open_image` returns it.
+            name: What an error message calls it.
+
+        Raises:
+            DamagedImage: If the image is smaller than ``crop``, or its mode cannot be shown.
+        """
+        return torch.from_numpy(np.array(self.pixels(image, name), order="C"))
+
+    def pixels(self, image: Image.Image, name: str = "image") -> NDArray[np.uint8]:
+        """Return the same as a read-only array, without a torch operation and without a copy.
+
+        Threads that decode would otherwise start torch's threads, each its own set.
+        """
+        image = to_channels(image, self.channels, name)
+        width, height = image.size
+        if self.aspect == "crop":
+            side = self.crop or min(width, height)
+            if side > min(width, height):
+                raise DamagedImage(
+                    f"{name}: {width}x{height} pixels are too small for crop={side}: lower crop, or leave "
+                    "the file out"
+                )
+            left, top = (width - side) // 2, (height - side) // 2
+            # Not resize's box, whose filter reaches beyond the crop's edges.
+            if (width, height) != (side, side):
+                image = image.crop((left, top, left + side, top + side))
+        if image.size != (self.size, self.size):
+            image = image.resize((self.size, self.size), _RESAMPLING[self.interpolation])
+        return np.asarray(image).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
+
+
+def open_image(file: str | Path | BytesIO, name: str) -> Image.Image:
+    """Read a whole image, upright.
+
+    Args:
+        file: A path, or the bytes of an image file.
+        name: What an error message calls the file.
+
+    Returns:
+        The first frame, all of it in memory, turned as EXIF says.
+
+    Raises:
+        DamagedImage: If it is no image, cut off, broken, of float pixels, or too large to be safe
+            (``PIL.Image.MAX_IMAGE_PIXELS``).
+        OSError: If the file cannot be read at all.
+    """
+    if not isinstance(file, BytesIO):
+        # All at once: Pillow reads in small pieces, at each of which Python's threads would change places.
+        with Path(file).open("rb", buffering=0) as opened:
+            file = BytesIO(opened.readall())
+    if not file.getbuffer().nbytes:
+        raise DamagedImage(f"{name}: empty (0 bytes); replace it")
+    try:
+        image: Image.Image = Image.open(file)
+        image.load()
+    except UnidentifiedImageError as error:
+        raise DamagedImage(f"{name}: not an image that Pillow {PIL.__version__} reads; replace it") from error
+    except Image.DecompressionBombError as error:
+        raise DamagedImage(
+            f"{name}: {_line(error)}; if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
+        ) from error
+    except _BROKEN as error:
+        raise DamagedImage(f"{name}: damaged image ({_line(error)}); replace it") from error
+    if image.mode == "I" and image.format in ("PNG", "PPM"):
+        image = image.convert("I;16")  # what these formats mean, however dark the picture is
+    with suppress(*_BROKEN):  # a picture with broken EXIF is still a picture
+        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
+        if turn is not None:
+            image = image.transpose(turn)
+    if image.mode == "F":
+        raise DamagedImage(f"{name}: {_FLOAT}")
+    return image
+
+
+def to_channels(image: Image.Image, channels: int, name: str = "image") -> Image.Image:
+    """Convert any mode to 8 bits a channel.
+
+    Transparent ground becomes white: Pillow's own conversion shows the colour below it, mostly black, in
+    which dark strokes vanish. 16 bits are scaled by 1/257, where Pillow clips.
+
+    Args:
+        image: An image of any mode.
+        channels: 1 for mode ``L``, 3 for mode ``RGB``.
+        name: What an error message calls the image.
+
+    Raises:
+        DamagedImage: If the pixels have no known range (float, more than 16 bits), or the mode is unknown.
+    """
+    target = "L" if channels == 1 else "RGB"
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        image = _to_8_bits(image, name)
+    elif _is_transparent(image):
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    elif image.mode == "LAB":
+        lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        image = ImageCms.buildTransform(lab, rgb, "LAB", "RGB").apply(image)
+    elif image.mode == "F":
+        raise DamagedImage(f"{name}: {_FLOAT}")
+    if image.mode == target:
+        return image
+    try:
+        return image.convert(target)
+    except ValueError as error:
+        raise DamagedImage(f"{name}: pixels of mode {image.mode}: save it as {target}") from error
+
+
+def _to_8_bits(image: Image.Image, name: str) -> Image.Image:
+    pixels = np.asarray(image).astype(np.int64)
+    low, high = int(pixels.min()), int(pixels.max())
+    if low < 0 or high > 65535:
+        raise DamagedImage(
+            f"{name}: pixels from {low} to {high} are not of 16 bits: save it with 8 or 16 bits"
+        )
+    if image.mode != "I" or high > 255:
+        pixels = (pixels + 128) // 257
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    alpha_in_palette = image.palette is not None and image.palette.mode.endswith("A")
+    return image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info or alpha_in_palette
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__

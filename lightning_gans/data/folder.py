@@ -1,0 +1,220 @@
+"""Any folder of images, labelled by its subfolders, by a list, or not at all; and sketches."""
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from lightning_gans.data.base import Data, DataError, FileDataModule, Split, data_root
+from lightning_gans.data.decode import Decoder, Interpolation
+from lightning_gans.data.sources import ImageFiles
+
+
+class ImageFolder(FileDataModule):
+    """Your own images: all files below a folder, of any size, kind and colour.
+
+    If the folder has a subfolder ``train``, the images below it are for training, those below ``test`` (else
+    ``val``) for testing, and those below ``val`` (else ``test``) for validation. Otherwise all images are for
+    training, and ``val_fraction`` can hold out some of them.
+
+    Transparent images are put on white, 16-bit ones are scaled to 8 bits, CMYK is converted, photographs are
+    turned upright. Hidden files and files without an image's extension are not looked at.
+
+    Args:
+        folder: The folder: absolute, or below the current folder, or below ``root``.
+        image_size: Height and width of the images in pixels.
+        channels: 3 (colour) or 1 (grey).
+        labels: ``folder``: the subfolders are the classes. ``none``: unlabeled. ``auto``: labelled if all
+            images lie in two or more subfolders. Or a CSV file with a line ``file,label`` for every image
+            (files relative to ``folder``, an empty label for unlabeled images).
+        crop: Side in pixels of the central square that is cut out before resizing. None: as large as fits.
+        interpolation: ``nearest``, ``bilinear`` or ``bicubic``; antialiased where it shrinks, but nearest.
+        **kwargs: Arguments of :class:`~lightning_gans.data.base.FileDataModule`.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it has no images, its labels do not match, or an argument does not fit.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        image_size: int = 64,
+        channels: Literal[1, 3] = 3,
+        labels: str = "auto",
+        crop: int | None = None,
+        interpolation: Interpolation = "bilinear",
+        **kwargs: Any,
+    ) -> None:
+        if channels not in (1, 3):
+            raise ValueError(f"channels={channels} is unknown: use 1 (grey) or 3 (colour)")
+        self.folder = find_folder(folder, kwargs.get("root"), type(self).__name__, self.source)
+        self.channels = channels
+        self._decoder = Decoder(channels, image_size, crop, interpolation=interpolation)
+        self._files = self._list_files()
+        self._labels, self.class_names = self._read_labels(labels)
+        self.has_test_split = "test" in self._files
+        self.val_split = "val" if "val" in self._files else "test"
+        super().__init__(image_size=image_size, **kwargs)
+
+    def _list_files(self) -> dict[Split, list[str]]:
+        """Return the files of each split, relative to ``self.folder``."""
+        return list_splits(self.folder)
+
+    def _class_of(self, file: str) -> str:
+        """Return the class of a file by its folder, "" if it lies in none."""
+        parts = Path(file).parts
+        inner = parts[1:-1] if (self.folder / "train").is_dir() else parts[:-1]
+        return inner[0] if inner else ""
+
+    def _read_labels(self, labels: str) -> tuple[dict[str, str] | None, tuple[str, ...]]:
+        """Return each file's class (None: unlabeled) and the names of all classes."""
+        files = [file for split in self._files.values() for file in split]
+        if labels == "none":
+            return None, ()
+        if labels not in ("auto", "folder"):
+            named = self._read_list(labels, files)
+        else:
+            named = {file: self._class_of(file) for file in files}
+        names = natural_order(set(named.values()) - {""})
+        if labels == "auto" and ("" in named.values() or len(names) < 2):
+            return None, ()
+        if labels == "folder" and "" in named.values():
+            stray = next(file for file, name in named.items() if not name)
+            raise DataError(
+                f"labels=folder: {self.folder / stray} lies in no class's folder: move it, or use labels=none"
+            )
+        trained = {named[file] for file in self._files["train"]}
+        unseen = [name for name in names if name not in trained]
+        if unseen:
+            raise DataError(
+                f"folder={self.folder}: class {unseen[0]!r} has test images but no training images: "
+                "add some, or remove it"
+            )
+        return named, tuple(names)
+
+    def _read_list(self, labels: str, files: list[str]) -> dict[str, str]:
+        path = next((path for path in (Path(labels), self.folder / labels) if path.is_file()), None)
+        if path is None:
+            raise ValueError(f"labels={labels} is no file: use auto, folder, none, or a CSV file file,label")
+        with path.open(newline="") as stream:
+            rows = [row for row in csv.reader(stream) if row]
+        bad = next((number for number, row in enumerate(rows, 1) if len(row) != 2), None)
+        if bad is not None:
+            raise DataError(f"labels={labels}: line {bad} is not of the form file,label")
+        named = {Path(file.strip()).as_posix(): label.strip() for file, label in rows}
+        for header in ("file", "filename", "image"):
+            named.pop(header, None)
+        for missing, what in (
+            (sorted(named.keys() - set(files)), "listed but not in the folder"),
+            (sorted(set(files) - named.keys()), "in the folder but not listed"),
+        ):
+            if missing:
+                raise DataError(f"labels={labels}: {len(missing)} images are {what}, such as {missing[0]}")
+        return named
+
+    def load(self, split: Split) -> tuple[Data, Tensor]:
+        """Return the images of a split, to be decoded when they are asked for, and int64 labels (N,)."""
+        files = self._files[split]
+        source = ImageFiles(self.folder, files, self._decoder)
+        if self._labels is None:
+            return source, torch.full((len(files),), -1)
+        number = {name: index for index, name in enumerate(natural_order(set(self._labels.values()) - {""}))}
+        return source, torch.tensor([number.get(self._labels[file], -1) for file in files])
+
+
+class Sketches(ImageFolder):
+    """Freehand sketches of objects, black on white (Eitz et al., How Do Humans Sketch Objects?, 2012).
+
+    250 classes of 80 drawings in the official release (``<folder>/<class>/<id>.png``), of which the ten
+    lowest numbers of each class are for testing; or a part of it that has folders ``train`` and ``test``.
+    The DeLiGAN paper trains on 32x32 grey images of a few classes (``classes``).
+
+    Args:
+        folder: The folder: absolute, or below the current folder, or below ``root``.
+        image_size: Height and width of the images in pixels.
+        **kwargs: Arguments of :class:`~lightning_gans.data.base.FileDataModule`.
+    """
+
+    source = "http://cybertron.cg.tu-berlin.de/eitz/projects/classifysketch/sketches_png.zip"
+
+    def __init__(self, folder: str = "tu-berlin-sketches", image_size: int = 32, **kwargs: Any) -> None:
+        super().__init__(folder, image_size, channels=1, labels="folder", **kwargs)
+
+    def _list_files(self) -> dict[Split, list[str]]:
+        files = super()._list_files()
+        if "test" in files:
+            return files
+        drawings: dict[str, list[str]] = {}
+        for file in files["train"]:
+            drawings.setdefault(self._class_of(file), []).append(file)
+        return {
+            "train": [file for own in drawings.values() for file in own[10:]],
+            "test": [file for own in drawings.values() for file in own[:10]],
+        }
+
+
+def find_folder(folder: str, root: str | Path | None, name: str, source: str = "") -> Path:
+    """Return a folder as given (absolute, or below the current one), or else below the data root.
+
+    Raises:
+        FileNotFoundError: If there is none; says where it was looked for and where the files can be had.
+    """
+    places = [Path(folder).expanduser(), data_root(root) / folder]
+    for place in places:
+        if place.is_dir():
+            return place
+    hint = f"; get the files from {source}" if source else ""
+    raise FileNotFoundError(
+        f"{name}: folder={folder} is neither {places[0].absolute()} nor {places[1].absolute()}{hint}; name "
+        "it with --data.folder, or its parent with --data.root or LIGHTNING_GANS_DATA"
+    )
+
+
+def list_splits(folder: Path) -> dict[Split, list[str]]:
+    """Return the image files of each split (all are ``train`` if there is no folder of that name).
+
+    Raises:
+        ValueError: If a split has no images.
+    """
+    if not (folder / "train").is_dir():
+        return {"train": list_images(folder, folder)}
+    splits: tuple[Split, ...] = ("train", "val", "test")
+    files = {split: list_images(folder / split, folder) for split in splits if (folder / split).is_dir()}
+    if "val" in files and "test" not in files:
+        files["test"] = files.pop("val")
+    return files
+
+
+def list_images(folder: Path, relative_to: Path) -> list[str]:
+    """Return all image files below a folder in natural order (2 before 10), relative to another folder.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    files = [
+        path.relative_to(relative_to)
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMG_EXTENSIONS and path.is_file()
+    ]
+    visible = [file.as_posix() for file in files if not any(part.startswith(".") for part in file.parts)]
+    if not visible:
+        raise DataError(
+            f"folder={folder.absolute()} has no images ({', '.join(IMG_EXTENSIONS)}): name another folder"
+        )
+    return natural_order(visible)
+
+
+def natural_order(names: Sequence[str] | set[str]) -> list[str]:
+    """Sort names with numbers in them by the numbers' values."""
+
+    def key(name: str) -> list[tuple[int, str]]:
+        parts = re.split(r"([0-9]+)", name)
+        return [(int(part), "") if odd % 2 else (0, part) for odd, part in enumerate(parts)]
+
+    return sorted(names, key=key)

@@ -1,0 +1,79 @@
+"""What torchvision's data sets with checksums share."""
+
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from torchvision.datasets.utils import calculate_md5
+
+from lightning_gans.data.base import DataError
+
+
+def check_files(
+    folder: Path, checksums: Iterable[tuple[str, str | None]], *, verify: bool, download: bool
+) -> bool:
+    """Tell whether all files of a data set are there; refuse those with a wrong checksum.
+
+    torchvision does not tell damaged files from missing ones, and downloads over both.
+
+    Args:
+        folder: Where the files should be.
+        checksums: Names relative to ``folder``, each with an MD5, or None: it must only be there.
+        verify: Compare checksums.
+        download: Missing files are going to be downloaded.
+
+    Raises:
+        DataError: If a file has a wrong checksum.
+        FileNotFoundError: If files are missing and cannot be downloaded.
+    """
+    folder = folder.absolute()
+    present, missing = [], []
+    for name, checksum in checksums:
+        path = folder / name
+        if not path.exists():
+            missing.append(name)
+            continue
+        present.append(name)
+        state = path.stat()
+        if verify and checksum and _md5(path, state.st_size, state.st_mtime_ns) != checksum:
+            raise DataError(f"{path}: wrong checksum; delete it and fetch it again, or set verify=False")
+    if missing and not download:
+        raise FileNotFoundError(f"not found: {', '.join(missing)}")
+    if missing and present and not verify:
+        # A download may replace what is there too, which may be the user's own.
+        raise FileNotFoundError(
+            f"not found: {', '.join(missing)}; verify=False downloads nothing over the rest"
+        )
+    return not missing
+
+
+@functools.cache
+def _md5(path: Path, size: int, changed: int) -> str:
+    """Return the checksum of a file in this state: computed once, though every split asks for it."""
+    checksum: str = calculate_md5(path)
+    return checksum
+
+
+class _Unchecked:
+    """Turns off the checks of a torchvision data set, which `check_files` has made, or need not make."""
+
+    def _check_integrity(self) -> bool:
+        return True
+
+    def _load_meta(self) -> None:
+        """Do without CIFAR's ``batches.meta``: the names of the classes are known."""
+
+
+def read(dataset: type, root: Path, **arguments: Any) -> Any:
+    """Read files with a class of torchvision, but without its checks.
+
+    Raises:
+        ValueError: If files are not of the expected format.
+    """
+    try:
+        return type(dataset.__name__, (_Unchecked, dataset), {})(root, **arguments)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # damaged pickles and .mat files raise nearly anything
+        raise ValueError(f"{type(error).__name__}: {error}") from error

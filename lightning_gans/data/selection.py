@@ -1,0 +1,82 @@
+"""Which samples a run uses and which of them keep their labels: arithmetic on labels, decided by a seed."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def of_classes(labels: Tensor, classes: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return the samples of some classes, and their labels numbered anew in the order of ``classes``.
+
+    Args:
+        labels: int64 (N,), -1 for unlabeled samples, which are left out.
+        classes: Which, without repetition.
+
+    Returns:
+        Indices in ascending order, int64 (n,), and new labels 0 to ``len(classes) - 1``, int64 (n,).
+    """
+    new = torch.full((max(int(labels.max()), *classes) + 2,), -1)
+    new[torch.as_tensor(classes)] = torch.arange(len(classes))
+    relabeled = new[labels]  # -1 looks up the spare last entry
+    indices = (relabeled >= 0).nonzero().squeeze(1)
+    return indices, relabeled[indices]
+
+
+def imbalanced(labels: Tensor, weights: Sequence[float], seed: int) -> Tensor:
+    """Return the samples that remain when each class keeps a share of its own.
+
+    Args:
+        labels: int64 (N,); unlabeled samples (-1) all remain.
+        weights: Share in [0, 1] that each class keeps.
+        seed: Decides which; the samples of a smaller share are among those of a larger one.
+
+    Returns:
+        Indices in ascending order, int64 (n,): ``round(weight * count)`` of each class.
+    """
+    shares = torch.tensor([*weights, 1.0], dtype=torch.float64)
+    counts = torch.bincount(labels.where(labels >= 0, len(weights)), minlength=len(shares))
+    kept = (shares * counts).round()
+    return (_places(labels, seed) < kept[labels]).nonzero().squeeze(1)
+
+
+def partly_unlabeled(labels: Tensor, fraction: float, seed: int) -> Tensor:
+    """Return labels of which a share is kept, equally many of each class, and the rest is -1.
+
+    The GOLD paper's levels of supervision. A class with too few samples keeps them all and the others make up
+    for it. The labels of a smaller fraction are among those of a larger one.
+
+    Args:
+        labels: int64 (N,).
+        fraction: Share of the labels that is kept, in (0, 1].
+        seed: Decides which.
+
+    Returns:
+        int64 (N,) with ``round(fraction * labelled)`` labels.
+
+    Raises:
+        ValueError: If a class would be left without any label.
+    """
+    labelled = (labels >= 0).nonzero().squeeze(1)
+    size = round(fraction * len(labelled))
+    present = len(labels[labelled].unique())
+    if size < present:
+        raise ValueError(
+            f"label_fraction={fraction} keeps {size} of {len(labelled)} labels, fewer than the {present} "
+            f"classes: use at least {present / max(len(labelled), 1):.2g}"
+        )
+    order = _places(labels[labelled], seed).argsort(stable=True)[:size]
+    result = torch.full_like(labels, -1)
+    result[labelled[order]] = labels[labelled[order]]
+    return result
+
+
+def _places(labels: Tensor, seed: int) -> Tensor:
+    """Return each sample's place in a random order of its class."""
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    grouped = order[labels[order].argsort(stable=True)]
+    counts = torch.unique_consecutive(labels[grouped], return_counts=True)[1]
+    starts = (counts.cumsum(0) - counts).repeat_interleave(counts)
+    places = torch.empty_like(order)
+    places[grouped] = torch.arange(len(labels)) - starts
+    return places

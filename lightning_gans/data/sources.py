@@ -1,0 +1,456 @@
+"""Images that are decoded when they are asked for: files, pairs of files, LMDB, a memory-mapped cache."""
+
+import copy
+import hashlib
+import os
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from io import BytesIO
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import PIL
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lightning_gans.data.decode import DamagedImage, Decoder, open_image
+
+if TYPE_CHECKING:
+    import lmdb
+
+Pixels = NDArray[np.uint8]
+
+
+class ImageSource(Dataset[Tensor]):
+    """Images that are decoded when they are asked for.
+
+    Small to pickle, and safe to use in threads, forked and spawned processes: workers get a copy.
+
+    A subclass writes ``_pixels``, ``_name`` and ``_state``, which know an image by its item: its place among
+    all of them, whatever subset this is.
+
+    Args:
+        size: Number of images.
+        shape: Of one image (C, H, W).
+        title: What a progress bar or a message calls the set.
+        decoders: What brings files to this shape, one for each image in a file.
+    """
+
+    def __init__(
+        self, size: int, shape: tuple[int, int, int], title: str, decoders: Sequence[Decoder] = ()
+    ) -> None:
+        self.shape = shape
+        self.title = title
+        self._decoders = list(decoders)
+        self._items: NDArray[np.int64] = np.arange(size)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Return one image, uint8 (C, H, W).
+
+        Raises:
+            DamagedImage: If the file holds no usable image.
+        """
+        return torch.from_numpy(np.array(self.pixels(index), order="C"))
+
+    def __getitems__(self, indices: list[int]) -> Tensor:
+        """Return a batch, uint8 (n, C, H, W); a DataLoader asks for whole batches by this name."""
+        batch = np.empty((len(indices), *self.shape), np.uint8)
+        for image, index in zip(batch, indices, strict=True):
+            image[...] = self.pixels(index)
+        return torch.from_numpy(batch)
+
+    def pixels(self, index: int) -> Pixels:
+        """Return one image as a read-only array, without a torch operation: for threads that decode."""
+        return self._pixels(int(self._items[index]))
+
+    def name(self, index: int) -> str:
+        """Return what messages call an image: the file's path within the folder, the key, or the place."""
+        return self._name(int(self._items[index]))
+
+    def at(self, indices: Tensor) -> "ImageSource":
+        """Return a subset of these images, in this order; nothing is decoded.
+
+        Args:
+            indices: int64 (n,), places among these images.
+
+        Raises:
+            IndexError: If one lies beyond the images.
+        """
+        subset = copy.copy(self)
+        subset._items = self._items[indices.cpu().numpy()]
+        return subset
+
+    def resized(self, size: int) -> "ImageSource":
+        """Return these images, decoded to another height and width; nothing is decoded now.
+
+        Raises:
+            ValueError: If the images are decoded already and have another size.
+        """
+        if self.shape[1:] == (size, size):
+            return self
+        if not self._decoders:
+            raise ValueError(f"size={size}: {self.title} are decoded to {self.shape} already")
+        other = copy.copy(self)
+        other._decoders = [replace(decoder, size=size) for decoder in self._decoders]
+        other.shape = (self.shape[0], size, size)
+        return other
+
+    def fingerprint(self) -> str:
+        """Return a hexadecimal name of the pixels: another one if the files or the decoding change.
+
+        Files are told apart by folder, name, bytes and time of change; nothing is read.
+        """
+        how = f"{type(self).__name__} {self.shape} {self._decoders} Pillow {PIL.__version__}"
+        digest = hashlib.sha256(how.encode())
+        for part in self._state():
+            digest.update(b"\0" + part)
+        return digest.hexdigest()[:32]
+
+    def _pixels(self, item: int) -> Pixels:
+        raise NotImplementedError
+
+    def _name(self, item: int) -> str:
+        return f"image {item}"
+
+    def _state(self) -> Iterable[bytes]:
+        """Yield what tells these pixels from others."""
+        raise NotImplementedError
+
+
+class ImageFiles(ImageSource):
+    """One image a file.
+
+    Args:
+        folder: Where the files lie.
+        names: Their paths within the folder.
+        decoder: What the images are brought to.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str], decoder: Decoder) -> None:
+        super().__init__(len(names), (decoder.channels, decoder.size, decoder.size), folder.name, [decoder])
+        self.folder = folder
+        self._names = _Packed(os.fsencode(name) for name in names)
+
+    def _pixels(self, item: int) -> Pixels:
+        name = self._name(item)
+        return self._decoders[0].pixels(open_image(self.folder / name, name), name)
+
+    def _name(self, item: int) -> str:
+        return os.fsdecode(self._names[item])
+
+    def _state(self) -> Iterator[bytes]:
+        yield os.fsencode(self.folder.absolute())
+        for item in self._items:
+            yield _file_state(self.folder, self._names[item])
+
+
+class PairFiles(ImageSource):
+    """Pairs of images A and B that belong together.
+
+    Args:
+        folder: Where the files lie.
+        names: For each pair one path within the folder (A is the left half of the file, B the right one), or
+            two (A's and B's file).
+        decoder_a: What A is brought to.
+        decoder_b: What B is brought to.
+        half: ``"both"``: A's and B's channels in one image, so that one crop and one flip hit both; or only
+            ``"a"`` or ``"b"`` (the other one's file is not read).
+
+    Raises:
+        ValueError: If an argument does not fit.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[tuple[str, ...]],
+        decoder_a: Decoder,
+        decoder_b: Decoder,
+        half: Literal["both", "a", "b"] = "both",
+    ) -> None:
+        if half not in ("both", "a", "b"):
+            raise ValueError(f"half={half!r} must be 'both', 'a' or 'b'")
+        for files in names:
+            if len(files) not in (1, 2):
+                raise ValueError(
+                    f"names: {files!r} has {len(files)} files: give one side-by-side file or two"
+                )
+        if half == "both" and decoder_a.size != decoder_b.size:
+            raise ValueError(
+                f"decoder_a.size={decoder_a.size} differs from decoder_b.size={decoder_b.size}: half='both' "
+                "needs equal ones"
+            )
+        self._halves = "ab" if half == "both" else half
+        decoders = [{"a": decoder_a, "b": decoder_b}[half] for half in self._halves]
+        channels, size = sum(decoder.channels for decoder in decoders), decoders[0].size
+        super().__init__(len(names), (channels, size, size), folder.name, decoders)
+        self.folder = folder
+        self._names = _Packed(b"\0".join(map(os.fsencode, files)) for files in names)
+
+    def _files(self, item: int) -> list[str]:
+        """Return the files that are read: one side-by-side file, or one for each half."""
+        files = os.fsdecode(self._names[item]).split("\0")
+        return files if len(files) == 1 else [files["ab".index(half)] for half in self._halves]
+
+    def _pixels(self, item: int) -> Pixels:
+        files = self._files(item)
+        images = [open_image(self.folder / file, file) for file in files]
+        if b"\0" not in self._names[item]:
+            files, images = files * len(self._halves), self._cut(images[0], files[0])
+        parts = [
+            decoder.pixels(image, file)
+            for decoder, image, file in zip(self._decoders, images, files, strict=True)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _cut(self, image: Image.Image, name: str) -> list[Image.Image]:
+        width, height = image.size
+        if width % 2:
+            raise DamagedImage(
+                f"{name}: width {width} is odd, so it is not two images side by side; replace it"
+            )
+        boxes = {"a": (0, 0, width // 2, height), "b": (width // 2, 0, width, height)}
+        return [image.crop(boxes[half]) for half in self._halves]
+
+    def _name(self, item: int) -> str:
+        return ", ".join(self._files(item))
+
+    def _state(self) -> Iterator[bytes]:
+        yield os.fsencode(self.folder.absolute()) + self._halves.encode()
+        for item in self._items:
+            for file in self._files(int(item)):
+                yield _file_state(self.folder, os.fsencode(file))
+
+
+class LmdbImages(ImageSource):
+    """Encoded images (JPEG, WebP, PNG) that are the values of LMDB databases, in the order of their keys.
+
+    Needs the package lmdb. A database is opened for reading only, without its lock file, once a process.
+
+    Args:
+        folders: Of the databases, each with a file ``data.mdb``; one follows the other.
+        decoder: What the images are brought to.
+
+    Raises:
+        ImportError: If lmdb is not installed.
+        FileNotFoundError: If there is no database in a folder.
+        ValueError: If a database is damaged.
+    """
+
+    def __init__(self, folders: Sequence[Path], decoder: Decoder) -> None:
+        self.folders = tuple(folders)
+        keys: list[bytes] = []
+        ends = []
+        for folder in self.folders:
+            _environments.close(folder)  # the files may be others since it was opened
+            with _environments.get(folder).begin() as transaction:
+                keys += transaction.cursor().iternext(keys=True, values=False)
+            ends.append(len(keys))
+        self._keys, self._ends = _Packed(keys), np.array(ends)
+        shape = (decoder.channels, decoder.size, decoder.size)
+        title = ", ".join(folder.name for folder in self.folders)
+        super().__init__(len(keys), shape, title, [decoder])
+
+    def _folder(self, item: int) -> Path:
+        return self.folders[int(np.searchsorted(self._ends, item, side="right"))]
+
+    def _pixels(self, item: int) -> Pixels:
+        with _environments.get(self._folder(item)).begin() as transaction:
+            value = transaction.get(self._keys[item])
+        name = self._name(item)
+        if value is None:
+            raise DamagedImage(f"{name}: gone since the keys were read; start anew")
+        return self._decoders[0].pixels(open_image(BytesIO(value), name), name)
+
+    def _name(self, item: int) -> str:
+        return f"{self._folder(item).name}/{self._keys[item].decode(errors='backslashreplace')}"
+
+    def _state(self) -> Iterator[bytes]:
+        for folder in self.folders:
+            yield os.fsencode(folder.absolute())
+            yield _file_state(folder, b"data.mdb")
+        yield self._items.tobytes()
+
+
+class MappedImages(ImageSource):
+    """Decoded images in a file that is memory-mapped: the system keeps in memory what is used and fits.
+
+    Args:
+        file: Raw uint8, nothing else.
+        shape: Of the whole (N, C, H, W).
+
+    Raises:
+        ValueError: If the file has another size.
+    """
+
+    def __init__(self, file: Path, shape: tuple[int, int, int, int]) -> None:
+        wanted, found = int(np.prod(shape, dtype=np.int64)), file.stat().st_size
+        if found != wanted:
+            raise ValueError(f"{file}: {found} bytes are not the {wanted} of shape={shape}; delete it")
+        super().__init__(shape[0], shape[1:], file.name)
+        self.file = file
+        self._size = shape[0]
+        self._map: Pixels | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the map: another process maps the file itself."""
+        return {**self.__dict__, "_map": None}
+
+    def __getitems__(self, indices: list[int]) -> Tensor:
+        """Return a batch, uint8 (n, C, H, W)."""
+        return torch.from_numpy(self._mapped().take(self._items[indices], axis=0))
+
+    def tensor(self) -> Tensor:
+        """Return these images as one uint8 tensor (n, C, H, W), memory-mapped unless this is a subset.
+
+        It is for reading only: to write into it ends the process.
+        """
+        if self._is_subset():
+            return self.read()
+        with warnings.catch_warnings():
+            # A map that may be written would count as memory in use, which fails for files larger than that.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return torch.from_numpy(self._mapped())
+
+    def read(self) -> Tensor:
+        """Return these images as one uint8 tensor (n, C, H, W) in memory."""
+        if self._is_subset():
+            return torch.from_numpy(self._mapped().take(self._items, axis=0))
+        return torch.from_numpy(np.fromfile(self.file, np.uint8).reshape(len(self), *self.shape))
+
+    def _is_subset(self) -> bool:
+        return not np.array_equal(self._items, np.arange(self._size))
+
+    def _mapped(self) -> Pixels:
+        if self._map is None:
+            shape = (self._size, *self.shape)
+            self._map = (
+                np.memmap(self.file, np.uint8, "r", shape=shape) if self._size else np.empty(shape, "u1")
+            )
+        return self._map
+
+    def _pixels(self, item: int) -> Pixels:
+        image: Pixels = self._mapped()[item]
+        return image
+
+    def _state(self) -> Iterator[bytes]:
+        yield os.fsencode(self.file.parent.absolute())
+        yield _file_state(self.file.parent, os.fsencode(self.file.name))
+        yield self._items.tobytes()
+
+
+class TensorImages(ImageSource):
+    """Images that are in memory already.
+
+    Args:
+        images: uint8 (N, C, H, W).
+
+    Raises:
+        ValueError: If they are of another type or shape.
+    """
+
+    def __init__(self, images: Tensor) -> None:
+        if images.dtype != torch.uint8 or images.dim() != 4 or images.device.type != "cpu":
+            raise ValueError(
+                f"images are {images.dtype} {tuple(images.shape)} on {images.device}: give uint8 "
+                "(N, C, H, W) on the CPU"
+            )
+        channels, height, width = images.shape[1:]
+        super().__init__(len(images), (channels, height, width), "images")
+        self.images = images
+
+    def __getitems__(self, indices: list[int]) -> Tensor:
+        """Return a batch, uint8 (n, C, H, W)."""
+        return self.images[torch.from_numpy(self._items[indices])]
+
+    def _pixels(self, item: int) -> Pixels:
+        image: Pixels = self.images[item].numpy()
+        return image
+
+    def _state(self) -> Iterator[bytes]:
+        for item in self._items:
+            yield self._pixels(int(item)).tobytes()
+
+
+class _Packed:
+    """Many byte strings as two objects: a list of millions would be copied by each forked worker.
+
+    (Python counts references within the objects, and what is written to is no longer shared.)
+    """
+
+    def __init__(self, strings: Iterable[bytes]) -> None:
+        strings = list(strings)
+        self._bytes = b"".join(strings)
+        self._starts = np.fromiter(accumulate(map(len, strings), initial=0), np.int64, len(strings) + 1)
+
+    def __getitem__(self, item: int) -> bytes:
+        return self._bytes[self._starts[item] : self._starts[item + 1]]
+
+
+class _Environments:
+    """The LMDB databases that are open: one may be opened once a process, and not be used across a fork."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[Path, tuple[int, lmdb.Environment]] = {}
+
+    def get(self, folder: Path) -> "lmdb.Environment":
+        folder = folder.resolve()
+        with self._lock:
+            process, environment = self._open.get(folder, (None, None))
+            if environment is None or process != os.getpid():
+                if environment is not None:
+                    environment.close()
+                environment = self._open_one(folder)
+                self._open[folder] = os.getpid(), environment
+            return environment
+
+    def close(self, folder: Path) -> None:
+        with self._lock:
+            _, environment = self._open.pop(folder.resolve(), (None, None))
+            if environment is not None:
+                environment.close()
+
+    @staticmethod
+    def _open_one(folder: Path) -> "lmdb.Environment":
+        try:
+            import lmdb
+        except ImportError as error:
+            raise ImportError(
+                'LMDB databases need the package lmdb: pip install "lightning-gans[lsun]"'
+            ) from error
+        if not (folder / "data.mdb").is_file():
+            raise FileNotFoundError(
+                f"{folder / 'data.mdb'} is not there: name a folder with an LMDB database"
+            )
+        file = folder / "data.mdb"
+        try:
+            environment = lmdb.open(str(folder), readonly=True, lock=False, readahead=False)
+        except lmdb.Error as error:
+            raise ValueError(f"{file}: damaged database ({error}); fetch it again") from error
+        # What is missing at the end is mapped nevertheless: to read it would end the process (SIGBUS).
+        wanted = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+        found = file.stat().st_size
+        if found < wanted:
+            environment.close()
+            raise ValueError(f"{file}: cut off, {found} of {wanted} bytes are there; fetch it again")
+        return environment
+
+
+_environments = _Environments()
+
+
+def _file_state(folder: Path, name: bytes) -> bytes:
+    status = os.stat(os.path.join(os.fsencode(folder), name))  # noqa: PTH116, PTH118 (Paths take most of it)
+    return name + f"\0{status.st_size} {status.st_mtime_ns}".encode()

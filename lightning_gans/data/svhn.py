@@ -1,0 +1,50 @@
+"""Street View House Numbers."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import datasets
+
+from lightning_gans.data.base import ImageDataModule, Split
+from lightning_gans.data.official import check_files, read
+
+
+class SVHN(ImageDataModule):
+    """73,257 + 26,032 photographs of single digits of house numbers, RGB, 32x32; the label is the digit.
+
+    Read by torchvision from ``root/{train,test,extra}_32x32.mat``. The official test set is the test split.
+
+    Args:
+        extra: Add the 531,131 easier digits of the extra set to the training split. Loading them takes 4 GB
+            of memory.
+        verify: Compare the files with the official checksums.
+        **kwargs: Arguments of :class:`~lightning_gans.data.base.ImageDataModule`.
+
+    Raises:
+        DataError: If a file has a wrong checksum.
+    """
+
+    channels = 3
+    native_size = 32
+    class_names = tuple("0123456789")
+    files = "{train,test,extra}_32x32.mat"
+    source = "http://ufldl.stanford.edu/housenumbers/"
+
+    def __init__(self, *, extra: bool = False, verify: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.extra, self.verify = extra, verify
+
+    def load(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Return uint8 (N, 3, 32, 32) and int64 (N,)."""
+        parts = ["train", "extra"] if split == "train" and self.extra else [split]
+        images, labels = zip(*(self._part(name) for name in parts), strict=True)
+        # Also a copy in the order of other data: MATLAB stores columns.
+        return torch.cat(images), torch.cat(labels)
+
+    def _part(self, name: str) -> tuple[Tensor, Tensor]:
+        _, file, checksum = datasets.SVHN.split_list[name]
+        if not check_files(self.root, [(file, checksum)], verify=self.verify, download=self.download):
+            datasets.SVHN(self.root, split=name, download=True)
+        data = read(datasets.SVHN, self.root, split=name)
+        return torch.from_numpy(data.data), torch.from_numpy(data.labels)
