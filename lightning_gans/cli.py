@@ -345,7 +345,8 @@ def _known_classes() -> list[type]:
     from lightning_gans import callbacks, data, latents, models, networks, optimizers
 
     modules = (models, data, networks, callbacks, latents, optimizers)
-    return [value for module in modules for value in vars(module).values() if isinstance(value, type)]
+    values = [value for module in modules for value in vars(module).values()]
+    return [value for value in values if isinstance(value, type) and not issubclass(value, Exception)]
 
 
 def _class_names() -> list[str]:
@@ -362,12 +363,34 @@ def _argument_names() -> list[str]:
     return sorted({name for parent in parents for name in inspect.signature(parent).parameters})
 
 
+FUNCTIONS = {
+    "sample": "lightning_gans.cli.sample",
+    "preview": "lightning_gans.preview.preview",
+    "dedup": "lightning_gans.dedup.dedup",
+}
+"""Commands that are functions: their arguments are the options, their docstrings the help."""
+
+
+def call(path: str, arguments: Sequence[str]) -> None:
+    """Run a function with arguments from the command line."""
+    import jsonargparse
+
+    class Parser(OneLine, jsonargparse.ArgumentParser):
+        pass
+
+    module, _, name = path.rpartition(".")
+    function = getattr(importlib.import_module(module), name)
+    jsonargparse.auto_cli(function, args=list(arguments), as_positional=False, parser_class=Parser)
+
+
 COMMANDS = {
     "fit": "train; stored in runs/RECIPE/version_K",
     "validate": "losses on the validation data",
     "test": "losses on the test data",
     "predict": "generate through Lightning's predict loop",
     "sample": "draw samples from a checkpoint into a picture, an .npz or a folder",
+    "preview": "look at a data set: a labelled contact sheet, counts, classes, images a second",
+    "dedup": "find near-duplicate images by semantic hashing, as the DCGAN paper did",
     "recipes": "list the recipes",
 }
 
@@ -392,13 +415,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
         if command == "recipes":
             recipes()
-        elif command == "sample":
-            import jsonargparse
-
-            class Parser(OneLine, jsonargparse.ArgumentParser):
-                pass
-
-            jsonargparse.auto_cli(sample, args=given[1:], as_positional=False, parser_class=Parser)
+        elif command in FUNCTIONS:
+            call(FUNCTIONS[command], given[1:])
         else:
             fit_or_score(given)
     except Exception as error:

@@ -116,14 +116,14 @@ class Scatter:
         # Pillow sets a line of text in a tenth of the time that matplotlib needs.
         picture = self._picture()
         pen, (left, top, right, bottom) = ImageDraw.Draw(picture), self.box
-        pen.text((left, top - 6), title, fill=INK, font=_font(15), anchor="ls")
+        pen.text((left, top - 6), title, fill=INK, font=font(15), anchor="ls")
         if outside:
             note = f"{outside} of {len(points)} fake points are outside"
-            pen.text((right - 7, bottom - 6), note, fill=INK, font=_font(11), anchor="rs")
+            pen.text((right - 7, bottom - 6), note, fill=INK, font=font(11), anchor="rs")
         for label, height, anchor in zip(
             labels, (bottom, (top + bottom) / 2, top), ("ls", "lm", "lt"), strict=False
         ):
-            pen.text((right + 37, height), label, fill=INK, font=_font(11), anchor=anchor)
+            pen.text((right + 37, height), label, fill=INK, font=font(11), anchor=anchor)
         return picture
 
     def _draw_frame(self) -> None:
@@ -185,7 +185,8 @@ class Scatter:
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """Return the font of all pictures."""
     return ImageFont.truetype(findfont("DejaVu Sans"), size)
 
 
@@ -256,5 +257,5 @@ def _with_caption(picture: Image.Image, caption: str) -> Image.Image:
     strip = 22
     canvas = Image.new("RGB", (picture.width, picture.height + strip), PAPER)
     canvas.paste(picture, (0, strip))
-    ImageDraw.Draw(canvas).text((4, strip / 2), caption, fill=INK, font=_font(13), anchor="lm")
+    ImageDraw.Draw(canvas).text((4, strip / 2), caption, fill=INK, font=font(13), anchor="lm")
     return canvas
