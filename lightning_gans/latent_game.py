@@ -199,14 +199,23 @@ class LatentGame(AdversarialModule):
         Returns:
             ``(n, *image_shape)`` float32; images are in [-1, 1].
         """
+        latents, drawn = self.draw_latents(n, ema, seed)
+        return self.generate(latents, drawn if labels is None else labels, ema)
+
+    def draw_latents(self, n: int, ema: bool = True, seed: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """Draw latents ``(n, latent_dim)``, and classes ``(n,)`` if the game is conditional.
+
+        Args:
+            n: How many.
+            ema: From the averaged latent if there is one.
+            seed: The same seed gives the same. Drawn from torch's global generator by default.
+        """
         seed = int(torch.randint(2**62, ())) if seed is None else seed
         # The noise is drawn on the CPU: one seed, the same samples on every device.
         rng = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            latents = self.network("latent", ema)(n, rng)
-        if self.conditional and labels is None:
-            labels = self.draw_labels(n, rng)
-        return self.generate(latents, labels, ema)
+            latents: Tensor = self.network("latent", ema)(n, rng)
+        return latents, self.draw_labels(n, rng) if self.conditional else None
 
     def generate(self, latents: Tensor, labels: Tensor | None = None, ema: bool = True) -> Tensor:
         """Map ``(n, latent_dim)`` latents to ``(n, *image_shape)`` float32 images, in evaluation mode."""
@@ -287,7 +296,19 @@ class LatentGame(AdversarialModule):
         Raises:
             ValueError: If latent, generator, discriminator and data do not fit together.
         """
-        data = getattr(self.trainer, "datamodule", None)
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if getattr(data, "view_names", ()):
+            raise ValueError(
+                f"data={type(data).__name__} serves {' and '.join(data.view_names)}, but a "
+                f"{type(self).__name__} learns from single images: use ImageFolder for these files"
+            )
+        if stage == "fit" and self.conditional and hasattr(data, "training_images"):
+            unlabeled = int((data.training_images()[1] < 0).sum())
+            if unlabeled and not self.semi_supervised:
+                raise ValueError(
+                    f"{unlabeled} training samples of {type(data).__name__} have no label, but a conditional "
+                    f"{type(self).__name__} needs all: leave out label_fraction and unlabeled data"
+                )
         shape = getattr(data, "image_shape", self.image_shape)
         if tuple(shape) != self.image_shape:
             raise ValueError(

@@ -1,5 +1,6 @@
 """What all data modules share; a data set adds class attributes and one method."""
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -333,7 +334,7 @@ class ImageDataModule(DataModule):
         download: bool = True,
         in_memory: Literal["auto"] | bool = "auto",
         num_workers: int = 2,
-        classes: Sequence[str] | None = None,
+        classes: Sequence[str | int] | None = None,
         exclude: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -362,10 +363,10 @@ class ImageDataModule(DataModule):
             # A Path in a checkpoint would not load under weights_only.
             self.save_hyperparameters({"root": str(root)})
 
-    def _find_classes(self, wanted: Sequence[str] | None) -> list[int] | None:
-        if wanted is None:
+    def _find_classes(self, given: Sequence[str | int] | None) -> list[int] | None:
+        if given is None:
             return None
-        wanted = [str(name) for name in wanted]
+        wanted = [str(name) for name in given]
         unknown = [name for name in wanted if name not in self.class_names]
         if unknown:
             known = ", ".join(self.class_names[:20]) + (", ..." if len(self.class_names) > 20 else "")
@@ -417,6 +418,23 @@ class ImageDataModule(DataModule):
         assert isinstance(data, Tensor)
         images = resize(data, self.load_size if training else self.image_size)
         return (images if self.in_memory else TensorImages(images)), labels
+
+    def real_images(self, split: Literal["train", "test"]) -> tuple[Data, Tensor, dict[str, str]]:
+        """Return the images of a split for an evaluation, as they are stored.
+
+        Returns:
+            uint8 (N, C, H, W), or a source of such; int64 labels (N,); and what tells these from any others.
+
+        """
+        if split not in self._splits:
+            self.setup("fit" if split == "train" else "test")
+        data, labels = self._ready(split)
+        digest = hashlib.sha256(labels.numpy().data)
+        if isinstance(data, ImageSource):
+            digest.update(data.fingerprint().encode())
+        else:
+            digest.update(data.contiguous().numpy().data)
+        return data, labels, {"data": type(self).__name__, "split": split, "content": digest.hexdigest()[:16]}
 
     def _serve(self, data: Data, labels: Tensor, *, training: bool, **options: Any) -> BatchLoader:
         cut = training and self.load_size > self.image_size

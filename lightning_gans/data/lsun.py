@@ -69,12 +69,10 @@ class LSUN(FileDataModule):
             raise FileNotFoundError(f"not found: {', '.join(missing)}")
         decoder = Decoder(self.channels, self.image_size)
         try:
-            images: ImageSource = LmdbImages(folders, decoder)
-            sizes = [len(images)]
-            if len(folders) > 1:
-                sizes = [len(LmdbImages([folder], decoder)) for folder in folders]
+            images = LmdbImages(folders, decoder)
         except ImportError as error:
             raise DataError(f"LSUN: {error}") from error
+        sizes = images.sizes
         labels = torch.arange(len(folders)).repeat_interleave(torch.tensor(sizes))
         chosen = torch.cat(
             [

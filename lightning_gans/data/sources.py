@@ -239,7 +239,8 @@ class LmdbImages(ImageSource):
     Needs the package lmdb. A database is opened for reading only, without its lock file, once a process.
 
     Args:
-        folders: Of the databases, each with a file ``data.mdb``; one follows the other.
+        folders: Of the databases, each with a file ``data.mdb``; one follows the other (``sizes`` says how
+            many images each has).
         decoder: What the images are brought to.
 
     Raises:
@@ -257,7 +258,8 @@ class LmdbImages(ImageSource):
             with _environments.get(folder).begin() as transaction:
                 keys += transaction.cursor().iternext(keys=True, values=False)
             ends.append(len(keys))
-        self._keys, self._ends = _Packed(keys), np.array(ends)
+        self._keys, self._ends = _Packed(keys), np.array(ends, np.int64)
+        self.sizes: list[int] = np.diff(self._ends, prepend=0).tolist()
         shape = (decoder.channels, decoder.size, decoder.size)
         title = ", ".join(folder.name for folder in self.folders)
         super().__init__(len(keys), shape, title, [decoder])
@@ -452,5 +454,6 @@ _environments = _Environments()
 
 
 def _file_state(folder: Path, name: bytes) -> bytes:
-    status = os.stat(os.path.join(os.fsencode(folder), name))  # noqa: PTH116, PTH118 (Paths take most of it)
+    # With Paths, and there may be millions, this would take several times as long.
+    status = os.stat(os.path.join(folder, os.fsdecode(name)))  # noqa: PTH116, PTH118
     return name + f"\0{status.st_size} {status.st_mtime_ns}".encode()

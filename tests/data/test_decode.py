@@ -69,7 +69,10 @@ def test_transparent_ground_is_white():
     strokes.putpixel((0, 0), (0, 0, 0, 255))
     assert grey(stored(strokes, "PNG")) == [[0, 255]]
     assert grey(stored(strokes.convert("LA"), "PNG")) == [[0, 255]]
-    assert grey(strokes.convert("PA")) == [[0, 255]]
+    palette = strokes.convert("RGB").quantize(2)
+    palette.putalpha(strokes.getchannel("A"))
+    assert palette.mode == "PA"
+    assert grey(palette) == [[0, 255]]
     half = Image.new("RGBA", (1, 1), (255, 0, 0, 128))
     assert to_channels(half, 3).getpixel((0, 0)) == (255, 127, 127)
 

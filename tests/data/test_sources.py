@@ -218,6 +218,13 @@ def test_fingerprint_of_other_decoding(tmp_path):
     )
 
 
+def test_fingerprint_of_missing_file(tmp_path):
+    source, _ = image_files(tmp_path)
+    (tmp_path / "cats" / "3.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r" '.*cats/3\.png'$"):
+        source.fingerprint()
+
+
 def test_resized(tmp_path):
     source, images = image_files(tmp_path)
     small = source.resized(4).at(torch.tensor([2]))
@@ -314,6 +321,7 @@ def test_arguments_of_pairs(arguments, message):
 
 def test_lmdb_names(tmp_path):
     source, _ = lmdb_images(tmp_path)
+    assert source.sizes == [4, 3]
     assert source.name(1) == "bedroom_train/bb"
     assert source.name(3) == "bedroom_train/\\xff"
     assert source.name(4) == "tower_train/a"
