@@ -63,6 +63,35 @@ def image_grid(images: Tensor, columns: int = 8, scale: int | None = None) -> Im
     return Image.fromarray(sheet[:, :, 0] if sheet.shape[2] == 1 else sheet)
 
 
+def neighbours_picture(samples: Tensor, neighbours: Tensor, scale: int | None = None) -> Image.Image:
+    """Put beside each sample what is nearest to it in the training data.
+
+    Args:
+        samples: ``(n, channels, height, width)`` in [-1, 1], or bytes.
+        neighbours: ``(n, k, channels, height, width)``, as the samples; the nearest first.
+        scale: As in :func:`image_grid`.
+
+    Returns:
+        A row for each sample, which is at the left; a broad line separates it from its neighbours.
+
+    Raises:
+        ValueError: If shapes do not fit.
+    """
+    if neighbours.dim() != 5 or samples.shape != (len(neighbours), *neighbours.shape[2:]):
+        raise ValueError(
+            f"samples {tuple(samples.shape)} and neighbours {tuple(neighbours.shape)} must have shapes "
+            "(n, C, H, W) and (n, k, C, H, W)"
+        )
+    left, right = (
+        image_grid(images / 127.5 - 1 if images.dtype == torch.uint8 else images, columns, scale)
+        for images, columns in ((samples, 1), (neighbours.flatten(0, 1), neighbours.shape[1]))
+    )
+    picture = Image.new(left.mode, (left.width + 4 + right.width, left.height), "white")
+    picture.paste(left, (0, 0))
+    picture.paste(right, (left.width + 4, 0))
+    return picture
+
+
 class Scatter:
     """Real and fake points of two or three dimensions; in two, over the discriminator's landscape.
 

@@ -1,6 +1,7 @@
 """Lost modes, counted: how many components of a known Gaussian mixture do samples reach?"""
 
 import math
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -30,6 +31,9 @@ class ModeCoverage(Metric):
     is_differentiable = False
     higher_is_better = None
     full_state_update = False
+    wants: ClassVar[tuple[str, ...]] = ("samples",)
+    compares: ClassVar[bool] = False
+    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = None
     means: Tensor
     whitening: Tensor
     counts: Tensor
@@ -53,8 +57,9 @@ class ModeCoverage(Metric):
         self.total += len(samples)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the scores that :func:`mode_coverage` describes."""
-        return _scores(self.counts, self.total, self.min_count)
+        """Return the scores that :func:`mode_coverage` describes, all float64."""
+        scores = _scores(self.counts, self.total, self.min_count)
+        return {name: score.double() for name, score in scores.items()}
 
 
 def mode_coverage(
@@ -72,7 +77,7 @@ def mode_coverage(
     Returns:
         ``modes``: number of modes found, int64. ``high_quality``: share of high-quality samples, 0 without
         samples. ``jsd``: Jensen-Shannon divergence in nats between the distribution of high-quality samples
-        over the modes and the uniform one (PacGAN), ln 2 without any high-quality sample.
+        over the modes and the uniform one (PacGAN), ln 2 without any high-quality sample. Float64.
     """
     _check(means, covariances, threshold, min_count)
     counts = _high_quality_counts(samples, means, _whitening(covariances), threshold)
@@ -119,12 +124,12 @@ def _high_quality_counts(samples: Tensor, means: Tensor, whitening: Tensor, thre
 
 def _scores(counts: Tensor, total: Tensor, min_count: int) -> dict[str, Tensor]:
     good = counts.sum()
-    share = counts / good.clamp(min=1)
+    share = counts.double() / good.clamp(min=1)
     uniform = torch.full_like(share, 1 / len(counts))
     middle = (share + uniform) / 2
     jsd = (torch.xlogy(share, share / middle) + torch.xlogy(uniform, uniform / middle)).sum() / 2
     return {
         "modes": (counts >= min_count).sum(),
-        "high_quality": good / total.clamp(min=1),
+        "high_quality": good.double() / total.clamp(min=1),
         "jsd": torch.where(good > 0, jsd, math.log(2)),
     }

@@ -92,6 +92,7 @@ def test_batches_give_the_score_of_the_whole():
     metric = pickle.loads(pickle.dumps(metric))
     for name, value in metric.compute().items():
         assert value == whole[name], name
+        assert value.dtype == torch.float64
     metric.reset()
     metric.update(data.means)
     assert metric.compute()["high_quality"] == 1

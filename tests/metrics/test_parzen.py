@@ -4,7 +4,7 @@ import torch
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from lightning_gans.metrics.parzen import SIGMAS, parzen_estimate, parzen_log_likelihood
+from lightning_gans.metrics.parzen import SIGMAS, ParzenLikelihood, parzen_estimate, parzen_log_likelihood
 
 
 @pytest.mark.parametrize(("sigma", "expected"), [(0.2, 541.3515133), (0.1, 1084.7789029)])
@@ -89,3 +89,36 @@ def test_estimate():
 def test_arguments(centres, points, sigma, message):
     with pytest.raises(ValueError, match=message):
         parzen_log_likelihood(centres, points, sigma)
+
+
+def test_metric():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(100, 156, (200, 1, 3, 3), dtype=torch.uint8, generator=generator)
+    centres, real = images[:80], images[80:]
+    metric = ParzenLikelihood(num_centres=70, num_validation=30, num_points=60)
+    for index in torch.randperm(120, generator=generator).split(50):
+        metric.update(real[index], index, real=True)
+    metric.update(centres, torch.arange(80), real=False)
+    scores = metric.compute()
+    expected = parzen_estimate(centres[:70] / 255, real[:30] / 255, real[30:90] / 255)
+    assert scores["parzen"].item() == pytest.approx(expected.mean, rel=1e-6)
+    assert scores["parzen_error"].item() == pytest.approx(expected.standard_error, rel=1e-6)
+    assert scores["parzen_sigma"].item() == expected.sigma
+    metric.reset()
+    with pytest.raises(ValueError, match="there is no sample on the generated side"):
+        metric.compute()
+    metric.update(centres, torch.arange(80), real=False)
+    metric.update(real[:30], torch.arange(30), real=True)
+    with pytest.raises(ValueError, match="there are 30 samples on the real side: at least 31"):
+        metric.compute()
+
+
+def test_arguments_of_the_metric():
+    with pytest.raises(ValueError, match="num_centres=0"):
+        ParzenLikelihood(num_centres=0)
+    with pytest.raises(ValueError, match="num_validation=1001 must be at most 1000"):
+        ParzenLikelihood(num_validation=1001)
+    with pytest.raises(ValueError, match="must be positive widths"):
+        ParzenLikelihood(sigmas=[])
+    with pytest.raises(ValueError, match=r"images are torch.float32"):
+        ParzenLikelihood().update(torch.zeros(2, 1, 3, 3), torch.arange(2), real=True)

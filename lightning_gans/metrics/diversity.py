@@ -1,0 +1,251 @@
+"""Diversity: how different do two generated images look, by LPIPS (Zhang et al. 2018, arXiv 1801.03924)?"""
+
+from pathlib import Path
+from typing import ClassVar, Literal
+from urllib.error import URLError
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from lightning_gans.metrics.samples import KeptImages, check_images, check_labels, in_order
+
+Net = Literal["alex", "vgg", "squeeze"]
+BACKBONES = {"alex": "AlexNet", "vgg": "VGG16", "squeeze": "SqueezeNet1_1"}  # as in torchvision's names
+
+
+SMALLEST = 32  # below it these networks have no pixel left
+
+
+class LPIPSDiversity(KeptImages):
+    """Mean perceptual distance (LPIPS) of two generated images: 0 if all are the same.
+
+    Samples with a place (``index``) below ``num_samples`` are kept as bytes, on every process those of all
+    (12 MB for 1000 images of 64x64). ``compute`` draws pairs of them with its own seed. Values depend on
+    network and resolution: report both.
+
+    Args:
+        num_samples: Samples to draw pairs from.
+        num_pairs: Pairs, all different; all there are if there are fewer.
+        net: Network of torchvision whose weights are fetched at the first ``compute``, or a module that makes
+            n distances of two batches of images (n, 3, H, W) in [-1, 1].
+        resize: Height and width that images are resized to; by default they keep theirs.
+        batch_size: Pairs at a time.
+        seed: Seed of the pairs.
+
+    Raises:
+        ValueError: If an argument is not positive, or net is unknown.
+    """
+
+    higher_is_better = True
+    sides: ClassVar[tuple[str, ...]] = ("fake",)
+    wants: ClassVar[tuple[str, ...]] = ("images", "index")
+    compares: ClassVar[bool] = False
+    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = None
+
+    def __init__(
+        self,
+        num_samples: int = 1000,
+        num_pairs: int = 2000,
+        net: Net | nn.Module = "alex",
+        resize: int | None = None,
+        batch_size: int = 50,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        _check_arguments(num_pairs, resize, batch_size, seed)
+        if num_samples < 2:
+            raise ValueError(f"num_samples={num_samples} must be at least 2")
+        if not isinstance(net, nn.Module) and net not in BACKBONES:
+            raise ValueError(f"net={net!r} must be one of {', '.join(BACKBONES)}, or a module")
+        self.num_samples = num_samples
+        self.num_pairs = num_pairs
+        self.net = net.eval() if isinstance(net, nn.Module) else net
+        self.resize = resize
+        self.batch_size = batch_size
+        self.seed = seed
+
+    def update(self, images: Tensor, index: Tensor) -> None:
+        """Add generated images, uint8 (n, C, H, W) of one or three channels, and their places (n,)."""
+        check_images(images)
+        _check_shape(images)
+        if isinstance(self.net, str) and self.resize is None and min(images.shape[2:]) < SMALLEST:
+            raise ValueError(
+                f"images of {tuple(images.shape[2:])} pixels are too small for LPIPS: give resize=64"
+            )
+        self.keep(images, index, "fake", self.num_samples)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return ``lpips``, the mean distance of the pairs, float64."""
+        _, images = self.kept("fake")
+        pairs = draw_pairs(len(images), self.num_pairs, [self.seed])
+        return {"lpips": self._mean_distance(images, pairs)}
+
+    def _mean_distance(self, images: Tensor, pairs: Tensor) -> Tensor:
+        if not isinstance(self.net, nn.Module):
+            self.net = lpips_network(self.net)
+        self.net.to(images.device)
+        return _mean_distance(images, pairs, self.net, self.resize, self.batch_size)
+
+
+class PerClassLPIPSDiversity(LPIPSDiversity):
+    """Mean perceptual distance (LPIPS) of two generated images of the same class.
+
+    As :class:`LPIPSDiversity`, with ``num_pairs`` pairs of each class, so that a conditional generator is not
+    praised for what its labels do. Classes with fewer than two samples are skipped.
+    """
+
+    wants: ClassVar[tuple[str, ...]] = ("images", "labels", "index")
+    fake_images: list[Tensor]
+    fake_index: list[Tensor]
+    labels: list[Tensor]
+
+    def __init__(
+        self,
+        num_classes: int,
+        num_samples: int = 1000,
+        num_pairs: int = 200,
+        net: Net | nn.Module = "alex",
+        resize: int | None = None,
+        batch_size: int = 50,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(num_samples, num_pairs, net, resize, batch_size, seed)
+        if num_classes < 1:
+            raise ValueError(f"num_classes={num_classes} must be at least 1")
+        self.num_classes = num_classes
+        self.add_state("labels", [], dist_reduce_fx="cat")
+
+    def update(self, images: Tensor, labels: Tensor, index: Tensor) -> None:  # type: ignore[override]
+        """Add generated images, uint8 (n, C, H, W), their classes (n,) and their places (n,)."""
+        check_labels(labels, self.num_classes)
+        if len(labels) != len(images):
+            raise ValueError(f"{len(labels)} labels for {len(images)} images")
+        super().update(images, index)
+        self.labels.append(labels[index < self.num_samples])
+
+    def empty(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        """Return what each state is without an image."""
+        return {**super().empty(shape), "labels": torch.empty(0, dtype=torch.int64)}
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the mean over classes.
+
+        Returns:
+            ``class_lpips``: mean of the classes' means. ``class_lpips_classes``: number of classes with two
+            samples or more. ``lpips_per_class`` (num_classes,): nan for the others. Float64.
+
+        Raises:
+            ValueError: If no class has two samples, or a sample came twice.
+        """
+        _, images, labels = in_order(self.fake_index, self.fake_images, self.labels, side="generated")
+        means = torch.full((self.num_classes,), torch.nan, dtype=torch.float64, device=images.device)
+        for label in range(self.num_classes):
+            members = (labels == label).nonzero()[:, 0]
+            if len(members) > 1:
+                pairs = draw_pairs(len(members), self.num_pairs, [self.seed, label])
+                means[label] = self._mean_distance(images, members[pairs.to(members.device)])
+        if means.isnan().all():
+            raise ValueError("no class has two samples: give more samples")
+        used = means.isfinite().sum().double()
+        return {"class_lpips": means.nanmean(), "class_lpips_classes": used, "lpips_per_class": means}
+
+
+def lpips_diversity(
+    images: Tensor,
+    net: nn.Module,
+    num_pairs: int = 2000,
+    resize: int | None = None,
+    batch_size: int = 50,
+    seed: int = 0,
+) -> Tensor:
+    """Return the mean distance of pairs of images; the function behind :class:`LPIPSDiversity`.
+
+    Args:
+        images: uint8 (n, C, H, W) of one or three channels.
+        net: Makes n distances of two batches of images (n, 3, H, W) in [-1, 1]; see :func:`lpips_network`.
+        num_pairs: Pairs, all different; all there are if there are fewer.
+        resize: Height and width that images are resized to.
+        batch_size: Pairs at a time.
+        seed: Seed of the pairs.
+
+    Returns:
+        Float64 scalar.
+
+    Raises:
+        ValueError: If images are not bytes or fewer than two, or an argument is not positive.
+    """
+    _check_arguments(num_pairs, resize, batch_size, seed)
+    check_images(images)
+    _check_shape(images)
+    if len(images) < 2:
+        raise ValueError(f"{len(images)} images have no pair: give at least two")
+    return _mean_distance(images, draw_pairs(len(images), num_pairs, [seed]), net, resize, batch_size)
+
+
+def lpips_network(net: Net = "alex") -> nn.Module:
+    """Return LPIPS with a network of torchvision, whose weights are downloaded once.
+
+    Raises:
+        OSError: If they cannot be downloaded.
+    """
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    try:
+        with torch.random.fork_rng():  # layers are filled with random numbers before their weights come
+            module = LearnedPerceptualImagePatchSimilarity(net_type=net).net
+    except (URLError, OSError, RuntimeError) as error:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise OSError(
+            f"LPIPS needs torchvision's weights of {BACKBONES[net]}, which cannot be downloaded ({error}): "
+            f"put their file into {folder}, or give a module as net"
+        ) from error
+    assert isinstance(module, nn.Module)
+    return module.eval()
+
+
+def draw_pairs(n: int, num_pairs: int, seed: list[int]) -> Tensor:
+    """Return different pairs (m, 2) of n things, first one lower, m at most ``num_pairs``."""
+    total = n * (n - 1) // 2
+    if total <= num_pairs:
+        codes = np.arange(total)
+    else:
+        codes = np.sort(np.random.default_rng(seed).choice(total, num_pairs, replace=False))
+    # Pairs by their higher member h: it has h lower ones, which begin at code h (h - 1) / 2.
+    high = ((1 + np.sqrt(1 + 8 * codes.astype(np.float64))) // 2).astype(np.int64)
+    return torch.from_numpy(np.stack([codes - high * (high - 1) // 2, high], 1))
+
+
+def _check_arguments(num_pairs: int, resize: int | None, batch_size: int, seed: int) -> None:
+    for name, value, least in (
+        ("num_pairs", num_pairs, 1),
+        ("resize", resize, 1),
+        ("batch_size", batch_size, 1),
+        ("seed", seed, 0),
+    ):
+        if value is not None and value < least:
+            raise ValueError(f"{name}={value} must be at least {least}")
+
+
+def _check_shape(images: Tensor) -> None:
+    if images.shape[1] not in (1, 3):
+        raise ValueError(f"images have shape {tuple(images.shape)}: LPIPS needs one or three channels")
+
+
+@torch.no_grad()
+def _mean_distance(
+    images: Tensor, pairs: Tensor, net: nn.Module, resize: int | None, batch_size: int
+) -> Tensor:
+    total = torch.zeros((), dtype=torch.float64, device=images.device)
+    for part in pairs.to(images.device).split(batch_size):
+        values = images[part.T.flatten()].expand(-1, 3, -1, -1).float()
+        if resize is not None and values.shape[2:] != (resize, resize):
+            values = interpolate(values, (resize, resize), mode="bilinear", antialias=True)
+        first, second = (values / 127.5 - 1).chunk(2)
+        with torch.autocast(images.device.type, enabled=False):
+            distances = net(first, second).flatten()
+        if len(distances) != len(part) or not distances.isfinite().all():
+            raise ValueError(f"net made {len(distances)} distances of {len(part)} pairs, or some not finite")
+        total += distances.sum(dtype=torch.float64)
+    return total / len(pairs)

@@ -1,0 +1,375 @@
+"""Frechet inception distance (arXiv 1706.08500): Gaussians fitted to the features, and their distance."""
+
+import warnings
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_gans.metrics.lazy import Input, LazyMetric, check_count, check_finite
+
+
+class Statistics(NamedTuple):
+    """Mean, covariance (divided by n - 1) and number of samples; all with a leading dimension for classes."""
+
+    mu: Tensor
+    sigma: Tensor
+    n: Tensor
+
+
+def statistics(features: Tensor) -> Statistics:
+    """Return mean (d,), covariance (d, d) and number () of features (n, d), in float64.
+
+    The covariance of a single sample is 0.
+
+    Raises:
+        ValueError: If there is no sample, or a feature is not finite.
+    """
+    if features.dim() != 2 or not len(features):
+        raise ValueError(f"features have shape {tuple(features.shape)}: statistics need (n, d) with n > 0")
+    check_finite(features, "features", 0)
+    features = features.detach().double()
+    mu = features.mean(dim=0)
+    centred = features - mu
+    sigma = centred.T @ centred / max(len(features) - 1, 1)
+    return Statistics(mu, sigma, torch.tensor(len(features), dtype=torch.float64, device=mu.device))
+
+
+def class_statistics(features: Tensor, labels: Tensor, num_classes: int) -> Statistics:
+    """Return the statistics of every class: mu (C, d), sigma (C, d, d), n (C,), in float64.
+
+    Args:
+        features: (n, d).
+        labels: int64 (n,); samples of label -1 belong to no class.
+        num_classes: C.
+
+    Returns:
+        Zeros for a class without a sample.
+
+    Raises:
+        ValueError: If a label is not below num_classes, or a feature is not finite.
+    """
+    _check_labels(labels, features, num_classes)
+    size = features.shape[1]
+    mu = features.new_zeros(num_classes, size, dtype=torch.float64)
+    sigma = features.new_zeros(num_classes, size, size, dtype=torch.float64)
+    n = torch.bincount(labels[labels >= 0], minlength=num_classes).double()
+    for label in n.nonzero().flatten().tolist():
+        mu[label], sigma[label], _ = statistics(features[labels == label])
+    return Statistics(mu, sigma, n)
+
+
+def frechet_distance(
+    mu1: Tensor,
+    sigma1: Tensor,
+    mu2: Tensor,
+    sigma2: Tensor,
+    n1: Tensor | int | None = None,
+    n2: Tensor | int | None = None,
+) -> Tensor:
+    """Return |mu1 - mu2|^2 + tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)), in float64.
+
+    With roots sigma_i = R_i R_i^T, the trace of the square root is the sum of the singular values of
+    R_1^T R_2: everything stays symmetric and real, unlike in sqrtm. Of singular covariances, directions that
+    hold nothing but rounding errors, whose roots would be 10^8 times larger, are left out. So fewer samples
+    than features are no problem (there are at most n - 1 directions), though the distance is biased.
+
+    Args:
+        mu1: Mean, (d,).
+        sigma1: Covariance, (d, d), symmetric, positive semi-definite.
+        mu2: (d,).
+        sigma2: (d, d).
+        n1: Number of samples behind the first statistics, if known.
+        n2: Number of samples behind the second ones.
+
+    Returns:
+        Not clamped: equal statistics may give a number like -1e-9.
+
+    Raises:
+        ValueError: If shapes do not fit, or a number is not finite.
+    """
+    for mu, sigma in ((mu1, sigma1), (mu2, sigma2)):
+        if mu.dim() != 1 or sigma.shape != (len(mu), len(mu)) or mu.shape != mu1.shape:
+            raise ValueError(
+                f"shapes mu1 {tuple(mu1.shape)}, sigma1 {tuple(sigma1.shape)}, mu2 {tuple(mu2.shape)}, "
+                f"sigma2 {tuple(sigma2.shape)}: the Frechet distance needs (d,), (d, d), (d,), (d, d)"
+            )
+        if not (mu.isfinite().all() and sigma.isfinite().all()):
+            raise ValueError("the statistics are not finite: no Frechet distance can be computed from them")
+    mu1, sigma1, mu2, sigma2 = (x.detach().double() for x in (mu1, sigma1, mu2, sigma2))
+    small, large = sorted((_root(sigma1, n1), _root(sigma2, n2)), key=lambda root: root.shape[1])
+    product = small.T @ large
+    squares = torch.linalg.eigvalsh(product @ product.T)
+    distance: Tensor = (
+        (mu1 - mu2).square().sum() + sigma1.trace() + sigma2.trace() - 2 * squares.clamp(min=0).sqrt().sum()
+    )
+    return distance
+
+
+def _root(sigma: Tensor, n: Tensor | int | None) -> Tensor:
+    """Return R (d, r) with R R^T = sigma, of r columns that are more than rounding errors."""
+    factor: Tensor
+    factor, failed = torch.linalg.cholesky_ex(sigma)
+    pivots = factor.diagonal()
+    if not failed and pivots.min() > 1e-4 * pivots.max():
+        return factor  # far from singular: as good, and ten times faster
+    values, vectors = torch.linalg.eigh(sigma)
+    keep = values > 1e-14 * values[-1]
+    if n is not None:
+        keep[: max(len(values) - int(n) + 1, 0)] = False  # ascending order
+    root: Tensor = vectors[:, keep] * values[keep].sqrt()
+    return root
+
+
+class _Moments(LazyMetric):
+    """Sums over the samples of every class, from which mean and covariance follow; constant memory.
+
+    Args:
+        num_classes: C.
+        num_features: d; the first batch tells it otherwise.
+    """
+
+    higher_is_better = False
+    compares: ClassVar[bool] = True
+    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = "statistics"
+    real_n: Tensor
+    real_sum: Tensor
+    real_outer: Tensor
+    real_sets: Tensor
+    fake_n: Tensor
+    fake_sum: Tensor
+    fake_outer: Tensor
+
+    def __init__(self, num_classes: int | None, num_features: int | None) -> None:
+        self.num_classes = num_classes
+        super().__init__(num_features)
+
+    def sums(self, size: int) -> dict[str, tuple[int, ...]]:
+        """Return the states' shapes: number, sum and sum of outer products, of both sets."""
+        if self.num_classes is None:
+            raise ValueError(f"{type(self).__name__} does not know the number of classes: give num_classes")
+        shapes: dict[str, tuple[int, ...]] = {"real_sets": ()}
+        for side in ("real", "fake"):
+            shapes[f"{side}_n"] = (self.num_classes,)
+            shapes[f"{side}_sum"] = (self.num_classes, size)
+            shapes[f"{side}_outer"] = (self.num_classes, size, size)
+        return shapes
+
+    def _add(self, features: Tensor, label: int, real: bool) -> None:
+        """Add the features (n, d) of one class."""
+        features = features.double()
+        n, total, outer = (
+            (self.real_n, self.real_sum, self.real_outer)
+            if real
+            else (self.fake_n, self.fake_sum, self.fake_outer)
+        )
+        n[label] += len(features)
+        total[label] += features.sum(dim=0)
+        outer[label].addmm_(features.T, features)
+
+    def _first(self, real: bool) -> int:
+        """Return how many samples of this set this rank has seen, to name a bad one."""
+        if self.size is None:
+            return 0
+        return int((self.real_n if real else self.fake_n).sum())
+
+    def _refuse_mixture(self, real: bool) -> None:
+        if real and self.size is not None and self.real_sets > 0:
+            raise ValueError(
+                f"{type(self).__name__} has got real statistics by set_real: real samples would count twice"
+            )
+
+    def _set_real(self, mu: Tensor, sigma: Tensor, n: Tensor) -> None:
+        """Replace the real sums by those that belong to statistics with a leading class dimension."""
+        if mu.dim() != 2 or sigma.shape != (*mu.shape, mu.shape[1]) or n.shape != mu.shape[:1]:
+            raise ValueError(
+                f"{type(self).__name__} got real statistics of shapes mu {tuple(mu.shape)}, "
+                f"sigma {tuple(sigma.shape)}, n {tuple(n.shape)}, which do not fit each other"
+            )
+        if self.num_classes is not None and len(mu) != self.num_classes:
+            raise ValueError(
+                f"{type(self).__name__} has num_classes={self.num_classes}, real statistics have {len(mu)}"
+            )
+        self.num_classes = len(mu)
+        mu, sigma, n = (x.detach().to(self.device).double() for x in (mu, sigma, n))
+        # Nobody needs to know what stands for the statistics of no sample.
+        mu = torch.where(n[:, None] > 0, mu, 0)
+        sigma = torch.where(n[:, None, None] > 1, sigma, 0)
+        if not (mu.isfinite().all() and sigma.isfinite().all()):
+            raise ValueError(f"{type(self).__name__} got real statistics that are not finite")
+        self._start(mu.shape[1])
+        counts = n[:, None, None]
+        self.real_n = n.clone()
+        self.real_sum = n[:, None] * mu
+        self.real_outer = (counts - 1).clamp(min=0) * sigma + counts * mu[:, :, None] * mu[:, None]
+        self.real_sets = torch.ones_like(self.real_sets)
+        self._computed = None
+
+    def _distances(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return raw distances (C,), NaN for a class of too few samples, and both numbers of samples (C,)."""
+        # Statistics that were set on every rank have been added up: a copy a rank.
+        copies = self.real_sets.clamp(min=1)
+        real_n, fake_n = self.real_n / copies, self.fake_n
+        distances = torch.full_like(fake_n, torch.nan)
+        for label in ((real_n > 1) & (fake_n > 1)).nonzero().flatten().tolist():
+            mu1, sigma1 = _moments(
+                real_n[label], self.real_sum[label] / copies, self.real_outer[label] / copies
+            )
+            mu2, sigma2 = _moments(fake_n[label], self.fake_sum[label], self.fake_outer[label])
+            distances[label] = frechet_distance(mu1, sigma1, mu2, sigma2, real_n[label], fake_n[label])
+        return distances, real_n, fake_n
+
+    def _warn_if_few(self, least: int, of: str) -> None:
+        if self.size is not None and least <= self.size:
+            warnings.warn(
+                f"{type(self).__name__} of {least} samples {of} with {self.size} features: the covariance is "
+                "singular and the distance biased upwards, differently for every number of samples; compare "
+                "equal numbers only, or take more",
+                stacklevel=2,
+            )
+
+
+def _moments(n: Tensor, total: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
+    mu = total / n
+    return mu, (outer - n * torch.outer(mu, mu)) / (n - 1)
+
+
+class FID(_Moments):
+    """Frechet distance between real and generated features.
+
+    States are sums in float64, added over ranks: 34 MB a set for 2048 features, whatever the number of
+    samples. Real statistics that are stored go in by :meth:`set_real`.
+
+    Args:
+        num_features: Size d of the features; the first batch tells it otherwise.
+    """
+
+    wants: ClassVar[tuple[Input, ...]] = ("features",)
+
+    def __init__(self, num_features: int | None = None) -> None:
+        super().__init__(1, num_features)
+
+    def set_real(self, mu: Tensor, sigma: Tensor, n: Tensor | int | None) -> None:
+        """Take stored statistics for the real set, in place of samples; :meth:`reset` forgets them.
+
+        Call it on one rank only. Called on all of them with the same statistics, it counts once, too.
+
+        Args:
+            mu: Mean, (d,).
+            sigma: Covariance, (d, d).
+            n: Number of samples behind them; None if files of other tools do not tell.
+
+        Raises:
+            ValueError: If shapes do not fit, something is not finite, or n < 2.
+        """
+        # Unknown: any number gives the statistics back, and this one does not limit the covariance's rank.
+        n = len(mu) + 1 if n is None else n
+        check_count(int(n), "real", "FID")
+        self._set_real(mu[None], sigma[None], torch.as_tensor(n).reshape(1))
+
+    def update(self, features: Tensor, real: bool) -> None:
+        """Add features (n, d) of real or of generated samples.
+
+        Raises:
+            ValueError: If shapes do not fit, or a feature is not finite.
+        """
+        self._refuse_mixture(real)
+        self._add(self._check(features, self._first(real)), 0, real)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return ``fid``, at least 0, and ``fid_raw``, which rounding may leave below.
+
+        Raises:
+            ValueError: If there are fewer than two real or two generated samples.
+        """
+        if self.size is None:
+            check_count(0, "generated", "FID")
+        distances, real_n, fake_n = self._distances()
+        check_count(int(real_n), "real", "FID")
+        check_count(int(fake_n), "generated", "FID")
+        self._warn_if_few(int(torch.minimum(real_n, fake_n)), "a set")
+        return {"fid": distances[0].clamp(min=0), "fid_raw": distances[0]}
+
+
+class PerClassFID(_Moments):
+    """The Frechet distance within every class, and its mean (intra-FID, arXiv 1802.05637).
+
+    States are sums in float64, added over ranks; num_classes * d^2 * 8 bytes a set: 336 MB for ten classes of
+    2048 features. Samples of label -1 are left out.
+
+    Args:
+        num_classes: Number of classes C; may be set as an attribute until the first batch.
+        num_features: Size d of the features; the first batch tells it otherwise.
+    """
+
+    wants: ClassVar[tuple[Input, ...]] = ("features", "labels")
+
+    def __init__(self, num_classes: int | None = None, num_features: int | None = None) -> None:
+        super().__init__(num_classes, num_features)
+
+    def set_real(self, mu: Tensor, sigma: Tensor, n: Tensor) -> None:
+        """Take stored statistics for the real classes, in place of samples; :meth:`reset` forgets them.
+
+        Call it on one rank only. Called on all of them with the same statistics, it counts once, too.
+
+        Args:
+            mu: Means, (C, d).
+            sigma: Covariances, (C, d, d).
+            n: Number of samples of every class, (C,); 0 for one without any.
+
+        Raises:
+            ValueError: If shapes do not fit, or something is not finite.
+        """
+        self._set_real(mu, sigma, n)
+
+    def update(self, features: Tensor, labels: Tensor, real: bool) -> None:
+        """Add features (n, d) and labels (n,) of real or of generated samples.
+
+        Raises:
+            ValueError: If shapes do not fit, a label is not below num_classes, or a feature is not finite.
+        """
+        self._refuse_mixture(real)
+        features = self._check(features, self._first(real))
+        _check_labels(labels, features, self.num_classes or 0)
+        labels = labels.to(features.device)
+        for label in labels.unique().tolist():
+            if label >= 0:
+                self._add(features[labels == label], label, real)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the distances of the classes that have two real and two generated samples.
+
+        Returns:
+            ``intra_fid``: their mean, NaN without any such class. ``intra_fid_per_class``: (C,), at least 0,
+            NaN where there are too few samples. ``intra_fid_classes``: number of classes that count.
+
+        Raises:
+            ValueError: If there are fewer than two real or two generated samples.
+        """
+        if self.size is None:
+            check_count(0, "generated", "PerClassFID")
+        distances, real_n, fake_n = self._distances()
+        check_count(int(real_n.sum()), "real", "PerClassFID")
+        check_count(int(fake_n.sum()), "generated", "PerClassFID")
+        distances = distances.clamp(min=0)
+        used = ~distances.isnan()
+        if used.any():
+            self._warn_if_few(int(torch.minimum(real_n, fake_n)[used].min()), "a class")
+        return {
+            "intra_fid": distances[used].mean(),
+            "intra_fid_per_class": distances,
+            "intra_fid_classes": used.sum().double(),
+        }
+
+
+def _check_labels(labels: Tensor, features: Tensor, num_classes: int) -> None:
+    if labels.shape != features.shape[:1] or labels.is_floating_point():
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)} and type {labels.dtype}: {len(features)} samples need "
+            "as many integers"
+        )
+    if len(labels) and not (int(labels.min()) >= -1 and int(labels.max()) < num_classes):
+        raise ValueError(
+            f"labels go from {int(labels.min())} to {int(labels.max())}: {num_classes} classes have labels 0 "
+            f"to {num_classes - 1}, and -1 stands for none"
+        )

@@ -1,0 +1,281 @@
+"""Nearest training samples of generated ones: has a generator learnt its data by heart?"""
+
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from lightning_gans.metrics.lazy import check_finite
+from lightning_gans.metrics.samples import check_images, check_index, in_order
+
+NUMBERS = 1 << 24  # of training samples, compared at a time: 128 MB
+
+
+class Neighbours(NamedTuple):
+    """Places of samples (n,), ascending; their nearest training samples' distances and places (n, k)."""
+
+    samples: Tensor
+    distances: Tensor
+    indices: Tensor
+
+
+class NearestNeighbours(Metric):
+    """Exact nearest training images of a few generated ones, by Euclidean distance of pixels in [0, 1].
+
+    The search runs while training images come, and keeps nothing of them but the best distances and places:
+    memory is num_samples images. So everything that asks must come before the first training image: first
+    ``update(..., real=False)``, and ``add_held_out`` if wanted; then ``update(..., real=True)``. The first of
+    these collects the samples of all ranks: each rank must call it, with an empty batch if it has no image.
+    ``reset`` forgets samples and held-out images.
+
+    After ``compute``, :attr:`nearest` has what was found for each sample.
+
+    Args:
+        num_samples: Generated samples with a place (``index``) below this one are looked up.
+        num_neighbours: Neighbours of each.
+
+    Raises:
+        ValueError: If an argument is not positive.
+    """
+
+    is_differentiable = False
+    higher_is_better = None
+    full_state_update = False
+    wants: ClassVar[tuple[str, ...]] = ("images", "index")
+    compares: ClassVar[bool] = True
+    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = "images"
+    prefix: ClassVar[str] = "neighbour"
+    distances: list[Tensor]
+    indices: list[Tensor]
+
+    def __init__(self, num_samples: int = 16, num_neighbours: int = 5) -> None:
+        super().__init__()
+        for name, value in (("num_samples", num_samples), ("num_neighbours", num_neighbours)):
+            if value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+        self.num_samples = num_samples
+        self.num_neighbours = num_neighbours
+        self.add_state("distances", [], dist_reduce_fx="cat")
+        self.add_state("indices", [], dist_reduce_fx="cat")
+        self._forget()
+
+    def _forget(self) -> None:
+        # No states: they are the same on all ranks once the search has begun.
+        self._asked: dict[bool, list[tuple[Tensor, Tensor]]] = {False: [], True: []}
+        self._queries: Tensor | None = None
+        self._places = torch.zeros(0, dtype=torch.int64)
+        self.nearest: Neighbours | None = None
+
+    def reset(self) -> None:
+        """Forget samples, held-out samples and what was found."""
+        super().reset()
+        self._forget()
+
+    def _prepare(self, values: Tensor, index: Tensor) -> Tensor:
+        check_images(values, index)
+        return values
+
+    def _empty(self) -> Tensor:
+        """Return what this rank asks for without a sample."""
+        return torch.empty(0, 0, 0, 0, dtype=torch.uint8, device=self.device)
+
+    def update(self, values: Tensor, index: Tensor, real: bool) -> None:
+        """Add generated samples, or training samples and search them.
+
+        Args:
+            values: Images, uint8 (n, C, H, W).
+            index: Their places (n,) among the generated samples or in the training data.
+            real: Whether they are training samples.
+
+        Raises:
+            ValueError: If generated samples come after training samples, or there is none.
+        """
+        values = self._prepare(values, index)
+        if real:
+            self._search(values, index)
+        else:
+            kept = index < self.num_samples
+            self._ask(values[kept], index[kept], held_out=False)
+
+    def add_held_out(self, values: Tensor, index: Tensor) -> None:
+        """Add real samples that are not in the training data: how near are they to it?
+
+        Args:
+            values: Images, uint8 (n, C, H, W); a few hundred will do.
+            index: Their places (n,), different on all ranks.
+        """
+        self._ask(self._prepare(values, index), index, held_out=True)
+
+    def _ask(self, values: Tensor, index: Tensor, held_out: bool) -> None:
+        if self._queries is not None:
+            raise ValueError("the search has begun: give generated samples before the training samples")
+        self._asked[held_out].append((values, index))
+
+    def _search(self, values: Tensor, index: Tensor) -> None:
+        if self._queries is None:
+            self._begin()
+        assert self._queries is not None
+        if len(values) and values.shape[1:] != self._queries.shape[1:]:
+            raise ValueError(
+                f"training samples have shape {tuple(values.shape[1:])}, "
+                f"generated ones {tuple(self._queries.shape[1:])}"
+            )
+        found = (self.distances[0][0], self.indices[0][0])
+        found = _search(self._queries, values, index, found)
+        self.distances, self.indices = [found[0][None]], [found[1][None]]
+
+    def _begin(self) -> None:
+        """Collect on every rank the samples of all."""
+        asked = []
+        for held_out in (False, True):
+            values = [part for part, _ in self._asked[held_out]] or [self._empty()]
+            index = [part for _, part in self._asked[held_out]] or [
+                torch.empty(0, dtype=torch.int64, device=self.device)
+            ]
+            side = "held-out" if held_out else "generated"
+            asked.append(in_order(_of_all_ranks(index), _of_all_ranks(values), side=side, least=0))
+        (self._places, samples), (_, others) = asked
+        if not len(samples):
+            raise ValueError("no generated sample to look up: give them before the training samples")
+        if len(others) and others.shape[1:] != samples.shape[1:]:
+            raise ValueError(
+                f"held-out samples have shape {tuple(others.shape[1:])}, "
+                f"generated ones {tuple(samples.shape[1:])}"
+            )
+        self._queries = torch.cat([samples, others]) if len(others) else samples
+        distances, indices = _nothing(len(self._queries), self.num_neighbours, samples.device)
+        self.distances, self.indices = [distances[None]], [indices[None]]
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return mean and smallest distance of a sample from its nearest training sample.
+
+        Returns:
+            ``neighbour_distance``, ``neighbour_distance_min``; with held-out samples also
+            ``neighbour_distance_held_out``, their mean distance, and ``neighbour_ratio``, the samples' by
+            theirs: near 1 if generated samples are as far from the training data as unseen real ones, near 0
+            if they are copies of it. With features the names begin with ``feature_``. Float64.
+
+        Raises:
+            ValueError: If there was no training sample.
+        """
+        if not len(self.distances) or self._queries is None:
+            raise ValueError("there is no training sample to be near to")
+        # (ranks, n, k) side by side: (n, ranks * k)
+        distances, indices = (
+            dim_zero_cat(state).transpose(0, 1).flatten(1) for state in (self.distances, self.indices)
+        )
+        distances, indices = _result(*_best(distances, indices, self.num_neighbours), self._queries)
+        n = len(self._places)
+        self.nearest = Neighbours(self._places, distances[:n], indices[:n])
+        first = distances[:, 0]
+        scores = {"distance": first[:n].mean(), "distance_min": first[:n].min()}
+        if len(first) > n:
+            scores["distance_held_out"] = first[n:].mean()
+            scores["ratio"] = first[:n].mean() / first[n:].mean()
+        return {f"{self.prefix}_{name}": score for name, score in scores.items()}
+
+
+class FeatureNeighbours(NearestNeighbours):
+    """Exact nearest training images of a few generated ones, by Euclidean distance of their features.
+
+    As :class:`NearestNeighbours`, with features (n, d) in place of images.
+    """
+
+    wants: ClassVar[tuple[str, ...]] = ("features", "index")
+    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = "features"
+    prefix: ClassVar[str] = "feature_neighbour"
+
+    def _prepare(self, values: Tensor, index: Tensor) -> Tensor:
+        if values.dim() != 2 or not values.is_floating_point():
+            raise ValueError(
+                f"features are {values.dtype} of shape {tuple(values.shape)}: give floats (n, d)"
+            )
+        check_index(index, len(values))
+        check_finite(values, "features", index)
+        return values.detach().float()
+
+    def _empty(self) -> Tensor:
+        return torch.empty(0, 0, device=self.device)
+
+
+def nearest_neighbours(samples: Tensor, training: Tensor, num_neighbours: int = 5) -> tuple[Tensor, Tensor]:
+    """Find the nearest training samples; the function behind :class:`NearestNeighbours`.
+
+    Args:
+        samples: (n, ...): bytes, which are divided by 255, or floats.
+        training: (N, ...), of the same shape and type.
+        num_neighbours: Neighbours of each; at most N.
+
+    Returns:
+        Euclidean distances, float64 (n, k), ascending, and places in ``training``, int64 (n, k). Of training
+        samples at the same distance the first comes first.
+
+    Raises:
+        ValueError: If shapes do not fit or something is empty.
+    """
+    if samples.shape[1:] != training.shape[1:] or not len(samples) or not len(training):
+        raise ValueError(
+            f"samples and training have shapes {tuple(samples.shape)} and {tuple(training.shape)}: "
+            "give at least one of each, all of one size"
+        )
+    index = torch.arange(len(training), device=samples.device)
+    found = _nothing(len(samples), num_neighbours, samples.device)
+    return _result(*_search(samples, training, index, found), samples)
+
+
+Found = tuple[Tensor, Tensor]  # distances and places (n, k)
+
+
+def _of_all_ranks(parts: list[Tensor]) -> list[Tensor]:
+    """Return the tensors of all ranks, without empty ones if there are others."""
+    found = [torch.cat(parts)]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        found = gather_all_tensors(found[0])
+    return [part for part in found if len(part)] or found[:1]
+
+
+def _nothing(queries: int, count: int, device: torch.device) -> Found:
+    shape = (queries, count)
+    return torch.full(shape, torch.inf, dtype=torch.float64, device=device), torch.full(
+        shape, -1, device=device
+    )
+
+
+def _search(samples: Tensor, training: Tensor, index: Tensor, found: Found) -> Found:
+    """Search more training samples (n, ...) with places (n,)."""
+    queries = samples.flatten(1).double().to(training.device)
+    count = found[0].shape[1]
+    # Bytes stay whole numbers up to 255: squared distances are exact, and equal ones are seen to be equal.
+    chunk = max(1, NUMBERS // queries.shape[1])
+    for part, places in zip(training.split(chunk), index.split(chunk), strict=True):
+        order = places.argsort()
+        points, places = part[order].flatten(1).double(), places[order]
+        squares = points.square().sum(1) - 2 * queries @ points.T  # less |query|^2, which changes no order
+        near = squares.sort(dim=1, stable=True).indices[:, :count]
+        # From the differences, which does not cancel: the distance of a copy is zero.
+        distances = torch.stack(
+            [(query - points[row]).square().sum(1).sqrt() for query, row in zip(queries, near, strict=True)]
+        )
+        joined = torch.cat([found[0], distances], 1), torch.cat([found[1], places[near]], 1)
+        found = _best(*joined, count)
+    return found
+
+
+def _best(distances: Tensor, indices: Tensor, count: int) -> Found:
+    """Return the smallest ``count`` of each row; of equal ones those of lower place."""
+    order = indices.argsort(dim=1)
+    distances, indices = distances.gather(1, order), indices.gather(1, order)
+    order = distances.sort(dim=1, stable=True).indices[:, :count]
+    return distances.gather(1, order), indices.gather(1, order)
+
+
+def _result(distances: Tensor, indices: Tensor, samples: Tensor) -> Found:
+    """Leave out places that no training sample took, and turn distances of bytes to those of [0, 1]."""
+    taken = int((indices[0] >= 0).sum())
+    if taken == 0:
+        raise ValueError("there is no training sample to be near to")
+    unit = 255 if samples.dtype == torch.uint8 else 1
+    return distances[:, :taken] / unit, indices[:, :taken]

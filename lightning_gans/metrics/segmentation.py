@@ -1,0 +1,215 @@
+"""FCN score (pix2pix, CycleGAN): can a segmentation network read the generated photographs?"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from torchmetrics import Metric
+
+from lightning_gans.metrics.samples import check_images
+
+TINY = 1e-12  # in the denominators of pix2pix's script
+
+
+class FCNScore(Metric):
+    """Agreement of generated images with the label maps that they were made from.
+
+    Photographs are resized to the size of the label maps (bilinear, in bytes, as pix2pix does) and segmented
+    there. For the opposite task, photograph to labels, give ``palette`` in place of a network: each pixel
+    becomes the label of the nearest colour.
+
+    Values of different segmentation networks are not comparable. The papers' is a Caffe FCN-8s of
+    Cityscapes, for which there is no official port.
+
+    The confusion matrix is summed over ranks.
+
+    Args:
+        num_classes: Number of classes; labels outside 0 to num_classes - 1 are ignored.
+        segmenter: Module that makes logits (n, num_classes, h, w), or a mapping with them under "out", of
+            images (n, C, H, W) in [0, 1]. Logits of another size are resized to the label map's.
+        mean: Subtracted from the images' channels, in [0, 1].
+        std: The images' channels are divided by it.
+        palette: Colours (num_classes, C) of the labels, 0 to 255.
+        absent: "zero" counts classes that are not in any label map as 0, as pix2pix's script does; "skip"
+            leaves them out of the means.
+
+    Raises:
+        ValueError: If there is not exactly one of segmenter and palette, or an argument does not fit.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    wants: ClassVar[tuple[str, ...]] = ("images", "label_maps")
+    compares: ClassVar[bool] = False
+    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = None
+    confusion: Tensor
+    palette: Tensor | None
+
+    def __init__(
+        self,
+        num_classes: int = 19,
+        segmenter: nn.Module | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        palette: Sequence[Sequence[int]] | Tensor | None = None,
+        absent: Literal["zero", "skip"] = "zero",
+    ) -> None:
+        super().__init__()
+        _check_arguments(num_classes, absent)
+        if (segmenter is None) == (palette is None):
+            raise ValueError("give either a segmenter or a palette")
+        self.num_classes = num_classes
+        self.absent = absent
+        self.segmenter = segmenter.eval() if segmenter is not None else None
+        self.mean, self.std = mean, std
+        colours = None if palette is None else torch.as_tensor(palette)
+        if colours is not None and (colours.dim() != 2 or len(colours) != num_classes):
+            raise ValueError(
+                f"palette has shape {tuple(colours.shape)}: give a colour for each of {num_classes} classes"
+            )
+        self.register_buffer("palette", colours, persistent=False)
+        zeros = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        self.add_state("confusion", zeros, dist_reduce_fx="sum")
+
+    @torch.no_grad()
+    def update(self, images: Tensor, label_maps: Tensor) -> None:
+        """Add generated images, uint8 (n, C, h, w), and the true label maps (n, H, W)."""
+        check_images(images)
+        if label_maps.dim() != 3 or len(label_maps) != len(images) or label_maps.is_floating_point():
+            raise ValueError(
+                f"label maps are {label_maps.dtype} of shape {tuple(label_maps.shape)}: give whole numbers "
+                f"({len(images)}, H, W)"
+            )
+        # One at a time: logits of 1024x2048 pixels and 19 classes take 160 MB.
+        for image, label_map in zip(images.split(1), label_maps.split(1), strict=True):
+            found = self._segment(image, (label_map.shape[1], label_map.shape[2]))
+            self.confusion += confusion_matrix(found, label_map, self.num_classes)
+
+    def _segment(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        if self.palette is not None:
+            labels = nearest_colours(image, self.palette)
+            if labels.shape[1:] != size:
+                labels = interpolate(labels[None].float(), size, mode="nearest-exact")[0].long()
+            return labels
+        assert self.segmenter is not None
+        values = image.float()
+        if values.shape[2:] != size:
+            values = interpolate(values, size, mode="bilinear", antialias=True).round().clamp(0, 255)
+        values = values / 255
+        for numbers, operation in ((self.mean, torch.sub), (self.std, torch.div)):
+            if numbers is not None:
+                values = operation(values, values.new_tensor(numbers).view(1, -1, 1, 1))
+        with torch.autocast(image.device.type, enabled=False):
+            logits = self.segmenter(values)
+        if isinstance(logits, Mapping):
+            logits = logits["out"]
+        if logits.dim() != 4 or logits.shape[:2] != (1, self.num_classes):
+            raise ValueError(
+                f"the segmenter makes {tuple(logits.shape)} of one image: it should be "
+                f"(1, {self.num_classes}, h, w)"
+            )
+        if not logits.isfinite().all():
+            raise ValueError("the segmenter's logits are not finite")
+        if logits.shape[2:] != size:
+            logits = interpolate(logits, size, mode="bilinear")
+        found: Tensor = logits.argmax(1)
+        return found
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the scores that :func:`segmentation_scores` describes."""
+        return segmentation_scores(self.confusion, self.absent)
+
+
+def confusion_matrix(found: Tensor, label_maps: Tensor, num_classes: int) -> Tensor:
+    """Count pixels by true label (row) and found label (column).
+
+    Args:
+        found: Labels from 0 to num_classes - 1, of any shape.
+        label_maps: True labels of the same shape; others than 0 to num_classes - 1 are ignored.
+        num_classes: Number of classes.
+
+    Returns:
+        int64 (num_classes, num_classes).
+
+    Raises:
+        ValueError: If shapes differ, or a found label is out of range.
+    """
+    if found.shape != label_maps.shape:
+        raise ValueError(
+            f"found and true labels have shapes {tuple(found.shape)} and {tuple(label_maps.shape)}"
+        )
+    known = (label_maps >= 0) & (label_maps < num_classes)
+    true, seen = label_maps[known].long(), found[known].long()
+    if len(seen) and (seen.min() < 0 or seen.max() >= num_classes):
+        raise ValueError(f"a found label is not in 0 to {num_classes - 1}")
+    counts = torch.bincount(true * num_classes + seen, minlength=num_classes**2)
+    return counts.view(num_classes, num_classes)
+
+
+def segmentation_scores(confusion: Tensor, absent: Literal["zero", "skip"] = "zero") -> dict[str, Tensor]:
+    """Score a confusion matrix as pix2pix's script does.
+
+    Args:
+        confusion: Pixels (K, K), true labels in rows.
+        absent: "zero" counts classes without a pixel as 0; "skip" leaves them out of the means.
+
+    Returns:
+        ``pixel_accuracy``: share of right pixels. ``class_accuracy``: mean share of a class's pixels that are
+        right. ``class_iou``: mean intersection over union. ``accuracy_per_class`` and ``iou_per_class`` (K,),
+        nan for skipped classes. All float64.
+
+    Raises:
+        ValueError: If there is no pixel.
+    """
+    _check_arguments(len(confusion), absent)
+    counts = confusion.double()
+    if counts.sum() == 0:
+        raise ValueError("there is no pixel with a known label")
+    right, true, seen = counts.diagonal(), counts.sum(1), counts.sum(0)
+    union = true + seen - right
+    accuracy, iou = right / (true + TINY), right / (union + TINY)
+    if absent == "skip":
+        accuracy, iou = accuracy.where(true > 0, torch.nan), iou.where(union > 0, torch.nan)
+    return {
+        "pixel_accuracy": right.sum() / (counts.sum() + TINY),
+        "class_accuracy": accuracy.nanmean(),
+        "class_iou": iou.nanmean(),
+        "accuracy_per_class": accuracy,
+        "iou_per_class": iou,
+    }
+
+
+def nearest_colours(images: Tensor, palette: Tensor) -> Tensor:
+    """Return the label of each pixel, int64 (n, H, W): that of the nearest colour, the lower one of two.
+
+    Args:
+        images: Pictures of labels, as a generator paints them, uint8 (n, C, H, W).
+        palette: Colours (K, C) of the labels, 0 to 255.
+
+    Raises:
+        ValueError: If images are not bytes, or colours do not have their channels.
+    """
+    check_images(images)
+    if palette.dim() != 2 or palette.shape[1] != images.shape[1]:
+        raise ValueError(
+            f"palette has shape {tuple(palette.shape)}: images of {images.shape[1]} channels need "
+            f"(K, {images.shape[1]})"
+        )
+    values = images.int()
+    labels = torch.zeros(len(images), *images.shape[2:], dtype=torch.int64, device=images.device)
+    nearest = torch.full_like(labels, torch.iinfo(torch.int64).max)
+    for label, colour in enumerate(palette.to(images.device).int()):  # one by one: memory of one image
+        distance = (values - colour.view(-1, 1, 1)).square().sum(1)
+        labels[distance < nearest] = label
+        nearest = torch.minimum(nearest, distance)
+    return labels
+
+
+def _check_arguments(num_classes: int, absent: str) -> None:
+    if num_classes < 2:
+        raise ValueError(f"num_classes={num_classes} must be at least 2")
+    if absent not in ("zero", "skip"):
+        raise ValueError(f"absent={absent!r} must be 'zero' or 'skip'")

@@ -1,0 +1,240 @@
+"""What is known of real images: computed once, kept in files that other tools read."""
+
+import hashlib
+import json
+import os
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+_LAYOUT = 1  # of what is cached; another number is another file
+_WAIT_SECONDS = 5.0  # for another process, before a message says so
+
+
+@dataclass(frozen=True)
+class RealStatistics:
+    """Mean and covariance of features of real images, and the features themselves where a metric needs them.
+
+    Attributes:
+        mu: Mean, float64 (d,).
+        sigma: Covariance, float64 (d, d).
+        n: Number of images; None if a file of another tool does not say.
+        features: float32 (n, d).
+        labels: int64 (n,).
+        protocol: What they were computed from and how, of JSON values.
+
+    Raises:
+        ValueError: If shapes do not fit, or a value of mu or sigma is not finite.
+    """
+
+    mu: Tensor
+    sigma: Tensor
+    n: int | None
+    features: Tensor | None = None
+    labels: Tensor | None = None
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check shapes and values."""
+        d = len(self.mu) if self.mu.dim() == 1 else 0
+        if d == 0 or self.sigma.shape != (d, d):
+            raise ValueError(
+                f"mu {tuple(self.mu.shape)} and sigma {tuple(self.sigma.shape)} must have shapes (d,) and "
+                "(d, d)"
+            )
+        if not (self.mu.isfinite().all() and self.sigma.isfinite().all()):
+            raise ValueError("mu or sigma is not finite")
+        if self.n is not None and self.n < 2:
+            raise ValueError(f"n={self.n}: a covariance needs at least 2 images")
+        n = self.n
+        if self.features is not None:
+            n = len(self.features) if n is None else n
+            if self.features.shape != (n, d):
+                raise ValueError(f"features {tuple(self.features.shape)} must have shape {(n, d)}")
+        if self.labels is not None and (self.labels.dim() != 1 or n not in (None, len(self.labels))):
+            raise ValueError(f"labels {tuple(self.labels.shape)} must have shape ({n},)")
+
+    def save(self, path: str | Path) -> None:
+        """Write an ``.npz``: mu and sigma under the keys that TTUR and pytorch-fid use, the rest beside them.
+
+        The file is there as a whole or not at all.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        path = Path(path)
+        arrays = {"mu": self.mu.double(), "sigma": self.sigma.double()}
+        if self.features is not None:
+            arrays["features"] = self.features.float()
+        if self.labels is not None:
+            arrays["labels"] = self.labels.long()
+        content: dict[str, Any] = {key: value.detach().cpu().numpy() for key, value in arrays.items()}
+        if self.n is not None:
+            content["n"] = np.int64(self.n)
+        content["protocol"] = np.array(_canonical(self.protocol))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{uuid4().hex}.part")
+        try:
+            with part.open("wb") as file:
+                np.savez(file, **content)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def load(cls, path: str | Path, features: bool = True) -> "RealStatistics":
+        """Read a file of :meth:`save`, or one of another tool with the keys ``mu`` and ``sigma``.
+
+        Args:
+            path: The file.
+            features: Read features and labels too, if there are any.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged or holds something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                if not isinstance(file, np.lib.npyio.NpzFile):
+                    raise ValueError("an .npz with the keys mu and sigma is needed")
+                for key in ("mu", "sigma"):
+                    if key not in file:
+                        raise ValueError(f"{key!r} is missing: an .npz with the keys mu and sigma is needed")
+                wanted = ("mu", "sigma", "n", "protocol", *(("features", "labels") if features else ()))
+                content: dict[str, Any] = {key: file[key] for key in wanted if key in file}
+            number = {"mu": np.float64, "sigma": np.float64, "features": np.float32, "labels": np.int64}
+            tensors = {
+                key: torch.from_numpy(np.ascontiguousarray(content[key], dtype))
+                for key, dtype in number.items()
+                if key in content
+            }
+            n = int(content["n"]) if "n" in content else None
+            protocol = dict(json.loads(str(content["protocol"]))) if "protocol" in content else {}
+            return cls(n=n, protocol=protocol, **tensors)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{path}: no such file of statistics") from None
+        except (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+            reason = str(error).split("\n")[0] or type(error).__name__
+            raise ValueError(f"{path}: damaged, or no file of statistics ({reason})") from error
+
+
+def cached(
+    key: Mapping[str, Any],
+    compute: Callable[[], RealStatistics],
+    folder: str | Path,
+    features: bool = False,
+) -> RealStatistics:
+    """Return statistics from a file, computed and written the first time.
+
+    Of several processes one computes, the others wait for it; so ``compute`` must not need them. Ranks that
+    compute together use :func:`lookup` and :func:`store`. A damaged file is computed anew. A folder that
+    cannot be written costs a warning, not the result.
+
+    Args:
+        key: Everything that the statistics depend on: data set, split, n, preprocessing, the extractor's
+            protocol. JSON values; becomes the protocol of the result.
+        compute: Returns the statistics.
+        folder: Where they are kept.
+        features: Whether the features are needed: a file without them is computed anew.
+
+    Raises:
+        TypeError: If the key holds values that are not JSON's.
+    """
+    folder = Path(folder)
+    found = lookup(key, folder, features)
+    if found is not None:
+        return found
+    with ExitStack() as held:
+        try:
+            held.enter_context(_lock(key, folder))
+            # It may be there by now: from the process that this one waited for.
+            found = lookup(key, folder, features)
+            for leftover in folder.glob(f"{_file(key, folder).name}.*.part"):  # of a killed process
+                leftover.unlink()
+        except OSError:
+            pass  # said by store
+        if found is None:
+            found = replace(compute(), protocol=json.loads(_canonical(key)))
+            store(key, found, folder)
+        return found
+
+
+def lookup(key: Mapping[str, Any], folder: str | Path, features: bool = False) -> RealStatistics | None:
+    """Return the statistics of a key from their file; None if there is none, or a damaged one.
+
+    Args:
+        key: As for :func:`cached`.
+        folder: Where they are kept.
+        features: Whether the features are needed.
+    """
+    try:
+        found = RealStatistics.load(_file(key, Path(folder)), features)
+    except (OSError, ValueError):
+        return None
+    if _canonical(found.protocol) != _canonical(key) or (features and found.features is None):
+        return None
+    return found
+
+
+def store(key: Mapping[str, Any], statistics: RealStatistics, folder: str | Path) -> None:
+    """Write the statistics of a key to their file; warn if that is not possible.
+
+    Args:
+        key: As for :func:`cached`.
+        statistics: What to write.
+        folder: Where they are kept.
+    """
+    try:
+        replace(statistics, protocol=dict(key)).save(_file(key, Path(folder)))
+    except OSError as error:
+        _warn_not_kept(Path(folder), error)
+
+
+@contextmanager
+def _lock(key: Mapping[str, Any], folder: Path) -> Iterator[None]:
+    """Be the only process that computes the statistics of a key; a killed process frees it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{_file(key, folder)}.lock")
+    try:
+        lock.acquire(timeout=_WAIT_SECONDS)
+    except Timeout:
+        warnings.warn(
+            f"waiting for another process that computes statistics of real images in {folder}", stacklevel=5
+        )
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _warn_not_kept(folder: Path, error: OSError) -> None:
+    reason = (error.strerror or str(error)).split("\n")[0]
+    warnings.warn(
+        f"statistics of real images are not kept, the next run computes them anew: cache folder {folder}: "
+        f"{reason} (LIGHTNING_GANS_CACHE names another one)",
+        stacklevel=3,
+    )
+
+
+def _file(key: Mapping[str, Any], folder: Path) -> Path:
+    digest = hashlib.sha256(f"{_LAYOUT} {_canonical(key)}".encode()).hexdigest()[:32]
+    return folder / f"statistics-{digest}.npz"
+
+
+def _canonical(key: Mapping[str, Any]) -> str:
+    return json.dumps(dict(key), sort_keys=True)
