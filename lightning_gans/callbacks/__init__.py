@@ -2,7 +2,8 @@
 
 from lightning_gans.callbacks.checkpoint import Checkpoint
 from lightning_gans.callbacks.ema import GeneratorEMA
+from lightning_gans.callbacks.evaluate import Evaluate
 from lightning_gans.callbacks.sample_grid import SampleGrid
 from lightning_gans.callbacks.throughput import Throughput
 
-__all__ = ["Checkpoint", "GeneratorEMA", "SampleGrid", "Throughput"]
+__all__ = ["Checkpoint", "Evaluate", "GeneratorEMA", "SampleGrid", "Throughput"]

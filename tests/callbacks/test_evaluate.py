@@ -1,0 +1,263 @@
+"""Scores during training, in validate and in test: right, cached, and without any trace in the training."""
+
+import csv
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Trainer, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from lightning_gans.callbacks import Checkpoint, Evaluate, GeneratorEMA
+from lightning_gans.data import Digits
+from lightning_gans.metrics import (
+    FID,
+    IS,
+    KID,
+    SWD,
+    ClassBalance,
+    DensityCoverage,
+    ModeCoverage,
+    ModifiedIS,
+    NearestNeighbours,
+    PerClassFID,
+    PrecisionRecall,
+    StackedModes,
+    frechet_distance,
+)
+from lightning_gans.metrics.frechet import statistics
+from lightning_gans.pictures import to_bytes
+
+from ..metrics.tiny import TinyExtractor
+from .helpers import digits, fit, image_game, norm_game, point_game, ring, weights
+from .test_sample_grid import Watcher
+
+
+@pytest.fixture(autouse=True)
+def quiet(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIGHTNING_GANS_CACHE", str(tmp_path / "cache"))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*biased|.*subset")
+        yield
+
+
+def evaluate(*metrics, **given):
+    options = {"extractor": TinyExtractor(), "num_samples": 100, "batch_size": 32, **given}
+    return Evaluate(list(metrics) or [FID(), IS()], **options)
+
+
+def lines(folder):
+    return [json.loads(line) for line in (Path(folder) / "evaluations.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("make", "data"), [(image_game, digits), (norm_game, digits)])
+def test_training_is_the_same_bit_for_bit(tmp_path, make, data):
+    ends = []
+    for callbacks in ([], [evaluate(FID(), IS(), KID(), NearestNeighbours(4), every_n_updates=2)]):
+        seed_everything(5, verbose=False)
+        game, watcher = make(), Watcher()
+        fit(tmp_path, game, data(), [*callbacks, watcher], 6)
+        ends.append((weights(game), game.rng.get_state(), watcher.seen))
+    assert torch.equal(ends[0][0], ends[1][0])
+    assert torch.equal(ends[0][1], ends[1][1])
+    assert ends[0][2] == ends[1][2]
+
+
+def test_scores_are_those_of_the_stored_images(tmp_path):
+    callback = evaluate(every_n_updates=3)
+    game = image_game()
+    fit(tmp_path, game, digits(), [callback], 7)
+    found = lines(tmp_path)
+    assert [line["update"] for line in found] == [3, 6, 7]
+    images = to_bytes(game.sample(100, seed=0))
+    real = Digits()
+    real.setup("fit")
+    extractor = TinyExtractor()
+    mu, sigma, _ = statistics(extractor(images)[0])
+    expected = frechet_distance(mu, sigma, *statistics(extractor(real.training_images()[0])[0])[:2])
+    assert found[-1]["fid"] == pytest.approx(float(expected), rel=1e-9)
+    assert found[-1]["samples"] == 100
+    assert found[-1]["real_samples"] == 1500
+    protocol = found[-1]["protocol"]
+    assert protocol["extractor"] == "tiny"
+    assert protocol["weights"] == "raw"
+    assert protocol["real"]["data"] == "Digits"
+    assert callback.scores.scalars()["fid"] == found[-1]["fid"]
+
+
+def test_one_pass_feeds_all_metrics(tmp_path):
+    extractor = TinyExtractor()
+    metrics = [FID(), IS(), KID(), ModifiedIS(), PrecisionRecall(), DensityCoverage(), ClassBalance()]
+    callback = Evaluate(metrics, extractor, every_n_updates=2, num_samples=60, num_real=80)
+    fit(tmp_path, image_game(), digits(), [callback], 4)
+    assert extractor.images == 2 + 80 + 60 + 60  # a trial, the real images once, the samples of each
+    values = lines(tmp_path)[-1]
+    assert {"fid", "is", "kid", "mis", "precision", "density", "class_balance"} <= values.keys()
+
+
+def test_real_statistics_are_kept_for_later_runs(tmp_path):
+    counts, fids = [], []
+    for _ in range(2):
+        extractor = TinyExtractor()
+        seed_everything(1, verbose=False)
+        fit(tmp_path, image_game(), digits(), [evaluate(extractor=extractor, every_n_updates=9)], 2)
+        counts.append(extractor.images)
+        fids.append(lines(tmp_path)[-1]["fid"])
+    assert counts == [2 + 1500 + 100, 2 + 100]
+    assert fids[0] == fids[1]
+    other = TinyExtractor(seed=1)  # other weights: other statistics
+    fit(tmp_path, image_game(), digits(), [evaluate(extractor=other, every_n_updates=9)], 2)
+    assert other.images == 2 + 1500 + 100
+    for file in (tmp_path / "cache").glob("*.npz"):
+        file.write_bytes(b"damaged")
+    again = TinyExtractor()
+    seed_everything(1, verbose=False)
+    fit(tmp_path, image_game(), digits(), [evaluate(extractor=again, every_n_updates=9)], 2)
+    assert again.images == 2 + 1500 + 100
+    assert lines(tmp_path)[-1]["fid"] == fids[0]
+
+
+def test_averaged_weights_are_scored_if_there_are_any(tmp_path):
+    seed_everything(0, verbose=False)
+    game = image_game()
+    callbacks = [
+        GeneratorEMA(0.5),
+        evaluate(every_n_updates=5),
+    ]
+    fit(tmp_path, game, digits(), callbacks, 5)
+    averaged = lines(tmp_path)[-1]
+    assert averaged["protocol"]["weights"] == "ema"
+    raw = evaluate(every_n_updates=5, weights="raw")
+    trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path, callbacks=[raw],
+                      enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+    trainer.validate(game, digits(), verbose=False)
+    assert raw.scores.protocol["weights"] == "raw"
+    assert raw.scores.scalars()["fid"] != averaged["fid"]
+
+
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_validate_and_test(tmp_path, stage):
+    callback = evaluate(FID(), IS(), split="test")
+    trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path, callbacks=[callback],
+                      enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+    row = getattr(trainer, stage)(image_game(), digits(), verbose=False)[0]
+    prefix = "val" if stage == "validate" else "test"
+    assert row[f"{prefix}/fid"] == pytest.approx(callback.scores.scalars()["fid"], rel=1e-6)
+    assert f"{prefix}/is" in row
+    assert callback.scores.real_samples == 297
+
+
+def test_best_checkpoint_by_the_updates_cadence(tmp_path):
+    best = ModelCheckpoint(tmp_path / "best", monitor="val/fid", every_n_train_steps=2, save_top_k=1)
+    fit(tmp_path, image_game(), digits(), [evaluate(every_n_updates=2), best], 8, enable_checkpointing=True)
+    scores = {line["update"]: line["fid"] for line in lines(tmp_path)}
+    assert best.best_model_score.item() == pytest.approx(min(scores.values()), rel=1e-6)
+    assert f"step={min(scores, key=scores.get)}" in best.best_model_path
+
+
+def test_lightnings_callbacks_go_by_scores_of_validations(tmp_path):
+    stop = EarlyStopping("val/is", mode="max", patience=1, min_delta=1e9)
+    best = ModelCheckpoint(tmp_path / "best", monitor="val/fid", save_top_k=1)
+    trainer = fit(
+        tmp_path, image_game(), Digits(batch_size=100), [evaluate(), stop, best], 900,
+        val_check_interval=5, limit_val_batches=1, num_sanity_val_steps=0, enable_checkpointing=True,
+    )  # fmt: skip
+    assert trainer.global_step == 10
+    assert [line["update"] for line in lines(tmp_path)] == [5, 10]
+    assert best.best_model_score.item() == pytest.approx(min(x["fid"] for x in lines(tmp_path)), rel=1e-6)
+
+
+def test_logged_at_the_generators_updates(tmp_path):
+    logger = CSVLogger(tmp_path, name="", version="")
+    fit(tmp_path, image_game(), digits(), [evaluate(every_n_updates=2)], 4, logger=logger)
+    rows = [row for row in csv.DictReader((tmp_path / "metrics.csv").open()) if row["val/fid"]]
+    assert [row["step"] for row in rows] == ["2", "4"]
+
+
+def test_a_resumed_run_goes_on_with_the_same_scores(tmp_path):
+    def run(folder, updates, ckpt_path=None):
+        seed_everything(0, verbose=False)
+        callbacks = [evaluate(every_n_updates=3), Checkpoint(1, dirpath=str(tmp_path / folder / "ckpt"))]
+        fit(tmp_path / folder, image_game(), digits(), callbacks, updates, ckpt_path=ckpt_path,
+            enable_checkpointing=True)  # fmt: skip
+
+    run("whole", 9)
+    run("part", 4)
+    run("part", 9, str(tmp_path / "part" / "ckpt" / "last.ckpt"))
+    whole, part = (
+        {line["update"]: line["fid"] for line in lines(tmp_path / name)} for name in ("whole", "part")
+    )
+    assert set(whole) == {3, 6, 9}
+    assert {update: part[update] for update in whole} == whole
+
+
+def test_neighbours_are_drawn(tmp_path):
+    callback = evaluate(NearestNeighbours(3, 2), extractor=None, every_n_updates=2)
+    fit(tmp_path, image_game(), digits(), [callback], 2)
+    assert (tmp_path / "neighbours" / "step=00000002.png").is_file()
+
+
+def test_points(tmp_path):
+    data = ring()
+    callback = evaluate(ModeCoverage(data.means, data.covariances), extractor=None, every_n_updates=2)
+    fit(tmp_path, point_game(), data, [callback], 2)
+    assert "modes" in lines(tmp_path)[-1]
+
+
+class Diverged(torch.nn.Module):
+    def forward(self, latents):
+        images = torch.zeros(len(latents), 1, 8, 8)
+        images[latents[:, 0] > 1] = torch.nan
+        return images
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"every_n_updates": 0}, "every_n_updates=0 must be at least 1"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"num_samples": 1}, "num_samples=1: a score needs 2"),
+        ({"num_real": 1}, "num_real=1"),
+        ({"split": "val"}, "split='val'"),
+        ({"weights": "best"}, "weights='best'"),
+    ],
+)
+def test_bad_arguments(given, words):
+    with pytest.raises(ValueError, match=words):
+        evaluate(**given)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "given", "words"),
+    [
+        ([], {"metrics": []}, "metrics are empty"),
+        ([FID()], {"extractor": None}, "extractor=None, but FID needs features"),
+        ([FID(), FID()], {}, "FID is there twice"),
+        ([torch.nn.Identity()], {}, "Identity does not say in `wants`"),
+        ([FID()], {"num_real": 2000}, "num_real=2000 exceeds the 1500 images"),
+        ([PerClassFID()], {}, "PerClassFID needs labels of the samples.* or use a conditional game"),
+        ([SWD()], {}, "at least 16x16"),
+        ([StackedModes()], {}, "does not read three digits"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path, metrics, given, words):
+    callback = Evaluate(**{"metrics": metrics, "extractor": TinyExtractor(), "num_samples": 10} | given)
+    with pytest.raises(ValueError, match=words):
+        fit(tmp_path, image_game(), digits(), [callback], 1)
+
+
+def test_data_that_cannot_be_compared_with(tmp_path):
+    with pytest.raises(ValueError, match="not with GaussianMixtures"):
+        fit(tmp_path, point_game(), ring(), [evaluate(SWD(), extractor=None)], 1)
+
+
+def test_a_diverged_generator_is_named(tmp_path):
+    game = image_game()
+    game.generator = Diverged()
+    trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path, callbacks=[evaluate()],
+                      enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+    with pytest.raises(ValueError, match=r"sample \d+ is not finite: the generator has diverged"):
+        trainer.validate(game, digits(), verbose=False)
