@@ -1,6 +1,7 @@
 """GAN papers for PyTorch Lightning: train, compare, subclass, reproduce."""
 
 from lightning_gans.adversarial import AdversarialModule, load
+from lightning_gans.classifier import ClassifierExtractor, DatasetClassifier
 from lightning_gans.data import (
     CIFAR10,
     CIFAR100,
@@ -23,7 +24,7 @@ from lightning_gans.data import (
     UnpairedImages,
 )
 from lightning_gans.latent_game import LatentGame
-from lightning_gans.models import DCGAN, GAN, LSGAN, WGAN, WGANGP, HingeGAN
+from lightning_gans.models import DCGAN, GAN, LSGAN, WGAN, WGANGP, ConditionalGAN, HingeGAN
 
 __version__ = "0.1.0"
 
@@ -41,7 +42,10 @@ __all__ = [
     "WGANGP",
     "AdversarialModule",
     "CelebA",
+    "ClassifierExtractor",
     "Colorization",
+    "ConditionalGAN",
+    "DatasetClassifier",
     "Digits",
     "Facades",
     "FashionMNIST",

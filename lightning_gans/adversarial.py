@@ -61,7 +61,45 @@ class _Seat:
     scheduler: LRScheduler | None
 
 
-class AdversarialModule(Rebuildable, LightningModule):
+class SelfContained(Rebuildable, LightningModule):
+    """A module whose checkpoints say how it was built: :func:`load` rebuilds it from the file alone.
+
+    A subclass calls ``save_hyperparameters(self.plain_arguments())`` in its constructor.
+    """
+
+    def plain_arguments(self) -> dict[str, Any]:
+        """Return the class path and the constructor's arguments as plain data."""
+        plain: dict[str, Any] = {"_class_path": class_path(type(self))}
+        lost = []
+        for name, value in self._arguments.items():
+            try:
+                plain[name] = describe(value)
+            except NotRebuildable:
+                lost.append(name)
+        return {**plain, "_not_rebuildable": lost} if lost else plain
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that the checkpoint is one of this class, with weights of these shapes.
+
+        Raises:
+            ValueError: If it is not.
+        """
+        written_by = checkpoint.get("hyper_parameters", {}).get("_class_path")
+        if written_by not in (None, class_path(type(self))):
+            raise ValueError(f"the checkpoint is one of {written_by}, not of {class_path(type(self))}")
+        weights = checkpoint["state_dict"]
+        for key, value in self.state_dict().items():
+            if key.startswith("ema."):  # averaged weights may come and go
+                continue
+            if key not in weights or weights[key].shape != value.shape:
+                found = tuple(weights[key].shape) if key in weights else "missing"
+                raise ValueError(
+                    f"the checkpoint does not fit: {key} is {found} there and {tuple(value.shape)} here; "
+                    "give the arguments of the model that the run was started with"
+                )
+
+
+class AdversarialModule(SelfContained):
     """Base class of all papers.
 
     What it promises:
@@ -87,6 +125,9 @@ class AdversarialModule(Rebuildable, LightningModule):
 
     conditional: bool = False
     """Whether generator and discriminator see labels."""
+
+    semi_supervised: bool = False
+    """Whether the losses of a conditional game accept real samples without a label, -1."""
 
     never_compiled: tuple[str, ...] = ()
     """Networks that ``compile`` leaves alone: those whose gradient is itself differentiated."""
@@ -120,7 +161,7 @@ class AdversarialModule(Rebuildable, LightningModule):
         self._resumed: dict[str, Any] | None = None
         self._overridden: set[str] = set()
         self._gpu_check: str | None = None
-        self.save_hyperparameters(self._plain_arguments())
+        self.save_hyperparameters(self.plain_arguments())
 
     # ------------------------------------------------------------------ what a paper writes
 
@@ -386,11 +427,8 @@ class AdversarialModule(Rebuildable, LightningModule):
         Raises:
             ValueError: If the checkpoint was written by another class, or by another number of ranks.
         """
-        written_by = checkpoint.get("hyper_parameters", {}).get("_class_path")
-        if written_by not in (None, class_path(type(self))):
-            raise ValueError(f"the checkpoint is one of {written_by}, not of {class_path(type(self))}")
+        super().on_load_checkpoint(checkpoint)
         weights = checkpoint["state_dict"]
-        self._check_weights(weights)
         averaged = {key for key in weights if key.startswith("ema.")}
         if averaged and self.ema is None:
             if self._trainer is not None and self.trainer.training:
@@ -527,27 +565,6 @@ class AdversarialModule(Rebuildable, LightningModule):
         if self.device.type == "cuda" and "cuda" in mine:
             torch.cuda.set_rng_state(mine["cuda"].cpu(), self.device)
 
-    def _plain_arguments(self) -> dict[str, Any]:
-        plain: dict[str, Any] = {"_class_path": class_path(type(self))}
-        lost = []
-        for name, value in self._arguments.items():
-            try:
-                plain[name] = describe(value)
-            except NotRebuildable:
-                lost.append(name)
-        return {**plain, "_not_rebuildable": lost} if lost else plain
-
-    def _check_weights(self, weights: Mapping[str, Tensor]) -> None:
-        for key, value in self.state_dict().items():
-            if key.startswith("ema."):
-                continue
-            if key not in weights or weights[key].shape != value.shape:
-                found = tuple(weights[key].shape) if key in weights else "missing"
-                raise ValueError(
-                    f"the checkpoint does not fit: {key} is {found} there and {tuple(value.shape)} here; "
-                    "give the arguments of the model that the run was started with"
-                )
-
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint of this package into CPU memory, without running code from it.
@@ -570,8 +587,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load(path: str | Path, **arguments: Any) -> AdversarialModule:
-    """Rebuild a trained game from its checkpoint: class, arguments and weights (averaged ones too).
+def load(path: str | Path, **arguments: Any) -> SelfContained:
+    """Rebuild a trained game or classifier from its checkpoint: class, arguments, weights, averaged ones too.
 
     Args:
         path: The checkpoint. It is read with ``weights_only``: nothing in it is unpickled as code.
@@ -604,8 +621,8 @@ def load(path: str | Path, **arguments: Any) -> AdversarialModule:
         )
     plain = {"class_path": name, "init_args": {k: v for k, v in stored.items() if k not in arguments}}
     try:
-        module: AdversarialModule = rebuild(
-            plain, (AdversarialModule, nn.Module, Optimizer, LRScheduler), **arguments
+        module: SelfContained = rebuild(
+            plain, (SelfContained, nn.Module, Optimizer, LRScheduler), **arguments
         )
     except ValueError as error:
         raise ValueError(f"checkpoint {path} cannot be rebuilt: {error}") from error

@@ -208,8 +208,9 @@ def fit_or_score(arguments: Sequence[str]) -> None:
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
     from lightning.pytorch.loggers import CSVLogger, Logger
 
-    from lightning_gans.adversarial import AdversarialModule
-    from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
+    from lightning_gans import classifier  # noqa: F401 - so that it is found by its name
+    from lightning_gans.adversarial import SelfContained
+    from lightning_gans.callbacks import Checkpoint, Evaluate, SampleGrid, Throughput
     from lightning_gans.rebuild import class_path
 
     for harmless in (
@@ -278,10 +279,10 @@ def fit_or_score(arguments: Sequence[str]) -> None:
 
         def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
             if self.subcommand != "fit":
-                callbacks = []
+                callbacks = [c for c in callbacks if isinstance(c, Evaluate)]
             if config["enable_checkpointing"] is False:
                 callbacks = [c for c in callbacks if not isinstance(c, Checkpoint)]
-            if not hasattr(self.model, "sample"):  # games from images to images
+            if not hasattr(self.model, "sample"):  # games from images to images, classifiers
                 callbacks = [c for c in callbacks if not isinstance(c, SampleGrid)]
             return super()._instantiate_trainer(config, callbacks)
 
@@ -295,7 +296,7 @@ def fit_or_score(arguments: Sequence[str]) -> None:
                 print(f"The run is in {folder}")
 
     CLI(
-        AdversarialModule,
+        SelfContained,
         LightningDataModule,
         subclass_mode_model=True,
         subclass_mode_data=True,
@@ -342,9 +343,9 @@ def explain(message: str, options: Sequence[str] = ()) -> str:
 
 
 def _known_classes() -> list[type]:
-    from lightning_gans import callbacks, data, latents, models, networks, optimizers
+    from lightning_gans import callbacks, classifier, data, latents, models, networks, optimizers
 
-    modules = (models, data, networks, callbacks, latents, optimizers)
+    modules = (models, data, networks, callbacks, latents, optimizers, classifier)
     values = [value for module in modules for value in vars(module).values()]
     return [value for value in values if isinstance(value, type) and not issubclass(value, Exception)]
 
@@ -367,6 +368,8 @@ FUNCTIONS = {
     "sample": "lightning_gans.cli.sample",
     "preview": "lightning_gans.preview.preview",
     "dedup": "lightning_gans.dedup.dedup",
+    "evaluate": "lightning_gans.evaluate.evaluate",
+    "fitting-capacity": "lightning_gans.fitting_capacity.score_checkpoint",
 }
 """Commands that are functions: their arguments are the options, their docstrings the help."""
 
@@ -378,6 +381,7 @@ def call(path: str, arguments: Sequence[str]) -> None:
     class Parser(OneLine, jsonargparse.ArgumentParser):
         pass
 
+    importlib.import_module("lightning_gans.classifier")  # known by its short name from then on
     module, _, name = path.rpartition(".")
     function = getattr(importlib.import_module(module), name)
     jsonargparse.auto_cli(function, args=list(arguments), as_positional=False, parser_class=Parser)
@@ -389,8 +393,10 @@ COMMANDS = {
     "test": "losses on the test data",
     "predict": "generate through Lightning's predict loop",
     "sample": "draw samples from a checkpoint into a picture, an .npz or a folder",
+    "evaluate": "score a checkpoint, a folder of images or an npz: FID, IS, KID, ...",
     "preview": "look at a data set: a labelled contact sheet, counts, classes, images a second",
     "dedup": "find near-duplicate images by semantic hashing, as the DCGAN paper did",
+    "fitting-capacity": "train classifiers on generated images, test them on real ones",
     "recipes": "list the recipes",
 }
 
@@ -404,7 +410,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if command in ("-h", "--help"):
         print("usage: lightning-gans COMMAND [--config RECIPE] [options]\n\ncommands:")
         for name, text in COMMANDS.items():
-            print(f"  {name:10}{text}")
+            print(f"  {name:18}{text}")
         print("\nlightning-gans COMMAND --help shows the options; --debug shows tracebacks.")
         return
     try:

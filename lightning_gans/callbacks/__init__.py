@@ -1,9 +1,10 @@
-"""Callbacks: pictures, averaged weights, speed, checkpoints."""
+"""Callbacks: pictures, scores, averaged weights, speed, checkpoints."""
 
 from lightning_gans.callbacks.checkpoint import Checkpoint
 from lightning_gans.callbacks.ema import GeneratorEMA
 from lightning_gans.callbacks.evaluate import Evaluate
+from lightning_gans.callbacks.fitting_capacity import FittingCapacity
 from lightning_gans.callbacks.sample_grid import SampleGrid
 from lightning_gans.callbacks.throughput import Throughput
 
-__all__ = ["Checkpoint", "Evaluate", "GeneratorEMA", "SampleGrid", "Throughput"]
+__all__ = ["Checkpoint", "Evaluate", "FittingCapacity", "GeneratorEMA", "SampleGrid", "Throughput"]

@@ -276,6 +276,9 @@ class Evaluate(Callback):
 def table(scores: Scores) -> str:
     """Return scores as lines to read, with what must be known beside them."""
     rows = [f"  {name:24} {value:.6g}" for name, value in scores.scalars().items()]
+    if "share_per_class" in scores.values:
+        classes = len(scores.values["share_per_class"])
+        rows = [f"{row}/{classes}" if row.split()[0] == "modes" else row for row in rows]
     about = {name: value for name, value in scores.protocol.items() if name != "real"}
     beside = f"{scores.samples:,} samples"
     if scores.real_samples is not None:
