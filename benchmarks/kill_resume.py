@@ -8,6 +8,7 @@ was never killed; no kill costs more updates than lie between two checkpoints; e
 leaves behind is complete.
 
     python benchmarks/kill_resume.py                  # 50 kills, about 2 minutes of one core
+    python benchmarks/kill_resume.py --data workers   # the digits are served by two worker processes
 
 Exit status 1 if one of these fails. One process imports everything and forks the runs: a kill costs a second.
 """
@@ -18,6 +19,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -97,15 +99,14 @@ def game() -> GAN:
     )
 
 
-def train(folder: Path, updates: int, interval: int, told: Any) -> None:
+def train(folder: Path, options: argparse.Namespace, told: Any) -> None:
     """Start the run, or take it up from its last checkpoint; store the state it ends with."""
     seed_everything(0, verbose=False)
-    (folder / "tmp").mkdir(exist_ok=True)
-    tempfile.tempdir = str(folder / "tmp")  # Lightning writes a checkpoint there first
-    checkpoint = WatchedCheckpoint(every_n_updates=interval, dirpath=str(folder / "checkpoints"))
+    tempfile.tempdir = str(options.temporary)  # Lightning writes a checkpoint there first
+    checkpoint = WatchedCheckpoint(every_n_updates=options.interval, dirpath=str(folder / "checkpoints"))
     checkpoint.told = told
     trainer = Trainer(
-        max_steps=updates,
+        max_steps=options.updates,
         accelerator="cpu",
         callbacks=[Watch(told), GeneratorEMA(0.9), SampleGrid(every_n_updates=25, gif=False), checkpoint],
         logger=False,
@@ -116,7 +117,8 @@ def train(folder: Path, updates: int, interval: int, told: Any) -> None:
     )
     model = game()
     last = folder / "checkpoints" / "last.ckpt"
-    trainer.fit(model, datamodule=Digits(batch_size=32), ckpt_path=last if last.exists() else None)
+    data = Digits(batch_size=32, in_memory=options.data == "memory", num_workers=2)
+    trainer.fit(model, datamodule=data, ckpt_path=last if last.exists() else None)
     state = {
         "update": trainer.global_step,
         "weights": model.state_dict(),
@@ -134,18 +136,20 @@ def train(folder: Path, updates: int, interval: int, told: Any) -> None:
     torch.save(state, folder / "end.pt")
 
 
-def fork(folder: Path, updates: int, interval: int, told: Any) -> int:
-    """Start a run in a process of its own; return its id."""
+def fork(folder: Path, options: argparse.Namespace, told: Any) -> int:
+    """Start a run in a process of its own; return its id, which is that of its group too."""
     told[:] = [0, STARTING, -1, 0]
     pid = os.fork()
     if pid:
+        os.setpgid(pid, pid)  # both do it: who comes first is open
         return pid
     status = 1
     try:
+        os.setpgid(0, 0)
         with (folder / "output.txt").open("a") as output:
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
-        train(folder, updates, interval, told)
+        train(folder, options, told)
         status = 0
     except BaseException:
         (folder / "error.txt").write_text(traceback.format_exc())
@@ -186,7 +190,7 @@ def kill_somewhere(pid: int, told: Any, dice: random.Random, times: Times) -> in
         alive = alive and wait_until(pid, lambda: False, dice.uniform(0, times.save))
     if not alive or ended(pid):
         return None
-    os.kill(pid, signal.SIGKILL)
+    os.killpg(pid, signal.SIGKILL)  # and its workers
     _, status = os.waitpid(pid, 0)
     return told[PLACE] if os.WIFSIGNALED(status) else None
 
@@ -233,7 +237,7 @@ def torment(
     faults: list[str] = []
     halves = at = 0
     while True:
-        pid = fork(folder, options.updates, options.interval, told)
+        pid = fork(folder, options, told)
         place = kill_somewhere(pid, told, dice, times) if len(places) < kills else None
         if place is None and not (folder / "end.pt").exists():
             wait_until(pid, lambda: False)
@@ -249,10 +253,10 @@ def torment(
             faults.append(f"{reached - at} updates lost at update {reached}")
         if at < before:
             faults.append(f"fell back from update {before} to {at}")
-        unfinished = [*last.parent.glob("*.part"), *(folder / "tmp").iterdir()]
-        halves += sum(not readable(path) for path in unfinished)
-        for path in (folder / "tmp").iterdir():
-            path.unlink()
+        unfinished = [*last.parent.glob("*.part"), *options.temporary.iterdir()]
+        halves += sum(not readable(path) for path in unfinished if path.is_file())
+        shutil.rmtree(options.temporary)  # sockets of workers, too
+        options.temporary.mkdir()
     return {"places": places, "lost": lost, "half_written": halves, "faults": faults}
 
 
@@ -263,6 +267,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--updates", type=int, default=60, help="generator updates of a run")
     parser.add_argument("--interval", type=int, default=4, help="updates between checkpoints")
+    parser.add_argument("--data", choices=("memory", "workers"), default="memory", help="who serves batches")
     parser.add_argument(
         "--seed", type=int, default=0, help="decides the moments, as far as the machine does not"
     )
@@ -273,6 +278,8 @@ def main() -> int:
     torch.set_num_threads(1)
     quiet()
     with contextlib.ExitStack() as stack:
+        # Not below options.folder: the path of a socket must be short.
+        options.temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if options.folder is None:
             options.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         print(machine())
@@ -302,7 +309,7 @@ def measure(options: argparse.Namespace, told: Any, dice: random.Random) -> dict
 
     undisturbed = new("undisturbed")
     start = time.monotonic()
-    pid = fork(undisturbed, options.updates, options.interval, told)
+    pid = fork(undisturbed, options, told)
     places: Counter[int] = Counter()
     while not ended(pid):
         places[told[PLACE]] += 1

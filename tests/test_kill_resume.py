@@ -41,6 +41,11 @@ def test_killed_three_times(tmp_path):
 
 
 @pytest.mark.slow
+def test_killed_with_workers(tmp_path):
+    check(kill(10, tmp_path, "--data=workers"), 10, 4)
+
+
+@pytest.mark.slow
 def test_killed_fifty_times(tmp_path):
     result = kill(50, tmp_path)
     check(result, 50, 4)

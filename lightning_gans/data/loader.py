@@ -178,11 +178,12 @@ class BatchLoader(ABC):
         chosen = plan.order[part]
         images = self._fetch(chosen)
         labels = self.labels.index_select(0, chosen).to(self.device, non_blocking=True)
+        flipped = None if plan.flipped is None else plan.flipped[part]
         if plan.offsets is not None:
             assert self.crop is not None
-            images = _cut(images, plan.offsets[part], self.crop)
-        if plan.flipped is not None:
-            images = torch.where(plan.flipped[part].view(-1, 1, 1, 1), images.flip(-1), images)
+            images = _cut(images, plan.offsets[part], self.crop, flipped)
+        elif flipped is not None:
+            images = _mirrored(images, flipped)
         images = to_float(images)
         if self.views is None:
             return images, labels
@@ -206,7 +207,9 @@ class BatchLoader(ABC):
         else:
             orders = [torch.arange(available)] * times
         order = torch.cat(orders)[:size] if times > 1 else orders[0][:size]
-        flipped = (torch.rand(size, generator=rng) < 0.5).to(self.device) if self.flip else None
+        flipped = torch.rand(size, generator=rng) < 0.5 if self.flip else None
+        if flipped is not None and self.crop is None:
+            flipped = flipped.to(self.device)
         offsets = None
         if self.crop is not None:
             room = torch.tensor([self._shape[1] - self.crop + 1, self._shape[2] - self.crop + 1])
@@ -400,12 +403,21 @@ def to_float(images: Tensor) -> Tensor:
     return images.to(torch.float32).mul_(1 / 127.5).sub_(1)
 
 
-def _cut(images: Tensor, offsets: Tensor, size: int) -> Tensor:
-    """Cut squares out of images (B, C, H, W), each at its own offset (B, 2)."""
-    corners = offsets.tolist()
-    return torch.stack(
-        [image[:, y : y + size, x : x + size] for image, (y, x) in zip(images, corners, strict=True)]
-    )
+def _cut(images: Tensor, offsets: Tensor, size: int, flipped: Tensor | None) -> Tensor:
+    """Cut squares out of images (B, C, H, W), each at its own offset (B, 2); mirror some (B,)."""
+    mirrored = [False] * len(images) if flipped is None else flipped.tolist()
+    parts = []
+    for image, (y, x), mirror in zip(images, offsets.tolist(), mirrored, strict=True):
+        part = image[:, y : y + size, x : x + size]
+        parts.append(part.flip(-1) if mirror else part)
+    return torch.stack(parts)
+
+
+def _mirrored(images: Tensor, flipped: Tensor) -> Tensor:
+    """Mirror some images (B, C, H, W): whole images are copied, where torch.where goes byte by byte."""
+    size = len(images)
+    chosen = torch.arange(size, device=flipped.device) + size * flipped
+    return torch.cat([images, images.flip(-1)]).index_select(0, chosen)
 
 
 def _fits(data: Tensor, device: torch.device) -> bool:
