@@ -269,3 +269,46 @@ def test_debug_shows_the_traceback(capsys):
 
 def test_explain_keeps_plain_messages():
     assert explain("clip=0: give a positive number") == "clip=0: give a positive number"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of 24 images, half of them twice."""
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        image = Image.fromarray(rng.integers(0, 256, (40, 32, 3), np.uint8))
+        for copy in ("a", "b"):
+            path = tmp_path / "photos" / f"{copy}{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            image.save(path)
+    return tmp_path / "photos"
+
+
+def test_preview(cli, capsys, pictures, monkeypatch, tmp_path):
+    monkeypatch.setenv("LIGHTNING_GANS_CACHE", str(tmp_path / "cache"))
+    cli("preview", "--data", "Digits", "--data.batch_size", 50, "--out", "digits.png", "--seconds", 0.1)
+    assert "1,500 training, 297 test samples" in capsys.readouterr().out
+    photos = ("--data=ImageFolder", f"--data.folder={pictures}", "--data.batch_size=6")
+    cli("preview", *photos, "--out=photos.png", "--seconds=0.1")
+    assert "24 training samples" in capsys.readouterr().out
+    for name in ("digits.png", "photos.png"):
+        assert Image.open(name).size > (100, 100)
+
+
+def test_near_duplicates_are_found_and_left_out(cli, capsys, pictures, monkeypatch, tmp_path):
+    monkeypatch.setenv("LIGHTNING_GANS_CACHE", str(tmp_path / "cache"))
+    data = ("--data=ImageFolder", f"--data.folder={pictures}", "--data.batch_size=6")
+    cli("dedup", *data, "--out", "found", "--epochs", 1)
+    dropped = set(Path("found/exclude.txt").read_text().split())
+    assert len(dropped) == 12
+    assert Path("found/pairs.png").is_file()
+    cli("preview", *data, "--data.exclude=found/exclude.txt", "--out=rest.png", "--seconds=0.1")
+    assert "12 training samples" in capsys.readouterr().out
+
+
+def test_games_refuse_what_they_cannot_learn_from(fails, pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIGHTNING_GANS_CACHE", str(tmp_path / "cache"))
+    line = fails(
+        "fit", "--model=GAN", "--data=Colorization", f"--data.folder={pictures}", "--data.batch_size=4"
+    )
+    assert "learns from single images: use ImageFolder" in line

@@ -403,7 +403,8 @@ class ImageDataModule(DataModule):
         return images, labels, kept
 
     def _not_excluded(self, images: Data, file: str) -> Tensor:
-        excluded = set(Path(file).read_text().split("\n")) - {""}
+        text = Path(file).read_text(encoding="utf-8", errors="surrogateescape")  # file names can be any bytes
+        excluded = set(text.split("\n")) - {""}
         name = _Names(images, torch.arange(len(images)))
         stays = torch.tensor([name(index) not in excluded for index in range(len(images))])
         found = len(images) - int(stays.sum())

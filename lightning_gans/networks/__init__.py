@@ -1,6 +1,8 @@
 """Networks: plain ``nn.Module`` classes, built from numbers and names, without Lightning."""
 
 from lightning_gans.networks.autoencoder import HashAutoencoder, first_of_each_code
+from lightning_gans.networks.classifier import ConvClassifier, LeNet
+from lightning_gans.networks.conditional import ConditionalMLPDiscriminator, ConditionalMLPGenerator
 from lightning_gans.networks.dcgan import (
     ConditionalDCGANDiscriminator,
     ConditionalDCGANGenerator,
@@ -26,7 +28,10 @@ from lightning_gans.networks.wgan import ConstantFiltersGenerator, SmallDiscrimi
 __all__ = [
     "ConditionalDCGANDiscriminator",
     "ConditionalDCGANGenerator",
+    "ConditionalMLPDiscriminator",
+    "ConditionalMLPGenerator",
     "ConstantFiltersGenerator",
+    "ConvClassifier",
     "ConvMaxoutDiscriminator",
     "DCGANDiscriminator",
     "DCGANGenerator",
@@ -36,6 +41,7 @@ __all__ = [
     "DCGANPaperGenerator",
     "DeconvGenerator",
     "HashAutoencoder",
+    "LeNet",
     "MLPDiscriminator",
     "MLPGenerator",
     "Maxout",
