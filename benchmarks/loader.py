@@ -16,6 +16,7 @@ bytes are those of the training images as they are stored; validation images com
 
 import argparse
 import json
+import math
 import os
 import platform
 import random
@@ -156,7 +157,7 @@ def start(case, root, cache):
     for _ in data.train_dataloader():
         pass
     images, _ = data.training_images()
-    stored = images.nbytes if isinstance(images, torch.Tensor) else 0
+    stored = len(images) * math.prod(images.shape[1:] if isinstance(images, torch.Tensor) else images.shape)
     print(
         json.dumps(
             {

@@ -63,6 +63,7 @@ def preview(
         raise ValueError(f"seconds={seconds} must be a positive number")
     if not isinstance(data, DataModule):
         raise TypeError(f"data={type(data).__name__}: give a data module of lightning_gans")
+    data.drop_last = False  # a small folder can be looked at too
     data.prepare_data()
     data.setup("fit")
     loader = data.train_dataloader()

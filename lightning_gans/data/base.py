@@ -1,12 +1,13 @@
 """What all data modules share; a data set adds class attributes and one method."""
 
 import hashlib
+import math
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import psutil
 import torch
 import torch.nn.functional as F
@@ -17,10 +18,13 @@ from lightning_gans.data.cache import cache_folder, decode_all, decode_to_disk, 
 from lightning_gans.data.decode import DamagedImage
 from lightning_gans.data.loader import BatchLoader, MemoryLoader, Views, WorkerLoader
 from lightning_gans.data.selection import imbalanced, of_classes, partly_unlabeled
-from lightning_gans.data.sources import ImageSource, TensorImages
+from lightning_gans.data.sources import ImageSource, MappedImages, TensorImages
 
 Split = Literal["train", "val", "test"]
 Data = Tensor | ImageSource
+
+
+_FEW = 20  # a choice of less than this part of the images is decoded by itself
 
 
 class DataError(ValueError):
@@ -111,6 +115,8 @@ class DataModule(LightningDataModule):
         self._splits: dict[str, tuple[Data, Tensor]] = {}
         self._names: Callable[[int], str] = str
         self.save_hyperparameters()
+        # A Path in a checkpoint would not load under weights_only.
+        self.save_hyperparameters({k: str(v) for k, v in self.hparams.items() if isinstance(v, Path)})
 
     def load(self, split: Split) -> tuple[Data, Tensor]:
         """Return one split of the data set.
@@ -284,9 +290,6 @@ class _Names:
         number = int(self.origin[index])
         return str(number) if self.source is None else self.source.name(number)
 
-    def keep(self, kept: Tensor) -> None:
-        self.origin = self.origin[kept]
-
 
 class ImageDataModule(DataModule):
     """A data set of images: downloaded or found under a root folder, cropped and resized once, kept as uint8.
@@ -339,8 +342,9 @@ class ImageDataModule(DataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if image_size is not None and image_size < 1:
-            raise ValueError(f"image_size={image_size} must be at least 1 pixel")
+        for name, size in (("image_size", image_size), ("load_size", load_size)):
+            if size is not None and size < 1:
+                raise ValueError(f"{name}={size} must be at least 1 pixel")
         self.root = data_root(root)
         self.image_size = image_size or self.native_size
         self.load_size = load_size or self.image_size
@@ -359,9 +363,6 @@ class ImageDataModule(DataModule):
             self.class_names = tuple(self.class_names[index] for index in self._classes)
         self.num_classes = len(self.class_names) or None
         self.image_shape = (self.channels, self.image_size, self.image_size)
-        if root is not None:
-            # A Path in a checkpoint would not load under weights_only.
-            self.save_hyperparameters({"root": str(root)})
 
     def _find_classes(self, given: Sequence[str | int] | None) -> list[int] | None:
         if given is None:
@@ -377,9 +378,8 @@ class ImageDataModule(DataModule):
 
     def prepare_data(self) -> None:
         """Download and decode what is missing, on one process a machine."""
-        if not self._splits:
-            trainer = self.trainer
-            super().setup(trainer.state.fn.value if trainer and trainer.state.fn else None)
+        trainer = self.trainer
+        super().setup(trainer.state.fn.value if trainer and trainer.state.fn else None)
 
     def setup(self, stage: str | None = None) -> None:
         """Load and resize what a stage needs; nothing is downloaded here."""
@@ -476,7 +476,8 @@ class FileDataModule(ImageDataModule):
 
     The decoded images are stored in a cache folder: the second start takes seconds, and what does not fit in
     memory is read from there. A cache belongs to its files (names, sizes, times of change), image size and
-    crop; after a change a new one is made. Old ones may be deleted at any time.
+    crop; after a change a new one is made. It holds the whole split, unless less than a twentieth of it is
+    used. Old ones may be deleted at any time.
 
     Args:
         on_error: What to do about a file that cannot be decoded: stop, or leave it out and warn.
@@ -497,24 +498,42 @@ class FileDataModule(ImageDataModule):
         super().__init__(**kwargs)
         self.on_error, self.cache = on_error, cache
 
-    def _store(self, data: Data, labels: Tensor, *, training: bool) -> tuple[Data, Tensor]:
+    def _read(self, split: Split) -> tuple[Data, Tensor, Tensor]:
+        """Leave out damaged files before samples are chosen, so that as many are chosen as asked for."""
+        data, labels, kept = super()._read(split)
+        if self.on_error == "skip":
+            assert isinstance(data, ImageSource)
+            if self.cache is False:
+                good = find_damaged(data, "skip")
+            else:
+                data = data.resized(self.load_size if split == "train" else self.image_size)
+                _, good = decode_to_disk(data, self._cache_folder, "skip")
+            usable = torch.zeros(len(data), dtype=torch.bool)
+            usable[good] = True
+            kept, labels = kept[usable[kept]], labels[usable[kept]]
+        return data, labels, kept
+
+    def _select(self, data: Data, labels: Tensor, kept: Tensor, *, training: bool) -> tuple[Data, Tensor]:
         assert isinstance(data, ImageSource)
         data = data.resized(self.load_size if training else self.image_size)
-        fits = self._fits_in_memory(len(data) * int(np.prod(data.shape)))
-        stored: Data
-        if self.cache is not False:
-            folder = cache_folder(None if self.cache is True else self.cache)
-            stored, kept = decode_to_disk(data, folder, self.on_error)
-            if fits:
-                stored = stored.read()
-        elif fits:
-            stored, kept = decode_all(data, self.on_error)
-        else:
-            kept = find_damaged(data, self.on_error) if self.on_error == "skip" else torch.arange(len(data))
-            stored = data.at(kept)
-        if training and isinstance(self._names, _Names):
-            self._names.keep(kept)
-        return stored, labels[kept]
+        fits = self._fits_in_memory(len(kept) * math.prod(data.shape))
+        if self.cache is False:
+            data = data.at(kept)
+            return (decode_all(data, "error")[0] if fits else data), labels
+        if len(kept) < len(data) // _FEW:
+            data, kept = data.at(kept), torch.arange(len(kept))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="skipped")  # said before
+            mapped, good = decode_to_disk(data, self._cache_folder, self.on_error)
+        place = torch.full((len(data),), -1)
+        place[good] = torch.arange(len(good))
+        chosen = mapped.at(place[kept]) if len(kept) < len(mapped) else mapped
+        assert isinstance(chosen, MappedImages)
+        return (chosen.read() if fits else chosen), labels
+
+    @property
+    def _cache_folder(self) -> Path:
+        return cache_folder(None if self.cache is True else str(self.cache))
 
 
 def data_root(given: str | Path | None) -> Path:

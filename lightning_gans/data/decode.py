@@ -155,7 +155,9 @@ def open_image(file: str | Path | BytesIO, name: str) -> Image.Image:
         ) from error
     except _BROKEN as error:
         raise DamagedImage(f"{name}: damaged image ({_line(error)}); replace it") from error
-    if image.mode == "I" and image.format in ("PNG", "PPM"):
+    if image.mode == "I":
+        if image.format not in ("PNG", "PPM"):
+            raise DamagedImage(f"{name}: 32-bit pixels have no fixed range: save it with 8 or 16 bits")
         image = image.convert("I;16")  # what these formats mean, however dark the picture is
     with suppress(*_BROKEN):  # a picture with broken EXIF is still a picture
         turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))

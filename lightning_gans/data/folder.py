@@ -60,7 +60,8 @@ class ImageFolder(FileDataModule):
         self._decoder = Decoder(channels, image_size, crop, interpolation=interpolation)
         self._in_splits = (self.folder / "train").is_dir()
         self._files = self._list_files()
-        self._labels, self.class_names = self._read_labels(labels)
+        self._labels, self._all_classes = self._read_labels(labels)
+        self.class_names = self._all_classes
         self.has_test_split = "test" in self._files
         self.val_split = "val" if "val" in self._files else "test"
         super().__init__(image_size=image_size, **kwargs)
@@ -105,14 +106,19 @@ class ImageFolder(FileDataModule):
         path = next((path for path in (Path(labels), self.folder / labels) if path.is_file()), None)
         if path is None:
             raise ValueError(f"labels={labels} is no file: use auto, folder, none, or a CSV file file,label")
-        with path.open(newline="") as stream:
+        with path.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets write a mark in front
             rows = [row for row in csv.reader(stream) if row]
+        if rows and rows[0][0].strip().lower() in ("file", "filename", "image"):
+            del rows[0]
         bad = next((number for number, row in enumerate(rows, 1) if len(row) != 2), None)
         if bad is not None:
-            raise DataError(f"labels={labels}: line {bad} is not of the form file,label")
-        named = {Path(file.strip()).as_posix(): label.strip() for file, label in rows}
-        for header in ("file", "filename", "image"):
-            named.pop(header, None)
+            raise DataError(f"labels={labels}: row {bad} is not of the form file,label")
+        named: dict[str, str] = {}
+        for file, label in rows:
+            name = Path(file.strip()).as_posix()
+            if name in named:
+                raise DataError(f"labels={labels}: {name} is listed twice")
+            named[name] = label.strip()
         for missing, what in (
             (sorted(named.keys() - set(files)), "listed but not in the folder"),
             (sorted(set(files) - named.keys()), "in the folder but not listed"),
@@ -127,7 +133,7 @@ class ImageFolder(FileDataModule):
         source = ImageFiles(self.folder, files, self._decoder)
         if self._labels is None:
             return source, torch.full((len(files),), -1)
-        number = {name: index for index, name in enumerate(natural_order(set(self._labels.values()) - {""}))}
+        number = {name: index for index, name in enumerate(self._all_classes)}
         return source, torch.tensor([number.get(self._labels[file], -1) for file in files])
 
 
@@ -187,11 +193,27 @@ def list_splits(folder: Path) -> dict[Split, list[str]]:
     """
     if not (folder / "train").is_dir():
         return {"train": list_images(folder, folder)}
-    splits: tuple[Split, ...] = ("train", "val", "test")
-    files = {split: list_images(folder / split, folder) for split in splits if (folder / split).is_dir()}
+    splits: dict[str, Split] = {"train": "train", "test": "test"}
+    splits |= dict.fromkeys(("val", "valid", "validation"), "val")
+    inner = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    files: dict[Split, list[str]] = {}
+    for name in inner:
+        if name in splits:
+            if splits[name] in files:
+                raise DataError(f"folder={folder} has two folders of {splits[name]} images: {name} is one")
+            files[splits[name]] = list_images(folder / name, folder)
+        elif _has_images(folder / name):
+            raise DataError(
+                f"folder={folder} has images beside train, in {name}, which is no split (val, test): move "
+                "them, or rename train if that is a class"
+            )
     if "val" in files and "test" not in files:
         files["test"] = files.pop("val")
     return files
+
+
+def _has_images(folder: Path) -> bool:
+    return any(path.suffix.lower() in IMG_EXTENSIONS for path in folder.rglob("*"))
 
 
 def list_images(folder: Path, relative_to: Path) -> list[str]:
@@ -202,12 +224,11 @@ def list_images(folder: Path, relative_to: Path) -> list[str]:
     """
     # A Path for each file would take ten times the time, and memory that is not given back.
     visible = []
-    places, seen = [folder], set[Path]()
+    places: list[tuple[Path, tuple[Path, ...]]] = [(folder, ())]
     while places:
-        place = places.pop()
-        if (real := place.resolve()) in seen:  # links may lead back
+        place, above = places.pop()
+        if (real := place.resolve()) in above:  # a link that leads back
             continue
-        seen.add(real)
         inner = place.relative_to(relative_to).as_posix()
         prefix = "" if inner == "." else f"{inner}/"
         with os.scandir(place) as entries:
@@ -215,8 +236,10 @@ def list_images(folder: Path, relative_to: Path) -> list[str]:
                 if entry.name.startswith("."):
                     continue
                 if entry.is_dir():
-                    places.append(Path(entry.path))
-                elif entry.name.lower().endswith(IMG_EXTENSIONS) and entry.is_file():
+                    places.append((Path(entry.path), (*above, real)))
+                elif entry.name.lower().endswith(
+                    IMG_EXTENSIONS
+                ):  # a link to nowhere is named when it is read
                     visible.append(prefix + entry.name)
     if not visible:
         raise DataError(
@@ -232,4 +255,4 @@ def natural_order(names: Sequence[str] | set[str]) -> list[str]:
         parts = re.split(r"([0-9]+)", name)
         return [(int(part), "") if odd % 2 else (0, part) for odd, part in enumerate(parts)]
 
-    return sorted(names, key=key)
+    return sorted(names, key=lambda name: (key(name), name))  # 1 and 01 are one number

@@ -222,8 +222,11 @@ class BatchLoader(ABC):
         return _Plan(order.to(self.labels.device), flipped, offsets, draws)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position of the next batch: ``seed``, ``epoch`` and ``index``."""
-        return {"seed": self.seed, "epoch": self._epoch, "index": self._index}
+        """Return the position of the next batch, ``seed``, ``epoch`` and ``index``, and what it counts."""
+        return {"seed": self.seed, "epoch": self._epoch, "index": self._index, **self._counted()}
+
+    def _counted(self) -> dict[str, int]:
+        return {"samples": self._epoch_size, "step": self.batch_size * self.world_size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a position that :meth:`state_dict` returned.
@@ -237,10 +240,13 @@ class BatchLoader(ABC):
                 f"seed={self.seed} differs from the checkpoint's data seed: resume with "
                 f"seed={state.get('seed')}"
             )
-        if not 0 <= state["index"] < self._length:
+        here = self._counted()
+        stored = {name: state.get(name, count) for name, count in here.items()}
+        if stored != here or not 0 <= state["index"] < self._length:
             raise ValueError(
-                f"index={state['index']} of the stored loader lies beyond the {self._length} batches of an "
-                "epoch: resume with the data, batch size and number of devices of the checkpoint"
+                f"the checkpoint is at batch {state['index']} of {stored['samples']} samples by "
+                f"{stored['step']}, and here are {here['samples']} by {here['step']}: resume with its data, "
+                "batch size and number of devices"
             )
         self._move(state["epoch"], state["index"])
         self._restored = True
@@ -319,12 +325,12 @@ class WorkerLoader(BatchLoader):
             self._stream = iter(loader)
         try:
             return next(self._stream).to(self.device, non_blocking=True)
-        except DamagedImage as error:
+        except (DamagedImage, OSError) as error:
             self._stream = None
-            # A worker sends its whole traceback.
-            raise DamagedImage(
-                re.sub(r"^[\w.]*DamagedImage: ", "", str(error).strip().split("\n")[-1])
-            ) from None
+            if not str(error).startswith("Caught "):
+                raise
+            last = str(error).strip().split("\n")[-1]  # of a worker's whole traceback
+            raise DamagedImage(re.sub(r"^[\w.]*(DamagedImage|Error): ", "", last)) from None
 
     def _next(self) -> tuple[Tensor, ...]:
         batch = super()._next()

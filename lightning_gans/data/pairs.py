@@ -52,7 +52,6 @@ class _TwoDomains(FileDataModule):
             if channels not in (1, 3):
                 raise ValueError(f"{name}={channels} is unknown: use 1 (grey) or 3 (colour)")
         self.folder, self.direction = str(folder), direction
-        self.save_hyperparameters({"folder": str(folder)})  # weights_only does not load a Path
         self.decoder_a, self.decoder_b = (
             Decoder(channels, image_size, aspect="squash", interpolation=interpolation)
             for channels in (channels_a, channels_b)
@@ -80,6 +79,14 @@ class _TwoDomains(FileDataModule):
         """Load what a stage needs."""
         self._find()
         super().setup(stage)
+
+    def real_images(self, split: Literal["train", "test"]) -> tuple[Data, Tensor, dict[str, str]]:
+        """Refuse: these are images to be translated, not to be generated from noise.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(f"{type(self).__name__} holds two kinds of images: use ImageFolder for one of them")
 
     def _files(self, split: Split) -> tuple[Path, dict[str, list[str]]]:
         """Return the folder, and within it the split's one or two folders with their images."""

@@ -130,7 +130,7 @@ def test_a_list_of_labels(flat):
     [
         ("0.png,a\n99.png,b", "1 images are listed but not in the folder, such as 99.png"),
         ("0.png,a\n1.png,b", "10 images are in the folder but not listed, such as 10.png"),
-        ("0.png a", "line 1 is not of the form file,label"),
+        ("0.png a", "row 1 is not of the form file,label"),
     ],
 )
 def test_a_list_that_does_not_match(flat, text, words):
@@ -281,6 +281,91 @@ def test_missing_sketches():
         Sketches()
 
 
+def test_two_seeds_share_one_cache(flat, cache):
+    for seed in (0, 1):
+        data = ready(folder(flat, val_fraction=0.25, seed=seed))
+        assert sorted(levels(data.train_dataloader()) + levels(data.val_dataloader()))[-1] <= 110
+        train = levels(data.train_dataloader())
+        assert [
+            10 * int(data.sample_name(i).removesuffix(".png")) for i in range(9)
+        ] == data.training_images()[0][:, 0, 0, 0].tolist()
+        assert len(set(train)) == 8
+    assert len(list(cache.glob("*/images.bin"))) == 1
+
+
+def test_limits_count_images_that_can_be_read(labelled):
+    for number in range(3):
+        (labelled / "train" / "cat" / "deep" / f"{number}.png").write_text("no image")
+    with pytest.warns(UserWarning, match="skipped 3 of 18"):
+        data = ready(folder(labelled, on_error="skip", limit=15, label_fraction=0.4))
+    labels = data.training_images()[1]
+    assert len(labels) == 15
+    assert torch.bincount(labels[labels >= 0]).tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("name", ["valid", "validation", "val"])
+def test_names_of_the_validation_split(flat, tmp_path, name):
+    root = tmp_path / "split"
+    for split in ("train", name):
+        (root / split).mkdir(parents=True)
+        for file in list(flat.glob("*.png"))[:6]:
+            (root / split / file.name).write_bytes(file.read_bytes())
+    assert len(ready(folder(root)).test_dataloader()) == 2
+
+
+def test_a_class_called_train_is_not_taken_for_a_split(labelled):
+    grey(labelled / "bus" / "0.png", 0)
+    with pytest.raises(ValueError, match=r"images beside train, in bus, which is no split"):
+        folder(labelled)
+
+
+def test_linked_folders(labelled, tmp_path):
+    zoo = tmp_path / "links"
+    zoo.mkdir()
+    for name in ("cat", "dog"):
+        (zoo / name).symlink_to(labelled / "train" / "cat")
+    (zoo / "dog" / "again").symlink_to(zoo)  # leads back
+    data = ready(folder(zoo))
+    assert data.class_names == ("cat", "dog")
+    counts = torch.bincount(data.training_images()[1])
+    assert counts[0] >= 6
+    (zoo / "dog" / "again").unlink()
+    (zoo / "cat" / "gone.png").symlink_to("nowhere.png")
+    with pytest.raises(OSError, match=r"gone.png"):
+        ready(folder(zoo))
+
+
+@pytest.mark.parametrize("name", ["folder", "root", "cache", "exclude"])
+def test_paths_do_not_reach_checkpoints(flat, tmp_path, name):
+    (tmp_path / "out.txt").write_text("3.png")
+    given = {"root": tmp_path, "cache": tmp_path / "other", "exclude": tmp_path / "out.txt", "folder": flat}
+    data = ImageFolder(**{"folder": str(flat), "batch_size": 4, name: given[name]})
+    assert isinstance(data.hparams[name], str)
+    ready(data)
+
+
+def test_a_file_listed_twice(flat):
+    rows = [f"{number}.png,a" for number in range(12)]
+    (flat / "labels.csv").write_text("\n".join([*rows, "3.png,b"]))
+    with pytest.raises(ValueError, match=r"3.png is listed twice"):
+        folder(flat, labels="labels.csv")
+
+
+def test_a_list_of_a_spreadsheet(flat):
+    rows = [f"{number}.png,{'ab'[number % 2]}" for number in range(12)]
+    (flat / "labels.csv").write_text("\n".join(["File,Label", *rows]), encoding="utf-8-sig")
+    assert folder(flat, labels="labels.csv").class_names == ("a", "b")
+
+
+def test_resuming_with_other_data_is_refused(flat):
+    whole = ready(folder(flat)).train_dataloader()
+    next(iter(whole))
+    for changed in ({"limit": 8}, {"batch_size": 2}):
+        with pytest.raises(ValueError, match=r"of 12 samples by 4, and here.*resume with its data"):
+            ready(folder(flat, **changed)).train_dataloader().load_state_dict(whole.state_dict())
+
+
 def test_natural_order():
+    assert natural_order({"1", "01", "001"}) == ["001", "01", "1"]
     assert natural_order(["b10", "b9", "a", "10", "9"]) == ["9", "10", "a", "b9", "b10"]
     assert np.array_equal(natural_order({"2²", "10"}), ["2²", "10"])
