@@ -621,9 +621,10 @@ def load(path: str | Path, **arguments: Any) -> SelfContained:
         )
     plain = {"class_path": name, "init_args": {k: v for k, v in stored.items() if k not in arguments}}
     try:
-        module: SelfContained = rebuild(
-            plain, (SelfContained, nn.Module, Optimizer, LRScheduler), **arguments
-        )
+        with torch.random.fork_rng(devices=[]):  # for first weights, which those of the checkpoint replace
+            module: SelfContained = rebuild(
+                plain, (SelfContained, nn.Module, Optimizer, LRScheduler), **arguments
+            )
     except ValueError as error:
         raise ValueError(f"checkpoint {path} cannot be rebuilt: {error}") from error
     module.on_load_checkpoint(checkpoint)

@@ -79,7 +79,8 @@ def sample(
         columns: Columns of the grid.
 
     Raises:
-        ValueError: If an argument is out of range, or vectors are to be written as single pictures.
+        ValueError: If an argument is out of range, vectors are to be written as single pictures, or a sample
+            is not finite.
     """
     if n < 1:
         raise ValueError(f"n={n}: give the number of samples, 1 or more")
@@ -90,16 +91,17 @@ def sample(
 
     from lightning_gans import load
     from lightning_gans.latent_game import LatentGame
-    from lightning_gans.pictures import Scatter, image_grid, to_bytes
+    from lightning_gans.pictures import Scatter, as_stored, image_grid
 
     game = load(ckpt_path)
     if not isinstance(game, LatentGame):
         raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} has no latent to sample from")
     images = game.sample(n, ema=weights == "ema", seed=seed)
+    stored = as_stored(images)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npz":
-        array = images.numpy() if images.ndim == 2 else to_bytes(images).permute(0, 2, 3, 1).numpy()
-        np.savez_compressed(path, arr_0=array)
+        array = stored if stored.ndim == 2 else stored.permute(0, 2, 3, 1)
+        np.savez_compressed(path, arr_0=array.numpy())
     elif path.suffix == ".png":
         vectors = images.ndim == 2
         picture = (
@@ -114,7 +116,7 @@ def sample(
         from torchvision.io import write_png
 
         path.mkdir(parents=True, exist_ok=True)
-        for i, image in enumerate(to_bytes(images)):
+        for i, image in enumerate(stored):
             write_png(image, str(path / f"{i:06d}.png"))
     print(f"{n} samples: {out}")
 
@@ -211,6 +213,7 @@ def fit_or_score(arguments: Sequence[str]) -> None:
     from lightning_gans import classifier  # noqa: F401 - so that it is found by its name
     from lightning_gans.adversarial import SelfContained
     from lightning_gans.callbacks import Checkpoint, Evaluate, SampleGrid, Throughput
+    from lightning_gans.callbacks.evaluate import check_names
     from lightning_gans.rebuild import class_path
 
     for harmless in (
@@ -284,6 +287,7 @@ def fit_or_score(arguments: Sequence[str]) -> None:
                 callbacks = [c for c in callbacks if not isinstance(c, Checkpoint)]
             if not hasattr(self.model, "sample"):  # games from images to images, classifiers
                 callbacks = [c for c in callbacks if not isinstance(c, SampleGrid)]
+            check_names([*_as_list(config["callbacks"]), *callbacks])
             return super()._instantiate_trainer(config, callbacks)
 
         def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -389,8 +393,8 @@ def call(path: str, arguments: Sequence[str]) -> None:
 
 COMMANDS = {
     "fit": "train; stored in runs/RECIPE/version_K",
-    "validate": "losses on the validation data",
-    "test": "losses on the test data",
+    "validate": "losses on the validation data, and the scores of Evaluate",
+    "test": "losses on the test data, and the scores of Evaluate",
     "predict": "generate through Lightning's predict loop",
     "sample": "draw samples from a checkpoint into a picture, an .npz or a folder",
     "evaluate": "score a checkpoint, a folder of images or an npz: FID, IS, KID, ...",

@@ -6,10 +6,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch.nn import functional as F
 from torchvision.io import write_png
 
 from lightning_gans.data import Digits
-from lightning_gans.metrics import FID, RealStatistics
+from lightning_gans.evaluate import read_images
+from lightning_gans.metrics import FID, IS, KID, NearestNeighbours, PerClassFID, RealStatistics
+from lightning_gans.metrics.evaluation import Evaluation, RealImages, Samples
 from lightning_gans.metrics.frechet import statistics
 
 from .metrics.tiny import TinyExtractor
@@ -29,13 +33,27 @@ def images():
     return data.training_images()[0]
 
 
-@pytest.fixture
-def folder(tmp_path, images):
-    path = tmp_path / "pictures"
+def pngs(path, images):
     path.mkdir()
-    for number, image in enumerate(images[:60]):
+    for number, image in enumerate(images):
         write_png(image, str(path / f"{number}.png"))
     return path
+
+
+@pytest.fixture
+def folder(tmp_path, images):
+    return pngs(tmp_path / "pictures", images[:60])
+
+
+def enlarged(images, height, width):
+    return F.interpolate(images, (height, width), mode="bilinear", antialias=True)
+
+
+def fid_of(fake, real):
+    fid = FID()
+    fid.update(TinyExtractor()(fake)[0], real=False)
+    fid.update(TinyExtractor()(real)[0], real=True)
+    return float(fid.compute()["fid"])
 
 
 def npz(path, images):
@@ -65,13 +83,109 @@ def test_a_set_with_itself(cli, tmp_path, images, folder, capsys):
 def test_a_file_against_a_data_set(cli, tmp_path, images):
     file = npz(tmp_path / "images.npz", 255 - images[:200])
     found = scores(cli, tmp_path, "--samples", file, "--data", "Digits", "--metrics", "[FID, IS, KID]")
-    fid = FID()
-    fid.update(TinyExtractor()(255 - images[:200])[0], real=False)
-    fid.update(TinyExtractor()(images)[0], real=True)
-    assert found["fid"] == pytest.approx(float(fid.compute()["fid"]), rel=1e-9)
+    assert found["fid"] == pytest.approx(fid_of(255 - images[:200], images), rel=1e-9)
     assert found["real_samples"] == 1500
     assert found["protocol"]["real"]["split"] == "train"
+    assert (found["protocol"]["real"]["size"], found["protocol"]["real"]["n"]) == (8, 1500)
     assert "kid" in found
+
+
+def test_images_that_are_not_square_stay_whole(cli, tmp_path, images):
+    wide = enlarged(images[:60], 16, 24)
+    file, folder = npz(tmp_path / "wide.npz", wide), pngs(tmp_path / "wide", wide)
+    for first, second in ((file, folder), (folder, file), (file, file)):
+        found = scores(cli, tmp_path, "--samples", first, "--reference", second)
+        assert found["fid"] < 1e-6
+        assert found["protocol"]["real"]["size"] == [16, 24]
+        assert found["protocol"]["real"]["n"] == 60
+        assert "resized" not in found["protocol"] | found["protocol"]["real"]
+
+
+@pytest.mark.parametrize("store", [lambda path, images: npz(path.with_suffix(".npz"), images), pngs])
+def test_a_reference_keeps_its_size(cli, tmp_path, images, store):
+    small, large = enlarged(images[:60], 16, 16), enlarged(images[60:150], 32, 32)
+    first, second = store(tmp_path / "small", small), store(tmp_path / "large", large)
+    found = scores(cli, tmp_path, "--samples", first, "--reference", second)
+    assert found["fid"] == pytest.approx(fid_of(small, large), rel=1e-9)
+    assert found["protocol"]["real"]["size"] == [32, 32]
+
+
+def test_a_folder_is_grey_if_all_its_images_are(tmp_path, images):
+    assert read_images(str(pngs(tmp_path / "grey", images[:3]))).shape == (1, 8, 8)
+    mixed = pngs(tmp_path / "mixed", images[:3])
+    colours = torch.randint(256, (3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    write_png(colours, str(mixed / "9.png"))
+    found = read_images(str(mixed))
+    assert found.shape == (3, 8, 8)
+    assert any(torch.equal(image, colours) for image in found.read(0, 4))
+
+
+def test_photographs_are_turned_upright(tmp_path, images):
+    picture = Image.fromarray(enlarged(images[:1], 16, 24)[0, 0].numpy())
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    (tmp_path / "photographs").mkdir()
+    picture.save(tmp_path / "photographs" / "1.png")
+    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "photographs" / "2.png", exif=exif)
+    found = read_images(str(tmp_path / "photographs"))
+    assert found.shape == (1, 16, 24)
+    assert torch.equal(*found.read(0, 2))
+
+
+def test_images_of_different_sizes_are_resized_and_it_is_said(cli, tmp_path, images, folder):
+    write_png(enlarged(images[:1], 16, 12)[0], str(folder / "99.png"))
+    with pytest.warns(UserWarning, match=r"2 sizes: 1 of 61 images to 8x8 are cropped") as caught:
+        found = scores(cli, tmp_path, "--samples", folder, "--metrics", "[IS]")
+    assert len([one for one in caught if "cropped" in str(one.message)]) == 1
+    assert found["protocol"]["resized"] == "1 of 61 images to 8x8"
+    file = npz(tmp_path / "images.npz", images[:60])
+    with pytest.warns(UserWarning, match="cropped"):
+        found = scores(cli, tmp_path, "--samples", file, "--reference", folder)
+    assert found["protocol"]["real"]["resized"] == "1 of 61 images to 8x8"
+
+
+def test_statistics_tell_what_they_were_computed_with(cli, fails, tmp_path, images, folder):
+    mu, sigma, _ = statistics(TinyExtractor()(images[:60])[0])
+    ours = TinyExtractor().protocol
+    arguments = ("--samples", folder, "--reference", tmp_path / "real.npz")
+    for name in ("hash", "resize", "precision"):
+        RealStatistics(mu, sigma, 60, protocol={**ours, name: "else"}).save(tmp_path / "real.npz")
+        line = fails("evaluate", *arguments, *TINY)
+        assert f"real.npz: the file of statistics was computed with {name}=else" in line
+        assert f"has {name}={ours[name]}: use the same" in line
+    RealStatistics(mu, sigma, 60, protocol=ours).save(tmp_path / "real.npz")
+    assert scores(cli, tmp_path, *arguments)["protocol"]["real"]["n"] == 60
+
+
+def test_what_does_not_fit_is_said_before_the_pass(images):
+    extractor = TinyExtractor()
+    mu, sigma, _ = statistics(extractor(images[:60])[0])
+    of_features = RealStatistics(mu, sigma, 60, TinyExtractor()(images[:60])[0])
+    large = RealImages(enlarged(images[:60], 16, 16), torch.full((60,), -1), {})
+    samples = Samples(images[:60], torch.arange(60), torch.arange(60) % 10)
+    for metric, real, words in (
+        (FID(), None, "FID compares with real images"),
+        (FID(), RealStatistics(mu[:5], sigma[:5, :5], 60), "of 5 features, and the extractor makes 12"),
+        (KID(), RealStatistics(mu, sigma, 60), "mu and sigma only"),
+        (PerClassFID(10), of_features, "no labels, which PerClassFID needs"),
+        (NearestNeighbours(4), large, r"shape \(1, 16, 16\) and samples \(1, 8, 8\)"),
+    ):
+        evaluation = Evaluation([metric], extractor, count=60, progress=False)
+        with pytest.raises(ValueError, match=words):
+            evaluation.check_real(real, evaluation.try_out(samples), (1, 8, 8))
+        with pytest.raises(ValueError, match=words):
+            evaluation.run(iter([samples, None]), real)  # None: the second batch is not asked for
+
+
+def test_a_rank_without_a_share_is_refused_on_all(images):
+    real = RealImages(images[:2], torch.full((2,), -1), {})
+    for rank in range(3):
+        with pytest.raises(ValueError, match="2 samples cannot be shared out over 3 processes"):
+            Evaluation([IS()], TinyExtractor(), count=2, rank=rank, world_size=3)
+        evaluation = Evaluation([FID()], TinyExtractor(), count=3, rank=rank, world_size=3)
+        for begin in (evaluation.prepare, lambda real, run=evaluation.run: run([], real)):
+            with pytest.raises(ValueError, match="2 real images cannot be shared out over 3 processes"):
+                begin(real)
 
 
 def test_statistics_of_other_tools(cli, tmp_path, images, folder):
@@ -114,7 +228,16 @@ def test_a_checkpoint_scores_as_its_samples(cli, tmp_path):
         (("--samples", "{folder}", "--n", "61"), "n=61 exceeds the 60 images"),
         (("--samples", "nowhere"), "nowhere is neither a folder nor a file"),
         (("--samples", "{folder}", "--reference", "{empty}"), "has no images"),
-        (("--samples", "{text}"), "no readable .npz"),
+        (("--samples", "{text}"), "damaged, or no .npz of images"),
+        (("--samples", "{cut}"), "damaged, or no .npz of images"),
+        (("--samples", "{flipped}"), "damaged, or no .npz of images"),
+        (("--samples", "{single}"), "no .npz of images or statistics (a single array)"),
+        (("--samples", "{folder}", "--reference", "{cut}"), "damaged, or no .npz of images"),
+        (("--samples", "{one}"), "is 1 image: a score needs 2"),
+        (
+            ("--samples", "{folder}", "--reference", "{one}", "--metrics", "[NearestNeighbours]"),
+            "one.npz: NearestNeighbours compares pixels, but real images have shape (1, 4, 4) and samples",
+        ),
         (("--samples", "{floats}"), "arr_0 must be uint8"),
         (
             ("--samples", "{folder}", "--json", "nowhere/a.json"),
@@ -130,12 +253,17 @@ def test_bad_input(fails, tmp_path, folder, arguments, words):
     (tmp_path / "text.npz").write_text("no archive")
     np.savez(tmp_path / "floats.npz", arr_0=np.zeros((4, 8, 8, 1)))
     np.savez(tmp_path / "statistics.npz", mu=np.zeros(12), sigma=np.eye(12))
+    whole = npz(tmp_path / "one.npz", torch.zeros(1, 1, 4, 4, dtype=torch.uint8)).read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[:-40])
+    (tmp_path / "flipped.npz").write_bytes(whole.replace(bytes(16), bytes(15) + b"1"))
+    np.save(tmp_path / "single.npy", np.zeros((4, 8, 8, 1), np.uint8))
     places = {
         "folder": folder,
         "empty": tmp_path / "empty",
         "text": tmp_path / "text.npz",
         "floats": tmp_path / "floats.npz",
-        "statistics": tmp_path / "statistics.npz",
+        **{name: tmp_path / f"{name}.npz" for name in ("statistics", "one", "cut", "flipped")},
+        "single": tmp_path / "single.npy",
     }
     given = [argument.format(**places) for argument in arguments]
     assert words in fails("evaluate", *given, *TINY)

@@ -162,6 +162,13 @@ def test_the_same_seed_gives_the_same_scores_and_nothing_else_changes(data):
 # ---------------------------------------------------------------------- refused
 
 
+def test_samples_that_are_not_finite(data):
+    broken = copies(data)
+    broken.images[:] = torch.nan
+    with pytest.raises(ValueError, match="sample 0 is not finite"):
+        fitting_capacity(broken, data, **TINY, real=False)
+
+
 class NoTest(Digits):
     has_test_split = False
 

@@ -26,7 +26,8 @@ class FittingCapacity(Callback):
     deviations over seeds under the same names with ``_sd``. See
     :func:`~lightning_gans.fitting_capacity.fitting_capacity` for the protocol. With its defaults a score
     takes minutes on a GPU; for a curve lower ``epochs`` and ``seeds``. Averaged weights are scored if there
-    are any. One rank works, the others wait.
+    are any. Rank 0 works while the others wait: a score must not take longer than they do, 30 minutes unless
+    ``DDPStrategy(timeout=...)`` says otherwise.
 
     Watching does not change the training: weights are the same, bit for bit, with this callback and without.
 

@@ -14,7 +14,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from PIL import Image
 from torch import Tensor
 
-from lightning_gans.metrics import mode_coverage
+from lightning_gans.callbacks.evaluate import Evaluate
+from lightning_gans.metrics import ModeCoverage, mode_coverage
 from lightning_gans.pictures import Scatter, image_grid, save_gif
 
 POINTS, DRAWN = 2_500, 1_000
@@ -45,7 +46,7 @@ class SampleGrid(Callback):
     - Points of two dimensions: 1,000 real and 1,000 fake ones over the landscape of the discriminator's
       scores; of three or more: the first three coordinates, without landscape. Where the data knows its
       modes (``means`` and ``covariances``), 2,500 samples are counted, and ``val/modes`` and
-      ``val/high_quality`` are logged.
+      ``val/high_quality`` are logged, unless an ``Evaluate`` with ``ModeCoverage`` logs its own.
 
     Watching does not change the training: weights are the same, bit for bit, with this callback and without.
 
@@ -180,6 +181,8 @@ class SampleGrid(Callback):
         if trainer.is_global_zero:
             with isolate_rng():
                 picture, values = self._picture(trainer, cast(_Game, module))
+            if _counted(trainer):
+                values = {}
             path.parent.mkdir(parents=True, exist_ok=True)
             picture.save(path, compress_level=1)
             _show(trainer, picture, values, step)
@@ -223,6 +226,16 @@ class SampleGrid(Callback):
         save_gif(
             [Path(path) for _, path in frames], self._folder / "samples.gif", self.frame_duration, captions
         )
+
+
+def _counted(trainer: Trainer) -> bool:
+    """Whether another callback counts the modes, of other samples."""
+    return any(
+        isinstance(metric, ModeCoverage)
+        for callback in trainer.callbacks  # type: ignore[attr-defined]
+        if isinstance(callback, Evaluate)
+        for metric in callback.evaluation_arguments[0]
+    )
 
 
 def _check_writable(folder: Path) -> None:

@@ -64,6 +64,13 @@ class RealImages:
         """Return the number of images."""
         return len(self.order)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image, as it is read: (C, H, W)."""
+        images = self.images
+        shape = images.shape if isinstance(images, ImageSource) else tuple(images.shape[1:])
+        return shape if self.size is None else (shape[0], self.size, self.size)
+
     def read(self, start: int, stop: int) -> Tensor:
         """Return some of the images, uint8 (n, C, H, W)."""
         chosen = self.order[start:stop]
@@ -80,7 +87,8 @@ class Scores:
         values: Each metric's scores: float64 scalars, and tensors (C,) named ``..._per_class``.
         samples: Number of generated samples.
         real_samples: Number of real ones; None if none are needed, or a file does not tell.
-        protocol: Extractor, hash, resize, precision, and what the real images are.
+        protocol: Extractor, hash, resize, precision; under ``real`` what the real images are, how many, and
+            the size at which metrics got them.
     """
 
     values: dict[str, Tensor]
@@ -109,6 +117,15 @@ def _plain(value: Tensor) -> Any:
     return numbers if value.dim() else numbers[0]
 
 
+def _check_shares(count: int, what: str, world_size: int) -> None:
+    """Refuse an empty share on all ranks: alone, its rank would leave the others waiting."""
+    if count < world_size:
+        raise ValueError(
+            f"{count} {what} cannot be shared out over {world_size} processes: use more of them, or fewer "
+            "processes"
+        )
+
+
 class Evaluation:
     """Score generated samples by several metrics in one pass.
 
@@ -128,7 +145,8 @@ class Evaluation:
         progress: Whether to show a bar for what takes long.
 
     Raises:
-        ValueError: If a metric needs an extractor and there is none, or two give scores of one name.
+        ValueError: If a metric needs an extractor and there is none, two give scores of one name, or
+            there are more processes than samples.
     """
 
     def __init__(
@@ -148,6 +166,7 @@ class Evaluation:
             raise ValueError("metrics are empty: name at least one, such as FID")
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1")
+        _check_shares(count, "samples", world_size)
         for metric in metrics:
             name = type(metric).__name__
             if not hasattr(metric, "wants"):
@@ -185,15 +204,78 @@ class Evaluation:
         """Whether real images are needed."""
         return any(metric.compares for metric in self.metrics)
 
-    def try_out(self, batch: Samples) -> None:
+    def try_out(self, batch: Samples) -> int:
         """Find out by two samples whether everything fits, before any long work starts.
+
+        Returns:
+            The number of features; 0 if no metric wants some.
 
         Raises:
             ValueError: If not; one line that says what to do.
         """
-        self._feed(batch, self.metrics)
+        width = self._feed(batch, self.metrics)
         for metric in self.metrics:
             metric.reset()
+        return width
+
+    def check_real(
+        self,
+        real: RealImages | RealStatistics | None,
+        width: int | None = None,
+        shape: tuple[int, ...] | None = None,
+    ) -> None:
+        """Refuse what the metrics cannot compare samples with.
+
+        Args:
+            real: What samples are compared with.
+            width: Number of features, as :meth:`try_out` returns it. None: not known yet.
+            shape: Of a sample. None: not known yet.
+
+        Raises:
+            ValueError: If something is missing or does not fit; one line that says what to do.
+        """
+        comparing = [metric for metric in self.metrics if metric.compares]
+        if not comparing:
+            return
+        if real is None:
+            raise ValueError(
+                f"real=None, but {type(comparing[0]).__name__} compares with real images: give them"
+            )
+        pixels = [metric for metric in comparing if metric.real_needs == "images"]
+        if isinstance(real, RealStatistics):
+            self._check_statistics(real, bool(pixels), width)
+            return
+        _check_shares(len(real), "real images", self.world_size)
+        if pixels and shape is not None and real.shape != tuple(shape):
+            raise ValueError(
+                f"{type(pixels[0]).__name__} compares pixels, but real images have shape {real.shape} and "
+                f"samples {tuple(shape)}: bring them to one shape, or leave it out"
+            )
+
+    def _check_statistics(self, real: RealStatistics, pixels: bool, width: int | None) -> None:
+        if pixels or (self._needs_features() and real.features is None):
+            raise ValueError(
+                "the file of statistics has mu and sigma only, which is enough for the FID: compare with "
+                "images instead, or ask for FID alone"
+            )
+        if real.labels is None and any(isinstance(metric, PerClassFID) for metric in self.metrics):
+            raise ValueError(
+                "the file of statistics has no labels, which PerClassFID needs: compare with labelled "
+                "images, or leave it out"
+            )
+        ours = {} if self.extractor is None else self.extractor.protocol
+        for name in ("hash", "resize", "precision"):
+            theirs = real.protocol.get(name, ours.get(name))
+            if name in ours and theirs != ours[name]:
+                raise ValueError(
+                    f"the file of statistics was computed with {name}={theirs}, and the extractor here has "
+                    f"{name}={ours[name]}: use the same extractor, or compare with images"
+                )
+        if width and len(real.mu) != width:
+            raise ValueError(
+                f"the file of statistics is of {len(real.mu)} features, and the extractor makes {width}: use "
+                "the extractor that it was computed with"
+            )
 
     def _check(self, labelled: bool) -> None:
         """Refuse metrics that need what the samples do not have."""
@@ -224,21 +306,31 @@ class Evaluation:
             The same scores on all ranks.
 
         Raises:
-            ValueError: If samples are too few, not finite, or lack what a metric needs.
+            ValueError: If samples are too few, not finite, or lack what a metric needs, or real images do not
+                fit them.
         """
+        self.check_real(real)
         for metric in self.metrics:
             metric.reset()
-        width = 0
+        width: int | None = None
         for batch in self._bar(samples, len(self.share(self.count)), "evaluating samples"):
+            known = width is not None
             width = self._feed(batch, self.metrics)
+            if not known:
+                self.check_real(real, width, tuple(batch.values.shape[1:]))
         protocol: dict[str, Any] = {} if self.extractor is None else dict(self.extractor.protocol)
         real_samples = None
         if self.compares:
-            if real is None:
-                needing = next(type(metric).__name__ for metric in self.metrics if metric.compares)
-                raise ValueError(f"real=None, but {needing} compares with real images: give them")
-            real_samples = self._feed_real(real, width)
-            protocol["real"] = dict(real.key if isinstance(real, RealImages) else real.protocol)
+            assert real is not None  # as checked above
+            real_samples = self._feed_real(real, width or 0)
+            if isinstance(real, RealImages):
+                protocol["real"] = {
+                    **real.key,
+                    "n": len(real),
+                    "size": list(real.shape[1:]) if real.size is None else real.size,
+                }
+            else:
+                protocol["real"] = dict(real.protocol) | ({} if real.n is None else {"n": real.n})
         values: dict[str, Tensor] = {}
         for metric in self.metrics:
             found = {name: value.detach().cpu() for name, value in metric.compute().items()}
@@ -251,7 +343,12 @@ class Evaluation:
         return Scores(values, self.count, real_samples, protocol)
 
     def prepare(self, real: RealImages) -> None:
-        """Compute what is needed of the real images, before any long work starts."""
+        """Compute what is needed of the real images, before any long work starts.
+
+        Raises:
+            ValueError: If they do not fit.
+        """
+        self.check_real(real)
         if self._needs_statistics():
             self._find_statistics(real)
 
@@ -299,11 +396,6 @@ class Evaluation:
         pixels = [metric for metric in self.metrics if metric.real_needs == "images"]
         found: RealStatistics | None = None
         if isinstance(real, RealStatistics):
-            if pixels or (self._needs_features() and real.features is None):
-                raise ValueError(
-                    "the file of statistics has mu and sigma only, which is enough for the FID: compare with "
-                    "images instead, or ask for FID alone"
-                )
             found = real
         elif self._needs_statistics():
             found = self._find_statistics(real)

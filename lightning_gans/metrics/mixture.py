@@ -19,8 +19,9 @@ class ModeCoverage(Metric):
     States are summed over ranks.
 
     Args:
-        means: (K, d) means of the modes.
-        covariances: (K, d, d) covariances, positive definite.
+        means: (K, d) means of the modes. None: :meth:`set_modes` is called before the first sample, as the
+            callback ``Evaluate`` does with those of the data.
+        covariances: (K, d, d) covariances, positive definite; None if ``means`` is.
         threshold: Largest Mahalanobis distance of a high-quality sample.
         min_count: High-quality samples that a mode needs to count as found.
 
@@ -34,25 +35,52 @@ class ModeCoverage(Metric):
     wants: ClassVar[tuple[str, ...]] = ("samples",)
     compares: ClassVar[bool] = False
     real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = None
-    means: Tensor
-    whitening: Tensor
+    means: Tensor | None
+    whitening: Tensor | None
     counts: Tensor
     total: Tensor
 
     def __init__(
-        self, means: Tensor, covariances: Tensor, threshold: float = 3.0, min_count: int = 1
+        self,
+        means: Tensor | None = None,
+        covariances: Tensor | None = None,
+        threshold: float = 3.0,
+        min_count: int = 1,
     ) -> None:
         super().__init__()
-        _check(means, covariances, threshold, min_count)
+        _check_numbers(threshold, min_count)
         self.threshold = threshold
         self.min_count = min_count
-        self.register_buffer("means", means.detach().clone(), persistent=False)
-        self.register_buffer("whitening", _whitening(covariances), persistent=False)
-        self.add_state("counts", torch.zeros(len(means), dtype=torch.int64), dist_reduce_fx="sum")
+        self.register_buffer("means", None, persistent=False)
+        self.register_buffer("whitening", None, persistent=False)
+        self.add_state("counts", torch.zeros(0, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
+        if (means is None) != (covariances is None):
+            raise ValueError("means, covariances: give both, or neither")
+        if means is not None and covariances is not None:
+            self.set_modes(means, covariances)
+
+    def set_modes(self, means: Tensor, covariances: Tensor) -> None:
+        """Set the modes, and forget all samples.
+
+        Raises:
+            ValueError: If shapes do not fit, or a covariance is not positive definite.
+        """
+        _check(means, covariances, self.threshold, self.min_count)
+        self.means = means.detach().clone().to(self.device)
+        self.whitening = _whitening(covariances).to(self.device)
+        counts = torch.zeros(len(means), dtype=torch.int64, device=self.device)
+        self.add_state("counts", counts, dist_reduce_fx="sum")
+        self.reset()
 
     def update(self, samples: Tensor) -> None:
-        """Add samples (n, d)."""
+        """Add samples (n, d).
+
+        Raises:
+            ValueError: If their shape does not fit, or the modes are not known.
+        """
+        if self.means is None or self.whitening is None:
+            raise ValueError("ModeCoverage does not know the modes: give means and covariances")
         self.counts += _high_quality_counts(samples, self.means, self.whitening, self.threshold)
         self.total += len(samples)
 
@@ -90,6 +118,10 @@ def _check(means: Tensor, covariances: Tensor, threshold: float, min_count: int)
             f"means {tuple(means.shape)} and covariances {tuple(covariances.shape)} must have shapes "
             "(K, d) and (K, d, d)"
         )
+    _check_numbers(threshold, min_count)
+
+
+def _check_numbers(threshold: float, min_count: int) -> None:
     if threshold <= 0:
         raise ValueError(f"threshold={threshold} must be positive")
     if min_count < 1:

@@ -47,6 +47,7 @@ class NearestNeighbours(Metric):
     wants: ClassVar[tuple[str, ...]] = ("images", "index")
     compares: ClassVar[bool] = True
     real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = "images"
+    real_split: ClassVar[str] = "train"  # what could have been learnt by heart
     prefix: ClassVar[str] = "neighbour"
     distances: list[Tensor]
     indices: list[Tensor]

@@ -43,6 +43,7 @@ class ParzenLikelihood(KeptImages):
     wants: ClassVar[tuple[str, ...]] = ("images", "index")
     compares: ClassVar[bool] = True
     real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = "images"
+    real_split: ClassVar[str] = "test"  # a likelihood of training images rewards copies
 
     def __init__(
         self,

@@ -1,13 +1,14 @@
-"""What is known of real images: computed once, kept in files that other tools read."""
+"""What is known of real images: kept in files that other tools read, one for each key, and found again."""
 
 import hashlib
 import json
 import os
+import time
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,10 @@ from uuid import uuid4
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 _LAYOUT = 1  # of what is cached; another number is another file
-_WAIT_SECONDS = 5.0  # for another process, before a message says so
+_LEFTOVER_SECONDS = 3600.0  # no process writes a file for so long
 
 
 @dataclass(frozen=True)
@@ -107,15 +107,12 @@ class RealStatistics:
             FileNotFoundError: If there is no such file.
             ValueError: If it is damaged or holds something else.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                if not isinstance(file, np.lib.npyio.NpzFile):
-                    raise ValueError("an .npz with the keys mu and sigma is needed")
-                for key in ("mu", "sigma"):
-                    if key not in file:
-                        raise ValueError(f"{key!r} is missing: an .npz with the keys mu and sigma is needed")
-                wanted = ("mu", "sigma", "n", "protocol", *(("features", "labels") if features else ()))
-                content: dict[str, Any] = {key: file[key] for key in wanted if key in file}
+        with open_npz(path, "file of statistics") as file:
+            for key in ("mu", "sigma"):
+                if key not in file:
+                    raise ValueError(f"{key!r} is missing: an .npz with the keys mu and sigma is needed")
+            wanted = ("mu", "sigma", "n", "protocol", *(("features", "labels") if features else ()))
+            content: dict[str, Any] = {key: file[key] for key in wanted if key in file}
             number = {"mu": np.float64, "sigma": np.float64, "features": np.float32, "labels": np.int64}
             tensors = {
                 key: torch.from_numpy(np.ascontiguousarray(content[key], dtype))
@@ -125,61 +122,41 @@ class RealStatistics:
             n = int(content["n"]) if "n" in content else None
             protocol = dict(json.loads(str(content["protocol"]))) if "protocol" in content else {}
             return cls(n=n, protocol=protocol, **tensors)
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{path}: no such file of statistics") from None
-        except (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-            reason = str(error).split("\n")[0] or type(error).__name__
-            raise ValueError(f"{path}: damaged, or no file of statistics ({reason})") from error
 
 
-def cached(
-    key: Mapping[str, Any],
-    compute: Callable[[], RealStatistics],
-    folder: str | Path,
-    features: bool = False,
-) -> RealStatistics:
-    """Return statistics from a file, computed and written the first time.
-
-    Of several processes one computes, the others wait for it; so ``compute`` must not need them. Ranks that
-    compute together use :func:`lookup` and :func:`store`. A damaged file is computed anew. A folder that
-    cannot be written costs a warning, not the result.
+@contextmanager
+def open_npz(path: str | Path, what: str) -> Iterator[Mapping[str, Any]]:
+    """Open an ``.npz``, whose arrays are read when they are asked for.
 
     Args:
-        key: Everything that the statistics depend on: data set, split, n, preprocessing, the extractor's
-            protocol. JSON values; becomes the protocol of the result.
-        compute: Returns the statistics.
-        folder: Where they are kept.
-        features: Whether the features are needed: a file without them is computed anew.
+        path: The file.
+        what: What a message says it should be.
 
     Raises:
-        TypeError: If the key holds values that are not JSON's.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged or something else, which reading may show; also for what goes wrong
+            with its content while it is open. One line.
     """
-    folder = Path(folder)
-    found = lookup(key, folder, features)
-    if found is not None:
-        return found
-    with ExitStack() as held:
-        try:
-            held.enter_context(_lock(key, folder))
-            # It may be there by now: from the process that this one waited for.
-            found = lookup(key, folder, features)
-            for leftover in folder.glob(f"{_file(key, folder).name}.*.part"):  # of a killed process
-                leftover.unlink()
-        except OSError:
-            pass  # said by store
-        if found is None:
-            found = replace(compute(), protocol=json.loads(_canonical(key)))
-            store(key, found, folder)
-        return found
+    try:
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("a single array")
+        with file:
+            yield file
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such {what}") from None
+    except (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise ValueError(f"{path}: damaged, or no {what} ({reason})") from error
 
 
 def lookup(key: Mapping[str, Any], folder: str | Path, features: bool = False) -> RealStatistics | None:
     """Return the statistics of a key from their file; None if there is none, or a damaged one.
 
     Args:
-        key: As for :func:`cached`.
+        key: As for :func:`store`.
         folder: Where they are kept.
-        features: Whether the features are needed.
+        features: Whether the features are needed: a file without them does not do.
     """
     try:
         found = RealStatistics.load(_file(key, Path(folder)), features)
@@ -194,41 +171,28 @@ def store(key: Mapping[str, Any], statistics: RealStatistics, folder: str | Path
     """Write the statistics of a key to their file; warn if that is not possible.
 
     Args:
-        key: As for :func:`cached`.
+        key: Everything that the statistics depend on: data set, split, n, preprocessing, the extractor's
+            protocol. JSON values; becomes the protocol of the file.
         statistics: What to write.
         folder: Where they are kept.
+
+    Raises:
+        TypeError: If the key holds values that are not JSON's.
     """
+    file = _file(key, Path(folder))
+    with suppress(OSError):
+        for leftover in file.parent.glob(f"{file.name}.*.part"):  # of a killed process, or being written
+            if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
+                leftover.unlink()
     try:
-        replace(statistics, protocol=dict(key)).save(_file(key, Path(folder)))
+        replace(statistics, protocol=dict(key)).save(file)
     except OSError as error:
-        _warn_not_kept(Path(folder), error)
-
-
-@contextmanager
-def _lock(key: Mapping[str, Any], folder: Path) -> Iterator[None]:
-    """Be the only process that computes the statistics of a key; a killed process frees it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{_file(key, folder)}.lock")
-    try:
-        lock.acquire(timeout=_WAIT_SECONDS)
-    except Timeout:
+        reason = (error.strerror or str(error)).split("\n")[0]
         warnings.warn(
-            f"waiting for another process that computes statistics of real images in {folder}", stacklevel=5
+            f"statistics of real images are not kept, the next run computes them anew: cache folder "
+            f"{folder}: {reason} (LIGHTNING_GANS_CACHE names another one)",
+            stacklevel=2,
         )
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _warn_not_kept(folder: Path, error: OSError) -> None:
-    reason = (error.strerror or str(error)).split("\n")[0]
-    warnings.warn(
-        f"statistics of real images are not kept, the next run computes them anew: cache folder {folder}: "
-        f"{reason} (LIGHTNING_GANS_CACHE names another one)",
-        stacklevel=3,
-    )
 
 
 def _file(key: Mapping[str, Any], folder: Path) -> Path:

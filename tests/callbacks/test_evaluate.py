@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning import Trainer, seed_everything
+from lightning import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
-from lightning_gans.callbacks import Checkpoint, Evaluate, GeneratorEMA
-from lightning_gans.data import Digits
+from lightning_gans import load
+from lightning_gans.callbacks import Checkpoint, Evaluate, GeneratorEMA, SampleGrid
+from lightning_gans.callbacks.evaluate import check_names
+from lightning_gans.data import Digits, GaussianMixtures
 from lightning_gans.metrics import (
     FID,
     IS,
@@ -20,9 +22,11 @@ from lightning_gans.metrics import (
     SWD,
     ClassBalance,
     DensityCoverage,
+    FeatureNeighbours,
     ModeCoverage,
     ModifiedIS,
     NearestNeighbours,
+    ParzenLikelihood,
     PerClassFID,
     PrecisionRecall,
     StackedModes,
@@ -197,7 +201,19 @@ def test_a_resumed_run_goes_on_with_the_same_scores(tmp_path):
 def test_neighbours_are_drawn(tmp_path):
     callback = evaluate(NearestNeighbours(3, 2), extractor=None, every_n_updates=2)
     fit(tmp_path, image_game(), digits(), [callback], 2)
-    assert (tmp_path / "neighbours" / "step=00000002.png").is_file()
+    assert (tmp_path / "neighbours" / "neighbour-step=00000002.png").is_file()
+
+
+def test_neighbours_of_two_metrics_and_names(tmp_path):
+    def run(name):
+        callback = evaluate(NearestNeighbours(3, 2), FeatureNeighbours(3, 2), every_n_updates=2, name=name)
+        torch.manual_seed(0)
+        fit(tmp_path, image_game(), digits(), [callback], 2)
+
+    run(None)
+    run("near")
+    found = {path.name.partition("-step=")[0] for path in (tmp_path / "neighbours").iterdir()}
+    assert found == {"neighbour", "feature_neighbour", "near-neighbour", "near-feature_neighbour"}
 
 
 def test_points(tmp_path):
@@ -205,6 +221,175 @@ def test_points(tmp_path):
     callback = evaluate(ModeCoverage(data.means, data.covariances), extractor=None, every_n_updates=2)
     fit(tmp_path, point_game(), data, [callback], 2)
     assert "modes" in lines(tmp_path)[-1]
+
+
+def test_modes_of_the_data(tmp_path):
+    data = ring()
+    callback = evaluate(ModeCoverage(), extractor=None, every_n_updates=2)
+    logger = CSVLogger(tmp_path, name="", version="")
+    grid = SampleGrid(every_n_updates=1, gif=False)
+    fit(tmp_path, point_game(), data, [callback, grid], 2, logger=logger)
+    assert torch.equal(callback.evaluation_arguments[0][0].means, data.means)
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = [row["step"] for row in csv.DictReader(file) if row["val/modes"]]
+    assert rows == ["2"]  # none of the grid's
+    fit(tmp_path, point_game(3), GaussianMixtures("cube", samples=500), [callback], 2)  # other modes
+    assert callback.evaluation_arguments[0][0].means.shape[1] == 3
+
+
+def test_modes_that_nobody_knows(tmp_path):
+    callback = evaluate(ModeCoverage(), extractor=None, every_n_updates=2)
+    with pytest.raises(ValueError, match=r"ModeCoverage needs means and covariances.* Digits has none"):
+        fit(tmp_path, image_game(), digits(), [callback], 2)
+
+
+def test_two_of_them(tmp_path):
+    logger = CSVLogger(tmp_path, name="", version="")
+    callbacks = [
+        evaluate(FID(), every_n_updates=2),
+        evaluate(FID(), every_n_updates=3, split="test", name="held_out"),
+    ]
+    trainer = fit(tmp_path, image_game(), digits(), callbacks, 6, logger=logger)
+    found = lines(tmp_path)
+    assert sorted((line["name"] or "", line["update"]) for line in found) == [
+        ("", 2), ("", 4), ("", 6), ("held_out", 3), ("held_out", 6)
+    ]  # fmt: skip
+    metrics = trainer.callback_metrics
+    assert float(metrics["val/fid"]) != float(metrics["val/held_out/fid"])
+    assert callbacks[0].state_key != callbacks[1].state_key
+    with pytest.raises(ValueError, match="two Evaluate callbacks have name=a"):
+        check_names([evaluate(name="a"), evaluate(name="a")])
+    with pytest.raises(ValueError, match="name='a/b'"):
+        evaluate(name="a/b")
+
+
+@pytest.mark.parametrize(
+    ("metric", "split", "words"),
+    [
+        (NearestNeighbours, "test", "NearestNeighbours needs split=train, not test: give it an Evaluate"),
+        (FeatureNeighbours, "test", "FeatureNeighbours needs split=train, not test"),
+        (ParzenLikelihood, "train", "ParzenLikelihood needs split=test, not train"),
+    ],
+)
+def test_the_split_that_a_metric_needs(tmp_path, metric, split, words):
+    with pytest.raises(ValueError, match=words):
+        fit(tmp_path, image_game(), digits(), [evaluate(metric(), split=split)], 1)
+
+
+def test_used_again_with_other_data(tmp_path):
+    extractor = TinyExtractor()
+    callback = evaluate(FID(), extractor=extractor, split="test", cache=False)
+    trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path, callbacks=[callback],
+                      enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+    game, found, counts = image_game(), [], []
+    for classes in (None, None, ["1", "2"]):
+        trainer.validate(game, Digits(batch_size=16, classes=classes), verbose=False)
+        found.append(callback.scores.scalars()["fid"])
+        counts.append(callback.scores.real_samples)
+    assert counts[:2] == [297, 297]
+    assert counts[2] < 100
+    assert found[0] == found[1] != found[2]
+    assert extractor.images == 3 * (2 + 100) + 297 + counts[2]  # not again for the same data
+
+
+def test_fast_dev_run_tries_out_only(tmp_path):
+    extractor = TinyExtractor()
+    callbacks = [evaluate(extractor=extractor, every_n_updates=1), evaluate(extractor=extractor, name="b")]
+    trainer = fit(tmp_path, image_game(), digits(), callbacks, 1, fast_dev_run=True, limit_val_batches=1)
+    assert extractor.images == 4
+    assert callbacks[0].scores is None
+    assert not [name for name in trainer.callback_metrics if "fid" in name]
+    assert not (tmp_path / "evaluations.jsonl").exists()
+
+
+def test_validate_writes_only_where_there_is_a_logger(tmp_path):
+    for logger, written in ((False, False), (CSVLogger(tmp_path, name="", version=""), True)):
+        trainer = Trainer(accelerator="cpu", logger=logger, default_root_dir=tmp_path, callbacks=[evaluate()],
+                          enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+        trainer.validate(image_game(), digits(), verbose=False)
+        assert (tmp_path / "evaluations.jsonl").exists() is written
+
+
+class Bare(LightningModule):
+    """Somebody's module: no averaged weights."""
+
+    def __init__(self, **known):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 64)
+        for name, value in known.items():
+            setattr(self, name, value)
+
+    def draw_latents(self, n, ema=True, seed=None):
+        return torch.randn(n, 4, generator=torch.Generator().manual_seed(seed)), None
+
+    def generate(self, latents, labels=None, ema=True):
+        return self.layer(latents).tanh().unflatten(1, (1, 8, 8))
+
+    def validation_step(self, batch, index):
+        pass
+
+
+def test_modules_of_others(tmp_path):
+    trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path, callbacks=[evaluate()],
+                      enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+    row = trainer.validate(Bare(image_shape=(1, 8, 8), num_classes=None), digits(), verbose=False)[0]
+    assert "val/fid" in row
+    with pytest.raises(TypeError, match="Evaluate asks Bare for image_shape and num_classes"):
+        trainer.validate(Bare(), digits(), verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: EarlyStopping("val/fid"), "use every_n_updates=null"),
+        (lambda: EarlyStopping("val/is_std"), "EarlyStopping looks at val/is_std"),
+        (lambda: ModelCheckpoint(monitor="val/fid"), "give it every_n_train_steps=4"),
+        (lambda: ModelCheckpoint(monitor="val/fid", every_n_train_steps=6), "every_n_train_steps=4"),
+    ],
+)
+def test_callbacks_that_would_go_by_old_scores(tmp_path, make, words):
+    with pytest.raises(ValueError, match=words):
+        fit(tmp_path, image_game(), digits(), [evaluate(every_n_updates=4), make()], 4,
+            enable_checkpointing=True)  # fmt: skip
+
+
+def test_checkpoints_that_batches_pass_over(tmp_path):
+    best = ModelCheckpoint(monitor="val/fid", every_n_train_steps=4)
+    game = image_game(generator_steps=3)
+    with pytest.raises(ValueError, match="generator_steps=3"):
+        fit(tmp_path, game, digits(), [evaluate(every_n_updates=4), best], 4, enable_checkpointing=True)
+
+
+class Between0And1(torch.nn.Module):
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, latents):
+        return self.scale * latents.sigmoid().mean(1).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+
+
+@pytest.mark.parametrize(("scale", "words"), [(1, r"looks like \[0, 1\]"), (9, "what is beyond is cut off")])
+def test_images_of_another_range(tmp_path, scale, words):
+    game = image_game()
+    game.generator = Between0And1(scale)
+    trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path, callbacks=[evaluate(IS())],
+                      enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+    with pytest.warns(UserWarning, match=words) as caught:
+        trainer.validate(game, digits(), verbose=False)
+    assert sum("samples lie in" in str(warning.message) for warning in caught) == 1
+
+
+def test_loading_draws_no_random_numbers(tmp_path):
+    game, path = image_game(), tmp_path / "game.ckpt"
+    trainer = fit(tmp_path, game, digits(), [], 1)
+    trainer.save_checkpoint(path)
+    torch.manual_seed(3)
+    expected = torch.rand(5)
+    torch.manual_seed(3)
+    loaded = load(path)
+    assert torch.equal(torch.rand(5), expected)
+    assert torch.equal(weights(loaded), weights(game))
 
 
 class Diverged(torch.nn.Module):

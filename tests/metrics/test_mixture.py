@@ -130,3 +130,20 @@ def test_bad_arguments():
         mode_coverage(means, means, covariances, min_count=0)
     with pytest.raises(ValueError, match=r"the mixture needs \(n, 2\)"):
         ModeCoverage(means, covariances).update(torch.zeros(4, 3))
+
+
+def test_modes_that_are_set_later():
+    means, covariances = ring()
+    metric = ModeCoverage()
+    with pytest.raises(ValueError, match="does not know the modes: give means and covariances"):
+        metric.update(means)
+    with pytest.raises(ValueError, match="give both, or neither"):
+        ModeCoverage(means)
+    metric.set_modes(means, covariances)
+    metric.update(means)
+    assert metric.compute()["modes"] == 8
+    metric.set_modes(means[:3], covariances[:3])
+    metric.update(means[:2])
+    assert metric.compute()["modes"] == 2
+    metric.reset()
+    assert metric.counts.tolist() == [0, 0, 0]

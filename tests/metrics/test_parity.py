@@ -207,7 +207,12 @@ def test_bf16_is_near(weights):
 @pytest.mark.slow  # 8,000 images through Inception: 20 minutes of one core
 def test_scores_are_torch_fidelitys(weights):
     real, fake = pictures(2000)
-    theirs = torch_fidelity_scores(real, fake, feature_extractor_weights_path=weights)
+    theirs = torch_fidelity_scores(
+        real,
+        fake,
+        feature_extractor="inception-v3-compat",  # else precision and recall take another network
+        feature_extractor_weights_path=weights,
+    )
     assert_same_scores(our_scores(Inception(weights, verify=False), real, fake), theirs)
 
 

@@ -1,5 +1,4 @@
 import json
-import multiprocessing
 import os
 import stat
 import time
@@ -9,7 +8,7 @@ import pytest
 import torch
 
 from lightning_gans.metrics import statistics
-from lightning_gans.metrics.statistics import RealStatistics, cached, lookup, store
+from lightning_gans.metrics.statistics import RealStatistics, lookup, open_npz, store
 
 KEY = {"data": "digits", "split": "train", "n": 50, "resize": "tf", "hash": "abc", "size": (8, 8)}
 
@@ -29,10 +28,6 @@ def same(a, b):
             assert torch.equal(left, right)
     assert a.n == b.n
     return True
-
-
-def never():
-    pytest.fail("computed again")
 
 
 # Files
@@ -123,82 +118,83 @@ def test_single_arrays_folders_and_missing_files(tmp_path):
         RealStatistics.load(tmp_path / "none.npz")
 
 
+def test_npz_reads_only_what_is_asked_for(tmp_path):
+    np.savez(tmp_path / "both.npz", damaged=np.ones(400), whole=np.arange(3))
+    content = bytearray((tmp_path / "both.npz").read_bytes())
+    content[content.index(b"damaged.npy") + 200] ^= 1
+    (tmp_path / "both.npz").write_bytes(content)
+    with open_npz(tmp_path / "both.npz", "file") as file:
+        assert "damaged" in file
+        assert file["whole"].tolist() == [0, 1, 2]
+    with (
+        pytest.raises(ValueError, match=r"both.npz: damaged, or no file \(Bad CRC-32"),
+        open_npz(tmp_path / "both.npz", "file") as file,
+    ):
+        file["damaged"]
+
+
 # The cache
 
 
 @pytest.mark.parametrize("features", [False, True])
-def test_computed_once(tmp_path, features):
-    first = cached(KEY, lambda: make(features=features), tmp_path / "cache", features)
-    second = cached(KEY, never, tmp_path / "cache", features)
-    assert same(first, make(features=features))
-    assert same(second, first)
-    assert first.protocol == second.protocol == {**KEY, "size": [8, 8]}
+def test_lookup_and_store(tmp_path, features):
+    assert lookup(KEY, tmp_path / "none") is None
+    store(KEY, make(features=features), tmp_path / "new")
+    found = lookup(KEY, tmp_path / "new", features)
+    assert same(found, make(features=features))
+    assert found.protocol == {**KEY, "size": [8, 8]}
+    assert same(lookup(KEY, tmp_path / "new"), make())
 
 
 def test_file_tells_what_it_is_of(tmp_path):
-    cached(KEY, make, tmp_path)
+    store(KEY, make(), tmp_path)
     (file,) = tmp_path.glob("*.npz")
     assert json.loads(str(np.load(file)["protocol"]))["split"] == "train"
 
 
 @pytest.mark.parametrize(("name", "value"), [("n", 49), ("n", "50"), ("resize", "clean"), ("more", 1)])
 def test_another_key_is_another_file(tmp_path, name, value):
-    cached(KEY, make, tmp_path)
-    other = cached({**KEY, name: value}, lambda: make(seed=1), tmp_path)
-    assert same(other, make(seed=1))
-    assert same(cached(dict(reversed(KEY.items())), never, tmp_path), make())
+    store(KEY, make(), tmp_path)
+    assert lookup({**KEY, name: value}, tmp_path) is None
+    store({**KEY, name: value}, make(seed=1), tmp_path)
+    assert same(lookup({**KEY, name: value}, tmp_path), make(seed=1))
+    assert same(lookup(dict(reversed(KEY.items())), tmp_path), make())
 
 
 def test_key_of_something_else(tmp_path):
     with pytest.raises(TypeError, match="not JSON serializable"):
-        cached({"size": torch.ones(1)}, never, tmp_path)
+        store({"size": torch.ones(1)}, make(), tmp_path)
 
 
 def test_file_without_features_does_not_do(tmp_path):
-    cached(KEY, make, tmp_path)
-    assert same(cached(KEY, lambda: make(features=True), tmp_path, features=True), make(features=True))
-    assert cached(KEY, never, tmp_path, features=True).labels is not None
-    assert same(cached(KEY, never, tmp_path), make())
+    store(KEY, make(), tmp_path)
+    assert lookup(KEY, tmp_path, features=True) is None
+    store(KEY, make(features=True), tmp_path)
+    assert lookup(KEY, tmp_path, features=True).labels is not None
+    assert same(lookup(KEY, tmp_path), make())
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, lambda content: b""])
-def test_damaged_file_is_computed_anew(tmp_path, damage):
-    cached(KEY, make, tmp_path)
+def test_damaged_file_is_replaced(tmp_path, damage):
+    store(KEY, make(), tmp_path)
     (file,) = tmp_path.glob("*.npz")
     file.write_bytes(damage(file.read_bytes()))
     assert lookup(KEY, tmp_path) is None
-    assert same(cached(KEY, make, tmp_path), make())
-    assert same(cached(KEY, never, tmp_path), make())
+    store(KEY, make(), tmp_path)
+    assert same(lookup(KEY, tmp_path), make())
 
 
 def test_renamed_file_is_not_taken(tmp_path):
-    cached(KEY, make, tmp_path)
+    store(KEY, make(), tmp_path)
     other = {**KEY, "n": 3}
     next(tmp_path.glob("*.npz")).rename(statistics._file(other, tmp_path))
     assert lookup(other, tmp_path) is None
 
 
-def test_lookup_and_store(tmp_path):
-    assert lookup(KEY, tmp_path / "none") is None
-    store(KEY, make(), tmp_path / "new")
-    assert same(lookup(KEY, tmp_path / "new"), make())
-    assert lookup(KEY, tmp_path / "new", features=True) is None
-
-
-def test_failed_computation_leaves_nothing(tmp_path):
-    def fail():
-        raise OSError("no images")
-
-    with pytest.raises(OSError, match="no images"):
-        cached(KEY, fail, tmp_path)
-    assert not list(tmp_path.glob("*.npz*part")) + list(tmp_path.glob("*.npz"))
-    assert same(cached(KEY, make, tmp_path), make())
-
-
 def test_unusable_folder_costs_a_warning(tmp_path):
     (tmp_path / "file").touch()
     with pytest.warns(UserWarning, match=r"not kept.*LIGHTNING_GANS_CACHE"):
-        assert same(cached(KEY, make, tmp_path / "file" / "cache"), make())
+        store(KEY, make(), tmp_path / "file" / "cache")
 
 
 def test_full_disk_costs_a_warning(tmp_path, monkeypatch):
@@ -207,60 +203,14 @@ def test_full_disk_costs_a_warning(tmp_path, monkeypatch):
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.warns(UserWarning, match=r"not kept.*No space left"):
-        assert same(cached(KEY, make, tmp_path), make())
-    assert not list(tmp_path.glob("*.part"))
+        store(KEY, make(), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
-# Processes
-
-
-def compute_slowly(folder, log):
-    def compute():
-        with open(log, "a") as file:  # noqa: PTH123
-            file.write("x")
-        time.sleep(0.3)
-        return make()
-
-    assert same(cached(KEY, compute, folder), make())
-
-
-def compute_and_die(folder):
-    def compute():
-        statistics._file(KEY, folder).with_name(f"{statistics._file(KEY, folder).name}.dead.part").touch()
-        os._exit(9)
-
-    cached(KEY, compute, folder)
-
-
-def test_two_processes_compute_once(tmp_path):
-    context = multiprocessing.get_context("fork")
-    log = tmp_path / "log"
-    both = [context.Process(target=compute_slowly, args=(tmp_path / "cache", log)) for _ in range(2)]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join(30)
-    assert [process.exitcode for process in both] == [0, 0]
-    assert log.read_text() == "x"
-
-
-def test_killed_process_blocks_nobody(tmp_path):
-    process = multiprocessing.get_context("fork").Process(target=compute_and_die, args=(tmp_path,))
-    process.start()
-    process.join(30)
-    assert process.exitcode == 9
-    assert list(tmp_path.glob("*.part"))
-    assert same(cached(KEY, make, tmp_path), make())
-    assert not list(tmp_path.glob("*.part"))
-
-
-def test_waiting_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(statistics, "_WAIT_SECONDS", 0.05)
-    context = multiprocessing.get_context("fork")
-    process = context.Process(target=compute_slowly, args=(tmp_path, tmp_path / "log"))
-    process.start()
-    while not (tmp_path / "log").exists():
-        time.sleep(0.01)
-    with pytest.warns(UserWarning, match="waiting for another process"):
-        assert same(cached(KEY, never, tmp_path), make())
-    process.join(30)
+def test_leftovers_of_killed_processes_go(tmp_path):
+    file, other = (statistics._file(key, tmp_path).name for key in (KEY, {**KEY, "n": 3}))
+    for name, hours in ((f"{file}.dead.part", 2), (f"{file}.busy.part", 0.1), (f"{other}.dead.part", 2)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - 3600 * hours,) * 2)
+    store(KEY, make(), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {file, f"{file}.busy.part", f"{other}.dead.part"}

@@ -66,6 +66,10 @@ def test_every_network_is_here():
     elsewhere = {
         N.ConditionalDCGANGenerator,
         N.ConditionalDCGANDiscriminator,
+        N.ConditionalMLPGenerator,
+        N.ConditionalMLPDiscriminator,
+        N.ConvClassifier,
+        N.LeNet,
         N.HashAutoencoder,
         N.Maxout,
         N.first_of_each_code,
