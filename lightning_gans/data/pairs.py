@@ -2,12 +2,15 @@
 
 import tarfile
 import tempfile
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.datasets.utils import download_and_extract_archive
 
@@ -166,6 +169,8 @@ class PairedImages(_TwoDomains):
         """Return the pairs of a split as images with A's and B's channels, and labels -1."""
         folder, files = self._files(split)
         pairs = _pairs(folder, files)
+        if len(pairs[0]) == 1:
+            _warn_of_photographs(folder, pairs[0][0])
         return PairFiles(folder, pairs, self.decoder_a, self.decoder_b), torch.full((len(pairs),), -1)
 
     def views(self) -> Views:
@@ -339,11 +344,25 @@ class _Domain(_TwoDomains):
         source: ImageSource
         if len(files) == 1:
             (pairs,) = ([(name,) for name in names] for names in files.values())
+            _warn_of_photographs(folder, pairs[0][0])
             source = PairFiles(folder, pairs, self.decoder_a, self.decoder_b, self.half)
         else:
             own = "ab".index(self.half)
             source = ImageFiles(folder, list(files.values())[own], (self.decoder_a, self.decoder_b)[own])
         return source, torch.full((len(source),), -1)
+
+
+def _warn_of_photographs(folder: Path, name: str) -> None:
+    """Warn if the first file does not look like two images side by side."""
+    with suppress(OSError):  # a damaged one is named when it is decoded
+        with Image.open(folder / name) as image:
+            width, height = image.size
+        if width < 1.5 * height:
+            warnings.warn(
+                f"{name}, {width}x{height} pixels, is cut into a left and a right half, A and B: if these "
+                "are single images, use ImageFolder, Colorization or Inpainting",
+                stacklevel=2,
+            )
 
 
 class Colorization(ImageFolder):

@@ -214,6 +214,17 @@ def test_images_are_squashed_not_cropped(tmp_path):
     assert (y == -1).all()
 
 
+@pytest.mark.parametrize("kind", [PairedImages, UnpairedImages])
+def test_photographs_are_not_cut_in_half_without_a_word(tmp_path, kind, recwarn):
+    write_pairs(tmp_path / "pairs", "train")
+    ready(kind(tmp_path / "pairs", image_size=8), "fit")
+    assert not [w for w in recwarn if "cut into" in str(w.message)]
+    for number in range(6):
+        write(tmp_path / "photos" / "train" / f"{number}.png", noise(number, 16))
+    with pytest.warns(UserWarning, match=r"0.png, 16x16 pixels, is cut into a left and a right half"):
+        ready(kind(tmp_path / "photos", image_size=8), "fit")
+
+
 def test_folder_under_the_root(tmp_path, monkeypatch):
     for split in ("train", "test"):
         write_pairs(tmp_path / "root" / "maps", split)
