@@ -15,7 +15,7 @@ from PIL import Image
 from torchmetrics import Metric
 
 from lightning_gans.adversarial import load
-from lightning_gans.callbacks.evaluate import as_stored, latents_and_classes, table
+from lightning_gans.callbacks.evaluate import latents_and_classes, table
 from lightning_gans.data.base import Data, ImageDataModule
 from lightning_gans.data.cache import cache_folder
 from lightning_gans.data.decode import DamagedImage, Decoder, open_image, to_channels
@@ -26,6 +26,7 @@ from lightning_gans.metrics import FID, IS
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Samples, Scores
 from lightning_gans.metrics.extractors import Extractor, Inception
 from lightning_gans.metrics.statistics import RealStatistics, open_npz
+from lightning_gans.pictures import as_stored
 
 _ORIENTATION = 0x0112  # EXIF
 

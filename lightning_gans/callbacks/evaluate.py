@@ -20,8 +20,6 @@ from lightning_gans.metrics.mixture import ModeCoverage
 from lightning_gans.metrics.neighbours import NearestNeighbours
 from lightning_gans.pictures import as_stored, neighbours_picture, warn_of_range
 
-__all__ = ["Evaluate", "as_stored", "check_names", "latents_and_classes", "table"]
-
 # What the scores of each metric begin with: callbacks that go by one are looked at before any is computed.
 SCORES = {
     "FID": ("fid",),

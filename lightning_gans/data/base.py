@@ -425,7 +425,6 @@ class ImageDataModule(DataModule):
 
         Returns:
             uint8 (N, C, H, W), or a source of such; int64 labels (N,); and what tells these from any others.
-
         """
         if split not in self._splits:
             self.setup("fit" if split == "train" else "test")

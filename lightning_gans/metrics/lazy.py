@@ -1,19 +1,16 @@
 """What the metrics of features and logits share: sizes that the first batch tells, samples kept in order."""
 
-from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities.distributed import gather_all_tensors
 
-from lightning_gans.metrics.samples import check_index, in_order
+from lightning_gans.metrics.samples import Gather, MeetingMetric, check_index, in_order
 
 Input = Literal["features", "logits", "images", "labels", "index"]
 
 
-class LazyMetric(Metric):
+class LazyMetric(MeetingMetric):
     """A metric whose states are made at the first batch, which tells how wide features or logits are.
 
     Subclasses give ``sums`` (states added over ranks) and ``rows`` (samples, joined over ranks) for a size.
@@ -72,30 +69,19 @@ class LazyMetric(Metric):
         self._start(values.shape[1])
         return values.detach()
 
-    def sync(
-        self,
-        dist_sync_fn: Callable[..., Any] | None = None,
-        process_group: Any | None = None,
-        should_sync: bool = True,
-        distributed_available: Callable[[], bool] | None = None,
-    ) -> None:
-        """Gather the states of all ranks; a rank without samples makes its empty ones first."""
-        available = distributed_available or self.distributed_available_fn
-        if should_sync and not self._is_synced and callable(available) and available():
-            gather = dist_sync_fn or gather_all_tensors
-            mine = torch.tensor(self.size or 0, device=self.device)
-            sizes = {int(size) for size in gather(mine, group=process_group or self.process_group)} - {0}
-            if len(sizes) > 1:
-                raise ValueError(
-                    f"{type(self).__name__}: ranks have {self.what} of different sizes {sorted(sizes)}"
-                )
-            for size in sizes:
-                self._start(size)
-                for name, empty in self.rows(size).items():
-                    if isinstance(getattr(self, name), list):
-                        # Joined with the others, it tells the type and the number of dimensions.
-                        getattr(self, name).append(empty.to(self.device))
-        super().sync(dist_sync_fn, process_group, should_sync, distributed_available)
+    def meet(self, gather: Gather) -> None:
+        """Learn the size from the other ranks, and make the states of a rank without samples."""
+        sizes = {int(size) for size in gather(torch.tensor(self.size or 0, device=self.device))} - {0}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"{type(self).__name__}: ranks have {self.what} of different sizes {sorted(sizes)}"
+            )
+        for size in sizes:
+            self._start(size)
+            for name, empty in self.rows(size).items():
+                if isinstance(getattr(self, name), list):
+                    # Joined with the others, it tells the type and the number of dimensions.
+                    getattr(self, name).append(empty.to(self.device))
 
 
 class FeatureSets(LazyMetric):

@@ -9,8 +9,39 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+Gather = Callable[[Tensor], list[Tensor]]
 
-class KeptImages(Metric):
+
+class MeetingMetric(Metric):
+    """A metric whose ranks tell each other what they have before states are gathered.
+
+    So a rank without a single sample, which cannot know the shape of the states, takes part too.
+    """
+
+    def meet(self, gather: Gather) -> None:
+        """Make what states are missing.
+
+        Args:
+            gather: Returns a tensor of all ranks.
+        """
+        raise NotImplementedError
+
+    def sync(
+        self,
+        dist_sync_fn: Callable[..., Any] | None = None,
+        process_group: Any | None = None,
+        should_sync: bool = True,
+        distributed_available: Callable[[], bool] | None = None,
+    ) -> None:
+        """Meet, then gather the states of all ranks."""
+        available = distributed_available or self.distributed_available_fn
+        if should_sync and not self._is_synced and callable(available) and available():
+            group = process_group or self.process_group
+            self.meet(lambda mine: (dist_sync_fn or gather_all_tensors)(mine, group=group))
+        super().sync(dist_sync_fn, process_group, should_sync, distributed_available)
+
+
+class KeptImages(MeetingMetric):
     """A metric that needs all images at once; they come out in the order of their places.
 
     Memory: the images as bytes, those of all ranks on every rank. Ranks without a single one take part:
@@ -60,27 +91,16 @@ class KeptImages(Metric):
                 return tuple(images[0].shape[1:])
         return None
 
-    def sync(
-        self,
-        dist_sync_fn: Callable[..., Any] | None = None,
-        process_group: Any | None = None,
-        should_sync: bool = True,
-        distributed_available: Callable[[], bool] | None = None,
-    ) -> None:
-        """Gather the images of all ranks; a rank without one makes its empty states first."""
-        available = distributed_available or self.distributed_available_fn
-        if should_sync and not self._is_synced and callable(available) and available():
-            gather = dist_sync_fn or gather_all_tensors
-            mine = torch.tensor(self._shape() or (0, 0, 0), device=self.device)
-            found = gather(mine, group=process_group or self.process_group)
-            shapes = {tuple(shape.tolist()) for shape in found} - {(0, 0, 0)}
-            if len(shapes) > 1:
-                raise ValueError(f"ranks have images of different shapes: {sorted(shapes)}")
-            for shape in shapes:
-                for name, value in self.empty(shape).items():
-                    if not len(getattr(self, name)):
-                        getattr(self, name).append(value.to(self.device))
-        super().sync(dist_sync_fn, process_group, should_sync, distributed_available)
+    def meet(self, gather: Gather) -> None:
+        """Learn the shape of the other ranks' images, and make empty states of it."""
+        found = gather(torch.tensor(self._shape() or (0, 0, 0), device=self.device))
+        shapes = {tuple(shape.tolist()) for shape in found} - {(0, 0, 0)}
+        if len(shapes) > 1:
+            raise ValueError(f"ranks have images of different shapes: {sorted(shapes)}")
+        for shape in shapes:
+            for name, value in self.empty(shape).items():
+                if not len(getattr(self, name)):
+                    getattr(self, name).append(value.to(self.device))
 
 
 def check_images(images: Tensor, index: Tensor | None = None) -> None:

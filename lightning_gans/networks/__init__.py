@@ -1,6 +1,6 @@
 """Networks: plain ``nn.Module`` classes, built from numbers and names, without Lightning."""
 
-from lightning_gans.networks.autoencoder import HashAutoencoder, first_of_each_code
+from lightning_gans.networks.autoencoder import HashAutoencoder
 from lightning_gans.networks.classifier import ConvClassifier, LeNet
 from lightning_gans.networks.conditional import ConditionalMLPDiscriminator, ConditionalMLPGenerator
 from lightning_gans.networks.dcgan import (
@@ -50,6 +50,5 @@ __all__ = [
     "ResNetGenerator",
     "SmallDiscriminator",
     "SmallGenerator",
-    "first_of_each_code",
     "guided_backpropagation",
 ]

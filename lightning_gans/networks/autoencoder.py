@@ -55,17 +55,3 @@ class HashAutoencoder(Rebuildable, nn.Module):
         assert isinstance(linear, nn.Linear)
         active: Tensor = linear(images.flatten(1)) > 0
         return active
-
-
-def first_of_each_code(codes: Tensor) -> Tensor:
-    """Return a boolean mask (N,) that keeps the first image of each code and drops its near-duplicates.
-
-    Images whose code is all zeros are kept: no active unit says nothing about them.
-
-    Args:
-        codes: Boolean codes (N, bits) of :meth:`HashAutoencoder.codes`.
-    """
-    _, group = torch.unique(codes, dim=0, return_inverse=True)
-    index = torch.arange(len(codes), device=codes.device)
-    first = index.new_full((len(codes),), len(codes)).scatter_reduce(0, group, index, "amin")
-    return (first[group] == index) | ~codes.any(1)

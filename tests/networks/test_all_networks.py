@@ -72,7 +72,6 @@ def test_every_network_is_here():
         N.LeNet,
         N.HashAutoencoder,
         N.Maxout,
-        N.first_of_each_code,
         N.guided_backpropagation,
     }
     assert exported == tested | elsewhere
