@@ -25,7 +25,7 @@ def recipe_names() -> list[str]:
     """Return the names of all recipes that ``fit --config`` finds, such as ``dcgan/mnist``."""
     folder = recipes_folder()
     names = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")]
-    return sorted(name for name in names if not name.startswith("sweeps/"))
+    return sorted(name for name in names if not name.startswith("tables/"))
 
 
 def find_config(given: str) -> tuple[str, str | None]:
@@ -374,8 +374,12 @@ FUNCTIONS = {
     "dedup": "lightning_gans.dedup.dedup",
     "evaluate": "lightning_gans.evaluate.evaluate",
     "fitting-capacity": "lightning_gans.fitting_capacity.score_checkpoint",
+    "reproduce": "lightning_gans.reproduce.reproduce",
 }
 """Commands that are functions: their arguments are the options, their docstrings the help."""
+
+POSITIONAL = {"reproduce": "--table"}
+"""Commands whose first argument may be given without its name."""
 
 
 def call(path: str, arguments: Sequence[str]) -> None:
@@ -401,6 +405,7 @@ COMMANDS = {
     "preview": "look at a data set: a labelled contact sheet, counts, classes, images a second",
     "dedup": "find near-duplicate images by semantic hashing, as the DCGAN paper did",
     "fitting-capacity": "train classifiers on generated images, test them on real ones",
+    "reproduce": "fill a paper's table: published figures beside measured ones",
     "recipes": "list the recipes",
 }
 
@@ -426,7 +431,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if command == "recipes":
             recipes()
         elif command in FUNCTIONS:
-            call(FUNCTIONS[command], given[1:])
+            named = len(given) > 1 and not given[1].startswith("-") and command in POSITIONAL
+            call(FUNCTIONS[command], [POSITIONAL[command], *given[1:]] if named else given[1:])
         else:
             fit_or_score(given)
     except Exception as error:

@@ -89,7 +89,9 @@ class LatentGame(AdversarialModule):
         )
         discriminator = discriminator if discriminator is not None else self.default_discriminator()
         self.discriminator = (
-            discriminator if isinstance(discriminator, nn.Module) else discriminator(self.image_shape)
+            discriminator
+            if isinstance(discriminator, nn.Module)
+            else self.build_discriminator(discriminator)
         )
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
@@ -116,6 +118,10 @@ class LatentGame(AdversarialModule):
         if len(self.image_shape) == 1:
             return partial(MLPDiscriminator, hidden=(128, 128))
         return DCGANDiscriminator
+
+    def build_discriminator(self, factory: DiscriminatorFactory) -> nn.Module:
+        """Make the discriminator; a paper whose discriminator has several outputs asks for them here."""
+        return factory(self.image_shape)
 
     def discriminator_loss(self, real: Tensor, fake: Tensor, **labels: Tensor) -> Tensor:
         """What the discriminator minimises: a scalar from ``(n, *image_shape)`` images.
@@ -151,24 +157,62 @@ class LatentGame(AdversarialModule):
         real, real_labels = self.memory_format(batch[0]), batch[1]
         self.turns += 1
         due = self.turns >= self.steps_before_generator()
+        fake, labels = self.discriminator_turn(real, real_labels, keep_graph=due and self.shares_fake)
+        if not due:
+            return
+        self.turns = 0
+        for turn in range(self.generator_steps):
+            if turn == 0 and self.shares_fake:
+                self.generator_turn(real, real_labels, fake, labels)
+            else:
+                self.generator_turn(real, real_labels)
 
-        with torch.set_grad_enabled(due and self.shares_fake):
+    def discriminator_turn(
+        self, real: Tensor, real_labels: Tensor, keep_graph: bool = False
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Update the discriminator once, on ``real`` and as many new fakes.
+
+        Args:
+            real: ``(n, *image_shape)``.
+            real_labels: ``(n,)`` int64.
+            keep_graph: Whether the generator is going to learn from the same fakes.
+
+        Returns:
+            The fakes, and the labels for the losses of a conditional game.
+        """
+        with torch.set_grad_enabled(keep_graph):
             fake, labels = self.draw_fakes(len(real), real_labels)
         loss = self.discriminator_loss(real, fake.detach(), **labels)
         self.minimise("discriminator", loss)
         self.report({"discriminator_loss": loss})
         self.after_discriminator_step()
-        if not due:
-            return
+        return fake, labels
 
-        self.turns = 0
-        for turn in range(self.generator_steps):
-            if turn > 0 or not self.shares_fake:
-                fake, labels = self.draw_fakes(len(real), real_labels)
-            with self.frozen(self.discriminator):
-                loss = self.generator_loss(real, fake, **labels)
-                self.minimise("generator", loss)
-        self.report({"generator_loss": loss})
+    def generator_turn(
+        self,
+        real: Tensor,
+        real_labels: Tensor,
+        fake: Tensor | None = None,
+        labels: dict[str, Tensor] | None = None,
+    ) -> None:
+        """Update the generator once, on ``fake`` with its ``labels``, or on new fakes.
+
+        What the latents are penalised for is added to the generator's loss, and reported beside it.
+        """
+        if fake is None or labels is None:
+            fake, labels = self.draw_fakes(len(real), real_labels)
+        with self.frozen(self.discriminator):
+            loss = self.generator_loss(real, fake, **labels)
+            self.report({"generator_loss": loss})
+            self.minimise("generator", self.penalised(loss))
+
+    def penalised(self, generator_loss: Tensor) -> Tensor:
+        """Add what the latents are penalised for to the generator's loss, and report it."""
+        penalty = self.latent.penalty()
+        if penalty is None:
+            return generator_loss
+        self.report({"latent_penalty": penalty})
+        return generator_loss + penalty
 
     def draw_fakes(self, n: int, real_labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Draw ``n`` fakes with this rank's noise, and the labels for the losses of a conditional game."""

@@ -77,7 +77,7 @@ class GAN(LatentGame):
         discriminator_loss = self._discriminator_loss(real_logits, fake_logits)
         generator_loss = self._generator_loss(fake_logits)
         self.gradients("discriminator", discriminator_loss, shared_graph=True)
-        self.gradients("generator", generator_loss, shared_graph=True)
+        self.gradients("generator", self.penalised(generator_loss), shared_graph=True)
         self.step("discriminator")
         self.step("generator")
         self.report({"discriminator_loss": discriminator_loss, "generator_loss": generator_loss})
