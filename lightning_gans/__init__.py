@@ -24,7 +24,18 @@ from lightning_gans.data import (
     UnpairedImages,
 )
 from lightning_gans.latent_game import LatentGame
-from lightning_gans.models import DCGAN, GAN, LSGAN, WGAN, WGANGP, ConditionalGAN, HingeGAN
+from lightning_gans.models import (
+    DCGAN,
+    GAN,
+    LSGAN,
+    WGAN,
+    WGANGP,
+    ConditionalGAN,
+    CoulombGAN,
+    DeLiGAN,
+    HingeGAN,
+    RealnessGAN,
+)
 
 __version__ = "0.1.0"
 
@@ -45,7 +56,9 @@ __all__ = [
     "ClassifierExtractor",
     "Colorization",
     "ConditionalGAN",
+    "CoulombGAN",
     "DatasetClassifier",
+    "DeLiGAN",
     "Digits",
     "Facades",
     "FashionMNIST",
@@ -56,6 +69,7 @@ __all__ = [
     "Inpainting",
     "LatentGame",
     "PairedImages",
+    "RealnessGAN",
     "Sketches",
     "StackedMNIST",
     "UnpairedImages",

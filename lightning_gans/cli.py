@@ -210,7 +210,8 @@ def fit_or_score(arguments: Sequence[str]) -> None:
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
     from lightning.pytorch.loggers import CSVLogger, Logger
 
-    from lightning_gans import classifier  # noqa: F401 - so that it is found by its name
+    # So that their classes are found by name.
+    from lightning_gans import anchors, classifier, schedulers, threshold  # noqa: F401
     from lightning_gans.adversarial import SelfContained
     from lightning_gans.callbacks import Checkpoint, Evaluate, SampleGrid, Throughput
     from lightning_gans.callbacks.evaluate import check_names
@@ -222,6 +223,7 @@ def fit_or_score(arguments: Sequence[str]) -> None:
         ".*module\\(s\\) in eval mode at the start of training.*",  # averaged weights
         ".*does not have many workers.*",  # the in-memory loader needs none
         ".*across ranks is zero.*",
+        ".*lr_scheduler.step.* before .*optimizer.step.*",  # an epoch in which a player never moved
     ):
         warnings.filterwarnings("ignore", harmless)
 
@@ -347,9 +349,21 @@ def explain(message: str, options: Sequence[str] = ()) -> str:
 
 
 def _known_classes() -> list[type]:
-    from lightning_gans import callbacks, classifier, data, latents, models, networks, optimizers
+    from lightning_gans import (
+        anchors,
+        callbacks,
+        classifier,
+        data,
+        latents,
+        models,
+        networks,
+        optimizers,
+        schedulers,
+        threshold,
+    )
 
-    modules = (models, data, networks, callbacks, latents, optimizers, classifier)
+    modules = [models, data, networks, callbacks, latents, optimizers, classifier]
+    modules += [anchors, schedulers, threshold]
     values = [value for module in modules for value in vars(module).values()]
     return [value for value in values if isinstance(value, type) and not issubclass(value, Exception)]
 

@@ -1,9 +1,11 @@
 """Pictures of what a generator makes: grids of images, scatters of points, animations."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
-from math import ceil
+from math import ceil, isqrt, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,11 @@ from torch import Tensor, nn
 
 REAL, FAKE = "#2166ac", "#e6550d"
 INK, PAPER = "#333333", "#ffffff"
-# Light and without hue, so that neither colour of points is lost on it.
-LANDSCAPE = LinearSegmentedColormap.from_list("landscape", ["#b4bac2", "#d9dce1", "#fafafa"])
-BANDS = 12
-SHADES = (LANDSCAPE(np.linspace(0, 1, BANDS)) * 255).round().astype(np.uint8)
-WORDS = SHADES.view(np.uint32)[:, 0]  # a pixel in one piece
+Place = tuple[float, float, float, float]
+Box = tuple[int, int, int, int]
+FORCE = "#7f2704"
+THIN: dict[str, Any] = {"width": 1.1, "color": "#4d4d4d", "alpha": 0.5}
+BOLD: dict[str, Any] = {"width": 1.8, "color": FORCE}
 CELL = 48
 GIF_FRAMES, GIF_PIXELS, GIF_SIDE = 120, 24_000_000, 640
 
@@ -124,11 +126,99 @@ def neighbours_picture(samples: Tensor, neighbours: Tensor, scale: int | None = 
     return picture
 
 
+class Shades:
+    """A scale of colours in bands: a background in them reads like a map with contour lines.
+
+    Args:
+        colours: From the lowest value to the highest.
+        bands: How many.
+    """
+
+    def __init__(self, colours: Sequence[str], bands: int) -> None:
+        scale = LinearSegmentedColormap.from_list("shades", colours)
+        self.bands = (scale(np.linspace(0, 1, bands)) * 255).round().astype(np.uint8)
+        self._pixels = self.bands.view(np.uint32)[:, 0]  # a pixel in one piece
+
+    def paint(self, canvas: Any, box: Box, values: Tensor) -> None:
+        """Fill ``box`` with a square of ``(n * n,)`` values, row by row from below; 0 to 1 are the scale."""
+        left, top, right, bottom = box
+        side = isqrt(len(values))
+        square = values.reshape(1, 1, side, side)
+        size = (bottom - top, right - left)
+        fine = nn.functional.interpolate(square, size, mode="bilinear", align_corners=True)[0, 0]
+        last = len(self.bands) - 1
+        bands = fine.mul(last + 1).clamp(0, last).to(torch.uint8).numpy()
+        # Straight into the canvas: an image that matplotlib resamples takes as long as all the rest.
+        pixels = np.asarray(canvas.buffer_rgba()).view(np.uint32)[:, :, 0]
+        pixels[top:bottom, left:right] = self._pixels[bands[::-1]]
+
+    def add_bar(self, figure: Figure, place: Place) -> None:
+        """Draw the scale, lowest value below."""
+        axes = figure.add_axes(place)
+        extent = (0, 1, 0, 1)
+        axes.imshow(
+            self.bands[:, None], aspect="auto", origin="lower", extent=extent, interpolation="nearest"
+        )
+        axes.set(xticks=[], yticks=[])
+        thin(axes)
+
+
+# Light and without hue, so that neither colour of points is lost on it.
+LANDSCAPE = Shades(["#b4bac2", "#d9dce1", "#fafafa"], 12)
+# The hues of the points, light enough for them to stand out. The middle band of an odd number is zero.
+POTENTIAL = Shades(["#f3b98f", "#fae3d3", "#fbfbfb", "#d6e4f1", "#9cc1e0"], 17)
+
+
+def square_around(points: Any, room: float = 0.12) -> list[tuple[float, float]]:
+    """Return the limits of axes of equal length, with room on all sides of ``(n, d)`` points."""
+    low, high = points.min(0), points.max(0)
+    middle, reach = (low + high) / 2, max(float((high - low).max()) * (0.5 + room), 1e-3)
+    return [(float(m - reach), float(m + reach)) for m in middle]
+
+
+def mesh(limits: Sequence[tuple[float, float]], side: int) -> Tensor:
+    """Return ``(side**2, 2)`` points, evenly spaced between the limits, row by row from below."""
+    (left, right), (bottom, top) = limits
+    x, y = torch.linspace(left, right, side), torch.linspace(bottom, top, side)
+    grid = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([grid[1].flatten(), grid[0].flatten()], 1)
+
+
+class _Panel:
+    """Axes of real and fake points of two dimensions, over a background that is painted by others.
+
+    What does not change is drawn once: a picture takes a few milliseconds.
+    """
+
+    def __init__(
+        self, figure: Figure, place: Place, limits: Sequence[tuple[float, float]], real: Any
+    ) -> None:
+        self.axes = figure.add_axes(place, facecolor="#fafafa")
+        self.axes.set(xlim=limits[0], ylim=limits[1])
+        thin(self.axes)
+        style: dict[str, Any] = {"linestyle": "none", "marker": "o", "markeredgewidth": 0, "animated": True}
+        self.real_points = self.axes.plot(*real.T, color=REAL, markersize=6.0, alpha=0.35, **style)[0]
+        self.fake_points = self.axes.plot([], [], color=FAKE, markersize=3.4, alpha=0.75, **style)[0]
+        area, height = self.axes.get_window_extent(), round(figure.bbox.height)
+        self.box: Box = (round(area.x0), height - round(area.y1), round(area.x1), height - round(area.y0))
+
+    def draw(self, fake: Any, under: Sequence[Any] = (), over: Sequence[Any] = ()) -> None:
+        """Draw real points and ``(n, 2)`` fake ones, between other artists of the axes."""
+        self.fake_points.set_data(fake[:, 0], fake[:, 1])
+        for artist in (*under, self.real_points, self.fake_points, *over, *self.axes.spines.values()):
+            self.axes.draw_artist(artist)
+
+    def outside(self, fake: Any) -> str:
+        """Return a note on how many fake points the axes do not show."""
+        low, high = np.transpose([self.axes.get_xlim(), self.axes.get_ylim()])
+        n = int((~((fake >= low) & (fake <= high)).all(1)).sum())
+        return f"{n} of {len(fake)} fake points are outside" if n else ""
+
+
 class Scatter:
     """Real and fake points of two or three dimensions; in two, over the discriminator's landscape.
 
-    The axes follow the real points and stay the same from picture to picture. What does not change is
-    drawn once: a picture of 2-D points takes a few milliseconds.
+    The axes follow the real points and stay the same from picture to picture.
 
     Args:
         points: ``(n, d)`` points that set the axes. Of more than three dimensions the first three are drawn.
@@ -140,9 +230,7 @@ class Scatter:
     def __init__(self, points: Tensor, real: bool = True) -> None:
         cloud = points.detach().float().cpu()[:, :3].nan_to_num(0.0, 0.0, 0.0).numpy()
         self.real = cloud if real else cloud[:0]
-        low, high = cloud.min(0), cloud.max(0)
-        middle, reach = (low + high) / 2, max(float((high - low).max()) * 0.62, 1e-3)
-        self.limits = [(float(m - reach), float(m + reach)) for m in middle]
+        self.limits = square_around(cloud)
         self.figure = Figure(figsize=(6.0, 5.6), dpi=100, facecolor=PAPER)
         self.canvas: Any = FigureCanvasAgg(self.figure)  # has few types
         self.flat = cloud.shape[1] == 2
@@ -151,10 +239,7 @@ class Scatter:
 
     def mesh(self) -> Tensor:
         """Return ``(resolution**2, 2)`` points whose scores make the landscape, row by row from below."""
-        (left, right), (bottom, top) = self.limits
-        x, y = torch.linspace(left, right, self.resolution), torch.linspace(bottom, top, self.resolution)
-        grid = torch.meshgrid(y, x, indexing="ij")
-        return torch.stack([grid[1].flatten(), grid[0].flatten()], 1)
+        return mesh(self.limits, self.resolution)
 
     def draw(self, fake: Tensor, title: str, landscape: Tensor | None = None) -> Image.Image:
         """Draw one picture.
@@ -167,66 +252,30 @@ class Scatter:
         points = fake.detach().float().cpu()[:, :3].numpy()
         if not self.flat:
             return self._draw_space(points, title)
-        low, high = np.transpose(self.limits)
-        outside = int((~((points >= low) & (points <= high)).all(1)).sum())
         self.canvas.restore_region(self.background)
-        labels = self._paint(landscape.detach().float().cpu()) if landscape is not None else []
-        self.fake_points.set_data(points[:, 0], points[:, 1])
-        for artist in (self.real_points, self.fake_points, *self.axes.spines.values()):
-            self.axes.draw_artist(artist)
+        ends = None
+        if landscape is not None:
+            scores = landscape.detach().float().cpu().nan_to_num(0.0, 0.0, 0.0)
+            low, high = ends = _scale(scores)
+            LANDSCAPE.paint(self.canvas, self.panel.box, (scores - low) / (high - low))
+        self.panel.draw(points)
         # Pillow sets a line of text in a tenth of the time that matplotlib needs.
-        picture = self._picture()
+        picture = snapshot(self.canvas)
         pen, (left, top, right, bottom) = ImageDraw.Draw(picture), self.box
         pen.text((left, top - 6), title, fill=INK, font=font(15), anchor="ls")
-        if outside:
-            note = f"{outside} of {len(points)} fake points are outside"
-            pen.text((right - 7, bottom - 6), note, fill=INK, font=font(11), anchor="rs")
-        for label, height, anchor in zip(
-            labels, (bottom, (top + bottom) / 2, top), ("ls", "lm", "lt"), strict=False
-        ):
-            pen.text((right + 37, height), label, fill=INK, font=font(11), anchor=anchor)
+        pen.text((right - 7, bottom - 6), self.panel.outside(points), fill=INK, font=font(11), anchor="rs")
+        if ends is not None:
+            _mark_bar(pen, (right + 37, top, bottom), ends)
         return picture
 
     def _draw_frame(self) -> None:
-        self.axes = self.figure.add_axes((0.08, 0.12, 0.756, 0.81), facecolor="#fafafa")
-        self.axes.set(xlim=self.limits[0], ylim=self.limits[1])
-        self.bar = self.figure.add_axes((0.865, 0.12, 0.025, 0.81))
-        self.bar.imshow(
-            SHADES[:, None], aspect="auto", origin="lower", extent=(0, 1, 0, 1), interpolation="nearest"
-        )
-        self.bar.set(xticks=[], yticks=[])
-        for axes in (self.axes, self.bar):
-            axes.tick_params(labelsize=8, colors=INK, length=3, width=0.6)
-            for side in axes.spines.values():
-                side.set(color="#aaaaaa", linewidth=0.6)
-        style: dict[str, Any] = {"linestyle": "none", "marker": "o", "markeredgewidth": 0}
-        self.real_points, self.fake_points = (
-            self.axes.plot([], [], color=colour, markersize=size, alpha=alpha, animated=True, **style)[0]
-            for colour, size, alpha in ((REAL, 6.0, 0.35), (FAKE, 3.4, 0.75))
-        )
-        self.real_points.set_data(self.real[:, 0], self.real[:, 1])
+        self.panel = _Panel(self.figure, (0.08, 0.12, 0.756, 0.81), self.limits, self.real)
+        self.box = self.panel.box
+        LANDSCAPE.add_bar(self.figure, (0.865, 0.12, 0.025, 0.81))
         self.figure.legend(handles=_legend(), loc="lower left", bbox_to_anchor=(0.07, 0.005), **LEGEND)
         self.figure.text(0.835, 0.03, "shade: the discriminator's score", ha="right", fontsize=9, color=INK)
         self.canvas.draw()
-        area = self.axes.get_window_extent()
-        height = self.canvas.get_width_height()[1]
-        self.box = (round(area.x0), height - round(area.y1), round(area.x1), height - round(area.y0))
         self.background = self.canvas.copy_from_bbox(self.figure.bbox)
-
-    def _paint(self, scores: Tensor) -> list[str]:
-        """Shade the background; return what the ends and the middle of the shades mean."""
-        scores = scores.nan_to_num(0.0, 0.0, 0.0)
-        # The tails of an unbounded critic would leave one shade for all that lies between the points.
-        low, high = torch.quantile(scores, torch.tensor([0.02, 0.98])).tolist()
-        span = high - low if high - low > 1e-12 else 1.0
-        scores = ((scores - low) / span).reshape(1, 1, self.resolution, self.resolution)
-        left, top, right, bottom = self.box
-        size = (bottom - top, right - left)
-        fine = nn.functional.interpolate(scores, size, mode="bilinear", align_corners=True)[0, 0]
-        bands = fine.mul(BANDS).clamp(0, BANDS - 1).to(torch.uint8).numpy()
-        # Straight into the canvas: an image that matplotlib resamples takes as long as all the rest.
-        np.asarray(self.canvas.buffer_rgba()).view(np.uint32)[top:bottom, left:right, 0] = WORDS[bands[::-1]]
-        return [f"{value:.3g}" for value in (low, (low + high) / 2, high)]
 
     def _draw_space(self, points: Any, title: str) -> Image.Image:
         self.figure.clear()
@@ -239,10 +288,171 @@ class Scatter:
         self.figure.text(0.03, 0.95, title, fontsize=11, color=INK)
         self.figure.legend(handles=_legend(), loc="lower left", bbox_to_anchor=(0.01, 0.005), **LEGEND)
         self.canvas.draw()
-        return self._picture()
+        return snapshot(self.canvas)
 
-    def _picture(self) -> Image.Image:
-        return Image.fromarray(np.asarray(self.canvas.buffer_rgba())[:, :, :3].copy())
+
+@dataclass(frozen=True)
+class FieldView:
+    """A scalar field and its gradient, as :class:`FieldPlot` wants them.
+
+    Attributes:
+        title: The line above the panel.
+        values: ``(resolution**2,)``, of :meth:`FieldPlot.mesh`.
+        around: ``(lattice_side**2, 2)`` gradients, of :meth:`FieldPlot.lattice`.
+        forces: ``(n, 2)`` gradients at the generated points.
+    """
+
+    title: str
+    values: Tensor
+    around: Tensor
+    forces: Tensor
+
+
+class FieldPlot:
+    """Real and generated points of two dimensions over a field, with the forces as arrows.
+
+    Thin arrows show the field all over, bold ones what pulls the generated points; they are as long as the
+    gradient is steep, up to a bound. Fields of one unit may stand side by side, with one scale of colours and
+    of arrows. The axes follow the real points.
+
+    Args:
+        real: ``(n, 2)`` real points.
+        panels: Fields side by side.
+        signed: Shade around zero; otherwise from the lowest to the highest value.
+    """
+
+    resolution = 48
+    lattice_side = 18
+
+    def __init__(self, real: Tensor, panels: int, signed: bool) -> None:
+        cloud = real.detach().float().cpu().nan_to_num(0.0, 0.0, 0.0).numpy()
+        self.limits = square_around(cloud, room=0.2)
+        self.cell = (self.limits[0][1] - self.limits[0][0]) / self.lattice_side
+        self.signed = signed
+        side, gap, left, right, above, below = 470, 26, 46, 76, 66, 58
+        width, height = left + panels * side + (panels - 1) * gap + right, above + side + below
+        figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor=PAPER)
+        self.canvas: Any = FigureCanvasAgg(figure)
+        self.panels = []
+        for index in range(panels):
+            place = (left + index * (side + gap)) / width, below / height, side / width, side / height
+            self.panels.append(_Panel(figure, place, self.limits, cloud))
+            if index:
+                self.panels[-1].axes.set_yticklabels([])
+        bar = (width - right + 12) / width, below / height, 15 / width, side / height
+        POTENTIAL.add_bar(figure, bar)
+        handles = [*_legend(), _handle(FORCE, "force on a fake point", marker=r"$\rightarrow$", size=14)]
+        corner = ((left - 6) / width, 6 / height)
+        figure.legend(handles=handles, loc="lower left", bbox_to_anchor=corner, **{**LEGEND, "ncols": 3})
+        self.canvas.draw()
+        self.background = self.canvas.copy_from_bbox(figure.bbox)
+
+    def mesh(self) -> Tensor:
+        """Return ``(resolution**2, 2)`` points whose values make the background, row by row from below."""
+        return mesh(self.limits, self.resolution)
+
+    def lattice(self) -> Tensor:
+        """Return ``(lattice_side**2, 2)`` points that the thin arrows stand on, row by row from below."""
+        middle = self.cell / 2
+        return mesh([(low + middle, high - middle) for low, high in self.limits], self.lattice_side)
+
+    def draw(self, fake: Tensor, title: str, views: Sequence[FieldView]) -> Image.Image:
+        """Draw one picture.
+
+        Args:
+            fake: ``(n, 2)`` generated points.
+            title: The line above all.
+            views: One a panel. The first sets the scales.
+        """
+        fake = fake.detach().float().cpu()
+        low, high = _scale(views[0].values, self.signed)
+        unit = typical_length(torch.cat([views[0].around, views[0].forces]))
+        chosen = spread(fake, 1.3 * self.cell)
+        self.canvas.restore_region(self.background)
+        for view, panel in zip(views, self.panels, strict=True):
+            POTENTIAL.paint(self.canvas, panel.box, (view.values - low) / (high - low))
+            thin, bold = bounded(view.around, unit, self.cell), bounded(view.forces, unit, 1.8 * self.cell)
+            with (
+                _arrows(panel.axes, self.lattice(), thin, pivot="mid", **THIN) as under,
+                _arrows(panel.axes, fake[chosen], bold[chosen], **BOLD) as over,
+            ):
+                panel.draw(fake.numpy(), [under], [over])
+        picture = snapshot(self.canvas)
+        pen = ImageDraw.Draw(picture)
+        for view, panel in zip(views, self.panels, strict=True):
+            pen.text((panel.box[0], panel.box[1] - 8), view.title, fill=INK, font=font(13), anchor="ls")
+        _, top, right, bottom = self.panels[-1].box
+        pen.text((self.panels[0].box[0], top - 34), title, fill=INK, font=font(15), anchor="ls")
+        note = self.panels[0].outside(fake.numpy())
+        pen.text((right, top - 34), note, fill=INK, font=font(11), anchor="rs")
+        _mark_bar(pen, (right + 33, top, bottom), (low, high))
+        return picture
+
+
+def typical_length(vectors: Tensor) -> float:
+    """Return the 0.9-quantile of the lengths of ``(n, d)`` vectors: a few wild ones do not count."""
+    return float(torch.quantile(vectors.norm(dim=1), 0.9))
+
+
+def bounded(vectors: Tensor, unit: float, reach: float) -> Tensor:
+    """Scale ``(n, d)`` vectors so that length ``unit`` becomes ``reach``, and cut longer ones there."""
+    lengths: Tensor = vectors.norm(dim=1, keepdim=True)
+    return vectors * (reach / lengths.clamp(min=max(unit, 1e-30)))
+
+
+def spread(points: Tensor, distance: float) -> Tensor:
+    """Return the indices of the first point in each occupied square of side ``distance``."""
+    squares = torch.unique(points.div(distance).floor(), dim=0, return_inverse=True)[1]
+    first = torch.full((int(squares.max()) + 1,), len(points))
+    return first.scatter_reduce(0, squares, torch.arange(len(points)), "amin")
+
+
+@contextmanager
+def _arrows(axes: Any, tails: Tensor, vectors: Tensor, **style: Any) -> Iterator[Any]:
+    head = {"headwidth": 4.2, "headlength": 4.6, "headaxislength": 4.0, "minlength": 0.6}
+    place = {"units": "dots", "scale_units": "xy", "scale": 1.0}
+    quiver = axes.quiver(*tails.T.numpy(), *vectors.T.numpy(), animated=True, **place, **head, **style)
+    try:
+        yield quiver
+    finally:
+        quiver.remove()
+
+
+def _scale(values: Tensor, signed: bool = False) -> tuple[float, float]:
+    """Return the values at both ends of the shades: the tails of an unbounded critic do not count.
+
+    They would leave one shade for all that lies between the points.
+    """
+    if signed:
+        high = max(float(torch.quantile(values.abs(), 0.98)), 1e-12)
+        return -high, high
+    low, high = torch.quantile(values, torch.tensor([0.02, 0.98])).tolist()
+    return low, high if high - low > 1e-12 else low + 1.0
+
+
+def _mark_bar(pen: ImageDraw.ImageDraw, place: tuple[float, float, float], ends: tuple[float, float]) -> None:
+    """Write what the ends and the middle of the shades mean, at x between top and bottom."""
+    (x, top, bottom), (low, high) = place, ends
+    for value, y, anchor in (
+        (low, bottom, "ls"),
+        ((low + high) / 2, (top + bottom) / 2, "lm"),
+        (high, top, "lt"),
+    ):
+        pen.text((x, y), f"{value:.3g}", fill=INK, font=font(11), anchor=anchor)
+
+
+def thin(axes: Any) -> None:
+    """Give axes thin grey lines and small writing."""
+    axes.tick_params(labelsize=8, colors=INK, length=3, width=0.6)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(size=9, color=INK)
+    for side in axes.spines.values():
+        side.set(color="#aaaaaa", linewidth=0.6)
+
+
+def snapshot(canvas: Any) -> Image.Image:
+    """Return what is drawn on a canvas, in RGB."""
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3].copy())
 
 
 @cache
@@ -255,12 +465,12 @@ LEGEND = {"ncols": 2, "frameon": False, "fontsize": 9, "labelcolor": INK, "handl
 
 
 def _legend() -> list[Any]:
-    return [
-        Line2D(
-            [], [], linestyle="none", marker="o", markersize=6, markeredgewidth=0, color=colour, label=label
-        )
-        for colour, label in ((REAL, "real"), (FAKE, "fake"))
-    ]
+    return [_handle(REAL, "real"), _handle(FAKE, "fake")]
+
+
+def _handle(colour: str, label: str, marker: str = "o", size: float = 6) -> Line2D:
+    style: dict[str, Any] = {"linestyle": "none", "marker": marker, "markersize": size, "markeredgewidth": 0}
+    return Line2D([], [], color=colour, label=label, **style)
 
 
 def save_gif(
@@ -269,7 +479,7 @@ def save_gif(
     """Join pictures to an animation that stays small; the last frame is held for two seconds.
 
     At most 120 frames are taken, evenly spaced, and fewer of large ones; first and last are always among
-    them. Frames wider or higher than 640 pixels are made smaller.
+    them. Frames of more than 640 x 640 pixels are made smaller.
 
     Args:
         frames: PNG files, in order. Those that are not there any more are skipped; without any, nothing is
@@ -283,7 +493,7 @@ def save_gif(
         return
     with Image.open(there[-1][0]) as last:
         size = last.size
-    shrink = min(1.0, GIF_SIDE / max(size))
+    shrink = min(1.0, GIF_SIDE / sqrt(size[0] * size[1]))
     most = max(2, min(GIF_FRAMES, int(GIF_PIXELS / (size[0] * size[1] * shrink**2))))
     if len(there) > most:
         there = [there[round(i * (len(there) - 1) / (most - 1))] for i in range(most)]
@@ -311,7 +521,16 @@ def _palette(pictures: Sequence[Image.Image]) -> Image.Image:
     sheet = Image.new("RGB", (width, height * len(pictures)))
     for index, picture in enumerate(pictures):
         sheet.paste(picture, (0, index * height))
-    return sheet.quantize(64)
+    # One method is fine for photographs, the other for drawings, whose few points it keeps in colour.
+    methods = (Image.Quantize.MEDIANCUT, Image.Quantize.FASTOCTREE)
+    return min((sheet.quantize(64, method) for method in methods), key=lambda found: _damage(sheet, found))
+
+
+def _damage(sheet: Image.Image, palette: Image.Image) -> float:
+    """Return how wrong the colours of a palette are; few that are far off count more than many nuances."""
+    shown = sheet.quantize(palette=palette, dither=Image.Dither.NONE).convert("RGB")
+    errors = np.asarray(shown).astype(np.float32) - np.asarray(sheet)
+    return float((errors**4).mean())
 
 
 def _with_caption(picture: Image.Image, caption: str) -> Image.Image:

@@ -5,17 +5,22 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from lightning_gans import classifier, load
 from lightning_gans.callbacks import Evaluate
 from lightning_gans.classifier import DatasetClassifier
 from lightning_gans.cli import recipe_names, recipes_folder
+from lightning_gans.metrics import Inception
 
 from .data.test_datasets import write_idx
-from .data.test_official import write_cifar10
+from .data.test_official import write_celeba, write_cifar10
 
 CLASSIFIERS = [name for name in recipe_names() if name.startswith("classifier/")]
 GAMES = [name for name in recipe_names() if name not in CLASSIFIERS]
+
+SKETCHES = ["apple", "candle", "canoe", "carrot", "cup", "fish", "pear", "scissors", "strawberry", "tomato"]
+SKETCHES += ["tree", "violin", "wine-bottle", "wineglass"]
 
 
 @pytest.fixture
@@ -23,10 +28,16 @@ def data(monkeypatch):
     """A few images in the official formats."""
     rng = torch.Generator().manual_seed(0)
     for folder in ("MNIST", "FashionMNIST"):
-        for split, n in (("train", 256), ("t10k", 32)):
+        for split, n in (("train", 512), ("t10k", 32)):
             images = torch.randint(0, 256, (n, 28, 28), dtype=torch.uint8, generator=rng)
             write_idx(Path(f"data/{folder}/raw/{split}-images-idx3-ubyte"), images)
             write_idx(Path(f"data/{folder}/raw/{split}-labels-idx1-ubyte"), (torch.arange(n) % 10).byte())
+    for name in SKETCHES:
+        folder = Path("data/tu-berlin-sketches") / name
+        folder.mkdir(parents=True)
+        for number in range(14):
+            image = torch.randint(0, 256, (8, 8), dtype=torch.uint8, generator=rng)
+            Image.fromarray(image.numpy()).save(folder / f"{number}.png")
     monkeypatch.setenv("LIGHTNING_GANS_DATA", "data")
 
 
@@ -45,17 +56,23 @@ def test_classifier(name, cli):
 
 @pytest.fixture
 def judges(monkeypatch, tmp_path):
-    """Classifiers that have not learned anything, and evaluations of few samples."""
+    """Extractors that have not learned anything, and evaluations of few samples."""
 
     def untrained(recipe):
-        size = 8 if recipe == "classifier/digits" else 28
-        return DatasetClassifier((1, size, size), 10)
+        shapes = {"classifier/digits": (1, 8, 8), "classifier/cifar10": (3, 32, 32)}
+        return DatasetClassifier(shapes.get(recipe, (1, 28, 28)), 10)
 
     def few(self, trainer, pl_module, stage):
         self.num_samples = 40
         whole(self, trainer, pl_module, stage)
 
+    def flat(self, images):
+        return images.float().flatten(1)[:, ::1000], torch.zeros(len(images), 1008)
+
     whole = Evaluate.setup
+    protocol = {"extractor": "flat", "hash": "", "resize": "tf", "precision": "fp32"}
+    monkeypatch.setattr(Inception, "extract", flat)
+    monkeypatch.setattr(Inception, "protocol", protocol)
     monkeypatch.setattr(classifier, "trained", untrained)
     monkeypatch.setattr(Evaluate, "setup", few)
     monkeypatch.setenv("LIGHTNING_GANS_CACHE", str(tmp_path / "cache"))
@@ -64,9 +81,16 @@ def judges(monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", GAMES)
 @pytest.mark.usefixtures("data", "judges")
 def test_recipe(name, cli):
+    smaller = ()
+    for kind, write in (("cifar10", write_cifar10), ("celeba", write_celeba)):
+        if kind in name:
+            write(Path("data"))
+            smaller = ("--data.verify", "false", *(("--data.image_size", 32) if kind == "celeba" else ()))
+    if name == "deligan/cifar10":
+        smaller = (*smaller, "--data.limit", 40)
     cli("fit", "--config", name, "--trainer.max_steps", 2, "--trainer.limit_val_batches", 1,
         "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", 1,
-        "--data.batch_size", 8)  # fmt: skip
+        "--data.batch_size", 8, *smaller)  # fmt: skip
     run = Path("runs") / name / "version_0"
     for file in ("config.yaml", "metrics.csv", "samples.gif", "checkpoints/last.ckpt"):
         assert (run / file).stat().st_size > 0

@@ -3,8 +3,19 @@
 from lightning_gans.callbacks.checkpoint import Checkpoint
 from lightning_gans.callbacks.ema import GeneratorEMA
 from lightning_gans.callbacks.evaluate import Evaluate
+from lightning_gans.callbacks.field import Field
 from lightning_gans.callbacks.fitting_capacity import FittingCapacity
+from lightning_gans.callbacks.realness import RealnessDistribution
 from lightning_gans.callbacks.sample_grid import SampleGrid
 from lightning_gans.callbacks.throughput import Throughput
 
-__all__ = ["Checkpoint", "Evaluate", "FittingCapacity", "GeneratorEMA", "SampleGrid", "Throughput"]
+__all__ = [
+    "Checkpoint",
+    "Evaluate",
+    "Field",
+    "FittingCapacity",
+    "GeneratorEMA",
+    "RealnessDistribution",
+    "SampleGrid",
+    "Throughput",
+]

@@ -17,7 +17,7 @@ from torch import Tensor
 from lightning_gans.data.cache import cache_folder, decode_all, decode_to_disk, find_damaged
 from lightning_gans.data.decode import DamagedImage
 from lightning_gans.data.loader import BatchLoader, MemoryLoader, Views, WorkerLoader
-from lightning_gans.data.selection import imbalanced, of_classes, partly_unlabeled
+from lightning_gans.data.selection import imbalanced, of_classes, of_each_class, partly_unlabeled
 from lightning_gans.data.sources import ImageSource, MappedImages, TensorImages
 
 Split = Literal["train", "val", "test"]
@@ -41,7 +41,7 @@ class DataModule(LightningDataModule):
     always use the test split.
 
     What a run trains on is decided by ``seed``, equally on all ranks, in this order: samples held out for
-    validation, ``class_weights``, ``limit``, ``label_fraction``.
+    validation, ``class_weights``, ``limit`` or ``limit_per_class``, ``label_fraction``.
 
     Args:
         batch_size: Samples a training batch and rank.
@@ -49,6 +49,7 @@ class DataModule(LightningDataModule):
         val_fraction: Share of the training split that is held out for validation. 0: none, validate on the
             test split.
         limit: Train on so many samples only. None: all.
+        limit_per_class: Train on so many samples of each class only. None: all.
         class_weights: Share in [0, 1] of its training samples that each class keeps: an imbalanced set. None:
             all.
         label_fraction: Share of the training labels that is kept, equally many of each class; the other
@@ -74,6 +75,7 @@ class DataModule(LightningDataModule):
         eval_batch_size: int | None = None,
         val_fraction: float = 0.0,
         limit: int | None = None,
+        limit_per_class: int | None = None,
         class_weights: Sequence[float] | None = None,
         label_fraction: float = 1.0,
         drop_last: bool = True,
@@ -85,6 +87,7 @@ class DataModule(LightningDataModule):
             ("batch_size", batch_size),
             ("eval_batch_size", eval_batch_size),
             ("limit", limit),
+            ("limit_per_class", limit_per_class),
         ):
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
@@ -96,6 +99,8 @@ class DataModule(LightningDataModule):
             any(class_weights) and all(0 <= weight <= 1 for weight in class_weights)
         ):
             raise ValueError(f"class_weights={class_weights} must lie between 0 and 1, and not all be 0")
+        if limit is not None and limit_per_class is not None:
+            raise ValueError(f"limit={limit} and limit_per_class={limit_per_class}: give one of them")
         if seed < 0:
             raise ValueError(f"seed={seed} must not be negative")
         if limit is not None and drop_last and limit < batch_size:
@@ -107,6 +112,7 @@ class DataModule(LightningDataModule):
         self.eval_batch_size = eval_batch_size or batch_size
         self.val_fraction = val_fraction
         self.limit = limit
+        self.limit_per_class = limit_per_class
         self.class_weights = class_weights
         self.label_fraction = label_fraction
         self.drop_last = drop_last
@@ -169,9 +175,11 @@ class DataModule(LightningDataModule):
         return self._store(data, labels, training=training)
 
     def _set_up_training(self, data: Data, labels: Tensor, origin: Tensor) -> None:
-        if self.num_classes is None and (self.class_weights is not None or self.label_fraction < 1):
+        by_class = self.class_weights is not None or self.limit_per_class is not None
+        if self.num_classes is None and (by_class or self.label_fraction < 1):
             raise ValueError(
-                f"class_weights and label_fraction need labels, but {type(self).__name__} has none here"
+                "class_weights, limit_per_class and label_fraction need labels, but "
+                f"{type(self).__name__} has none here"
             )
         if self.class_weights is not None and len(self.class_weights) != self.num_classes:
             raise ValueError(
@@ -189,6 +197,8 @@ class DataModule(LightningDataModule):
             held, kept = order[:held_out].sort().values, order[held_out:]
         if self.class_weights is not None:
             kept = kept[imbalanced(labels[kept], self.class_weights, self.seed)]
+        if self.limit_per_class is not None:
+            kept = kept[of_each_class(labels[kept], self.limit_per_class, self.seed)]
         size = len(kept)
         if self.limit is not None and self.limit > size:
             raise ValueError(f"limit={self.limit} exceeds the {size} training samples: use at most {size}")

@@ -1,15 +1,15 @@
 """Gaussian mixtures in two and three dimensions, on which lost modes can be counted."""
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from lightning_gans.data.base import DataModule, Split
 
-Layout = Literal["ring", "grid", "random_grid", "cube", "grid9"]
-_STD = {"ring": 0.01, "grid": 0.05, "cube": 0.05, "grid9": math.sqrt(0.05)}
+Layout = Literal["ring", "grid", "random_grid", "cube", "grid9", "single", "pair"]
+_STD = {"ring": 0.01, "grid": 0.05, "cube": 0.05, "grid9": math.sqrt(0.05), "single": 0.3, "pair": 0.15}
 _TEST_SAMPLES = 10_000
 
 
@@ -24,10 +24,12 @@ class GaussianMixtures(DataModule):
     `random_grid` 25    uniform in [-4, 4]^2, at least 1 apart       0.03 to 0.12 an axis, any rotation
     `cube`        27    {-2, 0, 2}^3                                 0.05
     `grid9`       9     {-2, 0, 2}^2                                 variance 0.05 (RealnessGAN)
+    `single`      1     0                                            0.3 (DeLiGAN, 400 samples)
+    `pair`        2     (0.6, 0.6) and (-0.6, -0.6)                  0.15 (DeLiGAN, 400 samples)
     ============= ===== ============================================ ==================================
 
-    The sets of DIWGAN's and RealnessGAN's toy experiments. Their geometry does not depend on ``seed``, only
-    the samples do. The test split has 10,000 samples of its own.
+    The sets of DIWGAN's, RealnessGAN's and DeLiGAN's toy experiments. Their geometry does not depend on
+    ``seed``, only the samples do. The test split has 10,000 samples of its own.
 
     Args:
         layout: One of the above.
@@ -98,8 +100,12 @@ def _geometry(layout: Layout) -> tuple[Tensor, Tensor]:
         means = _lattice([-2, 0, 2], 3)
     elif layout == "grid9":
         means = _lattice([-2, 0, 2], 2)
+    elif layout == "single":
+        means = torch.zeros(1, 2, dtype=torch.float64)
+    elif layout == "pair":
+        means = torch.tensor([[0.6, 0.6], [-0.6, -0.6]], dtype=torch.float64)
     else:
-        raise ValueError(f"layout={layout!r} is unknown: use ring, grid, random_grid, cube or grid9")
+        raise ValueError(f"layout={layout!r} is unknown: use {', '.join(get_args(Layout))}")
     size, dim = means.shape
     return means, _STD[layout] * torch.eye(dim, dtype=torch.float64).expand(size, dim, dim)
 

@@ -40,6 +40,32 @@ def imbalanced(labels: Tensor, weights: Sequence[float], seed: int) -> Tensor:
     return (_places(labels, seed) < kept[labels]).nonzero().squeeze(1)
 
 
+def of_each_class(labels: Tensor, size: int, seed: int) -> Tensor:
+    """Return equally many samples of each class that there is.
+
+    Args:
+        labels: int64 (N,); unlabeled samples (-1) are left out.
+        size: How many of each class.
+        seed: Decides which; the samples of a smaller size are among those of a larger one.
+
+    Returns:
+        Indices in ascending order, int64 (n,).
+
+    Raises:
+        ValueError: If a class has fewer samples.
+    """
+    classes, counts = labels[labels >= 0].unique(return_counts=True)
+    if len(classes) == 0:
+        raise ValueError(f"limit_per_class={size} needs labels, but no training sample has one: use limit")
+    rarest = int(counts.argmin())
+    if counts[rarest] < size:
+        raise ValueError(
+            f"limit_per_class={size} exceeds the {counts[rarest]} training samples of class "
+            f"{classes[rarest]}: use at most {counts[rarest]}"
+        )
+    return ((labels >= 0) & (_places(labels, seed) < size)).nonzero().squeeze(1)
+
+
 def partly_unlabeled(labels: Tensor, fraction: float, seed: int) -> Tensor:
     """Return labels of which a share is kept, equally many of each class, and the rest is -1.
 

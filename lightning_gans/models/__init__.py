@@ -1,10 +1,24 @@
 """The catalogue of papers, one file each."""
 
 from lightning_gans.models.conditional_gan import ConditionalGAN
+from lightning_gans.models.coulomb import CoulombGAN
 from lightning_gans.models.dcgan import DCGAN
+from lightning_gans.models.deligan import DeLiGAN
 from lightning_gans.models.gan import GAN
 from lightning_gans.models.hinge import HingeGAN
 from lightning_gans.models.lsgan import LSGAN
+from lightning_gans.models.realness import RealnessGAN
 from lightning_gans.models.wgan import WGAN, WGANGP
 
-__all__ = ["DCGAN", "GAN", "LSGAN", "WGAN", "WGANGP", "ConditionalGAN", "HingeGAN"]
+__all__ = [
+    "DCGAN",
+    "GAN",
+    "LSGAN",
+    "WGAN",
+    "WGANGP",
+    "ConditionalGAN",
+    "CoulombGAN",
+    "DeLiGAN",
+    "HingeGAN",
+    "RealnessGAN",
+]

@@ -3,6 +3,7 @@
 from lightning_gans.networks.autoencoder import HashAutoencoder
 from lightning_gans.networks.classifier import ConvClassifier, LeNet
 from lightning_gans.networks.conditional import ConditionalMLPDiscriminator, ConditionalMLPGenerator
+from lightning_gans.networks.coulomb import CoulombDiscriminator, CoulombGenerator, ScaledTanh
 from lightning_gans.networks.dcgan import (
     ConditionalDCGANDiscriminator,
     ConditionalDCGANGenerator,
@@ -12,6 +13,15 @@ from lightning_gans.networks.dcgan import (
     DCGANImageNetGenerator,
     DCGANPaperDiscriminator,
     DCGANPaperGenerator,
+)
+from lightning_gans.networks.deligan import (
+    DeLiGANCIFARDiscriminator,
+    DeLiGANGenerator,
+    DeLiGANMNISTDiscriminator,
+    DeLiGANMNISTGenerator,
+    DeLiGANSketchDiscriminator,
+    GaussianNoise,
+    MinibatchDiscrimination,
 )
 from lightning_gans.networks.guided import guided_backpropagation
 from lightning_gans.networks.mlp import (
@@ -33,21 +43,31 @@ __all__ = [
     "ConstantFiltersGenerator",
     "ConvClassifier",
     "ConvMaxoutDiscriminator",
+    "CoulombDiscriminator",
+    "CoulombGenerator",
     "DCGANDiscriminator",
     "DCGANGenerator",
     "DCGANImageNetDiscriminator",
     "DCGANImageNetGenerator",
     "DCGANPaperDiscriminator",
     "DCGANPaperGenerator",
+    "DeLiGANCIFARDiscriminator",
+    "DeLiGANGenerator",
+    "DeLiGANMNISTDiscriminator",
+    "DeLiGANMNISTGenerator",
+    "DeLiGANSketchDiscriminator",
     "DeconvGenerator",
+    "GaussianNoise",
     "HashAutoencoder",
     "LeNet",
     "MLPDiscriminator",
     "MLPGenerator",
     "Maxout",
     "MaxoutDiscriminator",
+    "MinibatchDiscrimination",
     "ResNetDiscriminator",
     "ResNetGenerator",
+    "ScaledTanh",
     "SmallDiscriminator",
     "SmallGenerator",
     "guided_backpropagation",

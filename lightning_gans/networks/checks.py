@@ -38,7 +38,7 @@ def power_of_two_image(image_shape: Sequence[int]) -> tuple[int, int]:
     channels, size = square_image(image_shape)
     if size < 8 or size & (size - 1):
         raise ValueError(
-            f"image_shape is {tuple(image_shape)}: this network makes 8, 16, 32, 64 or 128 pixels, "
+            f"image_shape is {tuple(image_shape)}: this network has 8, 16, 32, 64, 128 or 256 pixels, "
             "resize the images to one of these"
         )
     return channels, size

@@ -7,8 +7,9 @@ Five presets, as in the authors' and the third author's code:
 - ``DCGANImageNetGenerator`` / ``DCGANImageNetDiscriminator``: 32 pixels, whose features classify CIFAR-10.
 - ``ConditionalDCGANGenerator`` / ``ConditionalDCGANDiscriminator``: MNIST digits of a wanted class.
 
-Images are in [-1, 1]. Discriminators return logits, shape (N,). Real and generated images go through a
-discriminator in separate passes: batch norm would tell them apart in a joint one.
+Images are in [-1, 1]. Discriminators return logits, shape (N,), or (N, K) where K of them are asked for.
+Real and generated images go through a discriminator in separate passes: batch norm would tell them apart
+in a joint one.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
+from torch.nn.utils.parametrizations import spectral_norm
 
 from lightning_gans.networks import initialisers
 from lightning_gans.networks.checks import (
@@ -70,7 +72,7 @@ class DCGANGenerator(Rebuildable, nn.Module):
     Source: sections 3 and 4 of the paper, the third author's released code; the DCGAN generator of WGAN.
 
     Args:
-        image_shape: (channels, size, size) with size 8, 16, 32, 64 or 128.
+        image_shape: (channels, size, size) with size 8, 16, 32, 64, 128 or 256.
         latent_dim: Numbers in a latent.
         width: Channels at half the image's size.
         norm: "batch", or "none" as in WGAN's robustness experiments.
@@ -111,12 +113,12 @@ class DCGANGenerator(Rebuildable, nn.Module):
 
 
 class ConvolutionalDiscriminator(Rebuildable, nn.Module):
-    """Base of the discriminators: stages of convolutions, then a head with one number per image.
+    """Base of the discriminators: stages of convolutions, then a head with the numbers of an image.
 
     Args:
         image_shape: (channels, height, width).
         stages: The convolutional stages.
-        head: From the last stage's maps to (N, 1) or (N, 1, 1, 1).
+        head: From the last stage's maps to (N, K) or (N, K, 1, 1).
     """
 
     def __init__(self, image_shape: tuple[int, ...], stages: Sequence[nn.Module], head: nn.Module) -> None:
@@ -127,10 +129,10 @@ class ConvolutionalDiscriminator(Rebuildable, nn.Module):
         initialisers.normal_(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images to logits (N,)."""
+        """Map images to logits (N,), or (N, K) if the head makes several."""
         check_images(images, self.image_shape)
         logits: Tensor = self.head(self.stages(images))
-        return logits.flatten()
+        return logits.flatten(1).squeeze(1)
 
     def feature_maps(self, images: Tensor) -> list[Tensor]:
         """Return every stage's maps (after LeakyReLU), from the image upwards."""
@@ -154,11 +156,13 @@ class DCGANDiscriminator(ConvolutionalDiscriminator):
     Source: sections 3 and 4 of the paper, the third author's released code; also the critic of WGAN.
 
     Args:
-        image_shape: (channels, size, size) with size 8, 16, 32, 64 or 128.
+        image_shape: (channels, size, size) with size 8, 16, 32, 64, 128 or 256.
         width: Channels of the first layer.
         norm: "batch"; "layer" (over channels and pixels) for gradient penalties, which batch norm would
-            invalidate; or "none".
+            invalidate; "spectral" (arXiv 1802.05957) divides the weights of every layer, the first and the
+            last too, by their spectral norm, and normalises no activations; or "none".
         extra_layers: 3x3 convolutions of constant width to add after the first layer (WGAN's code).
+        outputs: Logits of an image; the result is (N, outputs) if there are several.
 
     Raises:
         ValueError: If an argument is out of range, or ``forward`` gets images of another shape.
@@ -168,19 +172,24 @@ class DCGANDiscriminator(ConvolutionalDiscriminator):
         self,
         image_shape: tuple[int, ...],
         width: int = 64,
-        norm: Literal["batch", "layer", "none"] = "batch",
+        norm: Literal["batch", "layer", "spectral", "none"] = "batch",
         extra_layers: int = 0,
+        outputs: int = 1,
     ) -> None:
         channels, size = power_of_two_image(image_shape)
-        check_positive(width=width)
-        _check_norm(norm, ("batch", "layer", "none"))
+        check_positive(width=width, outputs=outputs)
+        _check_norm(norm, ("batch", "layer", "spectral", "none"))
         stages = [_down(channels, width, "none", 4)]
         stages += [_down(width, width, norm, 3, stride=1) for _ in range(extra_layers)]
         maps = width
         while maps < width * size // 8:
             stages.append(_down(maps, 2 * maps, norm, 4))
             maps *= 2
-        super().__init__(image_shape, stages, nn.Conv2d(maps, 1, 4, bias=False))
+        super().__init__(image_shape, stages, nn.Conv2d(maps, outputs, 4, bias=False))
+        if norm == "spectral":  # after the first weights are drawn: what is wrapped is no longer a parameter
+            for layer in list(self.modules()):
+                if isinstance(layer, nn.Conv2d):
+                    spectral_norm(layer)
 
 
 class DCGANPaperGenerator(Rebuildable, nn.Module):
@@ -189,7 +198,7 @@ class DCGANPaperGenerator(Rebuildable, nn.Module):
     Source: figure 1 and section 4 of the paper; details from the authors' code for faces.
 
     Args:
-        image_shape: (channels, size, size) with size 8, 16, 32, 64 or 128; the paper's is 64.
+        image_shape: (channels, size, size) with size 8, 16, 32, 64, 128 or 256; the paper's is 64.
         latent_dim: Numbers in a latent.
         width: Channels at half the image's size.
         per_unit: Normalise each unit of the first layer (the authors' code), not each of its channels.
@@ -234,7 +243,7 @@ class DCGANPaperDiscriminator(ConvolutionalDiscriminator):
     With 64 pixels and width 128 it is the authors' net for faces, with 32 pixels and width 64 that for SVHN.
 
     Args:
-        image_shape: (channels, size, size) with size 8, 16, 32, 64 or 128.
+        image_shape: (channels, size, size) with size 8, 16, 32, 64, 128 or 256.
         width: Channels of the first layer.
 
     Raises:

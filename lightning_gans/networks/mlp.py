@@ -10,6 +10,10 @@ The GAN paper's nets, as its released code configures them, are these:
 
 The 512-unit nets of WGAN's code are ``MLPGenerator(shape, hidden=(512, 512, 512))`` and
 ``MLPDiscriminator(shape, hidden=(512, 512, 512), activation="relu")``.
+
+RealnessGAN's toy nets (arXiv 2002.05512) are ``MLPGenerator((2,), hidden=(400, 400, 400, 400), output="none",
+batch_norm=True)`` and ``MaxoutDiscriminator((2,), hidden=(200, 200, 200), input_dropout=0, dropout=0,
+init_range=None, outputs=N)``.
 """
 
 import math
@@ -55,9 +59,9 @@ def _output(name: str) -> list[nn.Module]:
 
 
 def _hidden(
-    inputs: int, hidden: Sequence[int], activation: str | Sequence[str]
+    inputs: int, hidden: Sequence[int], activation: str | Sequence[str], batch_norm: bool = False
 ) -> tuple[list[nn.Module], int]:
-    """Return hidden layers and the size of the last."""
+    """Return hidden layers and the size of the last. Gains of batch norm are drawn from N(1, 0.02)."""
     for units in hidden:
         check_positive(hidden=units)
     names = [activation] * len(hidden) if isinstance(activation, str) else list(activation)
@@ -65,7 +69,12 @@ def _hidden(
         raise ValueError(f"activation names {len(names)} layers, hidden has {len(hidden)}: give one for each")
     layers: list[nn.Module] = []
     for units, name in zip(hidden, names, strict=True):
-        layers += [nn.Linear(inputs, units), _activation(name)]
+        layers.append(nn.Linear(inputs, units))
+        if batch_norm:
+            norm = nn.BatchNorm1d(units)
+            nn.init.normal_(norm.weight, 1.0, 0.02)
+            layers.append(norm)
+        layers.append(_activation(name))
         inputs = units
     return layers, inputs
 
@@ -96,6 +105,7 @@ class MLPGenerator(Rebuildable, nn.Module):
             for vectors, which may have any range.
         init_range: Weights are drawn from U(-init_range, init_range) and biases are 0; one number, or one for
             each layer. None: torch's defaults.
+        batch_norm: Normalise the hidden layers before their activation.
 
     Raises:
         ValueError: If an argument is out of range, or ``forward`` gets latents of another shape.
@@ -109,12 +119,13 @@ class MLPGenerator(Rebuildable, nn.Module):
         activation: Activation | tuple[Activation, ...] = "relu",
         output: Output = "tanh",
         init_range: float | tuple[float, ...] | None = None,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         shape = checked_shape(image_shape)
         check_positive(latent_dim=latent_dim)
         self.latent_dim = latent_dim
-        layers, units = _hidden(latent_dim, hidden, activation)
+        layers, units = _hidden(latent_dim, hidden, activation, batch_norm)
         self.hidden = nn.Sequential(*layers)
         self.last = nn.Linear(units, math.prod(shape))
         self.output = nn.Sequential(*_output(output), nn.Unflatten(1, shape))
@@ -134,6 +145,7 @@ class MLPDiscriminator(Rebuildable, nn.Module):
         image_shape: (channels, height, width), or (d,) for vectors.
         hidden: Units of the hidden layers.
         activation: Of all hidden layers, or one name for each; "leaky_relu" has slope 0.2.
+        outputs: Logits of a sample; the result is (N, outputs) if there are several.
 
     Raises:
         ValueError: If an argument is out of range, or ``forward`` gets data of another shape.
@@ -144,17 +156,19 @@ class MLPDiscriminator(Rebuildable, nn.Module):
         image_shape: tuple[int, ...],
         hidden: tuple[int, ...] = (512, 512),
         activation: Activation | tuple[Activation, ...] = "leaky_relu",
+        outputs: int = 1,
     ) -> None:
         super().__init__()
+        check_positive(outputs=outputs)
         self.image_shape = checked_shape(image_shape)
         layers, units = _hidden(math.prod(self.image_shape), hidden, activation)
-        self.layers = nn.Sequential(nn.Flatten(), *layers, nn.Linear(units, 1))
+        self.layers = nn.Sequential(nn.Flatten(), *layers, nn.Linear(units, outputs))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images or vectors to logits (N,)."""
+        """Map images or vectors to logits (N,), or (N, outputs)."""
         check_images(images, self.image_shape)
         logits: Tensor = self.layers(images)
-        return logits.flatten()
+        return logits.squeeze(1)
 
 
 class Maxout(nn.Module):
@@ -184,6 +198,7 @@ class MaxoutDiscriminator(Rebuildable, nn.Module):
         input_dropout: Probability that a pixel is dropped.
         dropout: Probability that a hidden unit is dropped.
         init_range: Weights are drawn from U(-init_range, init_range). None: torch's defaults.
+        outputs: Logits of a sample; the result is (N, outputs) if there are several.
 
     Raises:
         ValueError: If an argument is out of range, or ``forward`` gets data of another shape.
@@ -197,8 +212,10 @@ class MaxoutDiscriminator(Rebuildable, nn.Module):
         input_dropout: float = 0.2,
         dropout: float = 0.5,
         init_range: float | None = 0.005,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
+        check_positive(outputs=outputs)
         self.image_shape = checked_shape(image_shape)
         check_positive(pieces=pieces)
         layers: list[nn.Module] = [nn.Flatten(), nn.Dropout(input_dropout)]
@@ -207,14 +224,14 @@ class MaxoutDiscriminator(Rebuildable, nn.Module):
             check_positive(hidden=units)
             layers += [nn.Linear(inputs, units * pieces), Maxout(pieces), nn.Dropout(dropout)]
             inputs = units
-        self.layers = nn.Sequential(*layers, nn.Linear(inputs, 1))
+        self.layers = nn.Sequential(*layers, nn.Linear(inputs, outputs))
         _initialise(self, init_range)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images or vectors to logits (N,)."""
+        """Map images or vectors to logits (N,), or (N, outputs)."""
         check_images(images, self.image_shape)
         logits: Tensor = self.layers(images)
-        return logits.flatten()
+        return logits.squeeze(1)
 
 
 class DeconvGenerator(Rebuildable, nn.Module):

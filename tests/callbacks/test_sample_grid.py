@@ -172,7 +172,7 @@ def test_classes_take_turns_in_a_conditional_game(tmp_path):
     game.conditional = True
     game.sample = lambda n, labels, seed: asked.append(labels) or torch.zeros(n, 1, 8, 8)
     callback = SampleGrid(num_samples=12)
-    callback._picture(SimpleNamespace(global_step=0, datamodule=None), game)
+    callback.picture(SimpleNamespace(global_step=0, datamodule=None), game)
     assert asked[0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
 
 
@@ -194,9 +194,9 @@ def test_a_perfect_generator_has_all_modes(tmp_path):
     real = data.load("test")[0]
     game = point_game()
     game.sample = lambda n, labels, seed: real[:n]
-    trainer = SimpleNamespace(global_step=0, datamodule=data, val_dataloaders=None)
+    trainer = SimpleNamespace(global_step=0, datamodule=data, val_dataloaders=None, callbacks=[])
     data.setup()
-    _, values = SampleGrid()._picture(trainer, game)
+    _, values = SampleGrid().picture(trainer, game)
     assert values["val/modes"] == 8
     assert values["val/high_quality"] > 0.95
 

@@ -10,11 +10,15 @@ import torch
 from lightning.pytorch import Callback
 
 from lightning_gans.callbacks import Checkpoint
+from lightning_gans.latents import GaussianMixture
 from lightning_gans.losses import wgan
 from lightning_gans.optimizers import SGD
 from tests.conformance.games import PAPERS, digits, game, ring, same, trainer
 
 torch.set_num_threads(1)
+
+GATHERED = {"CoulombGAN": {"gather": True}, "RealnessGAN": {"resample": "none"}}
+"""Papers whose losses couple the samples of a batch: what makes that the batch of all ranks."""
 
 
 def digest(state):
@@ -26,13 +30,32 @@ def reachable(module):
 
 
 class Latents(Callback):
-    """Records the latents that this rank draws."""
+    """Records the latents that this rank draws, and the components of a mixture that they come from."""
 
     def __init__(self):
         self.drawn = []
+        self.components = []
 
     def on_train_start(self, trainer, module):
-        module.latent.register_forward_hook(lambda *arguments: self.drawn.append(arguments[-1].clone()))
+        module.latent.register_forward_hook(
+            lambda *arguments: self.drawn.append(arguments[-1].detach().clone())
+        )
+        if isinstance(module.latent, GaussianMixture):
+            draw = module.latent.of_components
+
+            def record(components, rng):
+                self.components.append(components.clone())
+                return draw(components, rng)
+
+            module.latent.of_components = record
+
+
+def again(latent, drawn, components):
+    """Latents that were drawn before, as functions of what the latent has learned."""
+    if components is None:
+        return drawn
+    mu, sigma = latent.mu[components], latent.sigma[components]
+    return mu + sigma * ((drawn - mu) / sigma).detach()
 
 
 def weights_and_noise(name, folder):
@@ -69,7 +92,7 @@ def one_process_step(name, folder):
     data = ring(batch_size=8)
     # Plain gradient steps: Adam would blow rounding errors of vanishing gradients up to whole steps.
     sgd = dict.fromkeys(("generator_optimizer", "discriminator_optimizer"), partial(SGD, lr=1e-3))
-    module = game(name, data, **sgd)
+    module = game(name, data, **sgd, **GATHERED.get(name, {}))
     start = {k: v.clone() for k, v in module.state_dict().items()}
     latents, seen = Latents(), []
 
@@ -79,21 +102,23 @@ def one_process_step(name, folder):
 
     trainer([latents, Batches()], max_steps=1, strategy="ddp", devices=2).fit(module, data)
     gathered = [None, None]
-    torch.distributed.all_gather_object(gathered, (latents.drawn, seen))
+    torch.distributed.all_gather_object(gathered, (latents.drawn, latents.components, seen))
     if module.global_rank != 0:
         return {}
 
     joined = game(name, data, **sgd)
     joined.load_state_dict(start)
-    noise = iter([torch.cat(z) for z in zip(*(drawn for drawn, _ in gathered), strict=True)])
+    noise = [torch.cat(z) for z in zip(*(drawn for drawn, _, _ in gathered), strict=True)]
+    components = [torch.cat(c) for c in zip(*(drawn for _, drawn, _ in gathered), strict=True)]
+    draws = iter(zip(noise, components or [None] * len(noise), strict=True))
     batches = [
         [torch.cat(x) for x in zip(*pair, strict=True)]
-        for pair in zip(*(s for _, s in gathered), strict=True)
+        for pair in zip(*(s for _, _, s in gathered), strict=True)
     ]
 
     class Joined(Callback):
         def on_train_start(self, trainer, module):
-            module.latent.register_forward_hook(lambda *_: next(noise))
+            module.latent.register_forward_hook(lambda *_: again(module.latent, *next(draws)))
 
         def on_train_batch_start(self, trainer, module, batch, batch_idx):
             for old, new in zip(batch, batches[batch_idx], strict=True):

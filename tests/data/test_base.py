@@ -77,6 +77,17 @@ def test_held_out_samples_and_limit():
     assert grey_levels(data.test_dataloader()) == list(range(20))
 
 
+def test_limit_per_class():
+    data = ready(Digits(batch_size=8, val_fraction=0.1, limit_per_class=20))
+    images, labels = data.training_images()
+    assert labels.bincount().tolist() == [20] * 10
+    again, more = (ready(Digits(batch_size=8, val_fraction=0.1, limit_per_class=n)) for n in (20, 30))
+    assert torch.equal(again.training_images()[0], images)
+    rows = {image.numpy().tobytes() for image in more.training_images()[0]}
+    assert {image.numpy().tobytes() for image in images} < rows
+    assert data.hparams["limit_per_class"] == 20
+
+
 def test_ranks_and_overfitting_come_from_the_trainer():
     shards = []
     for rank in range(2):
@@ -176,6 +187,8 @@ def test_command_line_arguments():
         ({"eval_batch_size": -1}, "eval_batch_size=-1 must be at least 1"),
         ({"limit": 0}, "limit=0 must be at least 1"),
         ({"limit": 100}, "limit=100 is smaller than batch_size=128"),
+        ({"limit_per_class": 0}, "limit_per_class=0 must be at least 1"),
+        ({"limit": 200, "limit_per_class": 3}, "limit=200 and limit_per_class=3: give one of them"),
         ({"image_size": 0}, "image_size=0 must be at least 1 pixel"),
         ({"val_fraction": 1.0}, "val_fraction=1.0"),
         ({"seed": -1}, "seed=-1"),

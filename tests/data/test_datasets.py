@@ -121,7 +121,15 @@ def test_digits_of_another_size():
 
 @pytest.mark.parametrize(
     ("layout", "modes", "dim"),
-    [("ring", 8, 2), ("grid", 25, 2), ("random_grid", 25, 2), ("cube", 27, 3), ("grid9", 9, 2)],
+    [
+        ("ring", 8, 2),
+        ("grid", 25, 2),
+        ("random_grid", 25, 2),
+        ("cube", 27, 3),
+        ("grid9", 9, 2),
+        ("single", 1, 2),
+        ("pair", 2, 2),
+    ],
 )
 def test_mixtures(layout, modes, dim):
     data = GaussianMixtures(layout, samples=50_000)
@@ -154,6 +162,11 @@ def test_geometry():
     nine = GaussianMixtures("grid9")
     torch.testing.assert_close(nine.covariances[0], 0.05 * torch.eye(2))
     assert math.sqrt(GaussianMixtures("grid9", std=0.05).covariances[0, 0, 0]) == pytest.approx(0.05)
+    single, pair = GaussianMixtures("single"), GaussianMixtures("pair")
+    assert single.means.tolist() == [[0, 0]]
+    torch.testing.assert_close(single.covariances[0], 0.09 * torch.eye(2))
+    torch.testing.assert_close(pair.means, torch.tensor([[0.6, 0.6], [-0.6, -0.6]]))
+    torch.testing.assert_close(pair.covariances[1], 0.0225 * torch.eye(2))
     random = GaussianMixtures("random_grid")
     assert torch.pdist(random.means).min() >= 1
     assert random.means.abs().max() <= 4

@@ -237,7 +237,9 @@ def test_bad_input(flat, tmp_path, given, error, words):
         folder(**{"path": given.pop("folder", flat), **given})
 
 
-@pytest.mark.parametrize("given", [{"class_weights": [1, 1]}, {"label_fraction": 0.5}])
+@pytest.mark.parametrize(
+    "given", [{"class_weights": [1, 1]}, {"label_fraction": 0.5}, {"limit_per_class": 1}]
+)
 def test_unlabeled_images_have_no_classes(flat, given):
     with pytest.raises(ValueError, match="need labels"):
         ready(folder(flat, **given))

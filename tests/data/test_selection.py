@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from lightning_gans.data.selection import imbalanced, of_classes, partly_unlabeled
+from lightning_gans.data.selection import imbalanced, of_classes, of_each_class, partly_unlabeled
 
 LABELS = torch.tensor([3, 1, -1, 0, 1, 3, 3, 2, 0, -1])
 
@@ -72,3 +72,24 @@ def test_labels_that_are_missing_already_stay_missing():
 def test_too_small_a_fraction():
     with pytest.raises(ValueError, match=r"label_fraction=0.1 keeps 1 of 8 labels.* at least 0.5"):
         partly_unlabeled(LABELS, 0.1, seed=0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equally_many_of_each_class(seed):
+    labels = torch.arange(1000) % 7 - 1
+    kept = of_each_class(labels, 50, seed)
+    assert torch.bincount(labels[kept]).tolist() == [50] * 6
+    assert (kept.diff() > 0).all()
+    assert set(of_each_class(labels, 20, seed).tolist()) < set(kept.tolist())
+    assert torch.equal(kept, of_each_class(labels, 50, seed))
+    assert not torch.equal(kept, of_each_class(labels, 50, seed + 1))
+    assert of_each_class(LABELS, 1, seed)[0] >= 0
+
+
+def test_too_few_of_a_class():
+    with pytest.raises(
+        ValueError, match=r"limit_per_class=2 exceeds the 1 training samples of class 2: use at most 1"
+    ):
+        of_each_class(LABELS, 2, seed=0)
+    with pytest.raises(ValueError, match=r"limit_per_class=2 needs labels, but no training sample has one"):
+        of_each_class(torch.tensor([-1, -1]), 2, seed=0)

@@ -14,6 +14,9 @@ N = networks
 GENERATORS = {
     "mlp": functools.partial(N.MLPGenerator, (1, 8, 8), 5, hidden=(16, 16)),
     "mlp-vectors": functools.partial(N.MLPGenerator, (2,), 5, hidden=(16,), output="none"),
+    "mlp-batch-norm": functools.partial(
+        N.MLPGenerator, (2,), 5, hidden=(16, 8), output="none", batch_norm=True
+    ),
     "deconv": functools.partial(N.DeconvGenerator, (3, 8, 8), 5, hidden=16, width=4, output="tanh"),
     "dcgan": functools.partial(N.DCGANGenerator, (3, 16, 16), 5, width=4),
     "dcgan-8": functools.partial(N.DCGANGenerator, (1, 8, 8), 5, width=4),
@@ -25,6 +28,9 @@ GENERATORS = {
     "resnet-64": functools.partial(N.ResNetGenerator, (1, 64, 64), 5, width=2),
     "small": functools.partial(N.SmallGenerator, (3, 16, 16), 5, width=4),
     "constant-filters": functools.partial(N.ConstantFiltersGenerator, (3, 16, 16), 5, width=4),
+    "coulomb": functools.partial(N.CoulombGenerator, (3, 16, 16), 5, width=16),
+    "deligan-28": functools.partial(N.DeLiGANMNISTGenerator, (1, 28, 28), 5, width=4),
+    "deligan-32": functools.partial(N.DeLiGANGenerator, (3, 32, 32), 5, width=4),
 }
 DISCRIMINATORS = {
     "mlp": functools.partial(N.MLPDiscriminator, (1, 8, 8), hidden=(16, 16)),
@@ -36,14 +42,25 @@ DISCRIMINATORS = {
     "dcgan": functools.partial(N.DCGANDiscriminator, (3, 16, 16), width=4),
     "dcgan-8": functools.partial(N.DCGANDiscriminator, (1, 8, 8), width=4),
     "dcgan-layer": functools.partial(N.DCGANDiscriminator, (3, 16, 16), width=4, norm="layer"),
+    "dcgan-spectral": functools.partial(N.DCGANDiscriminator, (3, 16, 16), width=4, norm="spectral"),
     "dcgan-plain": functools.partial(N.DCGANDiscriminator, (2, 32, 32), width=4, norm="none", extra_layers=1),
     "dcgan-paper": functools.partial(N.DCGANPaperDiscriminator, (3, 16, 16), width=4),
     "dcgan-imagenet": functools.partial(N.DCGANImageNetDiscriminator, (3, 32, 32), width=2),
     "resnet-32": functools.partial(N.ResNetDiscriminator, (3, 32, 32), width=4),
     "resnet-64": functools.partial(N.ResNetDiscriminator, (1, 64, 64), width=2),
     "small": functools.partial(N.SmallDiscriminator, (3, 16, 16), width=4),
+    "coulomb": functools.partial(N.CoulombDiscriminator, (3, 16, 16), width=4),
+    "deligan-mnist": functools.partial(N.DeLiGANMNISTDiscriminator, (1, 28, 28), width=4),
+    "deligan-cifar": functools.partial(N.DeLiGANCIFARDiscriminator, (3, 32, 32), width=4),
+    "deligan-sketch": functools.partial(N.DeLiGANSketchDiscriminator, (1, 32, 32), width=4),
 }
-BATCH_NORM = {"dcgan", "dcgan-paper", "dcgan-imagenet"}  # discriminators that couple the samples of a batch
+BATCH_NORM = {
+    "coulomb",
+    "dcgan",
+    "dcgan-paper",
+    "dcgan-imagenet",
+}  # discriminators that couple the samples of a batch
+COUPLED = {"deligan-mnist", "deligan-cifar", "deligan-sketch"}  # in evaluation mode too
 
 generators = pytest.mark.parametrize("name", GENERATORS)
 discriminators = pytest.mark.parametrize("name", DISCRIMINATORS)
@@ -72,6 +89,9 @@ def test_every_network_is_here():
         N.LeNet,
         N.HashAutoencoder,
         N.Maxout,
+        N.ScaledTanh,
+        N.GaussianNoise,
+        N.MinibatchDiscrimination,
         N.guided_backpropagation,
     }
     assert exported == tested | elsewhere
@@ -83,8 +103,8 @@ def test_generated_images(name):
     images = network(latents)
     assert images.shape == (4, *GENERATORS[name].args[0])
     assert images.dtype == torch.float32
-    if name != "mlp-vectors":
-        assert images.abs().max() <= 1
+    if not name.startswith("mlp-"):  # vectors
+        assert images.abs().max() <= (1.7159 if name == "coulomb" else 1)
     assert images[0].ne(images[1]).any()
 
 
@@ -103,6 +123,19 @@ def test_logits(name):
     assert logits.shape == (4,)
     assert logits.dtype == torch.float32
     assert network.eval()(images[:1]).shape == (1,)
+
+
+SEVERAL = ["mlp", "maxout", "dcgan", "dcgan-8", "dcgan-layer", "dcgan-spectral", "dcgan-plain"]
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_logits(name):
+    network, images = discriminator(name)
+    several = DISCRIMINATORS[name](outputs=3)
+    assert several(images).shape == (4, 3)
+    assert several.eval()(images[:1]).shape == (1, 3)
+    assert describe(several)["init_args"]["outputs"] == 3
+    assert several.state_dict().keys() == network.state_dict().keys()
 
 
 @discriminators
@@ -141,12 +174,13 @@ def test_penalty_can_be_trained(name):
 @discriminators
 def test_samples_are_scored_one_by_one(name):
     network, images = discriminator(name)
-    if name in BATCH_NORM:
+    if name in BATCH_NORM | COUPLED:
         network.eval()
     for layer in network.modules():
         if isinstance(layer, nn.Dropout):
             layer.eval()
-    torch.testing.assert_close(network(images)[2:], network(images[2:]), rtol=1e-4, atol=1e-5)
+    if name not in COUPLED:
+        torch.testing.assert_close(network(images)[2:], network(images[2:]), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(network(images.flip(0)), network(images).flip(0), rtol=1e-4, atol=1e-5)
 
 
@@ -242,6 +276,9 @@ def test_unsupported_shapes(network, shape):
         (lambda: N.DCGANGenerator((1, 32, 32), norm="layer"), "norm is 'layer': choose one of batch, none"),
         (lambda: N.DCGANDiscriminator((1, 32, 32), width=0), "width is 0"),
         (lambda: N.DCGANDiscriminator((1, 32, 32), norm="instance"), "norm is 'instance'"),
+        (lambda: N.DCGANDiscriminator((1, 32, 32), outputs=0), "outputs is 0"),
+        (lambda: N.MLPDiscriminator((2,), outputs=0), "outputs is 0"),
+        (lambda: N.MaxoutDiscriminator((2,), outputs=-1), "outputs is -1"),
         (lambda: N.MLPGenerator((2,), activation="gelu"), "activation is 'gelu': choose one of relu"),
         (lambda: N.MLPGenerator((2,), activation=("relu",)), "activation names 1 layers, hidden has 2"),
         (lambda: N.MLPGenerator((2,), output="clip"), "output is 'clip'"),
@@ -270,7 +307,7 @@ def test_compiled_without_graph_breaks(name):
     torch.testing.assert_close(network(latents), expected)
 
 
-@pytest.mark.parametrize("name", ["maxout", "dcgan", "conv-maxout"])
+@pytest.mark.parametrize("name", ["maxout", "dcgan", "dcgan-spectral", "conv-maxout"])
 def test_discriminator_compiled_without_graph_breaks(name):
     network, images = discriminator(name)
     expected = network.eval()(images)

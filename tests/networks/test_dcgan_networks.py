@@ -42,6 +42,9 @@ def count(make):
         # two 3x3 convolutions of width 64, with batch norm
         (lambda: DCGANDiscriminator((3, 64, 64), extra_layers=2), 2_765_568 + 2 * (9 * 64 * 64 + 128)),
         (lambda: DCGANGenerator((3, 64, 64), extra_layers=2), 3_576_704 + 2 * (9 * 64 * 64 + 128)),
+        # RealnessGAN on CelebA: 51 outcomes, no norm with parameters
+        (lambda: DCGANGenerator((3, 256, 256), 128, width=32), 13_276_608),
+        (lambda: DCGANDiscriminator((3, 256, 256), width=32, norm="spectral", outputs=51), 12_011_008),
         (lambda: DCGANPaperGenerator((3, 64, 64)), 18_885_760),
         (lambda: DCGANPaperGenerator((3, 64, 64), per_unit=False), 18_855_040),
         (lambda: DCGANPaperDiscriminator((3, 64, 64)), 17_232_768),
@@ -173,3 +176,51 @@ def test_conditional_networks_see_the_label():
 def test_conditional_networks_at_another_size():
     images = ConditionalDCGANGenerator((3, 16, 16), 7, 3)(torch.randn(2, 7), torch.tensor([0, 2]))
     assert ConditionalDCGANDiscriminator((3, 16, 16), 3)(images, torch.tensor([0, 2])).shape == (2,)
+
+
+def spectral(**arguments):
+    torch.manual_seed(0)
+    return DCGANDiscriminator((3, 32, 32), width=8, norm="spectral", **arguments)
+
+
+def convolutions(network):
+    return [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+
+
+def matrix_norms(network):
+    return [
+        torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() for layer in convolutions(network.eval())
+    ]
+
+
+def test_spectral_norm_of_every_layer_is_one():
+    network = spectral(outputs=5, extra_layers=1)
+    assert [layer.out_channels for layer in convolutions(network)] == [8, 8, 16, 32, 5]
+    assert matrix_norms(network) == pytest.approx([1] * 5, rel=0.05)
+    assert not any(isinstance(layer, nn.BatchNorm2d | nn.GroupNorm) for layer in network.modules())
+    assert all(layer.bias is None for layer in convolutions(network))
+
+
+def test_spectral_norm_stays_one_in_training():
+    network, images = spectral(), torch.randn(8, 3, 32, 32)
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
+    for _ in range(20):
+        optimizer.zero_grad()
+        network(images).square().mean().backward()
+        optimizer.step()
+    for _ in range(50):  # the estimate follows the weights, one iteration a pass
+        network(images)
+    assert matrix_norms(network) == pytest.approx([1] * 4, rel=1e-3)
+
+
+def test_weights_under_spectral_norm_start_as_the_papers():
+    weights = [p for name, p in spectral().named_parameters() if name.endswith("original")]
+    assert len(weights) == 4
+    assert torch.cat([w.flatten() for w in weights]).std().item() == pytest.approx(0.02, rel=0.05)
+
+
+def test_spectral_norm_is_not_estimated_in_evaluation():
+    network, images = spectral().eval(), torch.randn(2, 3, 32, 32)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    assert torch.equal(network(images), network(images))
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())

@@ -33,6 +33,9 @@ def count(make):
         (lambda: MLPGenerator((3, 64, 64), hidden=(512,) * 3), 6_880_768),
         (lambda: MLPDiscriminator((3, 64, 64), hidden=(512,) * 3, activation="relu"), 6_817_793),
         (lambda: MLPGenerator((3, 64, 64), hidden=(512,) * 4), 7_143_424),
+        # RealnessGAN's toy
+        (lambda: MLPGenerator((2,), 32, hidden=(400,) * 4, batch_norm=True), 498_402),
+        (lambda: MaxoutDiscriminator((2,), hidden=(200,) * 3, outputs=5), 406_005),
     ],
 )
 def test_parameter_counts(make, parameters):
@@ -123,3 +126,31 @@ def test_dropout_of_the_maxout_discriminator():
 def test_lists_as_yaml_gives_them():
     assert MLPGenerator([1, 8, 8], hidden=[4])(torch.randn(2, 100)).shape == (2, 1, 8, 8)
     assert MLPDiscriminator([1, 8, 8], hidden=[4])(torch.randn(2, 1, 8, 8)).shape == (2,)
+
+
+def test_batch_norm_comes_before_the_activation():
+    torch.manual_seed(0)
+    network = MLPGenerator((2,), 5, hidden=(300, 300), output="none", batch_norm=True)
+    kinds = [type(layer) for layer in network.hidden]
+    assert kinds == 2 * [nn.Linear, nn.BatchNorm1d, nn.ReLU]
+    gains = torch.cat([layer.weight for layer in network.hidden if isinstance(layer, nn.BatchNorm1d)])
+    assert gains.mean().item() == pytest.approx(1, abs=0.005)
+    assert gains.std().item() == pytest.approx(0.02, rel=0.1)
+    hidden = network.hidden[:2](torch.randn(64, 5))
+    assert hidden.mean(0).abs().max() < 1e-5
+
+
+def test_keys_do_not_depend_on_batch_norm_being_there():
+    """Checkpoints from before the option load."""
+    keys = MLPGenerator((2,), 5, hidden=(4, 4)).state_dict().keys()
+    assert [key for key in keys if key.endswith("weight")] == [
+        "hidden.0.weight",
+        "hidden.2.weight",
+        "last.weight",
+    ]
+
+
+def test_maxout_without_dropout():
+    network = MaxoutDiscriminator((2,), hidden=(8, 8), input_dropout=0, dropout=0, init_range=None)
+    images = torch.randn(4, 2)
+    assert torch.equal(network(images), network(images))

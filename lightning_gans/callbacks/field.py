@@ -1,0 +1,191 @@
+"""The field that moves the generated points of a two-dimensional game."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from typing import Protocol, cast, runtime_checkable
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from PIL import Image
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from lightning_gans.callbacks.pictures import Pictures, real_samples
+from lightning_gans.pictures import FieldPlot, FieldView
+
+
+class _Game(Protocol):
+    """What a module must offer to be drawn."""
+
+    image_shape: tuple[int, ...]
+    device: torch.device
+
+    def sample(
+        self, n: int, labels: Tensor | None = None, ema: bool = True, seed: int | None = None
+    ) -> Tensor: ...
+
+    def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor: ...
+
+
+@runtime_checkable
+class HasField(Protocol):
+    """A game whose losses define a potential: high where there are too few generated points."""
+
+    def field(self, points: Tensor, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the potential at ``points``, and the force on a generated point there.
+
+        Args:
+            points: ``(n, d)``.
+            real: ``(m, d)`` real points, the sinks.
+            fake: ``(k, d)`` generated points.
+
+        Returns:
+            The potentials ``(n,)`` and their gradients ``(n, d)``, float32, without graph.
+        """
+        ...
+
+
+class Field(Pictures):
+    """Draw what pulls the generated points of a 2-D game where, and animate it at the end.
+
+    The picture of the Coulomb GAN paper (Unterthiner et al., 2018, figure 1), for every game of points in
+    the plane: ``num_points`` real and as many generated ones over a background, thin arrows for the field
+    all over and bold ones for the force on generated points. Pictures come at the start, every
+    ``every_n_updates`` generator updates and at the end, to ``field/step=<update>.png`` in the run's folder,
+    and to TensorBoard and W&B where such a logger is attached; ``field.gif`` is the whole training, over all
+    resumes of a run.
+
+    - A game with a field of its own (a method ``field``, :class:`HasField`): its potential and its forces,
+      and ``val/energy`` = (mean potential of the real points - mean potential of the generated ones) / 2,
+      which is 0 at the equilibrium. Beside it, with ``critic``, what the discriminator has learned of it, in
+      the same scale, and ``val/field_correlation`` of both at the points shown.
+    - Other games: the landscape of the discriminator's scores, and its gradient.
+
+    The points are those of the weights that train, not of averaged ones: on those the forces act.
+    Watching does not change the training: weights are the same, bit for bit, with this callback and without.
+
+    Args:
+        every_n_updates: Generator updates between two pictures.
+        num_points: Real points, and generated ones.
+        critic: Show the discriminator beside a game's own field.
+        seed: Of the latents.
+        gif: Whether to make the animation.
+        frame_duration: Seconds that the animation shows a picture.
+
+    Raises:
+        ValueError: If a number is not positive, or, before training, if the game is not one of points in the
+            plane.
+    """
+
+    folder = "field"
+
+    def __init__(
+        self,
+        every_n_updates: int = 500,
+        num_points: int = 500,
+        critic: bool = True,
+        seed: int = 0,
+        gif: bool = True,
+        frame_duration: float = 0.12,
+    ) -> None:
+        super().__init__(every_n_updates, gif, frame_duration, num_points=num_points)
+        self.num_points = num_points
+        self.critic = critic
+        self.seed = seed
+        self._real = torch.empty(0, 2)
+        self._plot: FieldPlot | None = None
+
+    def prepare(self, trainer: Trainer, module: LightningModule) -> None:
+        """Look whether the game can be drawn.
+
+        Raises:
+            ValueError: If it is not a game of points in the plane, or one with classes.
+        """
+        name, shape = type(module).__name__, getattr(module, "image_shape", None)
+        if shape is None or tuple(shape) != (2,):
+            raise ValueError(
+                f"Field draws points in the plane, but image_shape={shape} of {name} is not (2,): leave the "
+                "callback out, or train on data of two dimensions"
+            )
+        if getattr(module, "conditional", False):
+            raise ValueError(
+                f"Field draws one landscape, but {name} has one for each class: leave the callback out"
+            )
+        self._plot = None
+
+    def picture(self, trainer: Trainer, module: LightningModule) -> tuple[Image.Image, dict[str, float]]:
+        """Draw points, field and forces."""
+        game = cast(_Game, module)
+        own = isinstance(module, HasField)
+        fake = game.sample(self.num_points, ema=False, seed=self.seed)
+        if self._plot is None:
+            real = real_samples(trainer, self.num_points)
+            if real is None:
+                raise ValueError("Field finds no real points: give trainer.fit() a loader that has some")
+            self._real = real.to(fake)
+            self._plot = FieldPlot(real, panels=2 if own and self.critic else 1, signed=own)
+        plot, real = self._plot, self._real
+        title, values, views = f"step {trainer.global_step:,}", {}, []
+        if isinstance(module, HasField):
+            view, potentials = _view(
+                "potential", plot, real, fake, partial(module.field, real=real, fake=fake)
+            )
+            energy = float(potentials[: len(real)].mean() - potentials[len(real) :].mean()) / 2
+            values["val/energy"] = energy
+            title += f"   ·   energy {energy:.3g}"
+            views.append(view)
+        if self.critic or not views:
+            view, scores = _view("discriminator", plot, real, fake, partial(slopes, game))
+            if views:
+                values["val/field_correlation"] = correlation = _correlation(potentials, scores)
+                view = replace(view, title=f"discriminator   ·   correlation {correlation:.2f}")
+            views.append(view)
+        return plot.draw(fake, title, views), values
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the end, and the animation of the whole."""
+        super().on_train_end(trainer, pl_module)
+        self._plot = None
+
+
+def slopes(game: _Game, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the discriminator's scores of ``(n, d)`` points and their gradients ``(n, d)``.
+
+    By forward differentiation, which ``score`` lets through although it keeps no graph: whatever a game
+    calls its score is drawn, no weight gets a gradient, and all coordinates take one pass.
+    """
+    n, d = points.shape
+    directions = torch.eye(d).to(points).repeat_interleave(n, 0)
+    # A compiled network does not pass forward gradients on. (Without one, torch need not load its compiler.)
+    compiled = getattr(game, "compiles", False)
+    eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+    with eager, forward_ad.dual_level():
+        scores, gradients = forward_ad.unpack_dual(
+            game.score(forward_ad.make_dual(points.repeat(d, 1), directions))
+        )
+    gradients = torch.zeros_like(scores) if gradients is None else gradients  # a score that is constant
+    return scores[:n], gradients.reshape(d, n).T
+
+
+def _view(
+    title: str,
+    plot: FieldPlot,
+    real: Tensor,
+    fake: Tensor,
+    field: Callable[[Tensor], tuple[Tensor, Tensor]],
+) -> tuple[FieldView, Tensor]:
+    """Return what the plot shows of a field, and its values at all real points, then the fake ones."""
+    places = [plot.mesh().to(fake), plot.lattice().to(fake), real, fake]
+    values, gradients = (x.float().cpu().nan_to_num(0.0, 0.0, 0.0) for x in field(torch.cat(places)))
+    sizes = [len(place) for place in places]
+    shown, _, *at_points = values.split(sizes)
+    _, around, _, at_fake = gradients.split(sizes)
+    return FieldView(title, shown, around, at_fake), torch.cat(at_points)
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    """Return Pearson's correlation; 0 where one of the two is constant."""
+    a, b = a.double() - a.double().mean(), b.double() - b.double().mean()
+    return float((a * b).sum() / (a.norm() * b.norm()).clamp(min=1e-30))

@@ -1,0 +1,554 @@
+"""Tables of papers, as YAML files: what is compared, on what, scored how, and what was published."""
+
+import difflib
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_gans.callbacks.evaluate import SCORES
+from lightning_gans.cli import recipes_folder
+
+OVER = ("last", "min", "max", "mean", "sd")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of a run.
+
+    Attributes:
+        name: Head of the column.
+        score: Name in ``evaluations.jsonl``.
+        of_class: Which entry, where the score has one for each class.
+        over: Which of the run's evaluations: the last, or the smallest, largest, mean, or deviation (of the
+            population) of all.
+        better: "high", "low", or None where neither is.
+        digits: Behind the point.
+        evaluate: Name of the ``Evaluate`` callback, where a run has several with this score.
+    """
+
+    name: str
+    score: str
+    of_class: int | None = None
+    over: str = "last"
+    better: str | None = None
+    digits: int = 2
+    evaluate: str | None = None
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What all rows are measured on.
+
+    Attributes:
+        name: In the table.
+        set: Overrides of the recipe.
+        columns: The table's, and its own.
+        stands_for: The data set whose published figures are shown beside, where this is a stand-in.
+    """
+
+    name: str
+    set: Mapping[str, Any]
+    columns: Mapping[str, Column]
+    stands_for: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method.
+
+    Attributes:
+        name: In the table.
+        recipe: Its recipe, or one for each data set. None: it is not implemented here.
+        set: Overrides of the recipe.
+        published: The paper's figures, by data set and column: value and deviation.
+        x: Where it lies in a plot of lines, such as a number of outcomes.
+        series: Which line it is on.
+        note: Shown below the table.
+    """
+
+    name: str
+    recipe: str | Mapping[str, str | None] | None
+    set: Mapping[str, Any]
+    published: Mapping[str, Mapping[str, tuple[float, float | None]]]
+    x: float | None = None
+    series: str = ""
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a budget changes in a row."""
+
+    set: Mapping[str, Any] = field(default_factory=dict)
+    recipe: str | Mapping[str, str | None] | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is computed.
+
+    Attributes:
+        name: Such as quick or paper.
+        describe: What it does.
+        comparable: Whether the figures may be compared with the published ones.
+        note: Why not.
+        seeds: Of the runs.
+        set: Overrides of all recipes.
+        data: The data sets.
+        rows: What it changes in some rows.
+        seconds: That a run takes, about.
+    """
+
+    name: str
+    describe: str
+    comparable: bool
+    note: str
+    seeds: tuple[int, ...]
+    set: Mapping[str, Any]
+    data: Mapping[str, DataSet]
+    rows: Mapping[str, Change]
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a paper.
+
+    Attributes:
+        name: Of the file.
+        title: Its title.
+        source: Where the figures were published.
+        x: What the rows' ``x`` is.
+        notes: Shown below the table.
+        set: Overrides of all recipes.
+        rows: The methods.
+        budgets: How much can be computed.
+    """
+
+    name: str
+    title: str
+    source: str
+    x: str
+    notes: tuple[str, ...]
+    set: Mapping[str, Any]
+    rows: Mapping[str, Row]
+    budgets: Mapping[str, Budget]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: a row on a data set with a seed.
+
+    Attributes:
+        row: Name of the row.
+        data: Name of the data set.
+        seed: Of the run.
+        config: All that ``fit`` is told.
+        folder: Its own.
+        seconds: That it takes, by the table.
+    """
+
+    row: str
+    data: str
+    seed: int
+    config: Mapping[str, Any]
+    folder: Path
+    seconds: float | None
+
+    @property
+    def identity(self) -> str:
+        """Tells whether two runs were told the same."""
+        return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def title(self) -> str:
+        """Name it in messages."""
+        return f"{self.row}, {self.data}, seed {self.seed}"
+
+
+# ---------------------------------------------------------------------- reading
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """YAML in which 1e-3 is a number, as in recipes, and a name that is given twice is an error."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        names = [self.construct_object(key, deep=True) for key, _ in node.value if key.value != "<<"]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} is given twice (line {node.start_mark.line + 1}): keep one of them")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file holds.
+
+    Raises:
+        ValueError: If it is none, or has a name twice in one place.
+    """
+    try:
+        return yaml.load(path.read_text(), _Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def table_names() -> list[str]:
+    """Return the names of the tables that come with the package."""
+    return sorted(path.stem for path in (recipes_folder() / "tables").glob("*.yaml"))
+
+
+def load_table(name: str) -> Table:
+    """Read a table and check all that can be checked before a run.
+
+    Args:
+        name: Of a table that comes with the package, or the path of a YAML file.
+
+    Raises:
+        FileNotFoundError: If there is no such table.
+        ValueError: If something in it is unknown, missing, or does not fit; one line.
+    """
+    path = Path(name)
+    if not path.is_file():
+        path = recipes_folder() / "tables" / f"{name.removesuffix('.yaml')}.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"table={name} is neither a file nor a table: {_hint(name, table_names(), 'there is')}"
+        )
+    try:
+        return _table(path.stem, read_yaml(path))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"table {path.stem}: {error}") from error
+
+
+def _hint(name: object, known: Iterable[str], otherwise: str = "use") -> str:
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else f"{otherwise} {', '.join(known) or 'nothing'}"
+
+
+def _mapping(value: Any, where: str, known: Sequence[str] | None = None, needs: Sequence[str] = ()) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} is {value!r}: give names with values below it")
+    for name in value:
+        if not isinstance(name, str):
+            raise ValueError(f"{where}: the name {name!r} is no text: put it in quotes")
+        if known is not None and name not in known:
+            raise ValueError(f"{where}: {name} is unknown: {_hint(name, known)}")
+    for name in needs:
+        if value.get(name) in (None, "", [], {}):
+            raise ValueError(f"{where}: {name} is missing")
+    return value
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{where} is {value!r}: give a number")
+    return float(value)
+
+
+def _table(name: str, given: Any) -> Table:
+    keys = ("title", "source", "x", "notes", "columns", "data", "set", "rows", "budgets")
+    _mapping(given, "the file", keys, ("title", "source", "columns", "data", "rows", "budgets"))
+    columns = _columns(given["columns"], "columns")
+    data = _data_sets(given["data"], "data", columns, None)
+    _slugs(given["rows"], "rows")
+    rows = {row: _row(row, value, data) for row, value in given["rows"].items()}
+    table = Table(
+        name,
+        str(given["title"]),
+        str(given["source"]),
+        str(given.get("x", "")),
+        tuple(map(str, given.get("notes") or ())),
+        _mapping(given.get("set") or {}, "set"),
+        rows,
+        {key: _budget(key, value, rows, data, columns) for key, value in given["budgets"].items()},
+    )
+    for budget in table.budgets.values():
+        _check_cells(table, budget)
+    return table
+
+
+def _slugs(value: Any, where: str) -> None:
+    """Look whether names of folders are different."""
+    _mapping(value, where)
+    slugs = [slug(name) for name in value]
+    twice = [name for name in value if slugs.count(slug(name)) > 1]
+    if twice:
+        raise ValueError(
+            f"{where}: {' and '.join(twice)} would share the folder {slug(twice[0])}: rename one"
+        )
+
+
+def _columns(given: Any, where: str) -> dict[str, Column]:
+    columns = {}
+    for name, value in _mapping(given, where).items():
+        place = f"{where}.{name}"
+        _mapping(value, place, ("score", "class", "over", "better", "digits", "evaluate"), ("score",))
+        over, better = value.get("over", "last"), value.get("better")
+        if over not in OVER:
+            raise ValueError(f"{place}: over={over} is unknown: use {', '.join(OVER)}")
+        if better not in ("high", "low", None):
+            raise ValueError(f"{place}: better={better} is unknown: use high or low")
+        which, digits = value.get("class"), value.get("digits", 2)
+        if which is not None and (not isinstance(which, int) or which < 0):
+            raise ValueError(f"{place}: class={which}: give its number, from 0")
+        if not isinstance(digits, int) or digits < 0:
+            raise ValueError(f"{place}: digits={digits}: give a number, from 0")
+        columns[name] = Column(name, value["score"], which, over, better, digits, value.get("evaluate"))
+    return columns
+
+
+def _data_sets(
+    given: Any, where: str, columns: Mapping[str, Column], stands_for: Mapping[str, DataSet] | None
+) -> dict[str, DataSet]:
+    """Read data sets: of the table, or (with ``stands_for``) those that a budget has in their place."""
+    _slugs(given, where)
+    keys = ("set", "columns") if stands_for is None else ("set", "columns", "stands_for")
+    sets = {}
+    for name, value in given.items():
+        place = f"{where}.{name}"
+        value = _mapping(value or {}, place, keys)
+        other = value.get("stands_for", name)
+        if "stands_for" in value and other not in (stands_for or {}):
+            raise ValueError(f"{place}: stands_for={other} is unknown: {_hint(other, stands_for or {})}")
+        own = _columns(value.get("columns") or {}, f"{place}.columns")
+        sets[name] = DataSet(
+            name, _mapping(value.get("set") or {}, f"{place}.set"), {**own, **columns}, other
+        )
+    return sets
+
+
+def _row(name: str, given: Any, data: Mapping[str, DataSet]) -> Row:
+    where = f"rows.{name}"
+    _mapping(given, where, ("recipe", "set", "published", "x", "series", "note"))
+    if "published" not in given:
+        raise ValueError(f"{where}: published is missing: give the paper's figures, or null if it has none")
+    figures = given["published"] or {}
+    _mapping(figures, f"{where}.published", list(data))
+    published: dict[str, dict[str, tuple[float, float | None]]] = {}
+    for key, chosen in data.items():
+        place = f"{where}.published.{key}"
+        if figures and key not in figures:
+            raise ValueError(f"{place} is missing: give the paper's figures, or null if it has none")
+        values = figures.get(key) or {}
+        _mapping(values, place, list(chosen.columns))
+        published[key] = {}
+        for column in chosen.columns if values else ():
+            if column not in values:
+                raise ValueError(
+                    f"{place}.{column} is missing: give the paper's figure, or null if it has none"
+                )
+            value = values[column]
+            if value is None:
+                continue
+            pair = value if isinstance(value, list) else [value]
+            if len(pair) not in (1, 2):
+                raise ValueError(f"{place}.{column} is {value}: give a figure, or [figure, deviation]")
+            numbers = [_number(part, f"{place}.{column}") for part in pair]
+            published[key][column] = (numbers[0], numbers[1] if len(numbers) == 2 else None)
+    return Row(
+        name,
+        _recipe(given.get("recipe"), where, data),
+        _mapping(given.get("set") or {}, f"{where}.set"),
+        published,
+        None if given.get("x") is None else _number(given["x"], f"{where}.x"),
+        str(given.get("series", "")),
+        given.get("note"),
+    )
+
+
+def _recipe(given: Any, where: str, data: Iterable[str]) -> str | Mapping[str, str | None] | None:
+    for name in (
+        _mapping(given, f"{where}.recipe", list(data)).values() if isinstance(given, dict) else [given]
+    ):
+        if name is not None and not (recipes_folder() / f"{name}.yaml").is_file():
+            folder = recipes_folder()
+            known = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")]
+            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}?" if near else "see lightning-gans recipes"
+            raise ValueError(f"{where}: recipe={name} is unknown: {hint}")
+    return given  # type: ignore[no-any-return]
+
+
+def _budget(
+    name: str,
+    given: Any,
+    rows: Mapping[str, Row],
+    data: Mapping[str, DataSet],
+    columns: Mapping[str, Column],
+) -> Budget:
+    where = f"budgets.{name}"
+    keys = ("describe", "comparable", "note", "seeds", "set", "data", "rows", "seconds")
+    _mapping(given, where, keys, ("describe", "seeds"))
+    comparable = given.get("comparable")
+    if not isinstance(comparable, bool):
+        raise ValueError(
+            f"{where}: comparable={comparable}: say true or false, whether the published figures are"
+        )
+    if not comparable and not given.get("note"):
+        raise ValueError(f"{where}: note is missing: say why the figures are not comparable")
+    seeds = given["seeds"]
+    if not isinstance(seeds, list) or any(not isinstance(x, int) or x < 0 for x in seeds):
+        raise ValueError(f"{where}: seeds={seeds}: give a list of numbers, from 0")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"{where}: seeds={seeds} has one twice")
+    used = data if given.get("data") is None else _data_sets(given["data"], f"{where}.data", columns, data)
+    changes = {}
+    for row, value in _mapping(given.get("rows") or {}, f"{where}.rows", list(rows)).items():
+        place = f"{where}.rows.{row}"
+        value = _mapping(value, place, ("set", "recipe", "seconds"))
+        seconds = value.get("seconds")
+        changes[row] = Change(
+            _mapping(value.get("set") or {}, f"{place}.set"),
+            _recipe(value.get("recipe"), place, used),
+            None if seconds is None else _number(seconds, f"{place}.seconds"),
+        )
+    seconds = given.get("seconds")
+    return Budget(
+        name,
+        str(given["describe"]),
+        comparable,
+        str(given.get("note", "")),
+        tuple(seeds),
+        _mapping(given.get("set") or {}, f"{where}.set"),
+        used,
+        changes,
+        None if seconds is None else _number(seconds, f"{where}.seconds"),
+    )
+
+
+# ---------------------------------------------------------------------- what a run is told
+
+
+def slug(name: str) -> str:
+    """Return a name as a folder's name."""
+    return re.sub(r"[^A-Za-z0-9.=_]+", "-", re.sub(r"\s*=\s*", "=", name)).strip("-.") or "-"
+
+
+def cells_of(table: Table, budget: Budget, out: Path, seeds: Sequence[int] | None = None) -> list[Cell]:
+    """Return all runs of a table, seed by seed, so that whole tables are there early.
+
+    Args:
+        table: The table.
+        budget: One of its budgets.
+        out: Folder of this table and budget.
+        seeds: Instead of the budget's.
+    """
+    return [
+        Cell(row.name, data.name, seed, {**config, "seed_everything": seed}, folder, seconds)
+        for seed in (budget.seeds if seeds is None else seeds)
+        for data in budget.data.values()
+        for row in table.rows.values()
+        if (config := row_config(table, budget, row, data)) is not None
+        for folder in [out / slug(row.name) / slug(data.name) / f"seed={seed}"]
+        for seconds in [budget.rows.get(row.name, Change()).seconds or budget.seconds]
+    ]
+
+
+def row_config(table: Table, budget: Budget, row: Row, data: DataSet) -> dict[str, Any] | None:
+    """Return what ``fit`` is told: recipe, table, data set, row, budget, and the budget's row, in this order.
+
+    Returns:
+        None if there is no recipe.
+    """
+    change = budget.rows.get(row.name, Change())
+    recipe = row.recipe if change.recipe is None else change.recipe
+    if isinstance(recipe, Mapping):
+        recipe = recipe.get(data.name)
+    if recipe is None:
+        return None
+    config = read_yaml(recipes_folder() / f"{recipe}.yaml")
+    for overrides in (table.set, data.set, row.set, budget.set, change.set):
+        merge(config, overrides)
+    return config  # type: ignore[no-any-return]
+
+
+def merge(config: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Put overrides into a configuration, in place.
+
+    Keys may be dotted, as on the command line: ``model.latent.dim`` reaches into ``init_args``. A class
+    (``class_path``), a list and a plain value replace what was there; other mappings are merged into it.
+
+    Raises:
+        ValueError: If a dotted key leads through a plain value.
+    """
+    for path, value in overrides.items():
+        node = config
+        *parents, last = path.split(".")
+        for name in parents:
+            node = _open(node, name, path)
+        node = _arguments(node, last)
+        if isinstance(value, Mapping) and "class_path" not in value:
+            merge(_open(node, last, path), value)
+        else:
+            node[last] = deepcopy(value)
+
+
+def _arguments(node: dict[str, Any], name: str) -> dict[str, Any]:
+    inside = "class_path" in node and name not in ("class_path", "init_args")
+    return node.setdefault("init_args", {}) if inside else node
+
+
+def _open(node: dict[str, Any], name: str, path: str) -> dict[str, Any]:
+    node = _arguments(node, name)
+    value = node.get(name)
+    if isinstance(value, str):  # a class by its name alone
+        value = {"class_path": value}
+    if not isinstance(value, dict | None):
+        raise ValueError(f"set: {path} leads through {name}, which is {value!r}: replace it as a whole")
+    node[name] = {} if value is None else value
+    return node[name]  # type: ignore[no-any-return]
+
+
+def _check_cells(table: Table, budget: Budget) -> None:
+    """Look whether each run computes the scores of all columns."""
+    for row in table.rows.values():
+        for data in budget.data.values():
+            config = row_config(table, budget, row, data)
+            if config is None:
+                continue
+            computed = _scores((config.get("trainer") or {}).get("callbacks"))
+            for column in data.columns.values():
+                begins = [
+                    begin
+                    for name, scores in computed.items()
+                    for begin in scores
+                    if column.evaluate in (None, name)
+                ]
+                score = column.score
+                if not any(b is None or score == b or score.startswith(f"{b}_") for b in begins):
+                    hint = _hint(score, sorted({b for b in begins if b is not None}), "its scores are")
+                    raise ValueError(
+                        f"columns.{column.name}: score={score} is not computed by {row.name} on {data.name} "
+                        f"with budget {budget.name}: {hint}"
+                    )
+
+
+def _scores(callbacks: Any) -> dict[str | None, list[str | None]]:
+    """Return what the names of scores begin with, for each ``Evaluate``; None where a metric is not ours."""
+    found: dict[str | None, list[str | None]] = {}
+    for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
+        if not isinstance(callback, dict) or str(callback.get("class_path")).split(".")[-1] != "Evaluate":
+            continue
+        arguments = callback.get("init_args") or {}
+        for metric in arguments.get("metrics") or []:
+            path = metric["class_path"] if isinstance(metric, dict) else metric
+            known = SCORES.get(str(path).split(".")[-1], (None,))
+            found.setdefault(arguments.get("name"), []).extend(known)
+    return found

@@ -1,0 +1,260 @@
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer, seed_everything
+from PIL import Image
+
+from lightning_gans.callbacks import GeneratorEMA
+from lightning_gans.callbacks.field import Field, HasField, slopes
+from lightning_gans.latents import Normal
+from lightning_gans.models import GAN, WGANGP
+from lightning_gans.models.coulomb import CoulombGAN
+from lightning_gans.networks.mlp import MaxoutDiscriminator, MLPDiscriminator, MLPGenerator
+from lightning_gans.pictures import FieldPlot, FieldView, bounded, spread, typical_length
+from tests.callbacks.helpers import Save, digits, fit, image_game, point_game, ring, steps_drawn, weights
+from tests.callbacks.test_sample_grid import Watcher
+
+SMALL = {
+    "latent": Normal(4),
+    "generator": partial(MLPGenerator, hidden=(16,), output="none"),
+    "discriminator": partial(MLPDiscriminator, hidden=(16,)),
+}
+
+
+class Bowl(GAN):
+    """Its potential is highest at the origin: -|a|^2 / 2, with the force -a."""
+
+    def field(self, points, real, fake):
+        assert real.shape == fake.shape == (500, 2)
+        return -points.square().sum(1) / 2, -points
+
+
+def draw(game, monkeypatch, **kwargs):
+    """Return what a picture of the untrained game is made of, and its size."""
+    seen = {}
+
+    def note(self, fake, title, views):
+        seen.update(plot=self, fake=fake, title=title, views=views, picture=drawn(self, fake, title, views))
+        return seen["picture"]
+
+    drawn = FieldPlot.draw
+    monkeypatch.setattr(FieldPlot, "draw", note)
+    data = ring()
+    data.setup()
+    trainer = Trainer(logger=False, accelerator="cpu")
+    trainer.datamodule = data
+    callback = Field(**kwargs)
+    _, seen["values"] = callback.picture(trainer, game)
+    seen["real"] = data.load("test")[0][:500]
+    return seen
+
+
+def test_slopes_are_the_gradient_of_the_score_and_leave_no_trace():
+    game = point_game()
+    game.train()
+    points = torch.randn(20, 2)
+    scores, gradients = slopes(game, points)
+    leaf = points.clone().requires_grad_()
+    expected = torch.autograd.grad(game.discriminator(leaf).sum(), leaf)[0]
+    assert torch.allclose(gradients, expected, atol=1e-6)
+    assert torch.equal(scores, game.score(points))
+    assert all(parameter.grad is None for parameter in game.parameters())
+    assert game.discriminator.training
+    assert not points.requires_grad
+
+
+def test_slopes_are_those_of_evaluation_mode():
+    game = GAN((2,), **{**SMALL, "discriminator": partial(MaxoutDiscriminator, hidden=(16,), pieces=2)})
+    points = torch.randn(20, 2)
+    state = torch.get_rng_state()
+    first, second = slopes(game, points), slopes(game, points)  # its dropout would make them differ
+    assert torch.equal(first[1], second[1])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_slopes_of_compiled_and_of_constant_discriminators():
+    game = point_game()
+    points = torch.randn(20, 2)
+    expected = slopes(game, points)[1]
+    game.discriminator.compile()
+    game.compiles = True
+    assert torch.equal(slopes(game, points)[1], expected)
+    game.score = lambda images: torch.ones(len(images))
+    assert torch.equal(slopes(game, points)[1], torch.zeros(20, 2))
+
+
+def test_a_field_of_its_own_is_drawn_beside_the_discriminator(monkeypatch):
+    game = Bowl((2,), **SMALL)
+    assert isinstance(game, HasField)
+    seen = draw(game, monkeypatch)
+    plot, fake, real, (own, critic) = seen["plot"], seen["fake"], seen["real"], seen["views"]
+    assert torch.equal(fake, game.sample(500, ema=False, seed=0))
+    assert torch.allclose(own.values, -plot.mesh().square().sum(1) / 2)
+    assert torch.equal(own.around, -plot.lattice())
+    assert torch.equal(own.forces, -fake)
+    assert torch.allclose(critic.values, game.score(plot.mesh()), atol=1e-6)
+    assert torch.allclose(critic.forces, slopes(game, fake)[1], atol=1e-6)
+    energy = float(fake.square().sum(1).mean() - real.square().sum(1).mean()) / 4
+    assert seen["values"]["val/energy"] == pytest.approx(energy, rel=1e-4)
+    assert f"energy {energy:.3g}" in seen["title"]
+    assert seen["picture"].width > 1.5 * seen["picture"].height
+
+
+def test_a_discriminator_that_has_learned_the_field_correlates_with_it(monkeypatch):
+    game = Bowl((2,), **SMALL)
+    game.score = lambda points: 3 - 5 * points.square().sum(1)
+    seen = draw(game, monkeypatch)
+    assert seen["values"]["val/field_correlation"] == pytest.approx(1)
+    assert torch.allclose(seen["views"][1].around, -10 * seen["plot"].lattice())
+    game.score = lambda points: torch.zeros(len(points))
+    assert draw(game, monkeypatch)["values"]["val/field_correlation"] == 0
+
+
+def test_the_coulomb_gan_has_a_field(monkeypatch):
+    seen = draw(CoulombGAN((2,), kernel_dim=4, epsilon=0.5, **SMALL), monkeypatch)
+    where, real, fake = seen["plot"].lattice().requires_grad_(), seen["real"], seen["fake"]
+    squares = [(where[:, None] - others).square().sum(2) + 0.25 for others in (real, fake)]
+    potential = (1 / squares[0]).mean(1) - (1 / squares[1]).mean(1)
+    force = torch.autograd.grad(potential.sum(), where)[0]
+    assert torch.allclose(seen["views"][0].around, force, atol=1e-5)
+    assert seen["values"]["val/energy"] > 0
+
+
+def test_the_field_alone(monkeypatch):
+    seen = draw(Bowl((2,), **SMALL), monkeypatch, critic=False)
+    assert len(seen["views"]) == 1
+    assert set(seen["values"]) == {"val/energy"}
+    assert seen["picture"].width < 1.2 * seen["picture"].height
+
+
+def test_other_games_show_their_discriminator(monkeypatch):
+    game = point_game()
+    seen = draw(game, monkeypatch, num_points=40, critic=False)
+    assert len(seen["fake"]) == 40
+    assert seen["values"] == {}
+    assert torch.allclose(seen["views"][0].values, game.score(seen["plot"].mesh()), atol=1e-6)
+
+
+def test_the_points_are_those_of_the_weights_that_train(tmp_path, monkeypatch):
+    game = point_game()
+    fit(tmp_path, game, ring(), [GeneratorEMA(0.999)], 4)
+    assert torch.equal(draw(game, monkeypatch)["fake"], game.sample(500, ema=False, seed=0))
+
+
+def test_long_arrows_are_cut_and_keep_their_direction():
+    vectors = torch.tensor([[3.0, 4.0], [0.3, 0.4], [30.0, 40.0], [0.0, 0.0]])
+    expected = torch.tensor([[0.6, 0.8], [0.06, 0.08], [0.6, 0.8], [0.0, 0.0]])
+    assert torch.allclose(bounded(vectors, 5.0, 1.0), expected)
+    assert torch.equal(bounded(torch.zeros(2, 2), 0.0, 1.0), torch.zeros(2, 2))
+
+
+def test_a_few_wild_forces_do_not_set_the_scale():
+    vectors = torch.ones(100, 2)
+    vectors[:9] = 1e6
+    assert typical_length(vectors) == pytest.approx(math.sqrt(2))
+
+
+def test_arrows_keep_their_distance():
+    points = torch.tensor([[0.1, 0.1], [0.9, 0.9], [1.1, 0.1], [-0.1, 0.1], [0.2, 0.2]])
+    assert sorted(spread(points, 1.0).tolist()) == [0, 2, 3]
+
+
+def test_colours_and_arrows_are_where_the_field_is():
+    plot = FieldPlot(torch.tensor([[-1.0, -1.0], [1.0, 1.0]]), panels=1, signed=True)
+    here = torch.tensor([[0.0, 0.0]])
+
+    def picture(force):
+        still = torch.zeros(plot.lattice_side**2, 2)
+        view = FieldView("", plot.mesh()[:, 0], still, torch.tensor([force]))
+        return np.asarray(plot.draw(here, "", [view])).astype(int)
+
+    left, top, right, bottom = plot.panels[0].box
+    middle = (top + bottom) // 2
+    pixels = picture([1.0, 0.0])
+    assert pixels[middle + 60, left + 5, 0] > pixels[middle + 60, left + 5, 2] + 40  # negative: orange
+    assert pixels[middle + 60, right - 5, 2] > pixels[middle + 60, right - 5, 0] + 40  # positive: blue
+    changed = np.abs(pixels - picture([0.0, 1.0])).sum(2)
+    centre = (left + right) // 2
+    assert changed[middle - 1 : middle + 1, centre + 12 : centre + 25].all()  # it pointed to the right
+    assert changed[middle - 25 : middle - 12, centre - 1 : centre + 1].all()  # it points up
+    assert not changed[middle + 12 :].any()
+    assert not changed[:, : centre - 12].any()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0.0])
+def test_survives_games_that_have_diverged(bad, monkeypatch):
+    game = Bowl((2,), **SMALL)
+    game.sample = lambda n, labels=None, ema=True, seed=None: torch.full((n, 2), bad)
+    game.field = lambda points, real, fake: (torch.full((len(points),), bad), torch.full_like(points, bad))
+    game.score = lambda points: torch.full((len(points),), bad)
+    draw(game, monkeypatch)
+
+
+def test_a_resumed_run_goes_on_with_the_same_pictures(tmp_path):
+    seed_everything(0, verbose=False)
+    fit(tmp_path / "whole", point_game(), ring(), [Field(4)], 8)
+    seed_everything(0, verbose=False)
+    fit(tmp_path / "first", point_game(), ring(), [Field(4), Save(tmp_path / "half.ckpt", 5)], 6)
+    fit(tmp_path / "second", point_game(), ring(), [Field(4)], 8, ckpt_path=tmp_path / "half.ckpt")
+    assert steps_drawn(tmp_path / "second", "field") == [8]
+    name = "field/step=00000008.png"
+    assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+    with Image.open(tmp_path / "second/field.gif") as gif:
+        assert gif.n_frames == len([0, 4, 8])
+
+
+@pytest.mark.parametrize("game", [WGANGP, Bowl])
+def test_draws_start_cadence_and_end_and_leaves_the_training_bit_for_bit(tmp_path, game):
+    ends = []
+    for callbacks in ([], [Field(2)]):
+        seed_everything(5, verbose=False)
+        module, watcher = game((2,), **SMALL), Watcher()
+        fit(tmp_path, module, ring(), [*callbacks, watcher], 5)
+        ends.append((weights(module), module.rng.get_state(), watcher.seen))
+    assert torch.equal(ends[0][0], ends[1][0])
+    assert torch.equal(ends[0][1], ends[1][1])
+    assert ends[0][2] == ends[1][2]
+    assert steps_drawn(tmp_path, "field") == [0, 2, 4, 5]
+    with Image.open(tmp_path / "field.gif") as gif:
+        assert gif.n_frames == 4
+
+
+def test_two_ranks_draw_once_and_know_the_same_energy(tmp_path):
+    class Note(Save):
+        def on_train_end(self, trainer, pl_module):
+            energy = trainer.callback_metrics["val/energy"]
+            (tmp_path / f"rank{trainer.global_rank}").write_text(f"{energy}")
+
+    game = Bowl((2,), **SMALL)
+    fit(tmp_path, game, ring(), [Field(4), Note(None, -1)], 6, devices=2, strategy="ddp_fork")
+    assert steps_drawn(tmp_path, "field") == [0, 4, 6]
+    assert (tmp_path / "rank0").read_text() == (tmp_path / "rank1").read_text()
+
+
+def test_refuses_games_that_are_not_in_the_plane(tmp_path):
+    game = image_game()
+    before = weights(game)
+    with pytest.raises(ValueError, match=r"image_shape=\(1, 8, 8\) of GAN is not \(2,\)"):
+        fit(tmp_path, game, digits(), [Field()], 2)
+    assert torch.equal(weights(game), before)
+    assert list(tmp_path.iterdir()) == []
+    trainer = Trainer(default_root_dir=tmp_path, logger=False, accelerator="cpu")
+    for module, shape in ((point_game(3), r"\(3,\)"), (LightningModule(), "None")):
+        with pytest.raises(ValueError, match=f"image_shape={shape}"):
+            Field().setup(trainer, module, "fit")
+
+
+def test_refuses_a_landscape_for_each_class(tmp_path):
+    trainer = Trainer(default_root_dir=tmp_path, logger=False, accelerator="cpu")
+    game = point_game()
+    game.conditional = True
+    with pytest.raises(ValueError, match="one landscape, but GAN has one for each class"):
+        Field().setup(trainer, game, "fit")
+
+
+def test_refuses_numbers_that_make_no_picture():
+    with pytest.raises(ValueError, match="num_points=0"):
+        Field(num_points=0)
