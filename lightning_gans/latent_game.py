@@ -257,8 +257,9 @@ class LatentGame(AdversarialModule):
         seed = int(torch.randint(2**62, ())) if seed is None else seed
         # The noise is drawn on the CPU: one seed, the same samples on every device.
         rng = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            latents: Tensor = self.network("latent", ema)(n, rng)
+        latent = self.network("latent", ema)
+        with self.inference(latent):
+            latents: Tensor = latent(n, rng)
         return latents, self.draw_labels(n, rng) if self.conditional else None
 
     def generate(self, latents: Tensor, labels: Tensor | None = None, ema: bool = True) -> Tensor:
@@ -371,7 +372,8 @@ class LatentGame(AdversarialModule):
         rng = torch.Generator().manual_seed(0)
         place = next(self.generator.parameters(), torch.empty(0)).device
         name = type(self).__name__
-        latents = self.latent(2, rng).to(place)
+        with self.inference(self.latent):
+            latents = self.latent(2, rng).to(place)
         extra = [self.draw_labels(2, rng).to(place)] if self.conditional else []
         with self.inference(self.generator, self.discriminator):
             try:

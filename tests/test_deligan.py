@@ -155,6 +155,20 @@ def test_gate_is_the_adversarial_loss_in_evaluation_mode():
     assert len(gates) >= 2
 
 
+def test_ranks_decide_by_their_mean():
+    module, moves = game(schedule=Threshold()), Moves(())
+    asked = []
+
+    class OtherRanks(Callback):
+        def on_train_start(self, trainer, module):
+            del module._gate
+            trainer.strategy.reduce = lambda loss, reduce_op: asked.append(reduce_op) or loss + 100
+
+    trainer([moves, OtherRanks()], max_steps=5).fit(module, ring())
+    assert [player for player, _ in moves.seen] == ["g"] * 5
+    assert asked == ["mean"] * 5
+
+
 class Killed(Exception):
     pass
 

@@ -14,7 +14,7 @@ from lightning_gans.cli import recipe_names, recipes_folder
 from lightning_gans.metrics import Inception
 
 from .data.test_datasets import write_idx
-from .data.test_official import write_celeba, write_cifar10
+from .data.test_official import write_celeba, write_cifar10, write_lmdb
 
 CLASSIFIERS = [name for name in recipe_names() if name.startswith("classifier/")]
 GAMES = [name for name in recipe_names() if name not in CLASSIFIERS]
@@ -86,6 +86,13 @@ def test_recipe(name, cli):
         if kind in name:
             write(Path("data"))
             smaller = ("--data.verify", "false", *(("--data.image_size", 32) if kind == "celeba" else ()))
+    if name == "coulomb/lsun":
+        for split in ("train", "val"):
+            write_lmdb(Path(f"data/bedroom_{split}_lmdb"), range(20))
+        smaller = ("--data.image_size", 32)
+    if name in ("coulomb/celeba", "coulomb/cifar10", "coulomb/lsun"):  # 35 million weights
+        for player, network in (("generator", "CoulombGenerator"), ("discriminator", "CoulombDiscriminator")):
+            smaller = (*smaller, f"--model.{player}", network, f"--model.{player}.width", 16)
     if name == "deligan/cifar10":
         smaller = (*smaller, "--data.limit", 40)
     cli("fit", "--config", name, "--trainer.max_steps", 2, "--trainer.limit_val_batches", 1,

@@ -1,6 +1,7 @@
 """Callbacks: pictures, scores, averaged weights, speed, checkpoints."""
 
 from lightning_gans.callbacks.checkpoint import Checkpoint
+from lightning_gans.callbacks.components import Components
 from lightning_gans.callbacks.ema import GeneratorEMA
 from lightning_gans.callbacks.evaluate import Evaluate
 from lightning_gans.callbacks.field import Field
@@ -11,6 +12,7 @@ from lightning_gans.callbacks.throughput import Throughput
 
 __all__ = [
     "Checkpoint",
+    "Components",
     "Evaluate",
     "Field",
     "FittingCapacity",

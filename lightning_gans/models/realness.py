@@ -102,7 +102,7 @@ class RealnessGAN(LatentGame):
             if "outputs" not in str(error):
                 raise
             raise ValueError(
-                f"discriminator={factory} takes no outputs, by which {type(self).__name__} asks for "
+                f"discriminator takes no argument outputs, by which {type(self).__name__} asks for "
                 f"{self.outputs} logits an image: use DCGANDiscriminator or another that does"
             ) from error
 

@@ -29,7 +29,7 @@ def _initialise(network: nn.Module) -> None:
 class ScaledTanh(nn.Module):
     """``1.7159 tanh(2 x / 3)`` (LeCun et al., 1998, Efficient BackProp), which is 1 at 1.
 
-    Black and white are reached without saturation; the rest is cut off where images are shown or scored.
+    Black and white are reached without saturation.
     """
 
     def forward(self, values: Tensor) -> Tensor:
@@ -38,8 +38,9 @@ class ScaledTanh(nn.Module):
 
 
 class CoulombGenerator(Rebuildable, nn.Module):
-    """Generator: latents (N, latent_dim) to images (N, *image_shape) in (-1.7159, 1.7159).
+    """Generator: latents (N, latent_dim) to images (N, *image_shape).
 
+    Images lie in (-1.7159, 1.7159) while it trains, and are cut off at -1 and 1 in evaluation mode.
     A linear layer and ReLU (no norm) to ``width`` maps of 4x4 pixels, then 5x5 transposed convolutions, batch
     norm and ReLU, doubling the size and halving the maps, and :class:`ScaledTanh`.
 
@@ -90,7 +91,7 @@ class CoulombGenerator(Rebuildable, nn.Module):
         """Map latents (N, latent_dim) to images."""
         check_latents(latents, self.latent_dim)
         images: Tensor = self.layers(latents)
-        return images
+        return images if self.training else images.clamp(-1, 1)
 
 
 class CoulombDiscriminator(Rebuildable, nn.Module):

@@ -41,6 +41,9 @@ def state(cell: Cell) -> State:
     """Return how a cell stands."""
     if not cell.folder.is_dir():
         return "missing"
+    status = read_status(cell.folder)
+    if (status.get("state"), status.get("identity")) == ("finished", cell.identity):
+        return "finished"
     try:
         with _lock(cell.folder):
             return _unlocked_state(cell.folder, cell.identity)
@@ -58,10 +61,10 @@ def _unlocked_state(folder: Path, identity: str) -> State:
     return "interrupted" if status["state"] == "running" else str(status["state"])
 
 
-def _lock(folder: Path) -> FileLock:
+def _lock(folder: Path, timeout: float = 0) -> FileLock:
     """Return the lock of a cell. Not inside of its folder, which may be moved away."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder.parent / f".{folder.name}.lock", timeout=0)
+    return FileLock(folder.parent / f".{folder.name}.lock", timeout=timeout)
 
 
 def versions(folder: Path) -> list[Path]:
@@ -179,7 +182,7 @@ def main(folder: Path, identity: str, config: Mapping[str, Any]) -> int:
     The process holds the cell's lock while it lives. Output goes to ``log.txt``.
     """
     try:
-        with _lock(folder):
+        with _lock(folder, timeout=1):  # another process may be looking at it
             return _run(folder, identity, config)
     except Timeout:
         return BUSY

@@ -12,13 +12,22 @@ from lightning.pytorch import Callback
 from lightning_gans.callbacks import Checkpoint
 from lightning_gans.latents import GaussianMixture
 from lightning_gans.losses import wgan
+from lightning_gans.networks import MLPGenerator
 from lightning_gans.optimizers import SGD
 from tests.conformance.games import PAPERS, digits, game, ring, same, trainer
 
 torch.set_num_threads(1)
 
-GATHERED = {"CoulombGAN": {"gather": True}, "RealnessGAN": {"resample": "none"}}
+GATHERED = {"CoulombGAN": {"gather": True}}
 """Papers whose losses couple the samples of a batch: what makes that the batch of all ranks."""
+
+UNCOUPLED = {
+    "RealnessGAN": {
+        "resample": "none",
+        "generator": partial(MLPGenerator, hidden=(32,), output="none"),
+    }
+}
+"""Papers whose networks or noise couple them by default: the same paper without that."""
 
 
 def digest(state):
@@ -92,7 +101,8 @@ def one_process_step(name, folder):
     data = ring(batch_size=8)
     # Plain gradient steps: Adam would blow rounding errors of vanishing gradients up to whole steps.
     sgd = dict.fromkeys(("generator_optimizer", "discriminator_optimizer"), partial(SGD, lr=1e-3))
-    module = game(name, data, **sgd, **GATHERED.get(name, {}))
+    apart = UNCOUPLED.get(name, {})
+    module = game(name, data, **sgd, **apart, **GATHERED.get(name, {}))
     start = {k: v.clone() for k, v in module.state_dict().items()}
     latents, seen = Latents(), []
 
@@ -106,7 +116,7 @@ def one_process_step(name, folder):
     if module.global_rank != 0:
         return {}
 
-    joined = game(name, data, **sgd)
+    joined = game(name, data, **sgd, **apart)
     joined.load_state_dict(start)
     noise = [torch.cat(z) for z in zip(*(drawn for drawn, _, _ in gathered), strict=True)]
     components = [torch.cat(c) for c in zip(*(drawn for _, drawn, _ in gathered), strict=True)]

@@ -9,6 +9,7 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from lightning_gans.metrics.inception_score import (
     IS,
     ModifiedIS,
+    _modified_scores,
     inception_score,
     modified_inception_score,
 )
@@ -161,6 +162,27 @@ def test_modified_equals_the_double_loop(n, classes):
         assert scores["mis_std"].item() == pytest.approx(np.nanstd(expected), rel=1e-9, abs=1e-12)
         assert scores["mis_classes"] == (~np.isnan(expected)).sum()
         assert all(value.dtype == torch.float64 for value in scores.values())
+
+
+def test_modified_score_of_one_class_by_hand():
+    p = torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.1, 0.9]], dtype=torch.float64)
+    sums = (torch.tensor([3.0]), p.sum(0)[None], p.log().sum(0)[None], (p * p.log()).sum()[None])
+    found = _modified_scores(*sums)["mis"].item()
+    assert found == pytest.approx(1.796655, abs=1e-6)  # 2.408225 without the pairs of a sample with itself
+    assert math.log(found) == pytest.approx(0.585927, abs=1e-6)
+
+
+def test_modified_score_of_two_classes_by_hand():
+    p = torch.tensor([[0.7, 0.2, 0.1], [0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1]])
+    scores = modified_inception_score(p.double().log())
+    per_class = scores["mis_per_class"]
+    assert per_class[:2].tolist() == pytest.approx([1.047294, 1.020882], abs=1e-6)
+    assert per_class[2].isnan()
+    assert scores["mis"].item() == pytest.approx(1.034088, abs=1e-6)
+    assert scores["mis_std"].item() == pytest.approx(0.013206, abs=1e-6)
+    pooled = (torch.tensor([0.6, 0.4]).double() @ per_class[:2].log()).exp()
+    assert pooled.item() == pytest.approx(1.036648, abs=1e-6)
+    assert inception_score(p.double().log(), splits=1)["is"].item() == pytest.approx(1.210441, abs=1e-6)
 
 
 def test_modified_extremes():

@@ -97,8 +97,17 @@ def test_statistics_of_the_batch():
     generator = CoulombGenerator((3, 32, 32), width=16, batch_statistics=True)
     assert not list(generator.buffers())
     images = generator(latents)
-    assert torch.equal(generator.eval()(latents), images)
+    assert torch.equal(generator.eval()(latents), images.clamp(-1, 1))
     assert not torch.allclose(generator(latents[:2]), images[:2])
+
+
+def test_images_are_cut_off_in_evaluation():
+    torch.manual_seed(0)
+    generator = CoulombGenerator((3, 32, 32), width=16, batch_statistics=True)
+    nn.init.normal_(generator.layers[-2].weight, std=1)
+    images = generator(torch.randn(4, 32))
+    assert 1 < images.abs().max() <= 1.7159
+    assert generator.eval()(torch.randn(4, 32)).abs().max() == 1
 
 
 @pytest.mark.parametrize(
