@@ -388,12 +388,8 @@ FUNCTIONS = {
     "dedup": "lightning_gans.dedup.dedup",
     "evaluate": "lightning_gans.evaluate.evaluate",
     "fitting-capacity": "lightning_gans.fitting_capacity.score_checkpoint",
-    "reproduce": "lightning_gans.reproduce.reproduce",
 }
 """Commands that are functions: their arguments are the options, their docstrings the help."""
-
-POSITIONAL = {"reproduce": "--table"}
-"""Commands whose first argument may be given without its name."""
 
 
 def call(path: str, arguments: Sequence[str]) -> None:
@@ -445,8 +441,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if command == "recipes":
             recipes()
         elif command in FUNCTIONS:
-            named = len(given) > 1 and not given[1].startswith("-") and command in POSITIONAL
-            call(FUNCTIONS[command], [POSITIONAL[command], *given[1:]] if named else given[1:])
+            call(FUNCTIONS[command], given[1:])
+        elif command == "reproduce":
+            from lightning_gans.reproduce import command as run_table
+
+            run_table(given[1:])
         else:
             fit_or_score(given)
     except Exception as error:

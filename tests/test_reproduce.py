@@ -437,6 +437,22 @@ def test_a_run_without_scores_has_failed(runs, monkeypatch):
         reproduce(write_table())
 
 
+def test_runs_scored_in_different_ways(runs):
+    reproduce(write_table())
+    path = OUT / "GAN/ring/seed=1/runs/fit/version_0/evaluations.jsonl"
+    path.write_text(
+        path.read_text().replace('"samples": 50', '"samples": 70').replace('"modes": 2.0', '"modes": null')
+    )
+    reproduce("small.yaml")
+    text = (OUT / "table.md").read_text()
+    assert "- ring: 50 samples, weights raw; or 70 samples, weights raw. **Not all runs" in text
+    assert "| GAN | 0.0 (1 of 2 seeds) |" in text
+    path = OUT / "GAN/ring/seed=0/runs/fit/version_0/evaluations.jsonl"
+    path.write_text(path.read_text().replace('"modes": 0.0', '"modes": null'))
+    reproduce("small.yaml")
+    assert "| GAN | no score |" in (OUT / "table.md").read_text()
+
+
 def test_what_a_changed_table_leaves_behind(runs):
     """Only what is told otherwise is run again; the old run is kept, and not shown."""
     reproduce(write_table())

@@ -219,8 +219,8 @@ def _best(column: Column, data: DataSet, rows: Sequence[Row], figures: Sequence[
 def _measured(column: Column, figures: Sequence[Figure]) -> str:
     values = [figure.value for figure in figures if figure.value is not None]
     found = summary(values)
-    if found is None:
-        return MISSING
+    if found is None:  # such as the score of a class in which no sample falls
+        return "no score" if any(figure.state == "finished" for figure in figures) else MISSING
     mean, deviation = found
     text = f"{mean:.{column.digits}f}"
     if not math.isnan(deviation):
@@ -254,7 +254,7 @@ def _notes(table: Table, budget: Budget, figures: Sequence[Figure]) -> list[str]
             f"{', '.join(sorted(ways))}: over the evaluations of a run"
             + ("; sd is the population's." if "sd" in ways else ".")
         )
-    notes += _protocols(figures)
+    notes += _protocols(budget, figures)
     statuses = [read_status(folder) for folder in finished]
     if statuses:
         machines = sorted({f"{x['device']}, {x['threads']} thread(s) a run" for x in statuses})
@@ -274,20 +274,24 @@ def _notes(table: Table, budget: Budget, figures: Sequence[Figure]) -> list[str]
     return [*notes, *table.notes, *rows]
 
 
-def _protocols(figures: Sequence[Figure]) -> list[str]:
+def _protocols(budget: Budget, figures: Sequence[Figure]) -> list[str]:
     """Say how each column was scored, and where rows were scored differently."""
-    by_column: dict[tuple[str, str], dict[str, None]] = {}
+    ways: dict[tuple[str, str], dict[str, None]] = {}
     for figure in figures:
         if figure.protocol is not None:
-            known = by_column.setdefault((figure.cell.data, figure.column.name), {})
-            known[_protocol(figure.protocol)] = None
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for (data, column), ways in by_column.items():
-        groups.setdefault(tuple(ways), []).append(f"{column} ({data})")
+            way = _protocol(figure.protocol)
+            ways.setdefault((figure.cell.data, figure.column.name), {})[way] = None
+    groups: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for (data, column), found in ways.items():
+        groups.setdefault(tuple(found), {}).setdefault(data, []).append(column)
     notes = []
-    for found, columns in groups.items():
-        warning = " **Not all rows were scored the same way.**" if len(found) > 1 else ""
-        notes.append(f"{', '.join(columns)}: {'; or '.join(found)}.{warning}")
+    for scored, columns in groups.items():
+        names = [
+            data if len(own) == len(budget.data[data].columns) else f"{data} ({', '.join(own)})"
+            for data, own in columns.items()
+        ]
+        warning = " **Not all runs were scored the same way.**" if len(scored) > 1 else ""
+        notes.append(f"{', '.join(names)}: {'; or '.join(scored)}.{warning}")
     return notes
 
 
