@@ -89,9 +89,7 @@ class LatentGame(AdversarialModule):
         )
         discriminator = discriminator if discriminator is not None else self.default_discriminator()
         self.discriminator = (
-            discriminator
-            if isinstance(discriminator, nn.Module)
-            else self.build_discriminator(discriminator)
+            discriminator if isinstance(discriminator, nn.Module) else self.build_discriminator(discriminator)
         )
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
@@ -123,6 +121,22 @@ class LatentGame(AdversarialModule):
         """Make the discriminator; a paper whose discriminator has several outputs asks for them here."""
         return factory(self.image_shape)
 
+    def with_outputs(self, factory: DiscriminatorFactory, outputs: int) -> nn.Module:
+        """Make a discriminator with several outputs, for :meth:`build_discriminator`.
+
+        Raises:
+            ValueError: If what makes it does not take their number.
+        """
+        try:
+            return factory(self.image_shape, outputs=outputs)  # type: ignore[call-arg]
+        except TypeError as error:
+            if "unexpected keyword argument 'outputs'" not in str(error):
+                raise
+            raise ValueError(
+                f"discriminator takes no argument outputs, by which {type(self).__name__} asks for "
+                f"{outputs} logits an image: use DCGANDiscriminator or another that does"
+            ) from error
+
     def discriminator_loss(self, real: Tensor, fake: Tensor, **labels: Tensor) -> Tensor:
         """What the discriminator minimises: a scalar from ``(n, *image_shape)`` images.
 
@@ -142,6 +156,13 @@ class LatentGame(AdversarialModule):
         return self.discriminator_steps
 
     # ------------------------------------------------------------------ the game
+
+    @property
+    def reporting(self) -> bool:
+        """Whether a row of the log is due within the generator's coming turn."""
+        if self._trainer is None:
+            return False
+        return self.trainer.global_step % self._log_every + self.generator_steps >= self._log_every
 
     def players(self) -> dict[str, Player]:
         """The discriminator moves first; a learned latent trains with the generator."""
@@ -360,13 +381,18 @@ class LatentGame(AdversarialModule):
                 f"image_shape={self.image_shape} of the model is not that of the data, {tuple(shape)}: use it"
             )
         if stage == "fit":
-            batch_size = getattr(data, "batch_size", 2)
-            normed = [m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-            if normed and batch_size < 2:
-                raise ValueError(
-                    f"data.batch_size={batch_size} leaves batch norm without statistics: give 2 or more"
-                )
+            batch_size = getattr(data, "batch_size", None)
+            if batch_size is not None:
+                self._check_batch(batch_size)
             self._try_networks()
+
+    def _check_batch(self, batch_size: int) -> None:
+        normed = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.modules())
+        if normed and batch_size < 2:
+            raise ValueError(
+                f"data.batch_size={batch_size} leaves batch norm without statistics: give 2 or more"
+            )
+        self.latent.check_batch(batch_size)
 
     def _try_networks(self) -> None:
         rng = torch.Generator().manual_seed(0)

@@ -1,6 +1,7 @@
 """Latent distributions: what the generator starts from."""
 
 import math
+import warnings
 from typing import Literal
 
 import torch
@@ -26,8 +27,8 @@ class Latent(Rebuildable, nn.Module):
 
     def __init__(self, dim: int = 100) -> None:
         super().__init__()
-        if dim < 1:
-            raise ValueError(f"dim={dim} is no length of a latent vector: give a positive number")
+        if not isinstance(dim, int) or dim < 1:
+            raise ValueError(f"dim={dim} is no length of a latent vector: give a positive integer")
         self.dim = dim
 
     def forward(self, n: int, rng: torch.Generator) -> Tensor:
@@ -37,6 +38,13 @@ class Latent(Rebuildable, nn.Module):
     def penalty(self) -> Tensor | None:
         """Return the scalar that learned parameters add to the generator's loss, if there is one."""
         return None
+
+    def check_batch(self, batch_size: int) -> None:
+        """Look, before training, whether batches of this size can be drawn.
+
+        Raises:
+            ValueError: If they cannot.
+        """
 
     def extra_repr(self) -> str:
         """Show the length in ``print(model)``."""
@@ -64,7 +72,7 @@ class Uniform(Latent):
 
     def __init__(self, dim: int = 100, bound: float = 1.0) -> None:
         super().__init__(dim)
-        if bound <= 0:
+        if not 0 < bound < math.inf:
             raise ValueError(f"bound={bound} leaves no interval: give a positive number")
         self.bound = bound
 
@@ -80,8 +88,6 @@ class GaussianMixture(Latent):
     ``eps ~ N(0, I)``; the weights stay 1/N. A penalty pulls every sigma to 1: without it sigma = 0 is a
     local optimum, N memorised samples. It acts on all components, also those that a batch does not draw.
     Source: DeLiGAN (Gurumurthy et al., CVPR 2017), section 4; sampling and penalty of its released code.
-
-    N may exceed the batch: components that are not drawn then only feel the penalty and Adam's momentum.
 
     Args:
         dim: Length of a latent vector.
@@ -115,14 +121,14 @@ class GaussianMixture(Latent):
         penalty_reduction: Literal["mean", "sum"] = "mean",
     ) -> None:
         super().__init__(dim)
-        if num_components < 1:
-            raise ValueError(f"num_components={num_components} is no mixture: give 1 or more")
-        if mean_bound < 0:
-            raise ValueError(f"mean_bound={mean_bound} leaves no interval: give 0 or more")
-        if sigma <= 0:
-            raise ValueError(f"sigma={sigma} leaves the components no width: give a positive number")
-        if penalty_weight < 0:
-            raise ValueError(f"penalty_weight={penalty_weight} drives sigma away from 1: give 0 or more")
+        if not isinstance(num_components, int) or num_components < 1:
+            raise ValueError(f"num_components={num_components} is no mixture: give an integer of 1 or more")
+        if not 0 <= mean_bound < math.inf:
+            raise ValueError(f"mean_bound={mean_bound} bounds no interval: give 0 or more")
+        if not 0 < sigma < math.inf:
+            raise ValueError(f"sigma={sigma} is no width of the components: give a positive number")
+        if not 0 <= penalty_weight < math.inf:
+            raise ValueError(f"penalty_weight={penalty_weight} does not pull sigma to 1: give 0 or more")
         for name, value, known in (
             ("sigma_param", sigma_param, ("raw", "softplus", "exp")),
             ("sampling", sampling, ("random", "stratified")),
@@ -157,15 +163,33 @@ class GaussianMixture(Latent):
     def forward(self, n: int, rng: torch.Generator) -> Tensor:
         """Draw ``(n, dim)`` latent vectors."""
         if self.sampling == "stratified" and self.training:
-            if n % self.num_components:
-                raise ValueError(
-                    f"sampling=stratified draws each of num_components={self.num_components} equally often, "
-                    f"but the batch has {n}: make it a multiple, or use sampling=random"
-                )
+            self._check_strata(n)
             components = torch.randperm(n, generator=rng, device=rng.device) % self.num_components
         else:
             components = torch.randint(self.num_components, (n,), generator=rng, device=rng.device)
         return self.of_components(components, rng)
+
+    def check_batch(self, batch_size: int) -> None:
+        """Look whether a batch can have all components, and warn if random ones cannot.
+
+        Raises:
+            ValueError: If a stratified batch is no multiple of N.
+        """
+        if self.sampling == "stratified":
+            self._check_strata(batch_size)
+        elif self.num_components > batch_size:
+            warnings.warn(
+                f"num_components={self.num_components} exceeds data.batch_size={batch_size}: components that "
+                "a batch does not draw only feel the penalty and the optimizer's momentum",
+                stacklevel=2,
+            )
+
+    def _check_strata(self, n: int) -> None:
+        if n % self.num_components:
+            raise ValueError(
+                f"sampling=stratified draws each of num_components={self.num_components} equally often, "
+                f"but the batch has {n}: make it a multiple, or use sampling=random"
+            )
 
     def of_components(self, components: Tensor, rng: torch.Generator) -> Tensor:
         """Draw a latent vector from each of the components ``(n,)``: ``(n, dim)``."""

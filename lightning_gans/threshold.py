@@ -1,5 +1,6 @@
 """A schedule that lets the generator's loss decide who moves."""
 
+import math
 from typing import Literal
 
 from torch import nn
@@ -43,9 +44,9 @@ class Threshold(Rebuildable, nn.Module):
         extra_step: bool = False,
     ) -> None:
         super().__init__()
-        if moves < 1:
-            raise ValueError(f"moves={moves}: somebody has to move, give 1 or more")
-        if not 0 < floor <= start:
+        if not isinstance(moves, int) or moves < 1:
+            raise ValueError(f"moves={moves}: somebody has to move, give an integer of 1 or more")
+        if not 0 < floor <= start < math.inf:
             raise ValueError(f"floor={floor} and start={start}: t falls from start to floor, above 0")
         if counting not in ("consecutive", "net"):
             raise ValueError(f"counting={counting!r} is unknown: use consecutive or net")
@@ -55,7 +56,7 @@ class Threshold(Rebuildable, nn.Module):
             ("generator_limit", generator_limit),
             ("discriminator_limit", discriminator_limit),
         ):
-            if value < 0:
+            if not value >= 0:
                 raise ValueError(f"{name}={value} must not be negative")
         self.moves, self.start, self.floor, self.rise, self.fall = moves, start, floor, rise, fall
         self.counting, self.extra_step = counting, extra_step

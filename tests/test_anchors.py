@@ -51,7 +51,7 @@ def test_known_skewness(outcomes, kl, skewness):
 
 
 @pytest.mark.parametrize("outcomes", [2, 3, 4, 5, 20, 51, 200])
-@pytest.mark.parametrize("kl", [0.2, 1.66, 11.05, 33.88])
+@pytest.mark.parametrize("kl", [0.01, 0.2, 1.66, 11.05, 33.88])
 def test_skew_normals_are_as_far_apart_as_asked(outcomes, kl):
     real, fake = exact(SkewNormalAnchors(kl), outcomes)
     assert divergence(real, fake) == pytest.approx(kl, rel=1e-6)
@@ -174,9 +174,11 @@ def test_custom_anchors():
         (lambda: CustomAnchors([1, 0], [0, 0, 1]), "real has 2 outcomes and fake 3: give equally many"),
         (lambda: CustomAnchors([float("nan"), 1], [1, 0]), r"real=\[nan, 1\]"),
         (lambda: CustomAnchors([1], [1]), "both"),
-        (lambda: ReleasedAnchors(shift=-1), "shift=-1 makes fakes the real ones: give 0 or more"),
+        (lambda: ReleasedAnchors(shift=-1), "shift=-1 does not move real up and fake down: give 0 or more"),
+        (lambda: ReleasedAnchors(shift=float("nan")), "shift=nan does not move"),
         (lambda: ReleasedAnchors(samples=1), "samples=1 have no range"),
         (lambda: SkewNormalAnchors()(1, rng()), "num_outcomes=1: one outcome tells nothing apart"),
+        (lambda: SkewNormalAnchors()(2.5, rng()), "num_outcomes=2.5: .* give an integer of 2 or more"),
     ],
 )
 def test_wrong_arguments(make, message):

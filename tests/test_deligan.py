@@ -1,6 +1,7 @@
 """DeLiGAN: its schedule by hand, its losses, its mixture in the log."""
 
 import copy
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from lightning_gans.callbacks import Checkpoint, GeneratorEMA
 from lightning_gans.latents import GaussianMixture, Normal, Uniform
 from lightning_gans.losses import gan, semi_supervised
 from lightning_gans.networks import (
+    ConvMaxoutDiscriminator,
     DCGANDiscriminator,
     DCGANGenerator,
     DeLiGANCIFARDiscriminator,
     DeLiGANGenerator,
     DeLiGANMNISTDiscriminator,
     DeLiGANMNISTGenerator,
+    MaxoutDiscriminator,
     MLPDiscriminator,
     MLPGenerator,
 )
@@ -211,6 +214,9 @@ def test_killed_and_resumed_under_the_schedule():
         ({"counting": "all"}, "counting='all' is unknown"),
         ({"rise": -0.1}, "rise=-0.1 must not be negative"),
         ({"discriminator_limit": -1}, "discriminator_limit=-1 must not be negative"),
+        ({"fall": float("nan")}, "fall=nan must not be negative"),
+        ({"start": float("inf")}, "floor=0.7 and start=inf"),
+        ({"moves": 2.5}, "moves=2.5: somebody has to move"),
     ],
 )
 def test_bad_thresholds(arguments, message):
@@ -234,10 +240,15 @@ def test_widths_are_reported_and_their_collapse_is_warned_of():
     assert float(fit.callback_metrics["train/sigma_mean"]) == pytest.approx(0.2, abs=0.01)
     assert float(fit.callback_metrics["train/sigma_min"]) == pytest.approx(0.2, abs=0.01)
     with torch.no_grad():
-        module.latent.trained_sigma[3, 1] = -1e-4
+        module.latent.trained_sigma[3, 1] = 0  # a disc, which is no point
+    with warnings.catch_warnings(record=True) as seen:
+        trainer(max_steps=6).fit(module, ring())
+    assert not any("sigma" in str(warning.message) for warning in seen)
+    with torch.no_grad():
+        module.latent.trained_sigma[3] = -1e-4
     with pytest.warns(
         UserWarning,
-        match=r"a component's sigma is 0.0001: it repeats one sample; raise latent.penalty_weight",
+        match=r"no sigma of a component exceeds 0.0001: it repeats one sample; raise latent.penalty_weight",
     ) as seen:
         trainer(max_steps=6).fit(module, ring())
     assert sum("sigma" in str(warning.message) for warning in seen) == 1
@@ -246,23 +257,31 @@ def test_widths_are_reported_and_their_collapse_is_warned_of():
 def test_samples_of_a_component():
     module = game(latent=GaussianMixture(2, 8, sigma=1e-4))
     rng = torch.Generator().manual_seed(0)
-    own = module.generate(module.latent.of_components(torch.full((5,), 3), rng).detach())
+    module.start_ema()
+    with torch.no_grad():
+        module.latent.mu.zero_()  # the averaged generator goes with the averaged latent
+    latents = module.network("latent", ema=True).of_components(torch.full((5,), 3), rng)
+    own = module.generate(latents.detach(), ema=True)
     assert own.std(0).max() < 1e-3
     assert module.sample(50, seed=0).std(0).min() > 1e-2
 
 
 @pytest.mark.parametrize(
-    ("shape", "generator", "discriminator"),
+    ("shape", "generator", "discriminator", "latent"),
     [
-        ((1, 28, 28), DeLiGANMNISTGenerator, DeLiGANMNISTDiscriminator),
-        ((3, 32, 32), DeLiGANGenerator, DeLiGANCIFARDiscriminator),
+        ((2,), MLPGenerator, MLPDiscriminator, (2, 50, 0.1, 0.02)),
+        ((1, 28, 28), DeLiGANMNISTGenerator, DeLiGANMNISTDiscriminator, (30, 50, 1 / 3, 0.2)),
+        ((3, 32, 32), DeLiGANGenerator, DeLiGANCIFARDiscriminator, (100, 100, 0.05, 0.2)),
+        ((3, 8, 8), MLPGenerator, MaxoutDiscriminator, (100, 100, 0.05, 0.2)),
     ],
 )
-def test_networks_of_the_paper(shape, generator, discriminator):
+def test_networks_and_mixtures_of_the_paper(shape, generator, discriminator, latent):
     module = DeLiGAN(shape)
     assert type(module.generator) is generator
     assert type(module.discriminator) is discriminator
-    assert (module.latent.dim, module.latent.num_components) == (30, 50)
+    mixture = module.latent
+    assert (mixture.dim, mixture.num_components, mixture.penalty_weight) == latent[:3]
+    torch.testing.assert_close(mixture.sigma, torch.full_like(mixture.mu, latent[3]))
 
 
 # ---------------------------------------------------------------------- classes
@@ -290,6 +309,11 @@ def test_losses_with_classes():
         module.discriminator_loss(real, fake, real_labels=labels),
         semi_supervised.discriminator_loss(real_outputs, fake_outputs, labels),
     )
+    unlabelled = torch.full((6,), -1)
+    torch.testing.assert_close(
+        module.discriminator_loss(real, fake),
+        semi_supervised.discriminator_loss(real_outputs, fake_outputs, unlabelled),
+    )
     z = fake_outputs.logsumexp(1)
     torch.testing.assert_close(module.generator_loss(real, fake), -torch.nn.functional.softplus(z).mean())
     torch.testing.assert_close(module.score(fake), z)
@@ -306,6 +330,40 @@ def test_classes_are_learned_from_a_few_labels():
     assert (outputs.argmax(1) == labels).float().mean() > 0.6
 
 
+def test_class_loss_is_in_every_row():
+    """Rows are due at any update of the generator's turn, long after the discriminator's."""
+    rows = []
+
+    class Rows(Callback):
+        def on_train_batch_end(self, trainer, module, *_):
+            rows.append(float(trainer.callback_metrics.get("train/class_loss", "nan")))
+
+    computed = []
+    module = classifying(generator_steps=3)
+    report = module.report
+    module.report = lambda values: computed.extend(k for k in values if k == "class_loss") or report(values)
+    trainer([Rows()], max_steps=15, log_every_n_steps=5).fit(module, digits())
+    assert len(set(rows[1:])) == 3  # written at 6, 12 and 15
+    assert rows[0] != rows[0]
+    assert len(computed) == 3
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory")])
+def test_a_half_step_that_fails_leaves_the_learning_rate(error):
+    module = game(schedule=Threshold(extra_step=True))
+    trainer(max_steps=1).fit(module, ring())
+    optimizer = module.player_optimizer("discriminator")
+
+    def fails(*_):
+        assert optimizer.param_groups[0]["lr"] == 1e-4
+        raise error
+
+    module.discriminator_turn = fails
+    with pytest.raises(RuntimeError, match="out of memory"):
+        module._half_step(torch.zeros(2, 2), torch.zeros(2))
+    assert optimizer.param_groups[0]["lr"] == 2e-4
+
+
 def test_what_does_not_fit():
     with pytest.raises(ValueError, match="num_classes=None: objective=classes needs data with labels"):
         DeLiGAN((2,), objective="classes")
@@ -316,6 +374,13 @@ def test_what_does_not_fit():
     ):
         with pytest.raises(ValueError, match="schedule=Threshold goes by the non-saturating loss"):
             DeLiGAN((2,), schedule=Threshold(), **arguments)
+    for arguments in ({"discriminator_steps": 5}, {"generator_steps": 2}):
+        with pytest.raises(
+            ValueError, match=r"schedule=Threshold decides who moves: leave out discr.*_steps="
+        ):
+            DeLiGAN((2,), schedule=Threshold(), **arguments)
+    with pytest.raises(ValueError, match="takes no argument outputs, by which DeLiGAN asks for 3 logits"):
+        DeLiGAN((3, 32, 32), objective="classes", num_classes=3, discriminator=ConvMaxoutDiscriminator)
     with pytest.raises(ValueError, match="simultaneous=True is GAN's"):
         DeLiGAN((2,), objective="classes", num_classes=3, simultaneous=True)
     module = DeLiGAN((2,), objective="classes", num_classes=8, discriminator=MLPDiscriminator((2,)))

@@ -2,9 +2,11 @@
 
 import copy
 import math
+import warnings
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 from torch.autograd import gradcheck
 from torch.func import functional_call
 
@@ -195,6 +197,28 @@ def test_stratified_game():
     assert game.train().sample(7).shape == (7, 2)
 
 
+class NeverStarts(Callback):
+    def on_fit_start(self, trainer, module):
+        raise AssertionError("started")
+
+
+def test_batches_that_do_not_hold_all_components():
+    """Refused before training if the mixture needs them, otherwise said once."""
+
+    def fit(callbacks=(), **arguments):
+        torch.manual_seed(0)
+        trainer(callbacks, max_steps=1).fit(WGAN((2,), latent=GaussianMixture(2, 20, **arguments)), ring())
+
+    with pytest.raises(ValueError, match=r"num_components=20 equally often, but the batch has 16"):
+        fit([NeverStarts()], sampling="stratified")
+    with pytest.warns(UserWarning, match=r"num_components=20 exceeds data.batch_size=16: comp") as seen:
+        fit()
+    assert sum("num_components" in str(warning.message) for warning in seen) == 1
+    with warnings.catch_warnings(record=True) as seen:
+        mixture(2, 16).check_batch(16)
+    assert not seen
+
+
 def test_one_key_of_the_command_line(cli):
     cli("fit", "--model", "WGAN", "--model.latent", "GaussianMixture", "--model.latent.dim", 2,
         "--model.latent.num_components", 5, "--data", "GaussianMixtures", "--data.samples", 256,
@@ -215,9 +239,17 @@ def test_rebuilt_from_plain_values():
     [
         ({"dim": 0}, "dim=0 is no length"),
         ({"num_components": 0}, "num_components=0 is no mixture"),
-        ({"mean_bound": -1}, "mean_bound=-1 leaves no interval"),
-        ({"sigma": 0.0}, "sigma=0.0 leaves the components no width"),
-        ({"penalty_weight": -0.1}, "penalty_weight=-0.1 drives sigma away from 1"),
+        ({"mean_bound": -1}, "mean_bound=-1 bounds no interval"),
+        ({"sigma": 0.0}, "sigma=0.0 is no width of the components"),
+        ({"penalty_weight": -0.1}, "penalty_weight=-0.1 does not pull sigma to 1"),
+        ({"dim": 2.5}, "dim=2.5 is no length"),
+        ({"num_components": 2.5}, "num_components=2.5 is no mixture: give an integer"),
+        ({"sigma": float("nan")}, "sigma=nan is no width of the components"),
+        ({"sigma": float("inf")}, "sigma=inf is no width of the components"),
+        ({"mean_bound": float("nan")}, "mean_bound=nan bounds no interval"),
+        ({"mean_bound": float("inf")}, "mean_bound=inf bounds no interval"),
+        ({"penalty_weight": float("nan")}, "penalty_weight=nan does not pull sigma to 1"),
+        ({"penalty_weight": float("inf")}, "penalty_weight=inf does not pull sigma to 1"),
         ({"sigma_param": "log"}, "sigma_param='log' is unknown: use raw or softplus or exp"),
         ({"sampling": "all"}, "sampling='all' is unknown: use random or stratified"),
         ({"penalty_reduction": "max"}, "penalty_reduction='max' is unknown: use mean or sum"),

@@ -8,6 +8,7 @@ import torch
 import yaml
 from lightning.pytorch import Callback
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_gans
 from lightning_gans.anchors import CustomAnchors, ReleasedAnchors, SkewNormalAnchors
@@ -241,6 +242,7 @@ def test_real_and_fake_are_resampled_apart():
 
 def test_reported_divergences():
     module = game(resample="none")
+    trainer(max_steps=1).fit(module, ring())
     real, fake = torch.randn(2, 8, 2)
     loss = module.discriminator_loss(real, fake)
     value = module._reported["kl_real"] + module._reported["kl_fake"]
@@ -252,6 +254,19 @@ def test_reported_divergences():
     module.discriminator_loss(real, fake)
     value = module._reported["kl_real"] + module._reported["kl_fake"]
     torch.testing.assert_close(value, losses.optimum(module.anchor_real, module.anchor_fake))
+
+
+def test_score_is_minus_objective_3_up_to_a_constant():
+    module = game(objective=3, num_outcomes=3)  # whose anchors have unequal entropies
+    images = torch.randn(2, 1, 2)
+    losses_of_each = torch.stack([module.eval().generator_loss(x, x) for x in images])
+    scores = torch.cat([module.score(x) for x in images])
+    torch.testing.assert_close(scores.diff(), -losses_of_each.diff())
+    assert (scores + losses_of_each).abs().min() > 0.1
+    with torch.autocast("cpu", torch.bfloat16):  # no product of matrices, which would be rounded
+        logits = module.outcome_logits(images[0])
+        exact = (logits.double() * (module.anchor_real - module.anchor_fake)).sum(1)
+        torch.testing.assert_close(module.score(images[0]).double(), exact, rtol=1e-5, atol=1e-5)
 
 
 def test_score_rises_with_realness():
@@ -318,6 +333,8 @@ def test_impossible_anchors_on_the_command_line(fails):
         (lambda: game(resample="all"), "resample='all' is unknown: use batch, adaptive or none"),
         (lambda: game(resample="none", gather=True), "gather=True is for resample='batch', not 'none'"),
         (lambda: game(num_outcomes=1), "num_outcomes=1: one outcome tells nothing apart"),
+        (lambda: game(num_outcomes=0), "num_outcomes=0: one outcome tells nothing apart"),
+        (lambda: game(num_outcomes=2.5), "num_outcomes=2.5: .* give an integer of 2 or more"),
         (lambda: game(num_outcomes=3, anchors=CustomAnchors([0, 1], [1, 0])), "anchors have 2 outcomes"),
         (lambda: game(anchors=SkewNormalAnchors(1e-20)), r"anchors=SkewNormalAnchors\(kl=1e-20\) are equal"),
         (
@@ -348,6 +365,15 @@ def test_one_sample_has_no_spread():
     trainer(max_steps=1).fit(game(resample="none"), ring(batch_size=1))
 
 
+def test_the_last_batch_of_an_epoch_has_no_spread():
+    data = TensorDataset(torch.randn(9, 2), torch.zeros(9, dtype=torch.int64))
+    with pytest.raises(
+        ValueError, match=r"logits of 1 sample have no spread: use batches of 2 or more"
+    ) as error:
+        trainer(max_steps=9).fit(game(), DataLoader(data, batch_size=4))
+    assert "\n" not in str(error.value)
+
+
 def test_a_batch_for_the_generator_alone():
     """No gradient reaches D, and it does not move."""
     weights = []
@@ -361,6 +387,19 @@ def test_a_batch_for_the_generator_alone():
         if key.startswith("discriminator"):
             assert same(weights[0][key], weights[2][key])
     assert not same(weights[0]["generator.last.weight"], weights[2]["generator.last.weight"])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(ReleasedAnchors(), SkewNormalAnchors(5.11)), (SkewNormalAnchors(5.11), ReleasedAnchors())],
+)
+def test_resumed_with_other_anchors(before, after):
+    trainer([Checkpoint(dirpath="here")], max_steps=2).fit(game(anchors=before), ring())
+    module, fit = game(anchors=after), trainer(max_steps=4)
+    own = module.anchor_real.clone()
+    fit.fit(module, ring(), ckpt_path="here/last.ckpt")
+    assert fit.global_step == 4
+    assert same(module.anchor_real, own) == (not after.redraws)
 
 
 def test_resumed_with_a_shorter_cycle():

@@ -1,5 +1,6 @@
 """Pictures of a learned mixture: what each component generates, and where it lies."""
 
+import warnings
 from typing import Protocol, cast
 
 import numpy as np
@@ -55,6 +56,7 @@ class Components(Pictures):
     ``components/step=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a logger is
     attached; ``components.gif`` is the whole training. Averaged weights are drawn if there are any; classes
     take turns in conditional games. The noise is the same in all pictures, and the training is not changed.
+    Other latents are not drawn, with a warning.
 
     Args:
         every_n_updates: Generator updates between two pictures.
@@ -82,18 +84,18 @@ class Components(Pictures):
         super().__init__(every_n_updates, gif, frame_duration, rows=rows, columns=columns)
         self.rows, self.columns, self.seed = rows, columns, seed
 
-    def prepare(self, trainer: Trainer, module: LightningModule) -> None:
-        """Look whether there is a mixture.
-
-        Raises:
-            TypeError: If the module has no latents, or others.
-        """
-        latent = getattr(module, "latent", None)
-        if not hasattr(latent, "of_components"):
-            raise TypeError(
-                f"Components draws a learned mixture, but the latents of {type(module).__name__} are "
-                f"{type(latent).__name__}: use model.latent GaussianMixture, or leave the callback out"
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Stand aside, with a warning, where there is no mixture: recipes serve their baselines too."""
+        latent = getattr(pl_module, "latent", None)
+        if stage == "fit" and not hasattr(latent, "of_components"):
+            self._place = None
+            warnings.warn(
+                f"Components draws nothing: the latents of {type(pl_module).__name__} are "
+                f"{type(latent).__name__}, no GaussianMixture",
+                stacklevel=2,
             )
+            return
+        super().setup(trainer, pl_module, stage)
 
     def picture(self, trainer: Trainer, module: LightningModule) -> tuple[Image.Image, dict[str, float]]:
         """Draw samples and latents side by side."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
@@ -20,24 +21,34 @@ from lightning_gans.metrics.mixture import ModeCoverage
 from lightning_gans.metrics.neighbours import NearestNeighbours
 from lightning_gans.pictures import as_stored, neighbours_picture, warn_of_range
 
-# What the scores of each metric begin with: callbacks that go by one are looked at before any is computed.
+# The scores of each metric, or patterns of them: what goes by a score is looked at before any is computed.
 SCORES = {
-    "FID": ("fid",),
-    "PerClassFID": ("intra_fid",),
-    "IS": ("is",),
-    "ModifiedIS": ("mis",),
-    "KID": ("kid",),
+    "FID": ("fid", "fid_raw"),
+    "PerClassFID": ("intra_fid", "intra_fid_per_class", "intra_fid_classes"),
+    "IS": ("is", "is_std"),
+    "ModifiedIS": ("mis", "mis_std", "mis_classes", "mis_pooled", "mis_per_class"),
+    "KID": ("kid", "kid_std"),
     "PrecisionRecall": ("precision", "recall", "f_score"),
     "DensityCoverage": ("density", "coverage"),
-    "SWD": ("swd",),
+    "SWD": ("swd", "swd_[0-9]*"),
     "ModeCoverage": ("modes", "high_quality", "jsd"),
     "StackedModes": ("modes", "kl"),
-    "ClassBalance": ("modes", "class_balance", "class_kl"),
-    "NearestNeighbours": ("neighbour",),
-    "FeatureNeighbours": ("feature_neighbour",),
-    "ParzenLikelihood": ("parzen",),
+    "ClassBalance": ("modes", "class_balance", "class_kl", "share_per_class"),
+    "NearestNeighbours": (
+        "neighbour_distance",
+        "neighbour_distance_min",
+        "neighbour_distance_held_out",
+        "neighbour_ratio",
+    ),
+    "FeatureNeighbours": (
+        "feature_neighbour_distance",
+        "feature_neighbour_distance_min",
+        "feature_neighbour_distance_held_out",
+        "feature_neighbour_ratio",
+    ),
+    "ParzenLikelihood": ("parzen", "parzen_error", "parzen_sigma"),
     "LPIPSDiversity": ("lpips",),
-    "PerClassLPIPSDiversity": ("class_lpips",),
+    "PerClassLPIPSDiversity": ("class_lpips", "class_lpips_classes", "lpips_per_class"),
 }
 
 
@@ -313,8 +324,8 @@ class Evaluate(Callback):
         if not monitor.startswith(prefix):
             return False
         score = monitor.removeprefix(prefix)
-        begins = [x for metric in self.evaluation_arguments[0] for x in SCORES.get(type(metric).__name__, ())]
-        return any(score == begin or score.startswith(f"{begin}_") for begin in begins)
+        known = [x for metric in self.evaluation_arguments[0] for x in SCORES.get(type(metric).__name__, ())]
+        return any(fnmatchcase(score, pattern) for pattern in known)
 
     def _prefix(self, stage: str) -> str:
         return f"{stage}/" if self.name is None else f"{stage}/{self.name}/"

@@ -1,5 +1,6 @@
 """What RealnessGAN's discriminator takes real and generated images for, while it trains."""
 
+import warnings
 from collections.abc import Iterable
 from typing import Any, Protocol, cast
 
@@ -53,6 +54,7 @@ class RealnessDistribution(Pictures):
     attached; ``realness.gif`` is the whole training. The history is part of checkpoints. Networks are in
     evaluation mode, with the weights that train, not averaged ones: those that the discriminator has met.
     Watching does not change the training: weights are the same, bit for bit, with this callback and without.
+    Games without outcomes are not drawn, with a warning.
 
     Args:
         every_n_updates: Generator updates between two pictures.
@@ -81,18 +83,19 @@ class RealnessDistribution(Pictures):
         self.steps: list[int] = []
         self.real = self.fake = torch.empty(0, 0)  # mean distributions (steps, num_outcomes)
 
-    def prepare(self, trainer: Trainer, module: LightningModule) -> None:
-        """Look whether the game has outcomes.
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Stand aside, with a warning, where there are no outcomes: recipes serve their baselines too."""
+        if stage == "fit" and not hasattr(pl_module, "outcome_logits"):
+            self._place = None
+            warnings.warn(
+                f"RealnessDistribution draws nothing: {type(pl_module).__name__} has no outcomes",
+                stacklevel=2,
+            )
+            return
+        super().setup(trainer, pl_module, stage)
 
-        Raises:
-            TypeError: If it has none.
-        """
-        for name in ("outcome_logits", "anchor_real", "anchor_fake", "sample"):
-            if not hasattr(module, name):
-                raise TypeError(
-                    "RealnessDistribution draws distributions over outcomes, but "
-                    f"{type(module).__name__} has no {name}: use RealnessGAN, or leave the callback out"
-                )
+    def prepare(self, trainer: Trainer, module: LightningModule) -> None:
+        """Forget the history of another run."""
         if trainer.global_step == 0:
             self.steps, self.real, self.fake = [], torch.empty(0, 0), torch.empty(0, 0)
 
@@ -136,7 +139,7 @@ def mean_distribution(game: HasOutcomes, batches: Iterable[Tensor]) -> Tensor:
     """
     total, n = torch.zeros(len(game.anchor_real), dtype=torch.float64), 0
     for images in batches:
-        total += game.outcome_logits(images).softmax(1).double().sum(0).cpu()
+        total += game.outcome_logits(images).softmax(1).cpu().double().sum(0)
         n += len(images)
     if not n:
         raise ValueError("RealnessDistribution finds no images: give trainer.fit() a loader that has some")

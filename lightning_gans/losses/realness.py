@@ -136,7 +136,13 @@ def resample(logits: Tensor, noise: Tensor, gather: bool = False) -> Tensor:
 
     Returns:
         (n, N).
+
+    Raises:
+        ValueError: If there are fewer than two samples, which have no spread.
     """
+    n = len(logits) * (_world_size() if gather else 1)
+    if n < 2:
+        raise ValueError(f"logits of {n} sample have no spread: use batches of 2 or more, the last one too")
     logits = full_precision(logits)
     mean = _mean(logits, gather)
     variance = _mean((logits - mean).square(), gather)
@@ -146,11 +152,17 @@ def resample(logits: Tensor, noise: Tensor, gather: bool = False) -> Tensor:
 def _mean(values: Tensor, gather: bool) -> Tensor:
     """Return the mean over rows, of all processes if ``gather``."""
     mean = values.mean(0)
-    if gather and torch.distributed.is_available() and torch.distributed.is_initialized():
+    if gather and _world_size() > 1:
         from torch.distributed.nn.functional import all_reduce  # which gradients pass; not in every torch
 
-        mean = all_reduce(mean) / torch.distributed.get_world_size()
+        mean = all_reduce(mean) / _world_size()
     return mean
+
+
+def _world_size() -> int:
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return 1
+    return torch.distributed.get_world_size()
 
 
 def reparametrise(outputs: Tensor, noise: Tensor) -> Tensor:

@@ -254,7 +254,8 @@ def modified_inception_score(logits: Tensor) -> dict[str, Tensor]:
     Returns:
         ``mis``: mean over the classes in which at least two samples fall. ``mis_std``: deviation (of the
         population) over them. ``mis_classes``: their number. ``mis_per_class``: (K,), NaN for the others.
-        With no such class, mean and deviation are NaN. All float64.
+        With no such class, mean and deviation are NaN. ``mis_pooled``: exp of the mean of log s over all
+        samples, as the paper's formula has it; a class with one sample has s = 1. All float64.
 
     Raises:
         ValueError: If there are fewer than two samples, or a logit is not finite.
@@ -277,9 +278,11 @@ def _modified_scores(n: Tensor, sum_p: Tensor, sum_logp: Tensor, sum_plogp: Tens
         warnings.warn("ModifiedIS: no predicted class has two samples; take more samples", stacklevel=2)
     logs = (sum_plogp - (sum_p * sum_logp).sum(dim=1) / n) / n
     per_class = torch.where(used, logs.exp(), torch.nan)
+    pooled = (n[used] * logs[used]).sum() / n.sum()
     return {
         "mis": per_class[used].mean(),
         "mis_std": per_class[used].std(correction=0) if used.any() else per_class[0],
         "mis_classes": used.sum().double(),
+        "mis_pooled": pooled.exp().double(),
         "mis_per_class": per_class,
     }

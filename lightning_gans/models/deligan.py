@@ -3,6 +3,7 @@
 import warnings
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from lightning_gans.latent_game import DiscriminatorFactory, GeneratorFactory
@@ -26,7 +27,8 @@ class DeLiGAN(GAN):
     Losses are GAN's; the generator's has the penalty of the
     :class:`~lightning_gans.latents.GaussianMixture`, whose least and mean width are reported. Any other
     latent may be given, for comparison. Networks by default: the paper's for images of 28 and 32 pixels,
-    otherwise GAN's.
+    otherwise GAN's. Mixtures by default: the released code's for MNIST at 28 pixels, for points where data
+    are vectors, otherwise for CIFAR-10.
 
     Args:
         image_shape: ``(channels, height, width)``, or ``(d,)`` for vectors.
@@ -34,7 +36,7 @@ class DeLiGAN(GAN):
             labels too, and plays GAN's game (halved for D, minimax for G) with the logsumexp of the outputs,
             as in the released CIFAR-10 code. Samples without label, -1, are welcome.
         schedule: A :class:`~lightning_gans.threshold.Threshold` decides who moves. None: in turn, by
-            ``discriminator_steps`` and ``generator_steps``.
+            ``discriminator_steps`` and ``generator_steps``, which are left out otherwise.
         kwargs: Arguments of :class:`~lightning_gans.models.gan.GAN`.
 
     Raises:
@@ -55,14 +57,24 @@ class DeLiGAN(GAN):
                 f"schedule=Threshold goes by the non-saturating loss of players in turn: leave it out with "
                 f"objective={objective} and simultaneous={self.simultaneous}"
             )
+        steps = self.discriminator_steps, self.generator_steps
+        if schedule is not None and steps != (1, 1):
+            raise ValueError(
+                f"schedule=Threshold decides who moves: leave out discriminator_steps={steps[0]} and "
+                f"generator_steps={steps[1]}"
+            )
         if self.classifies and self.simultaneous:
             raise ValueError("simultaneous=True is GAN's: leave it out with objective=classes")
         self.schedule = schedule
         self._warned = False
 
     def default_latent(self) -> Latent:
-        """50 Gaussians in 30 dimensions."""
-        return GaussianMixture(30, 50)
+        """The released code's: of points, of MNIST at 28 pixels, otherwise of CIFAR-10."""
+        if len(self.image_shape) == 1:
+            return GaussianMixture(2, 50, sigma=0.02, penalty_weight=0.1)
+        if self.image_shape[1:] == (28, 28):
+            return GaussianMixture(30, 50, penalty_weight=1 / 3)
+        return GaussianMixture(100, 100, penalty_weight=0.05)
 
     def default_generator(self) -> nn.Module | GeneratorFactory:
         """The paper's at 28 and 32 pixels."""
@@ -84,18 +96,20 @@ class DeLiGAN(GAN):
             return super().build_discriminator(factory)
         if not self.num_classes:
             raise ValueError(f"num_classes={self.num_classes}: objective=classes needs data with labels")
-        return factory(self.image_shape, outputs=self.num_classes)  # type: ignore[call-arg]
+        return self.with_outputs(factory, self.num_classes)
 
     # ------------------------------------------------------------------ losses
 
     def discriminator_loss(  # type: ignore[override]
         self, real: Tensor, fake: Tensor, real_labels: Tensor | None = None
     ) -> Tensor:
-        """GAN's, or with the classes of real samples."""
-        if real_labels is None:
+        """GAN's, or with the classes of real samples; without ``real_labels`` none has a label."""
+        if not self.classifies:
             return super().discriminator_loss(real, fake)
+        if real_labels is None:
+            real_labels = torch.full((len(real),), -1, device=real.device)
         real_outputs, fake_outputs = self.discriminator(real), self.discriminator(fake)
-        if self.training:
+        if self.training and self.reporting:
             self.report({"class_loss": semi_supervised.class_loss(real_outputs, real_labels)})
         loss = semi_supervised.discriminator_loss(real_outputs, fake_outputs, real_labels)
         return self.discriminator_loss_scale * loss
@@ -143,9 +157,11 @@ class DeLiGAN(GAN):
         rates = [group["lr"] for group in groups]
         for group in groups:
             group["lr"] = group["lr"] / 2
-        self.discriminator_turn(real, real_labels)
-        for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate
+        try:
+            self.discriminator_turn(real, real_labels)
+        finally:
+            for group, rate in zip(groups, rates, strict=True):
+                group["lr"] = rate
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the threshold and its count."""
@@ -166,12 +182,13 @@ class DeLiGAN(GAN):
         """Add the mixture's penalty; report how wide the components are, and warn when one has collapsed."""
         if isinstance(self.latent, GaussianMixture) and self.reporting:
             widths = self.latent.sigma.detach().abs()
-            least = float(widths.min())
-            self.report({"sigma_min": least, "sigma_mean": widths.mean()})
-            if least < COLLAPSED and not self._warned:
+            self.report({"sigma_min": widths.min(), "sigma_mean": widths.mean()})
+            narrowest = float(widths.amax(1).min())  # it has a width as long as one of its sigmas has
+            if narrowest < COLLAPSED and not self._warned:
                 self._warned = True
                 warnings.warn(
-                    f"a component's sigma is {least:.2g}: it repeats one sample; raise latent.penalty_weight",
+                    f"no sigma of a component exceeds {narrowest:.2g}: it repeats one sample; raise "
+                    "latent.penalty_weight",
                     stacklevel=2,
                 )
         return super().penalised(generator_loss)

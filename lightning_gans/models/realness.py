@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from lightning_gans.anchors import Anchors, SkewNormalAnchors
+from lightning_gans.anchors import Anchors, SkewNormalAnchors, check_outcomes
 from lightning_gans.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
 from lightning_gans.latents import Latent, Normal
 from lightning_gans.losses import realness as losses
@@ -38,8 +38,8 @@ class RealnessGAN(LatentGame):
         kwargs: Arguments of :class:`~lightning_gans.latent_game.LatentGame`.
 
     Raises:
-        ValueError: If the anchors are equal, there are none for this number of outcomes, or the discriminator
-            does not return as many logits.
+        ValueError: If there are fewer than two outcomes, the anchors are equal, there are none for this
+            number of outcomes, or the discriminator does not return as many logits.
     """
 
     anchor_real: Tensor
@@ -55,6 +55,7 @@ class RealnessGAN(LatentGame):
         gather: bool = False,
         **kwargs: Any,
     ) -> None:
+        check_outcomes(num_outcomes)
         if objective not in (1, 2, 3):
             raise ValueError(f"objective={objective} is none of the paper's: use 1, 2 or 3")
         if resample not in ("batch", "adaptive", "none"):
@@ -96,20 +97,12 @@ class RealnessGAN(LatentGame):
 
     def build_discriminator(self, factory: DiscriminatorFactory) -> nn.Module:
         """Ask for as many outputs as there are outcomes."""
-        try:
-            return factory(self.image_shape, outputs=self.outputs)  # type: ignore[call-arg]
-        except TypeError as error:
-            if "outputs" not in str(error):
-                raise
-            raise ValueError(
-                f"discriminator takes no argument outputs, by which {type(self).__name__} asks for "
-                f"{self.outputs} logits an image: use DCGANDiscriminator or another that does"
-            ) from error
+        return self.with_outputs(factory, self.outputs)
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
         """``E[CE(A1, D(x))] + E[CE(A0, D(G(z)))]``: the divergences and two constants."""
         real_logits, fake_logits = self._logits(real), self._logits(fake)
-        if self.training:
+        if self.training and self.reporting:
             self.report(
                 {
                     "kl_real": losses.kl_divergence(self.anchor_real, real_logits.detach()),
@@ -150,9 +143,19 @@ class RealnessGAN(LatentGame):
     def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return how much more D finds of A1 than of A0 in images, ``(n,)``: ``sum_u (A1 - A0)(u) l_u(x)``.
 
-        This is minus objective 3, and with two outcomes the logit of the first GAN.
+        This is minus objective 3 up to a constant, and with two outcomes the logit of the first GAN.
         """
-        return self.outcome_logits(images) @ (self.anchor_real - self.anchor_fake)
+        return (self.outcome_logits(images) * (self.anchor_real - self.anchor_fake)).sum(1)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take no anchors where this run has fixed ones, and keep its own where the checkpoint has none."""
+        weights = checkpoint["state_dict"]
+        for name in ("anchor_real", "anchor_fake"):
+            if self.anchors.redraws:
+                weights.setdefault(name, getattr(self, name))
+            else:
+                weights.pop(name, None)
+        super().on_load_checkpoint(checkpoint)
 
     def setup(self, stage: str) -> None:
         """Check that a batch has statistics, and what the base checks.
@@ -161,7 +164,8 @@ class RealnessGAN(LatentGame):
             ValueError: If not.
         """
         batch_size = getattr(getattr(self.trainer, "datamodule", None), "batch_size", 2)
-        if stage == "fit" and self.resample == "batch" and batch_size < 2:
+        samples = batch_size * (self.trainer.world_size if self.gather else 1)
+        if stage == "fit" and self.resample == "batch" and samples < 2:
             raise ValueError(
                 f"data.batch_size={batch_size} has no spread: give 2 or more, or model.resample: none"
             )

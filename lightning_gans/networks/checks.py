@@ -29,6 +29,18 @@ def square_image(image_shape: Sequence[int]) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
+def sized_image(image_shape: Sequence[int], wanted: int) -> int:
+    """Return the channels of square images of the wanted size.
+
+    Raises:
+        ValueError: If ``image_shape`` is not (channels, wanted, wanted).
+    """
+    channels, size = square_image(image_shape)
+    if size != wanted:
+        raise ValueError(f"image_shape is {tuple(image_shape)}: resize to (channels, {wanted}, {wanted})")
+    return channels
+
+
 def power_of_two_image(image_shape: Sequence[int]) -> tuple[int, int]:
     """Return the channels and the size of square images whose size is 8, 16, 32, 64, ...
 

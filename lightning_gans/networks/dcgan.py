@@ -13,12 +13,14 @@ in a joint one.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils import parametrizations
+from torch.nn.utils.parametrize import register_parametrization
 
 from lightning_gans.networks import initialisers
 from lightning_gans.networks.checks import (
@@ -26,6 +28,7 @@ from lightning_gans.networks.checks import (
     check_latents,
     check_positive,
     power_of_two_image,
+    sized_image,
     square_image,
 )
 from lightning_gans.rebuild import Rebuildable
@@ -62,6 +65,15 @@ def _up(in_channels: int, out_channels: int, kernel: int, stride: int = 2) -> nn
     padding = 1 if kernel == 4 else kernel // 2
     extra = stride - 1 if kernel % 2 else 0  # an odd kernel alone would give 2n - 1 pixels
     return nn.ConvTranspose2d(in_channels, out_channels, kernel, stride, padding, extra, bias=False)
+
+
+class _SpectralNorm(parametrizations._SpectralNorm):
+    """torch's, in float32 under autocast too: an iteration of bfloat16 products would miss the norm."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        with nullcontext() if weight.is_meta else torch.autocast(weight.device.type, enabled=False):
+            normed: Tensor = super().forward(weight)
+        return normed
 
 
 class DCGANGenerator(Rebuildable, nn.Module):
@@ -189,7 +201,7 @@ class DCGANDiscriminator(ConvolutionalDiscriminator):
         if norm == "spectral":  # after the first weights are drawn: what is wrapped is no longer a parameter
             for layer in list(self.modules()):
                 if isinstance(layer, nn.Conv2d):
-                    spectral_norm(layer)
+                    register_parametrization(layer, "weight", _SpectralNorm(layer.weight))
 
 
 class DCGANPaperGenerator(Rebuildable, nn.Module):
@@ -261,13 +273,6 @@ class DCGANPaperDiscriminator(ConvolutionalDiscriminator):
         super().__init__(image_shape, stages, head)
 
 
-def _check_32(image_shape: tuple[int, ...]) -> int:
-    channels, size = square_image(image_shape)
-    if size != 32:
-        raise ValueError(f"image_shape is {tuple(image_shape)}: resize to (channels, 32, 32)")
-    return channels
-
-
 class DCGANImageNetGenerator(Rebuildable, nn.Module):
     """Generator of 32x32 images with 3x3 kernels, trained on ImageNet in the paper's section 5.1.
 
@@ -285,7 +290,7 @@ class DCGANImageNetGenerator(Rebuildable, nn.Module):
 
     def __init__(self, image_shape: tuple[int, ...], latent_dim: int = 256, width: int = 128) -> None:
         super().__init__()
-        channels = _check_32(image_shape)
+        channels = sized_image(image_shape, 32)
         check_positive(latent_dim=latent_dim, width=width)
         self.latent_dim = latent_dim
         layers, maps = _projection(latent_dim, 4 * width, per_unit=True), 4 * width
@@ -314,7 +319,7 @@ class DCGANImageNetDiscriminator(ConvolutionalDiscriminator):
     """
 
     def __init__(self, image_shape: tuple[int, ...], width: int = 128) -> None:
-        channels = _check_32(image_shape)
+        channels = sized_image(image_shape, 32)
         check_positive(width=width)
         stages, maps = [_down(channels, width, "none", 3, stride=1)], width
         for multiple, stride in ((1, 2), (2, 1), (2, 2), (4, 1), (4, 2)):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from lightning_gans.networks import initialisers
-from lightning_gans.networks.checks import check_images, check_latents, check_positive, square_image
+from lightning_gans.networks.checks import check_images, check_latents, check_positive, sized_image
 from lightning_gans.rebuild import Rebuildable
 
 SLOPE = 0.2
@@ -81,14 +81,6 @@ class _Bias(nn.Module):
         return values + self.bias.view(-1, *[1] * (values.dim() - 2))
 
 
-def _check_size(image_shape: tuple[int, ...], wanted: int) -> int:
-    """Return the channels of images of the wanted size."""
-    channels, size = square_image(image_shape)
-    if size != wanted:
-        raise ValueError(f"image_shape is {tuple(image_shape)}: resize to (channels, {wanted}, {wanted})")
-    return channels
-
-
 def _up(inputs: int, outputs: int, bias: bool = True) -> nn.ConvTranspose2d:
     """A 5x5 transposed convolution to twice the size."""
     return nn.ConvTranspose2d(inputs, outputs, 5, 2, 2, 1, bias=bias)
@@ -111,7 +103,7 @@ class DeLiGANMNISTGenerator(Rebuildable, nn.Module):
 
     def __init__(self, image_shape: tuple[int, ...], latent_dim: int = 30, width: int = 16) -> None:
         super().__init__()
-        channels = _check_size(image_shape, 28)
+        channels = sized_image(image_shape, 28)
         check_positive(latent_dim=latent_dim, width=width)
         self.latent_dim = latent_dim
         units = 4 * width * 16
@@ -150,7 +142,7 @@ class DeLiGANGenerator(Rebuildable, nn.Module):
 
     def __init__(self, image_shape: tuple[int, ...], latent_dim: int = 100, width: int = 128) -> None:
         super().__init__()
-        channels = _check_size(image_shape, 32)
+        channels = sized_image(image_shape, 32)
         check_positive(latent_dim=latent_dim, width=width)
         self.latent_dim = latent_dim
         units = 4 * width * 16
@@ -212,7 +204,7 @@ class DeLiGANMNISTDiscriminator(_Discriminator):
     """
 
     def __init__(self, image_shape: tuple[int, ...], width: int = 16, outputs: int = 1) -> None:
-        channels = _check_size(image_shape, 28)
+        channels = sized_image(image_shape, 28)
         check_positive(width=width)
         stages = [
             nn.Sequential(nn.Conv2d(channels, width, 5, 2, 2), nn.LeakyReLU(SLOPE)),
@@ -260,7 +252,7 @@ class DeLiGANCIFARDiscriminator(_Discriminator):
     def __init__(
         self, image_shape: tuple[int, ...], width: int = 96, kernels: int = 100, outputs: int = 1
     ) -> None:
-        channels = _check_size(image_shape, 32)
+        channels = sized_image(image_shape, 32)
         check_positive(width=width)
         stages = [
             GaussianNoise(0.2),
@@ -300,7 +292,7 @@ class DeLiGANSketchDiscriminator(_Discriminator):
     def __init__(
         self, image_shape: tuple[int, ...], width: int = 20, kernels: int = 50, outputs: int = 1
     ) -> None:
-        channels = _check_size(image_shape, 32)
+        channels = sized_image(image_shape, 32)
         check_positive(width=width)
         stages = [
             GaussianNoise(0.2),

@@ -123,8 +123,10 @@ def test_heat_follows_the_outcomes():
     assert picture[bottom, columns[0]] > 200
 
 
-def test_refuses_games_without_outcomes(tmp_path):
-    with pytest.raises(TypeError, match="GAN has no outcome_logits: use RealnessGAN"):
+def test_games_without_outcomes_are_not_drawn(tmp_path):
+    """Recipes of RealnessGAN serve their baselines too."""
+    with pytest.warns(UserWarning, match="RealnessDistribution draws nothing: GAN has no outcomes"):
         fit(tmp_path, point_game(), ring(), [RealnessDistribution()], 2)
+    assert not (tmp_path / "realness").exists()
     with pytest.raises(ValueError, match="num_samples=0"):
         RealnessDistribution(num_samples=0)

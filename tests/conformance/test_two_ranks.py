@@ -37,6 +37,14 @@ def test_weights_are_equal_and_noise_differs(name, ranks):
     assert first["noise"] != second["noise"]
 
 
+@pytest.mark.parametrize(
+    "name", ["DeLiGAN, threshold", "RealnessGAN, released anchors", "RealnessGAN, gathered"]
+)
+def test_ranks_share_schedule_and_anchors(name, ranks):
+    assert ranks[0][name]["moved"]
+    assert ranks[0][name] == ranks[1][name]
+
+
 @pytest.mark.parametrize("name", PAPERS)
 def test_resumes_exactly(name, ranks):
     assert all(rank[name]["resumed"] for rank in ranks)

@@ -9,14 +9,29 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback
 
+from lightning_gans.anchors import ReleasedAnchors
 from lightning_gans.callbacks import Checkpoint
 from lightning_gans.latents import GaussianMixture
 from lightning_gans.losses import wgan
+from lightning_gans.models import DeLiGAN, RealnessGAN
 from lightning_gans.networks import MLPGenerator
 from lightning_gans.optimizers import SGD
+from lightning_gans.threshold import Threshold
 from tests.conformance.games import PAPERS, digits, game, ring, same, trainer
 
 torch.set_num_threads(1)
+
+EXTRA = {
+    # Starts between what the ranks see: each by itself would move another player.
+    "DeLiGAN, threshold": lambda: DeLiGAN(
+        (2,), schedule=Threshold(moves=3, start=0.7, floor=0.65, rise=0.01)
+    ),
+    "RealnessGAN, released anchors": lambda: RealnessGAN((2,), 5, ReleasedAnchors(), generator_steps=2),
+    "RealnessGAN, gathered": lambda: RealnessGAN(
+        (2,), 5, gather=True, resample="batch", generator=partial(MLPGenerator, hidden=(32,), output="none")
+    ),
+}
+"""Papers with what the ranks must share beside their weights: a schedule, anchors, statistics."""
 
 GATHERED = {"CoulombGAN": {"gather": True}}
 """Papers whose losses couple the samples of a batch: what makes that the batch of all ranks."""
@@ -74,6 +89,20 @@ def weights_and_noise(name, folder):
     trainer([latents], max_steps=3, strategy="ddp", devices=2).fit(module, digits())
     noise = torch.cat([z.flatten() for z in latents.drawn])
     return {"weights": digest(reachable(module)), "noise": noise[:4].tolist()}
+
+
+def shared_state(name):
+    torch.manual_seed(0)
+    module = EXTRA[name]()
+    start = digest(reachable(module))
+    # One sample on each rank, where both make the batch.
+    data = ring(batch_size=1 if name == "RealnessGAN, gathered" else 16)
+    trainer(max_steps=3, strategy="ddp", devices=2).fit(module, data)
+    anchors = {key: value for key, value in module.named_buffers() if key.startswith("anchor")}
+    schedule = getattr(module, "schedule", None)
+    state = [schedule.threshold, schedule.count] if schedule else []
+    weights = digest(reachable(module))
+    return {"weights": weights, "moved": weights != start, "anchors": digest(anchors), "schedule": state}
 
 
 def resumed(name, folder):
@@ -150,7 +179,7 @@ if __name__ == "__main__":
     penalty = wgan.gradient_penalty
     # The random points of the penalty would differ between one stream of noise and two: all in the middle.
     wgan.gradient_penalty = lambda d, real, fake, rng: penalty(d, real, fake, t=torch.full((len(real),), 0.5))
-    results = {}
+    results = {name: shared_state(name) for name in EXTRA}
     for name in PAPERS:
         results[name] = {}
         for check in (weights_and_noise, resumed, one_process_step):

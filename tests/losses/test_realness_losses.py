@@ -212,6 +212,14 @@ def test_resampled_logits_have_the_batchs_statistics():
     torch.testing.assert_close(drawn.std(0), logits.std(0, correction=0), atol=0.03, rtol=0)
 
 
+def test_one_sample_has_no_spread():
+    for n in (0, 1):
+        with pytest.raises(
+            ValueError, match=f"logits of {n} sample have no spread: use batches of 2 or more"
+        ):
+            realness.resample(torch.ones(n, 3), torch.ones(n, 3))
+
+
 def test_resampling_equal_logits():
     logits = torch.ones(4, 3, requires_grad=True)
     drawn = realness.resample(logits, torch.randn(4, 3))

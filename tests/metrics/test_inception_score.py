@@ -180,14 +180,20 @@ def test_modified_score_of_two_classes_by_hand():
     assert per_class[2].isnan()
     assert scores["mis"].item() == pytest.approx(1.034088, abs=1e-6)
     assert scores["mis_std"].item() == pytest.approx(0.013206, abs=1e-6)
-    pooled = (torch.tensor([0.6, 0.4]).double() @ per_class[:2].log()).exp()
-    assert pooled.item() == pytest.approx(1.036648, abs=1e-6)
+    assert scores["mis_pooled"].item() == pytest.approx(1.036648, abs=1e-6)
+    alone = modified_inception_score(
+        torch.cat([p, torch.tensor([[0.0, 0.0, 1.0]])]).clamp(1e-12).double().log()
+    )
+    assert math.log(alone["mis_pooled"]) == pytest.approx(math.log(1.036648) * 5 / 6, abs=1e-6)
     assert inception_score(p.double().log(), splits=1)["is"].item() == pytest.approx(1.210441, abs=1e-6)
 
 
 def test_modified_extremes():
     collapsed = 5 * torch.eye(4).repeat(10, 1)
     assert modified_inception_score(collapsed)["mis"].item() == pytest.approx(1, abs=1e-12)
+    one_hot = modified_inception_score(torch.eye(4).repeat(10, 1).clamp(1e-12).log())
+    assert one_hot["mis"].item() == pytest.approx(1, abs=1e-12)
+    assert one_hot["mis_pooled"].item() == pytest.approx(1, abs=1e-12)
     saturated = logits(50, scale=30.0)  # log 0 in float32
     assert modified_inception_score(saturated)["mis"].isfinite()
     with pytest.warns(UserWarning, match="no predicted class has two samples"):
@@ -195,6 +201,7 @@ def test_modified_extremes():
     assert scores["mis"].isnan()
     assert scores["mis_std"].isnan()
     assert scores["mis_classes"] == 0
+    assert scores["mis_pooled"] == 1
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -217,6 +219,27 @@ def test_weights_under_spectral_norm_start_as_the_papers():
     weights = [p for name, p in spectral().named_parameters() if name.endswith("original")]
     assert len(weights) == 4
     assert torch.cat([w.flatten() for w in weights]).std().item() == pytest.approx(0.02, rel=0.05)
+
+
+def test_spectral_norm_is_estimated_in_full_precision(monkeypatch):
+    networks, images = [spectral(), spectral()], torch.randn(2, 3, 32, 32)
+    product, under_autocast = torch.mv, []
+
+    def watched(*arguments):
+        under_autocast.append(torch.is_autocast_enabled("cpu"))
+        return product(*arguments)
+
+    monkeypatch.setattr(torch, "mv", watched)
+    networks[0](images)
+    with torch.autocast("cpu", torch.bfloat16):
+        networks[1](images)
+    assert under_autocast
+    assert not any(under_autocast)  # a GPU would round the product
+    for one, two in zip(*(copy.deepcopy(convolutions(n.eval())) for n in networks), strict=True):
+        assert two.weight.dtype == torch.float32
+        assert torch.equal(one.weight, two.weight)
+    keys = [key for key in networks[0].state_dict() if "head" in key]
+    assert keys == [f"head.parametrizations.weight.{key}" for key in ("original", "0._u", "0._v")]
 
 
 def test_spectral_norm_is_not_estimated_in_evaluation():
