@@ -201,6 +201,39 @@ class OneLine:
         raise ValueError(explain(message, list(self._option_string_actions))) from ex
 
 
+def add_arguments(parser: Any, name: str | None = None) -> None:
+    """Add what ``fit`` has besides model, data and trainer; ``name`` is the run's unless it is given."""
+    # So that their classes are found by name.
+    from lightning_gans import anchors, classifier, schedulers, threshold  # noqa: F401
+    from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
+
+    parser.add_argument("--name", type=str | None, default=name, help="The run goes to runs/NAME/version_K.")
+    parser.add_lightning_class_args(Checkpoint, "checkpoint")
+    parser.add_lightning_class_args(SampleGrid, "samples")
+    parser.add_lightning_class_args(Throughput, "throughput")
+    for key in LINKED:
+        parser.link_arguments(f"data.{key}", f"model.init_args.{key}", apply_on="instantiate")
+
+
+def fit_parser() -> Any:
+    """Return a parser of what ``fit`` reads, whose complaints are ValueErrors of one line."""
+    from lightning.pytorch import LightningDataModule, Trainer
+    from lightning.pytorch.cli import LightningArgumentParser
+
+    from lightning_gans.adversarial import SelfContained
+
+    class Parser(OneLine, LightningArgumentParser):
+        pass
+
+    parser = Parser()
+    parser.add_argument("--seed_everything", type=bool | int)
+    parser.add_lightning_class_args(Trainer, "trainer")
+    parser.add_lightning_class_args(SelfContained, "model", subclass_mode=True)
+    parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
+    add_arguments(parser)
+    return parser
+
+
 def fit_or_score(arguments: Sequence[str]) -> None:
     """Run ``fit``, ``validate``, ``test`` or ``predict`` through Lightning's CLI."""
     prepared, recipe = prepare(arguments)
@@ -210,10 +243,8 @@ def fit_or_score(arguments: Sequence[str]) -> None:
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
     from lightning.pytorch.loggers import CSVLogger, Logger
 
-    # So that their classes are found by name.
-    from lightning_gans import anchors, classifier, schedulers, threshold  # noqa: F401
     from lightning_gans.adversarial import SelfContained
-    from lightning_gans.callbacks import Checkpoint, Evaluate, SampleGrid, Throughput
+    from lightning_gans.callbacks import Checkpoint, Evaluate, SampleGrid
     from lightning_gans.callbacks.evaluate import check_names
     from lightning_gans.rebuild import class_path
 
@@ -232,14 +263,7 @@ def fit_or_score(arguments: Sequence[str]) -> None:
 
     class CLI(LightningCLI):
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-            parser.add_argument(
-                "--name", type=str | None, default=recipe, help="The run goes to runs/NAME/version_K."
-            )
-            parser.add_lightning_class_args(Checkpoint, "checkpoint")
-            parser.add_lightning_class_args(SampleGrid, "samples")
-            parser.add_lightning_class_args(Throughput, "throughput")
-            for key in LINKED:
-                parser.link_arguments(f"data.{key}", f"model.init_args.{key}", apply_on="instantiate")
+            add_arguments(parser, recipe)
 
         def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
             self.config = parser.parse_args(args)  # without Lightning's warning about calls from Python

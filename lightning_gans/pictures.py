@@ -311,9 +311,9 @@ class FieldView:
 class FieldPlot:
     """Real and generated points of two dimensions over a field, with the forces as arrows.
 
-    Thin arrows show the field all over, bold ones what pulls the generated points; they are as long as the
-    gradient is steep, up to a bound. Fields of one unit may stand side by side, with one scale of colours and
-    of arrows. The axes follow the real points.
+    Thin arrows show the field all over, bold ones what pulls the generated points, one point in each square
+    of a grid that has some; they are as long as the gradient is steep, up to a bound. Fields of one unit may
+    stand side by side, with one scale of colours and of arrows. The axes follow the real points.
 
     Args:
         real: ``(n, 2)`` real points.
@@ -367,14 +367,15 @@ class FieldPlot:
         fake = fake.detach().float().cpu()
         low, high = _scale(views[0].values, self.signed)
         unit = typical_length(torch.cat([views[0].around, views[0].forces]))
-        chosen = spread(fake, 1.3 * self.cell)
+        chosen = one_a_square(fake, 1.3 * self.cell)
         self.canvas.restore_region(self.background)
         for view, panel in zip(views, self.panels, strict=True):
             POTENTIAL.paint(self.canvas, panel.box, (view.values - low) / (high - low))
-            thin, bold = bounded(view.around, unit, self.cell), bounded(view.forces, unit, 1.8 * self.cell)
+            around = bounded(view.around, unit, self.cell)
+            forces = bounded(view.forces[chosen], unit, 1.8 * self.cell)
             with (
-                _arrows(panel.axes, self.lattice(), thin, pivot="mid", **THIN) as under,
-                _arrows(panel.axes, fake[chosen], bold[chosen], **BOLD) as over,
+                _arrows(panel.axes, self.lattice(), around, pivot="mid", **THIN) as under,
+                _arrows(panel.axes, fake[chosen], forces, **BOLD) as over,
             ):
                 panel.draw(fake.numpy(), [under], [over])
         picture = snapshot(self.canvas)
@@ -400,9 +401,9 @@ def bounded(vectors: Tensor, unit: float, reach: float) -> Tensor:
     return vectors * (reach / lengths.clamp(min=max(unit, 1e-30)))
 
 
-def spread(points: Tensor, distance: float) -> Tensor:
-    """Return the indices of the first point in each occupied square of side ``distance``."""
-    squares = torch.unique(points.div(distance).floor(), dim=0, return_inverse=True)[1]
+def one_a_square(points: Tensor, side: float) -> Tensor:
+    """Return the indices of the first of ``(n, 2)`` points in each square of a grid that has some."""
+    squares = torch.unique(points.div(side).floor(), dim=0, return_inverse=True)[1]
     first = torch.full((int(squares.max()) + 1,), len(points))
     return first.scatter_reduce(0, squares, torch.arange(len(points)), "amin")
 

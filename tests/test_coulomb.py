@@ -98,7 +98,9 @@ def test_updates_are_simultaneous(data, remember):
         losses_by_hand = by_hand(generator, discriminator, real, latents, lr, decay, previous)
         previous = losses_by_hand[-1] if remember else None
     reported = watch.reported()
-    assert reported["discriminator_loss"] == pytest.approx(losses_by_hand[0], rel=1e-4)
+    assert ("previous_loss" in reported) == remember
+    whole = reported["discriminator_loss"] + reported.get("previous_loss", 0)
+    assert whole == pytest.approx(losses_by_hand[0], rel=1e-4)
     assert reported["generator_loss"] == pytest.approx(losses_by_hand[1], rel=1e-4)
     for mine, other in ((module.generator, generator), (module.discriminator, discriminator)):
         for (name, parameter), expected in zip(mine.named_parameters(), other.parameters(), strict=True):
@@ -109,12 +111,52 @@ def test_the_generator_learns_through_the_discriminator_alone():
     module = game(ring())
     module.report = lambda values: None
     real, fake = torch.randn(8, 2), module.generator(torch.randn(8, 32))
-    module.discriminator_loss(real, fake.detach()).backward()
-    assert all(p.grad is None for p in module.generator.parameters())
+    # By D's loss, were the fakes not detached: through D's outputs, the potentials being constants.
+    (through,) = torch.autograd.grad(module.discriminator_loss(real, fake), fake)
+    scored, targets = fake.detach().requires_grad_(), losses.potentials(real, fake)[1]
+    (expected,) = torch.autograd.grad((module.discriminator(scored) - targets).square().mean(), scored)
+    torch.testing.assert_close(through, expected)
     (through,) = torch.autograd.grad(module.generator_loss(real, fake), fake)
     scored = fake.detach().requires_grad_()
     (expected,) = torch.autograd.grad(-module.discriminator(scored).mean(), scored)
     assert torch.equal(through, expected)
+
+
+def test_the_previous_fakes_have_a_loss_of_their_own():
+    """What is held against ``constant_loss`` is D's loss at the samples of its batch alone."""
+    data, watch = ring(), Watch()
+    module = game(data, remember_previous=True)
+    trainer([watch], max_steps=2).fit(module, data)
+    assert ["previous_loss" in row for row in watch.rows if "discriminator_loss" in row] == [False, True]
+    real, fake = torch.randn(2, 8, 2)
+    alone = losses.discriminator_loss(
+        module.discriminator(real), module.discriminator(fake), *losses.potentials(real, fake)
+    )
+    module.report = lambda values: None
+    assert module.discriminator_loss(real, fake).item() == pytest.approx(alone.item())
+
+
+def test_one_held_out_sample():
+    """The last held-out batch may have one sample: nothing is left of it but itself."""
+    data = digits(eval_batch_size=37)  # 297 = 8 * 37 + 1
+    fit = trainer(max_steps=2, limit_val_batches=None, val_check_interval=2)
+    fit.fit(game(data, exclude_self=True), data)
+    assert fit.callback_metrics["val/discriminator_loss"].isfinite()
+
+
+def test_one_process_has_nothing_to_gather():
+    """A process group of other work, which may be under way, is left alone."""
+    module, asked = game(ring(), gather=True), []
+    potentials = losses.potentials
+
+    def watched(*arguments):
+        asked.append(arguments[-1])
+        return potentials(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(losses, "potentials", watched)
+        trainer(max_steps=1).fit(module, ring())
+    assert asked == [False]
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -180,6 +222,27 @@ def test_decay_of_convolution_kernels_alone():
     for name, step in moved[1].items():
         expected = moved[0][name] - (1e-2 * start[name] if name in kernels else 0)
         torch.testing.assert_close(step, expected, rtol=1e-3, atol=1e-7, msg=name)
+
+
+def test_decay_of_kernels_under_spectral_norm():
+    """They are computed from other parameters, which decay in their place, at every update."""
+    moved, data = [], digits()
+    for decay in (0.0, 1e4):
+        sgd = partial(SGD, lr=1e-6, momentum=0.0)
+        module = game(
+            data,
+            weight_decay=decay,
+            discriminator=partial(DCGANDiscriminator, width=8, norm="spectral"),
+            discriminator_optimizer=sgd,
+        )
+        start = deepcopy(module.discriminator.state_dict())
+        trainer(max_steps=3).fit(module, data)
+        moved.append({n: (p / start[n]).detach() for n, p in module.discriminator.named_parameters()})
+    kernels = [name for name, ratio in moved[1].items() if ratio.ndim == 4]
+    assert len(kernels) > 1
+    for name in kernels:
+        shrunk = moved[1][name] / moved[0][name]
+        assert shrunk.median().item() == pytest.approx(0.99**3, rel=1e-3)
 
 
 def test_reported_beside_the_losses():
@@ -266,7 +329,7 @@ class Patches(nn.Module):
     ("make", "message"),
     [
         (lambda: game(ring(), kernel_dim=2), "kernel_dim=2 gives the kernel an exponent"),
-        (lambda: game(ring(), epsilon=0.0), "epsilon=0.0 makes a sample's own potential infinite"),
+        (lambda: game(ring(), epsilon=0.0), "epsilon=0.0 is no softening length"),
         (lambda: game(ring(), weight_decay=-1.0), "weight_decay=-1.0 rewards large weights"),
         (lambda: game(ring(), generator_steps=2), "generator_steps=2: .* give 1"),
         (

@@ -12,17 +12,22 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from filelock import FileLock
 from PIL import Image
 
-from lightning_gans.cli import recipes_folder
+from lightning_gans import metrics
+from lightning_gans.callbacks.evaluate import SCORES
+from lightning_gans.cli import fit_parser, recipes_folder
 from lightning_gans.reproduce import cells as cells_module
 from lightning_gans.reproduce import command, reproduce
 from lightning_gans.reproduce.cells import Cell, evaluations, read_status, run, state
+from lightning_gans.reproduce.plot import draw
 from lightning_gans.reproduce.results import measure, over, summary
 from lightning_gans.reproduce.tables import Column, cells_of, load_table, merge, read_yaml, table_names
 
@@ -57,6 +62,11 @@ budgets:
   paper: {describe: As in the paper., comparable: true, seeds: [0, 1, 2], rows: {GAN: {seconds: 600}}}
 """
 OUT = Path("runs/tables/small/quick")
+
+
+def evaluate(name, metrics=("ModeCoverage",)) -> dict:
+    metrics = list(metrics) if isinstance(metrics, tuple) else metrics
+    return {"class_path": "Evaluate", "init_args": {"name": name, "metrics": metrics}}
 
 
 def write_table(**changes) -> str:
@@ -106,7 +116,7 @@ def runs(monkeypatch):
     def run_here(cells, jobs, done):
         for cell in cells:
             code = cells_module.main(cell.folder, cell.identity, cell.config)
-            done(cell, "running" if code == cells_module.BUSY else state(cell), 1.0)
+            done(cell, "running" if code == cells_module.BUSY else state(cell), code, 1.0)
 
     failing: list[str] = []
     monkeypatch.setattr("lightning_gans.cli.main", fit)
@@ -118,7 +128,7 @@ def runs(monkeypatch):
 
 def results():
     with (OUT / "results.csv").open() as file:
-        return {(x["row"], int(x["seed"]), x["column"]): x for x in csv.DictReader(file)}
+        return {(x["row"], int(x["seed"] or -1), x["column"]): x for x in csv.DictReader(file)}
 
 
 # ---------------------------------------------------------------------- what a run is told
@@ -209,7 +219,7 @@ def test_numbers_as_people_write_them():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rows__GAN__recipe": "gan/rnig"}, "rows.GAN: recipe=gan/rnig is unknown: did you mean gan/ring"),
+        ({"rows__GAN__recipe": "gan/rnig"}, "rows.GAN.recipe: gan/rnig is neither a file nor a recipe: did"),
         ({"columns__modes__score": "modez"}, "score=modez is not computed by GAN on ring"),
         ({"columns__fid": {"score": "fid"}}, "published.ring.fid is missing"),
         ({"columns__quality": None}, "quality is unknown: use modes"),
@@ -234,6 +244,25 @@ def test_numbers_as_people_write_them():
         ({"columns__modes__class": -1}, "class=-1: give its number"),
         ({"budgets__quick__set": {"trainer.callbacks.a": 1}}, "trainer.callbacks.a leads through callbacks"),
         ({"rows": ["GAN"]}, "rows is ['GAN']: give names with values below it"),
+        ({"columns__modes__score": "modes_typo"}, "score=modes_typo is not computed by GAN"),
+        ({"columns__modes__score": 5}, "columns.modes: score=5: give its name"),
+        ({"columns__modes__class": 2}, "class=2: modes is one score of all classes, leave class out"),
+        ({"columns__modes__class": True}, "class=True: give its number"),
+        ({"columns__modes__from": 0}, "from=0: give the first evaluation that counts, from 1"),
+        ({"budgets__quick__set__trainer.callbacks": [evaluate("a"), evaluate("b")]},
+         "several Evaluate callbacks of GAN on ring with budget quick compute modes: say evaluate: a or b"),
+        ({"budgets__quick__set__trainer.callbacks": [evaluate("a", ["ModifiedIS"])],
+          "columns__modes__score": "mis_per_class"}, "is a score of each class: say class, from 0"),
+        ({"budgets__quick__set__trainer.callbacks": [evaluate("a", "FID")]}, "is 'FID': give a list"),
+        ({"budgets__quick__set__trainer.callbacks": [evaluate("a", [{"a": 1}])]}, "give a class_path"),
+        ({"notes": "one"}, "notes is 'one': give a list"),
+        ({"budgets__quick__seeds": [True]}, "give a list of numbers, from 0"),
+        ({"budgets__quick__seconds": -3}, "budgets.quick.seconds is -3: give a number from 0"),
+        ({"rows__GAN__published__ring__quality": [0.5, -1]}, "quality is -1: give a number from 0"),
+        ({"budgets__quick__data": {}}, "budgets.quick.data is empty: name one at least"),
+        ({"rows__GAN__recipe": "tables/realness-toy"}, "tables/realness-toy is neither a file nor a recipe"),
+        ({"rows__GAN__recipe": 5}, "rows.GAN.recipe is 5: give a recipe's name"),
+        ({"rows__GAN__set": {"seed_everything": 7}}, "rows.GAN.set: seed_everything is each run's own"),
     ],
 )  # fmt: skip
 def test_bad_tables(changes, message):
@@ -325,10 +354,10 @@ def test_a_class_of_a_score():
     cell = made_up([(5, {"mis_per_class": [1.5, None, 2.5]})])
     values = [figure(cell, Column("c", "mis_per_class", of_class=k)).value for k in range(3)]
     assert values == [1.5, None, 2.5]
-    with pytest.raises(ValueError, match="has 3 classes: say class, 0 to 2"):
-        figure(cell, Column("c", "mis_per_class"))
-    with pytest.raises(ValueError, match="has 3 classes"):
-        figure(cell, Column("c", "mis_per_class", of_class=3))
+    for which in (None, 3):
+        found = figure(cell, Column("c", "mis_per_class", of_class=which))
+        assert found.value is None
+        assert found.problem == f"mis_per_class has classes 0 to 2, and class is {which}"
 
 
 def test_scores_that_could_not_be_computed():
@@ -351,8 +380,16 @@ def test_a_killed_run_counts_once():
 def test_several_evaluate_callbacks():
     cell = made_up([(1, {"fid": 1.0, "name": "train"}), (1, {"fid": 2.0, "name": "test"})])
     assert figure(cell, Column("c", "fid", evaluate="test")).value == 2
-    with pytest.raises(ValueError, match="say evaluate: test or train"):
-        figure(cell, Column("c", "fid"))
+    found = figure(cell, Column("c", "fid"))
+    assert found.value is None
+    assert found.problem == "fid is of several callbacks (test, train)"
+
+
+def test_from_an_evaluation_on():
+    cell = made_up([(10, {"fid": 9.0}), (20, {"fid": 7.0}), (30, {"fid": 4.0})])
+    found = figure(cell, Column("c", "fid", over="mean", first=2))
+    assert (found.value, found.evaluations) == (5.5, 2)
+    assert figure(cell, Column("c", "fid", first=4)).problem == "there is no fid in its evaluations"
 
 
 # ---------------------------------------------------------------------- what is run
@@ -386,8 +423,10 @@ def test_some_rows_and_seeds(runs):
     assert runs.made[1:] == ["GAN/ring/seed=5"]
     reproduce("small.yaml")
     assert len(runs.made) == 5
+    assert ("WGAN", 5, "modes") not in results()  # a run of one row is no seed of all
+    assert "| 4.0 ± 5.3 (3 seeds) |" in (OUT / "table.md").read_text()
     assert results()["GAN", 5, "modes"]["measured"] == "10.0"
-    assert "(seeds 0, 1, 5)" in (OUT / "table.md").read_text()
+    assert "5 of 5 runs finished (seeds 0, 1, 5)" in (OUT / "table.md").read_text()
 
 
 def test_the_table(runs):
@@ -403,7 +442,7 @@ def test_the_table(runs):
     ]
     for words in (
         "**Not comparable with the published figures:** nothing is learned in four updates.",
-        "4 of 4 runs have finished (seeds 0, 1)",
+        "4 of 4 runs finished (seeds 0, 1)",
         "50 samples, weights raw",
         "MMD: published only.",
         "lightning-gans reproduce small.yaml --budget quick",
@@ -425,6 +464,7 @@ def test_a_failed_cell(runs, capsys):
     text = (OUT / "table.md").read_text()
     assert "2 failed" in text
     assert "| 2.0 (1 of 2 seeds) |" in text
+    assert "**" not in text.split("## ring")[1].split("- ")[0]  # nothing is ahead of what has other seeds
     runs.failing.clear()
     reproduce("small.yaml")
     assert runs.made[4:] == ["GAN/ring/seed=0", "WGAN/ring/seed=0"]
@@ -450,7 +490,11 @@ def test_runs_scored_in_different_ways(runs):
     path = OUT / "GAN/ring/seed=0/runs/fit/version_0/evaluations.jsonl"
     path.write_text(path.read_text().replace('"modes": 0.0', '"modes": null'))
     reproduce("small.yaml")
-    assert "| GAN | no score |" in (OUT / "table.md").read_text()
+    text = (OUT / "table.md").read_text()
+    assert "| GAN | no score |" in text
+    assert (
+        "No score for modes: modes could not be computed in each evaluation (GAN, ring, seed 0; GAN" in text
+    )
 
 
 def test_what_a_changed_table_leaves_behind(runs):
@@ -503,6 +547,182 @@ def test_dry_run(runs, capsys):
     assert runs.made == ["GAN/ring/seed=0"]
 
 
+def test_bad_settings_are_found_before_anything_runs(runs):
+    """By what reads the configuration of fit."""
+    for setting, message in (
+        ({"model.clipp": 0.2}, r"^WGAN, ring: .*clipp is unknown: did you mean clip"),
+        ({"trainer.max_steps": "abc"}, r"^WGAN, ring: trainer.max_steps: .*abc"),
+    ):
+        table = write_table(budgets__quick__rows={"WGAN": {"set": setting}})
+        with pytest.raises(ValueError, match=message) as caught:
+            reproduce(table)
+        assert "\n" not in str(caught.value)
+        reproduce(table, dry_run=True)  # which only counts
+    assert runs.made == []
+
+
+def test_lookers_do_not_see_each_other():
+    table = load_table(write_table())
+    cell = cells_of(table, table.budgets["quick"], OUT)[0]
+    cell.folder.mkdir(parents=True)
+    assert state(cell) == "missing"
+    lock = cell.folder.parent / ".seed=0.lock"
+    assert not lock.exists()
+    lock.touch()
+    found = set()
+
+    def look():
+        found.update(state(cell) for _ in range(200))
+
+    lookers = [threading.Thread(target=look) for _ in range(4)]
+    for looker in lookers:
+        looker.start()
+    for looker in lookers:
+        looker.join()
+    assert found == {"missing"}
+    with FileLock(lock):
+        assert state(cell) == "running"
+
+
+@pytest.mark.parametrize("text", ["", '{"state": "finis', "\0\0\0", "[1]", "1"])
+def test_a_damaged_status(runs, text):
+    """As a power cut leaves it: the run is kept aside, and run anew."""
+    reproduce(write_table(), cells=["GAN, ring, seed 1"])
+    (OUT / "GAN/ring/seed=1/status.json").write_text(text)
+    table = load_table("small.yaml")
+    assert state(cells_of(table, table.budgets["quick"], OUT)[2]) == "stale"
+    reproduce("small.yaml", cells=["GAN, ring, seed 1"])
+    assert runs.made == ["GAN/ring/seed=1"] * 2
+    assert (OUT / "GAN/ring/seed=1.stale-1/status.json").read_text() == text
+    assert results()["GAN", 1, "modes"]["state"] == "finished"
+
+
+def test_a_place_that_cannot_be_written(runs):
+    Path("file").touch()
+    with pytest.raises(OSError, match=r"^--out file cannot be written: (Not a directory|File exists)$"):
+        reproduce(write_table(), out="file")
+    assert runs.made == []
+
+
+def test_a_process_that_dies_early(runs, capsys, monkeypatch):
+    """It has left no log, or none that says why."""
+    monkeypatch.setattr(
+        package, "run", lambda cells, jobs, done: [done(x, "missing", -9, 1.0) for x in cells]
+    )
+    with pytest.raises(OSError, match=r"1 of 1 run failed: .* \(its process was ended by SIGKILL\)"):
+        reproduce(write_table(), cells=["GAN, ring, seed 1"])
+    assert "log.txt" not in capsys.readouterr().out
+
+
+def test_trouble_before_the_run(monkeypatch, runs, capsys):
+    table = load_table(write_table())
+    cell = cells_of(table, table.budgets["quick"], OUT)[0]
+    cell.folder.parent.mkdir(parents=True)
+    cell.folder.touch()  # where its folder should be
+    assert cells_module.main(cell.folder, cell.identity, cell.config) == 1
+    assert "File exists" in capsys.readouterr().err
+    cell.folder.unlink()
+
+    def full(path, content):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cells_module, "write", full)
+        assert cells_module.main(cell.folder, cell.identity, cell.config) == 1
+    assert "no space left" in capsys.readouterr().err
+    assert (cell.folder / "log.txt").is_file()
+
+
+def test_a_broken_checkpoint(runs, capsys):
+    runs.failing.append("seed=0")
+    with pytest.raises(OSError, match="failed"):
+        reproduce(write_table(), cells=["GAN, ring, seed 0"])
+    runs.failing.clear()
+    place = OUT / "GAN/ring/seed=0/runs/fit/version_0/checkpoints"
+    place.mkdir(parents=True)
+    (place / "last.ckpt").write_bytes(b"torn")
+    reproduce("small.yaml", cells=["GAN, ring, seed 0"])
+    assert "last.ckpt cannot be read, the run starts anew" in capsys.readouterr().out
+    assert "--ckpt_path" not in read_status(OUT / "GAN/ring/seed=0")["command"]
+
+
+def test_one_bad_column_leaves_the_table(runs):
+    """Of a metric that is not ours nothing is known before it runs."""
+    callbacks = [evaluate(None, ["ModeCoverage", "torchmetrics.SumMetric"])]
+    table = write_table(columns__other={"score": "other"}, set={"trainer.callbacks": callbacks}, **{
+        "budgets__quick__set__trainer.callbacks": callbacks,
+        "rows__GAN__published__ring__other": 1, "rows__WGAN__published__ring__other": 1,
+        "rows__MMD__published__ring__other": 1,
+    })  # fmt: skip
+    reproduce(table)
+    text = (OUT / "table.md").read_text()
+    assert "- No score for other: there is no other in its evaluations (GAN, ring, seed 0; WGAN" in text
+    assert "| **8.0 ± 0.0** | 7.0 |" in text
+
+
+def test_what_is_published_only_is_in_the_list(runs):
+    reproduce(write_table(), cells=["GAN, ring, seed 0"])
+    line = results()["MMD", -1, "modes"]
+    assert (line["seed"], line["published"], line["measured"], line["state"]) == ("", "5.5", "", "missing")
+    assert ("MMD", -1, "quality") not in results()
+
+
+def test_the_command_names_no_place(runs, tmp_path):
+    path = tmp_path / "elsewhere" / "small.yaml"
+    path.parent.mkdir()
+    path.write_text(TABLE)
+    for out, command_line in (
+        ("results", "lightning-gans reproduce small.yaml --budget quick --out results"),
+        (str(tmp_path / "absolute"), "lightning-gans reproduce small.yaml --budget quick"),
+    ):
+        reproduce(str(path), out=out, only=[])
+        assert f"```bash\n{command_line}\n```" in (Path(out) / "small/quick/table.md").read_text()
+
+
+def test_nothing_published_nothing_to_compare(runs):
+    """Then whether figures could be compared is not asked."""
+    changes = {f"rows__{row}__published": {} for row in ("GAN", "WGAN")}
+    reproduce(
+        write_table(**changes, rows__MMD=None, budgets__quick__comparable=None), cells=["GAN, ring, seed 0"]
+    )
+    text = (OUT / "table.md").read_text()
+    assert "omparable" not in text
+    assert "1 of 4 runs finished (seed 0)." in text
+    assert results()["GAN", 0, "modes"]["comparable"] == ""
+
+
+def texts(name, budget, figures=()):
+    """What a plot says."""
+    from matplotlib.figure import Figure as Canvas
+
+    said = []
+    original = Canvas.savefig
+
+    def savefig(self, *args, **options):
+        said.extend(text.get_text() for text in self.findobj(lambda x: hasattr(x, "get_text")))
+        original(self, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Canvas, "savefig", savefig)
+        table = load_table(name)
+        draw(table, table.budgets[budget], figures)
+    return said
+
+
+def test_missing_runs_in_the_plot(runs):
+    """A published figure does not hide that there is no run."""
+    write_table()
+    assert texts("small.yaml", "paper").count("missing") == 6  # 3 rows, 2 columns
+    said = texts("small.yaml", "quick")
+    assert "budget quick; no finished run; not comparable with the published figures" in said
+    reproduce("small.yaml", cells=["GAN, ring, seed 0"])
+    table = load_table("small.yaml")
+    figures = package._gather(table, table.budgets["quick"], OUT)
+    said = texts("small.yaml", "quick", figures)
+    assert "budget quick; one seed; not comparable with the published figures" in said
+    assert texts("realness-anchors", "paper").count("missing") == 4 * 4
+
+
 # ---------------------------------------------------------------------- sweeps
 
 
@@ -513,28 +733,41 @@ def test_sweep(runs):
     assert set(sweep) == {"program", "name", "description", "method", "metric", "parameters", "command"}
     assert sweep["method"] == "grid"
     assert sweep["metric"] == {"name": "modes", "goal": "maximize"}
-    assert sweep["parameters"] == {
-        "only": {"values": ["GAN", "WGAN"]}, "data": {"values": ["ring"]}, "seeds": {"values": [0, 1, 2]},
-    }  # fmt: skip
+    titles = [f"{row}, ring, seed {seed}" for seed in range(3) for row in ("GAN", "WGAN")]
+    assert sweep["parameters"] == {"cells": {"values": titles}}
     words = sweep["command"]
     assert words[:3] == ["${env}", "lightning-gans", "reproduce"]
     assert words[-1] == "${args}"
     assert runs.made == []
     # what ${args} becomes
-    command([*words[3:-1], "--data=ring", "--only=WGAN", "--seeds=2"])
+    command([*words[3:-1], "--cells=WGAN, ring, seed 2"])
     assert runs.made == ["WGAN/ring/seed=2"]
+    with pytest.raises(
+        ValueError, match="cells=WGAN, ring, seed 9 is unknown: did you mean WGAN, ring, seed"
+    ):
+        command([*words[3:-1], "--cells=WGAN, ring, seed 9"])
+
+
+def test_a_sweep_has_only_cells_that_exist():
+    reproduce("coulomb-fid", budget="paper", as_sweep=True, out="out")
+    sweep = yaml.safe_load(Path("out/coulomb-fid/paper/sweep.yaml").read_text())
+    titles = sweep["parameters"]["cells"]["values"]
+    assert len(titles) == 8
+    assert "DCGAN, CIFAR-10, seed 0" not in titles
+    with pytest.raises(ValueError, match="DCGAN, CIFAR-10: coulomb-fid has no such run with budget paper"):
+        reproduce("coulomb-fid", budget="paper", only=["DCGAN"], data=["CIFAR-10"], dry_run=True)
 
 
 def test_an_agent_reports_its_cell(runs, monkeypatch):
     class Run:
         def __init__(self):
-            self.lines, self.summary, self.closed = [], {}, False
+            self.lines, self.summary, self.closed, self.error = [], {}, False, None
 
         def __enter__(self):
             return self
 
         def __exit__(self, *error):
-            self.closed = True
+            self.closed, self.error = True, error[0]
 
         def log(self, line):
             self.lines.append(line)
@@ -556,8 +789,20 @@ def test_an_agent_reports_its_cell(runs, monkeypatch):
         assert [line["update"] for line in agent.lines] == [1, 2]
         assert agent.summary["modes"] == 2
         assert agent.summary["state"] == "finished"
+        assert agent.lines[0]["samples"] == 50
         assert agent.closed
+        assert agent.error is None
     assert runs.made == ["GAN/ring/seed=1"]
+    path = OUT / "GAN/ring/seed=1/runs/fit/version_0/evaluations.jsonl"
+    path.write_text(path.read_text().replace('"modes": 2.0', '"modes": 2, "mis_per_class": [1.5, null]'))
+    reproduce("small.yaml", cells=["GAN, ring, seed 1"])
+    last = opened.pop()[1].lines[-1]
+    assert (last["modes"], last["mis_per_class/0"]) == (2, 1.5)
+    assert "mis_per_class/1" not in last
+    runs.failing.append("seed=0")
+    with pytest.raises(OSError, match="1 of 1 run failed"):
+        reproduce("small.yaml", cells=["GAN, ring, seed 0"])
+    assert opened.pop()[1].error is OSError  # so W&B shows it as failed
 
 
 # ---------------------------------------------------------------------- processes
@@ -605,7 +850,7 @@ def test_jobs_at_a_time(monkeypatch):
     table = load_table(write_table())
     cells = cells_of(table, table.budgets["quick"], OUT, range(4))
     ended = []
-    run(cells, 3, lambda cell, ended_as, seconds: ended.append((cell, ended_as)), poll=0)
+    run(cells, 3, lambda cell, ended_as, code, seconds: ended.append((cell, ended_as)), poll=0)
     assert max(most) == 3
     assert sorted(cell.title for cell, _ in ended) == sorted(cell.title for cell in cells)
     assert {ended_as for _, ended_as in ended} == {"missing"}
@@ -629,7 +874,7 @@ def test_a_killed_run_goes_on(capsys):
     assert state(cell) == "interrupted"
     twin = replace(cell, folder=Path("twin"))
     ended = {}
-    run([cell, twin], 2, lambda cell, ended_as, seconds: ended.update({cell.folder: ended_as}))
+    run([cell, twin], 2, lambda cell, ended_as, code, seconds: ended.update({cell.folder: ended_as}))
     assert ended == {cell.folder: "finished", twin.folder: "finished"}, (cell.folder / "log.txt").read_text()
     assert "--ckpt_path" in read_status(cell.folder)["command"]
     assert read_status(cell.folder)["before"] > 0
@@ -645,25 +890,7 @@ def test_a_killed_run_goes_on(capsys):
 
 @pytest.fixture(scope="module")
 def parser():
-    """What ``fit`` reads its configuration with, of the parts that tables set."""
-    from lightning.pytorch import LightningDataModule, Trainer
-    from lightning.pytorch.cli import LightningArgumentParser
-
-    from lightning_gans import anchors, classifier, schedulers, threshold  # noqa: F401
-    from lightning_gans.adversarial import SelfContained
-    from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
-    from lightning_gans.cli import LINKED
-
-    parser = LightningArgumentParser(exit_on_error=False)
-    parser.add_argument("--seed_everything", type=int)
-    parser.add_lightning_class_args(Trainer, "trainer")
-    parser.add_lightning_class_args(SelfContained, "model", subclass_mode=True)
-    parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
-    for callback, name in ((Checkpoint, "checkpoint"), (SampleGrid, "samples"), (Throughput, "throughput")):
-        parser.add_lightning_class_args(callback, name)
-    for key in LINKED:
-        parser.link_arguments(f"data.{key}", f"model.init_args.{key}", apply_on="instantiate")
-    return parser
+    return fit_parser()
 
 
 @pytest.mark.parametrize("name", table_names())
@@ -684,3 +911,45 @@ def test_shipped_plots(name):
     reproduce(name, only=[], out="out")
     assert Image.open(next(Path("out").rglob("plot.png"))).size[0] > 300
     assert (recipes_folder() / "tables" / f"{name}.yaml").read_text().startswith("# ")
+
+
+class Distance(torch.nn.Module):
+    def forward(self, x, y):
+        return (x - y).abs().mean((1, 2, 3))
+
+
+SETTINGS = {
+    "IS": {"splits": 2},
+    "KID": {"subset_size": 10, "subsets": 2},
+    "SWD": {"directions": 4, "patches": 2},
+    "PerClassFID": {"num_classes": 2},
+    "StackedModes": {"num_modes": 4},
+    "ParzenLikelihood": {"num_centres": 20, "num_validation": 5, "num_points": 10, "sigmas": [0.2]},
+    "ModeCoverage": {"means": torch.zeros(1, 2), "covariances": torch.eye(2)[None]},
+    "LPIPSDiversity": {"net": Distance()},
+    "PerClassLPIPSDiversity": {"net": Distance(), "num_classes": 2},
+}
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_names_of_scores(name):
+    """Tables and monitors are checked against a list; it is what the metrics return."""
+    generator = torch.Generator().manual_seed(0)
+    given = {
+        "images": torch.randint(0, 256, (20, 1, 32, 32), dtype=torch.uint8, generator=generator),
+        "samples": torch.randn(20, 2, generator=generator),
+        "features": torch.randn(20, 3, generator=generator),
+        "logits": torch.randn(20, 2, generator=generator),
+        "labels": torch.arange(20) % 2,
+        "modes": torch.arange(20) % 4,
+        "index": torch.arange(20),
+    }
+    metric = getattr(metrics, name)(**SETTINGS.get(name, {}))
+    for real in (False, True) if getattr(metric, "compares", False) else (None,):
+        metric.update(*[given[key] for key in metric.wants], *(() if real is None else (real,)))
+    found = metric.compute()
+    for score, value in found.items():
+        assert any(fnmatchcase(score, pattern) for pattern in SCORES[name]), score
+        assert value.dim() == score.endswith("_per_class")
+    if not name.endswith("Neighbours"):  # whose others need held-out images
+        assert all(any(fnmatchcase(score, pattern) for score in found) for pattern in SCORES[name])

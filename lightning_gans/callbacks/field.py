@@ -12,21 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from lightning_gans.callbacks.pictures import Pictures, real_samples
+from lightning_gans.callbacks.pictures import Game, Pictures, check_game, real_samples
 from lightning_gans.pictures import FieldPlot, FieldView
-
-
-class _Game(Protocol):
-    """What a module must offer to be drawn."""
-
-    image_shape: tuple[int, ...]
-    device: torch.device
-
-    def sample(
-        self, n: int, labels: Tensor | None = None, ema: bool = True, seed: int | None = None
-    ) -> Tensor: ...
-
-    def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor: ...
 
 
 @runtime_checkable
@@ -52,15 +39,16 @@ class Field(Pictures):
 
     The picture of the Coulomb GAN paper (Unterthiner et al., 2018, figure 1), for every game of points in
     the plane: ``num_points`` real and as many generated ones over a background, thin arrows for the field
-    all over and bold ones for the force on generated points. Pictures come at the start, every
-    ``every_n_updates`` generator updates and at the end, to ``field/step=<update>.png`` in the run's folder,
-    and to TensorBoard and W&B where such a logger is attached; ``field.gif`` is the whole training, over all
-    resumes of a run.
+    all over and bold ones for the force on generated points, one in each square of a grid that has some.
+    Pictures come at the start, every ``every_n_updates`` generator updates and at the end, to
+    ``field/step=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a logger is
+    attached; ``field.gif`` is the whole training, over all resumes of a run.
 
     - A game with a field of its own (a method ``field``, :class:`HasField`): its potential and its forces,
-      and ``val/energy`` = (mean potential of the real points - mean potential of the generated ones) / 2,
-      which is 0 at the equilibrium. Beside it, with ``critic``, what the discriminator has learned of it, in
-      the same scale, and ``val/field_correlation`` of both at the points shown.
+      and ``val/energy`` = (mean potential of the real points - mean potential of the generated ones) / 2.
+      It falls to a floor of order 1 / ``num_points``, on which two sets of one distribution differ. Beside
+      it, with ``critic``, what the discriminator has learned of it, in the same scale, and
+      ``val/field_correlation`` of both at the points shown.
     - Other games: the landscape of the discriminator's scores, and its gradient.
 
     The points are those of the weights that train, not of averaged ones: on those the forces act.
@@ -77,6 +65,7 @@ class Field(Pictures):
     Raises:
         ValueError: If a number is not positive, or, before training, if the game is not one of points in the
             plane.
+        TypeError: Before training, if the game has no ``sample`` and ``score``.
     """
 
     folder = "field"
@@ -101,8 +90,10 @@ class Field(Pictures):
         """Look whether the game can be drawn.
 
         Raises:
+            TypeError: If it has no ``sample`` and ``score``.
             ValueError: If it is not a game of points in the plane, or one with classes.
         """
+        check_game(module, "Field")
         name, shape = type(module).__name__, getattr(module, "image_shape", None)
         if shape is None or tuple(shape) != (2,):
             raise ValueError(
@@ -113,11 +104,14 @@ class Field(Pictures):
             raise ValueError(
                 f"Field draws one landscape, but {name} has one for each class: leave the callback out"
             )
+
+    def release(self) -> None:
+        """Let go of the plot, which has the real points of a run."""
         self._plot = None
 
     def picture(self, trainer: Trainer, module: LightningModule) -> tuple[Image.Image, dict[str, float]]:
         """Draw points, field and forces."""
-        game = cast(_Game, module)
+        game = cast(Game, module)
         own = isinstance(module, HasField)
         fake = game.sample(self.num_points, ema=False, seed=self.seed)
         if self._plot is None:
@@ -144,13 +138,8 @@ class Field(Pictures):
             views.append(view)
         return plot.draw(fake, title, views), values
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the end, and the animation of the whole."""
-        super().on_train_end(trainer, pl_module)
-        self._plot = None
 
-
-def slopes(game: _Game, points: Tensor) -> tuple[Tensor, Tensor]:
+def slopes(game: Game, points: Tensor) -> tuple[Tensor, Tensor]:
     """Return the discriminator's scores of ``(n, d)`` points and their gradients ``(n, d)``.
 
     By forward differentiation, which ``score`` lets through although it keeps no graph: whatever a game

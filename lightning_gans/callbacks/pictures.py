@@ -4,7 +4,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -18,13 +18,32 @@ from torch import Tensor
 from lightning_gans.pictures import save_gif
 
 
+class Game(Protocol):
+    """What a module must offer to be drawn as samples and scores."""
+
+    image_shape: tuple[int, ...]
+    num_classes: int | None
+    device: torch.device
+
+    def sample(
+        self, n: int, labels: Tensor | None = None, ema: bool = True, seed: int | None = None
+    ) -> Tensor:
+        """Return ``n`` generated samples."""
+        ...
+
+    def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the discriminator's score of each sample."""
+        ...
+
+
 class Pictures(Callback):
     """Draw a picture at the start, one every ``every_n_updates`` generator updates and one at the end.
 
     They go to ``<folder>/step=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a
     logger is attached; ``<folder>.gif`` is the whole training, over all resumes of a run. Rank 0 draws, with
     random numbers of its own: the training stays the same, bit for bit. A subclass names its :attr:`folder`
-    and writes :meth:`picture`, and :meth:`prepare` if not every game can be drawn.
+    and writes :meth:`picture`, :meth:`prepare` if not every game can be drawn, and :meth:`release` if it
+    keeps what its pictures have in common.
 
     Args:
         every_n_updates: Generator updates between two pictures.
@@ -60,7 +79,10 @@ class Pictures(Callback):
     # ------------------------------------------------------------------ what a subclass writes
 
     def prepare(self, trainer: Trainer, module: LightningModule) -> None:
-        """Refuse what cannot be drawn, and forget what belongs to another run. Before any long work."""
+        """Refuse what cannot be drawn, before any long work."""
+
+    def release(self) -> None:
+        """Let go of what the pictures of a run have in common; before a run, and after it."""
 
     def picture(self, trainer: Trainer, module: LightningModule) -> tuple[Image.Image, dict[str, float]]:
         """Draw the game as it is now; on rank 0 only. The values are logged."""
@@ -81,6 +103,7 @@ class Pictures(Callback):
         if stage != "fit":
             return
         self.prepare(trainer, pl_module)
+        self.release()
         if trainer.global_step == 0:  # a new run; what a resumed one has drawn is restored after this hook
             self._next, self._frames = 0, {}
         self._place = None
@@ -110,6 +133,7 @@ class Pictures(Callback):
         """Draw the end, and the animation of the whole."""
         self._draw(trainer, pl_module)
         self._animate(trainer, pl_module)
+        self.release()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Animate what there is when the user stops the run."""
@@ -138,15 +162,21 @@ class Pictures(Callback):
             return
         path = self._place / self.folder / f"step={step:08d}.png"
         values: dict[str, float] = {}
+        failure: Exception | None = None
         if trainer.is_global_zero:
-            with isolate_rng():
-                picture, values = self.picture(trainer, module)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(path, compress_level=1)
-            self._show(trainer, picture, values, step)
+            try:
+                with isolate_rng():
+                    picture, values = self.picture(trainer, module)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                picture.save(path, compress_level=1)
+                self._show(trainer, picture, values, step)
+            except Exception as error:
+                failure = error
+        # All ranks know the values, so that checkpoints by metric decide alike; or why there are none.
+        values, failure = trainer.strategy.broadcast((values, failure))
+        if failure is not None:
+            raise failure
         self._frames[step] = str(path)
-        # All ranks know the values, so that checkpoints by metric decide alike.
-        values = trainer.strategy.broadcast(values)
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
 
     def _show(self, trainer: Trainer, picture: Image.Image, values: dict[str, float], step: int) -> None:
@@ -189,6 +219,20 @@ def real_samples(trainer: Trainer, n: int) -> Tensor | None:
     """Return up to ``n`` real samples, always the same; None if there are none to be had."""
     samples = list(real_batches(trainer, n))
     return torch.cat(samples) if samples else None
+
+
+def check_game(module: LightningModule, name: str) -> None:
+    """Raise a TypeError unless the callback ``name`` finds what it draws.
+
+    Raises:
+        TypeError: If there is no ``sample`` or no ``score``.
+    """
+    for method in ("sample", "score"):
+        if not hasattr(module, method):
+            raise TypeError(
+                f"{name} draws what {type(module).__name__}.{method}() makes, but there is none: "
+                "write it, or leave the callback out"
+            )
 
 
 def _check_writable(folder: Path, name: str) -> None:

@@ -1,32 +1,18 @@
 """Pictures of the samples while a game trains."""
 
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
-from torch import Tensor
 
 from lightning_gans.callbacks.evaluate import Evaluate
-from lightning_gans.callbacks.pictures import Pictures, real_samples
+from lightning_gans.callbacks.pictures import Game, Pictures, check_game, real_samples
 from lightning_gans.metrics import ModeCoverage, mode_coverage
 from lightning_gans.pictures import Scatter, image_grid
 
 POINTS, DRAWN = 2_500, 1_000
-
-
-class _Game(Protocol):
-    """What a module must offer to be drawn."""
-
-    image_shape: tuple[int, ...]
-    num_classes: int | None
-
-    def sample(
-        self, n: int, labels: Tensor | None = None, ema: bool = True, seed: int | None = None
-    ) -> Tensor: ...
-
-    def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor: ...
 
 
 class SampleGrid(Pictures):
@@ -87,21 +73,19 @@ class SampleGrid(Pictures):
             TypeError: If it has no ``sample`` and ``score``.
             ValueError: If its samples are points of one dimension.
         """
-        for method in ("sample", "score"):
-            if not hasattr(module, method):
-                raise TypeError(
-                    f"SampleGrid draws what {type(module).__name__}.{method}() makes, but there is none: "
-                    "write it, or leave the callback out"
-                )
-        if tuple(cast(_Game, module).image_shape) == (1,):
+        check_game(module, "SampleGrid")
+        if tuple(cast(Game, module).image_shape) == (1,):
             raise ValueError(
                 "SampleGrid cannot draw image_shape=(1,): it needs images, or points of 2 or more"
             )
+
+    def release(self) -> None:
+        """Let go of the scatter, which has the real points of a run."""
         self._scatter = None
 
     def picture(self, trainer: Trainer, module: LightningModule) -> tuple[Image.Image, dict[str, float]]:
         """Draw a grid of images, or a scatter of points whose modes are counted."""
-        game = cast(_Game, module)
+        game = cast(Game, module)
         vectors = len(game.image_shape) == 1
         n = POINTS if vectors else self.num_samples
         labels = torch.arange(n) % (game.num_classes or 1) if getattr(game, "conditional", False) else None
@@ -128,13 +112,8 @@ class SampleGrid(Pictures):
 
     def captions(self, module: LightningModule, steps: Sequence[int]) -> list[str] | None:
         """Write the step above grids; scatters have it in their title."""
-        images = len(cast(_Game, module).image_shape) == 3
+        images = len(cast(Game, module).image_shape) == 3
         return [f"step {step:,}" for step in steps] if images else None
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the end, and the animation of the whole."""
-        super().on_train_end(trainer, pl_module)
-        self._scatter = None
 
 
 def _counted(trainer: Trainer) -> bool:

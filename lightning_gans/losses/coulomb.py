@@ -12,6 +12,7 @@ in its place, with d = 3; with that exponent the field between images is flat to
 """
 
 from collections.abc import Iterator
+from math import inf
 
 import torch
 from torch import Tensor
@@ -19,8 +20,9 @@ from torch import Tensor
 from lightning_gans.losses.precision import full_precision
 
 ENTRIES = 1 << 23  # of a block of distances: 64 MB
-COLUMNS = 256  # of all samples, in float64 at a time
-ROUNDING = 1e-13  # of |a|^2 + |b|^2: squared distances below are 0
+COLUMNS = 256  # of all samples, in float64 at a time: what stays in a CPU's cache
+ROUNDING = 1e-15  # of |a|^2 + |b|^2, times the root of the dimension: squared distances below are 0
+WITNESSES = 16  # samples whose median is the origin
 
 
 @torch.no_grad()
@@ -40,7 +42,7 @@ def potential(
         fake: Generated samples, (M, ...).
         kernel_dim: The kernel's dimension; its exponent is kernel_dim - 2. At least 3.
         epsilon: Softening length, in units of the data: the field shows nothing finer.
-        gather: Against the samples of all processes.
+        gather: Against the samples of all processes, which may have unequally many.
 
     Returns:
         Shape (n,), float32 (float64 for float64 points), without a graph.
@@ -49,9 +51,10 @@ def potential(
         ValueError: If an argument is out of range, a set is empty, or shapes do not fit.
     """
     joined, sides = _join(real, fake, kernel_dim, epsilon, gather)
+    origin = _origin(joined)
     means = []
     for part in _parts(points, real, joined):
-        squares = _squared_distances(part, joined)
+        squares = _squared_distances(part, joined, origin)
         means.append(squares.add_(epsilon**2).pow_((2 - kernel_dim) / 2) @ sides)
     return _difference(torch.cat(means), points)
 
@@ -77,7 +80,8 @@ def potentials(
         kernel_dim: As in :func:`potential`.
         epsilon: As in :func:`potential`.
         exclude_self: Leave that term out, and divide by one less: an unbiased estimate.
-        gather: Against the samples of all processes; each gets the potentials of its own.
+        gather: Against the samples of all processes, which may have unequally many; each gets the potentials
+            of its own.
 
     Returns:
         Phi(real), shape (N,), and Phi(fake), shape (M,); as in :func:`potential`.
@@ -86,26 +90,25 @@ def potentials(
         ValueError: As in :func:`potential`; or if ``exclude_self`` leaves a set empty.
     """
     joined, sides = _join(real, fake, kernel_dim, epsilon, gather)
+    origin = _origin(joined)
     own = len(real) + len(fake)
     means = sides.new_zeros(own, 2)
     # The distance of two own samples is computed once, if they are not in the same part; hence two at least.
     rows = max(1, min(ENTRIES // len(joined), own // 2))
     for start in range(0, own, rows):
         stop = min(start + rows, own)
-        squares = _squared_distances(joined[start:stop], joined[start:])
+        squares = _squared_distances(joined[start:stop], joined[start:], origin)
         kernels = squares.add_(epsilon**2).pow_((2 - kernel_dim) / 2)
         means[start:stop] += kernels @ sides[start:]
         means[stop:] += kernels[:, stop - start : own - start].T @ sides[start:stop]
     if exclude_self:
-        ranks = len(joined) // own
-        if ranks * min(len(real), len(fake)) < 2:
+        if sides.max() == 1:
             raise ValueError(
                 f"exclude_self=True leaves nothing of {len(real)} real or {len(fake)} generated samples: "
                 "give two or more of each"
             )
-        sizes = sides.new_tensor([ranks * len(real), ranks * len(fake)])
-        without = (means * sizes - epsilon ** (2 - kernel_dim)) / (sizes - 1)
-        means = torch.where(sides[:own] > 0, without, means)
+        weights = sides[:own]  # of a sample itself; 0 in the mean over the other kind
+        means = (means - weights * epsilon ** (2 - kernel_dim)) / (1 - weights)
     at_real, at_fake = _difference(means, real).split([len(real), len(fake)])
     return at_real, at_fake
 
@@ -131,21 +134,24 @@ def force(points: Tensor, real: Tensor, fake: Tensor, kernel_dim: int = 3, epsil
         ValueError: As in :func:`potential`.
     """
     joined, sides = _join(real, fake, kernel_dim, epsilon)
+    origin = _origin(joined)
     signs = (kernel_dim - 2) * (sides[:, 0] - sides[:, 1])
     forces = []
     for part in _parts(points, real, joined):
-        weights = _squared_distances(part, joined).add_(epsilon**2).pow_(-kernel_dim / 2).mul_(signs)
+        weights = _squared_distances(part, joined, origin).add_(epsilon**2).pow_(-kernel_dim / 2).mul_(signs)
         total = weights.sum(1, keepdim=True)
-        forces.append(torch.cat([weights @ b - total * a for a, b in _slices(part, joined)], 1))
-    return torch.cat(forces).reshape(points.shape).to(full_precision(points).dtype)
+        forces.append(torch.cat([weights @ b - total * a for a, b in _slices(part, joined, origin)], 1))
+    return _like(torch.cat(forces), points).reshape(points.shape)
 
 
 def energy(real_potentials: Tensor, fake_potentials: Tensor) -> Tensor:
     """Return the energy of the field, (mean Phi(real) - mean Phi(fake)) / 2, which training lowers.
 
     It is half the squared distance of the two sets in the kernel's space: 0 for equal sets, positive for
-    others (with the self terms: ``exclude_self=False``). Two sets of N samples of one distribution differ
-    too: that is its noise floor, of order 1 / N.
+    others. Two sets of N samples of one distribution differ too: that is its noise floor, of order 1 / N.
+    That holds for potentials of all samples, self terms included. Without them (``exclude_self``) the floor
+    is 0 in the mean, and with a part of the samples, as one process has after ``gather``, single values lie
+    on both sides of it: either may be negative.
 
     Args:
         real_potentials: Potentials at real samples.
@@ -216,13 +222,13 @@ def generator_loss(fake_logits: Tensor) -> Tensor:
 
 
 def check_kernel(kernel_dim: int, epsilon: float) -> None:
-    """Raise a ValueError unless ``kernel_dim`` is at least 3 and ``epsilon`` positive."""
-    if kernel_dim < 3:
+    """Raise a ValueError unless ``kernel_dim`` is at least 3, ``epsilon`` positive, and both finite."""
+    if not 3 <= kernel_dim < inf:
         raise ValueError(
-            f"kernel_dim={kernel_dim} gives the kernel an exponent, kernel_dim - 2, below 1: give 3 or more"
+            f"kernel_dim={kernel_dim} gives the kernel an exponent, kernel_dim - 2, of no use: give 3 or more"
         )
-    if epsilon <= 0:
-        raise ValueError(f"epsilon={epsilon} makes a sample's own potential infinite: give a positive number")
+    if not 0 < epsilon < inf:
+        raise ValueError(f"epsilon={epsilon} is no softening length: give a positive, finite number")
 
 
 def _join(
@@ -235,33 +241,39 @@ def _join(
         over all real and in that over all generated ones, two columns.
     """
     check_kernel(kernel_dim, epsilon)
-    if not len(real) or not len(fake):
-        raise ValueError(
-            f"there are {len(real)} real and {len(fake)} generated samples: give at least one of each"
-        )
     if real.shape[1:] != fake.shape[1:]:
         raise ValueError(
             f"fake has shape {tuple(fake.shape)}, real {tuple(real.shape)}: samples must be of one shape"
         )
     joined = torch.cat([full_precision(real), full_precision(fake)]).flatten(1)
-    sides = torch.zeros(len(joined), 2, dtype=torch.float64, device=joined.device)
-    sides[: len(real), 0] = 1 / len(real)
-    sides[len(real) :, 1] = 1 / len(fake)
-    if not (gather and torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return joined, sides
-    ranks, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
-    size = torch.tensor([len(real), len(fake)], device=joined.device)
-    sizes = [torch.empty_like(size) for _ in range(ranks)]
-    torch.distributed.all_gather(sizes, size)
-    counts = [other.tolist() for other in sizes]
-    if any(count != counts[0] for count in counts):
+    if joined.device.type == "mps":  # has no float64: all is done on the CPU, and _like() returns. Untested.
+        joined = joined.cpu()
+    counts = torch.tensor([[len(real), len(fake)]])
+    if gather and torch.distributed.is_available() and torch.distributed.is_initialized():
+        joined, counts = _gather(joined, counts)
+    totals = counts.sum(0)
+    if not totals.all():
         raise ValueError(
-            f"the processes have {counts} real and generated samples: give all equally many (drop_last)"
+            f"there are {totals[0]} real and {totals[1]} generated samples: give at least one of each"
         )
-    parts = [torch.empty_like(joined) for _ in range(ranks)]
-    torch.distributed.all_gather(parts, joined)
-    del parts[rank]
-    return torch.cat([joined, *parts]), sides.repeat(ranks, 1) / ranks
+    sides = torch.eye(2, dtype=torch.float64).repeat(len(counts), 1) / totals
+    return joined, sides.repeat_interleave(counts.flatten(), 0).to(joined.device)
+
+
+def _gather(joined: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the rows of all processes, and the counts of each; those of this one come first."""
+    ranks, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+    order = [rank, *(other for other in range(ranks) if other != rank)]
+    mine = counts.to(joined.device)
+    sizes = [torch.empty_like(mine) for _ in range(ranks)]
+    torch.distributed.all_gather(sizes, mine)
+    counts = torch.cat([sizes[other] for other in order]).cpu()
+    rows = counts.sum(1).tolist()
+    # What is gathered must be of one size everywhere: short batches are filled up, and cut again.
+    padded = torch.cat([joined, joined.new_zeros(max(rows) - len(joined), *joined.shape[1:])])
+    parts = [torch.empty_like(padded) for _ in range(ranks)]
+    torch.distributed.all_gather(parts, padded)
+    return torch.cat([parts[other][:n] for other, n in zip(order, rows, strict=True)]), counts
 
 
 def _parts(points: Tensor, real: Tensor, joined: Tensor) -> tuple[Tensor, ...]:
@@ -270,15 +282,30 @@ def _parts(points: Tensor, real: Tensor, joined: Tensor) -> tuple[Tensor, ...]:
         raise ValueError(
             f"points has shape {tuple(points.shape)}, real {tuple(real.shape)}: samples must be of one shape"
         )
-    parts: tuple[Tensor, ...] = points.flatten(1).split(max(1, ENTRIES // len(joined)))
+    rows = points.flatten(1).to(joined.device)
+    parts: tuple[Tensor, ...] = rows.split(max(1, ENTRIES // len(joined)))
     return parts
 
 
 def _difference(means: Tensor, like: Tensor) -> Tensor:
-    return (means[:, 0] - means[:, 1]).to(full_precision(like).dtype)
+    return _like(means[:, 0] - means[:, 1], like)
 
 
-def _squared_distances(points: Tensor, joined: Tensor) -> Tensor:
+def _like(values: Tensor, samples: Tensor) -> Tensor:
+    return values.to(samples.device, full_precision(samples).dtype)
+
+
+def _origin(joined: Tensor) -> Tensor:
+    """Return a point among the samples, (d,): the median of a few.
+
+    Numbers are large far from it, and the rounding of squared distances is in proportion. From a median a few
+    samples that lie apart are as far as from the rest, which is near; a single sample could be one of them.
+    """
+    step = -(-len(joined) // WITNESSES)
+    return joined[::step].median(0).values
+
+
+def _squared_distances(points: Tensor, joined: Tensor, origin: Tensor) -> Tensor:
     """Return |a - b|^2 of points a (n, d) and samples b (m, d): (n, m) float64.
 
     By a product of matrices, |a|^2 - 2 a.b + |b|^2, in float64. In float32 the sum cancels for near pairs:
@@ -288,22 +315,24 @@ def _squared_distances(points: Tensor, joined: Tensor) -> Tensor:
     """
     squares = torch.zeros(len(points), len(joined), dtype=torch.float64, device=joined.device)
     at_points, at_joined = squares.new_zeros(len(points), 1), squares.new_zeros(len(joined))
-    for a, b in _slices(points, joined):
+    for a, b in _slices(points, joined, origin):
         squares.addmm_(a, b.T, alpha=-2)
         at_points += a.square().sum(1, keepdim=True)
         at_joined += b.square().sum(1)
     sums = at_points + at_joined
     squares.add_(sums)
-    # Of equal samples nothing but rounding is left (measured: 1e-15 of the sum), below 0 at times.
-    return squares.masked_fill_(squares < sums.mul_(ROUNDING), 0)
+    # Of equal samples nothing but rounding is left, below 0 at times: a walk of as many steps as there are
+    # dimensions (measured: 1e-16 of the sum times their root).
+    return squares.masked_fill_(squares < sums.mul_(ROUNDING * points.shape[1] ** 0.5), 0)
 
 
-def _slices(points: Tensor, joined: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Give the next columns of points and samples, in float64, seen from the first sample.
+def _slices(points: Tensor, joined: Tensor, origin: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give the next columns of points and samples, in float64, seen from the origin.
 
     Seen from there, numbers are no larger than differences of samples, wherever the data lie.
     """
-    columns = zip(points.split(COLUMNS, 1), joined.split(COLUMNS, 1), strict=True)
-    for a, b in columns:
-        origin = b[0].double()
-        yield a - origin, b - origin
+    width = COLUMNS
+    if joined.device.type != "cpu":  # has no cache to fit into, but a price for each call
+        width = max(COLUMNS, ENTRIES // len(joined))
+    for a, b, middle in zip(*(x.split(width, -1) for x in (points, joined, origin)), strict=True):
+        yield a - middle.double(), b - middle.double()

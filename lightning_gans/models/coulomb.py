@@ -31,9 +31,10 @@ class CoulombGAN(LatentGame):
         epsilon: Softening length of the kernel in units of the data. Structure below it is not learned.
         exclude_self: Leave the kernel of a sample with itself out of the potentials; the released codes keep
             it.
-        gather: Potentials of the joined batch of all ranks, instead of each rank's own.
+        gather: Potentials of the joined batch of all ranks, instead of each rank's own. The energy that is
+            reported is that of rank 0's samples in the joint field.
         remember_previous: D also regresses the potential at the previous fakes, as in the released code's
-            option.
+            option; reported as ``previous_loss``.
         weight_decay: L2 penalty, ``weight_decay / 2 * |w|^2``, of the kernels of all convolutions; in no
             reported loss.
         generator_optimizer: Makes the optimizer of G.
@@ -99,17 +100,14 @@ class CoulombGAN(LatentGame):
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
         """``E[(D(y) - Phi(y))^2] + E[(D(x) - Phi(x))^2]``, real y and generated x in passes of their own."""
+        # Held-out data may end in one sample: of that nothing would be left.
+        exclude_self = self.exclude_self and (self.training or len(real) > 1)
         at_real, at_fake = losses.potentials(
-            real, fake, self.kernel_dim, self.epsilon, self.exclude_self, self.gather
+            real, fake, self.kernel_dim, self.epsilon, exclude_self, self._gathers()
         )
-        loss = losses.discriminator_loss(self.discriminator(real), self.discriminator(fake), at_real, at_fake)
-        if not self.training:
-            return loss
-        self._report_field(at_real, at_fake)
-        if self.previous is not None:
-            targets = losses.potential(self.previous, real, fake, self.kernel_dim, self.epsilon, self.gather)
-            loss = loss + losses.regression_loss(self.discriminator(self.previous), targets)
-        return loss
+        if self.training:
+            self._report_field(at_real, at_fake)
+        return losses.discriminator_loss(self.discriminator(real), self.discriminator(fake), at_real, at_fake)
 
     def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
         """``-E[D(G(z))]``."""
@@ -139,8 +137,15 @@ class CoulombGAN(LatentGame):
             self.generator_turn(real, real_labels, fake, labels)
         fake = fake.detach()
         loss = self.discriminator_loss(real, fake)
+        terms = {"discriminator_loss": loss}
+        if self.previous is not None:
+            targets = losses.potential(
+                self.previous, real, fake, self.kernel_dim, self.epsilon, self._gathers()
+            )
+            terms["previous_loss"] = losses.regression_loss(self.discriminator(self.previous), targets)
+            loss = loss + terms["previous_loss"]
         self.minimise("discriminator", loss)
-        self.report({"discriminator_loss": loss})
+        self.report(terms)
         if self.remember_previous:
             self.previous = fake
 
@@ -150,6 +155,9 @@ class CoulombGAN(LatentGame):
             squares = [kernel.square().sum() for kernel in self._kernels[player]]
             loss = loss + self.weight_decay / 2 * sum(squares)
         super().minimise(player, loss)
+
+    def _gathers(self) -> bool:
+        return self.gather and self.trainer.world_size > 1
 
     def _report_field(self, at_real: Tensor, at_fake: Tensor) -> None:
         energy = losses.energy(at_real, at_fake)
@@ -182,10 +190,13 @@ class CoulombGAN(LatentGame):
         super().on_fit_start()
         self._kernels = {
             player: [
-                layer.weight
+                kernel
                 for network in self.player_networks(player).values()
                 for layer in network.modules()
                 if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+                # Under spectral norm `layer.weight` is computed; what it is computed from learns and decays.
+                for kernel in layer.parameters()
+                if kernel.ndim == 4 and kernel.requires_grad
             ]
             for player in self.players()
         }

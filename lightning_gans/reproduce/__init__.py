@@ -1,25 +1,30 @@
 """The command ``lightning-gans reproduce``: a paper's table, measured beside published."""
 
 import argparse
-import difflib
 import json
 import os
 import shlex
+import signal
 import statistics
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
+from lightning_gans.cli import fit_parser
 from lightning_gans.reproduce.cells import State, evaluations, last_line, read_status, run, state, write
 from lightning_gans.reproduce.plot import draw
-from lightning_gans.reproduce.results import Figure, as_csv, as_markdown, duration, measure
-from lightning_gans.reproduce.tables import Budget, Cell, Table, cells_of, load_table, slug, table_names
+from lightning_gans.reproduce.results import Figure, as_csv, as_markdown, duration, measure, plural
+from lightning_gans.reproduce.tables import Budget, Cell, Table, cells_of, hint, load_table, slug, table_names
 
 __all__ = ["command", "reproduce"]
+
+OUT = "runs/tables"
 
 
 def command(arguments: Sequence[str]) -> None:
@@ -40,7 +45,14 @@ def command(arguments: Sequence[str]) -> None:
     parser.add_argument("--only", nargs="+", action="extend", metavar="ROW", help="run these rows")
     parser.add_argument("--data", nargs="+", action="extend", metavar="DATA", help="run these data sets")
     parser.add_argument("--seeds", nargs="+", action="extend", type=int, metavar="K", help="run these seeds")
-    parser.add_argument("--out", default="runs/tables", help="folder (default runs/tables)")
+    parser.add_argument(
+        "--cells",
+        nargs="+",
+        action="extend",
+        metavar="CELL",
+        help="run these, by the names in the plan of --dry-run",
+    )
+    parser.add_argument("--out", default=OUT, help=f"folder (default {OUT})")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and the time it takes")
     parser.add_argument("--as-sweep", action="store_true", help="write a W&B sweep over the same runs")
     try:
@@ -57,16 +69,17 @@ def reproduce(
     only: Sequence[str] | None = None,
     data: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
-    out: str = "runs/tables",
+    cells: Sequence[str] | None = None,
+    out: str = OUT,
     dry_run: bool = False,
     as_sweep: bool = False,
 ) -> None:
     """Run what is missing of a table, and write its figures beside the published ones.
 
     A run that has finished is not run again, one that was interrupted goes on from its checkpoint, one that
-    failed is tried again, and one that was told otherwise (the table or recipe has changed) is kept beside
-    the new one. ``results.csv``, ``table.md`` and ``plot.png`` in ``OUT/TABLE/BUDGET`` are written anew each
-    time from all runs that are there.
+    failed is tried again, and one made before table or recipe were changed is kept beside the new one.
+    ``results.csv``, ``table.md`` and ``plot.png`` in ``OUT/TABLE/BUDGET`` are written anew each time from all
+    runs that are there.
 
     Args:
         table: Name of a table that comes with the package, or the path of a YAML file.
@@ -75,14 +88,15 @@ def reproduce(
         only: Rows to run. Default: all.
         data: Data sets to run on. Default: all.
         seeds: To run, instead of the budget's.
+        cells: Runs, by their titles, such as "GAN, ring, seed 0". Default: all.
         out: Folder of all tables.
         dry_run: Run nothing; print how each run stands, and the time that the others take.
         as_sweep: Run nothing; write ``sweep.yaml``, whose agents fill the same folder.
 
     Raises:
         FileNotFoundError: If there is no such table.
-        ValueError: If an argument or something in the table does not fit.
-        OSError: If runs have failed. The others are finished, and in the table.
+        ValueError: If an argument or something in the table does not fit, or there is no such run.
+        OSError: If ``out`` cannot be written, or runs have failed. The others are finished, and in the table.
         KeyboardInterrupt: If it was interrupted; what is there is in the table.
     """
     if jobs < 1:
@@ -100,41 +114,76 @@ def reproduce(
     for row in _named("only", only, known.rows):
         if row not in runnable:
             raise ValueError(f"only={row}: it is published only, and has no recipe to run")
+    _named("data", data, plan.data)
+    _named("cells", cells, [cell.title for cell in wanted])
     wanted = [
         cell
         for cell in wanted
         if (only is None or cell.row in only)
-        and (data is None or cell.data in _named("data", data, plan.data))
+        and (data is None or cell.data in data)
+        and (cells is None or cell.title in cells)
     ]
+    if not wanted and (only or data or cells):
+        asked = ", ".join([*(only or ()), *(data or ()), *(cells or ())])
+        raise ValueError(f"{asked}: {known.name} has no such run with budget {plan.name}, see --dry-run")
     if as_sweep:
-        _write_sweep(known, plan, wanted, table, out, folder)
+        _writable(out, folder)
+        _write_sweep(known, plan, wanted, table, seeds, out, folder)
         return
     states = {cell.folder: state(cell) for cell in wanted}
     missing = [cell for cell in wanted if states[cell.folder] not in ("finished", "running")]
-    times = _Times(cells_of(known, plan, folder, _seeds(known, plan, folder)))
+    times = _Times(_all_cells(known, plan, folder))
     if dry_run:
         _print_plan(known, plan, wanted, states, times, jobs)
         return
-    words = ["lightning-gans", "reproduce", table, "--budget", plan.name]
-    failed: list[str] = []
+    _writable(out, folder)
+    _check_configs(missing)
     with _sweep_run(known, plan, wanted) as agent:
+        failed: list[str] = []
         try:
             failed = _run(known, plan, missing, jobs, times)
         finally:
             figures = _gather(known, plan, folder)
-            _write_results(known, plan, figures, folder, shlex.join(words))
+            _write_results(known, plan, figures, folder, _command(table, plan, out))
             if agent is not None:
                 _report(agent, wanted[0], figures)
-    if failed:
-        raise OSError(f"{len(failed)} of {len(missing)} runs failed: {'; '.join(failed)}")
+        if failed:  # a W&B run that sees it has failed, too
+            raise OSError(f"{len(failed)} of {plural(len(missing), 'run')} failed: {'; '.join(failed)}")
+
+
+def _command(table: str, budget: Budget, out: str) -> str:
+    """Return what makes the table, without anything of this machine."""
+    words = ["lightning-gans", "reproduce", Path(table).name if Path(table).is_file() else table]
+    words += ["--budget", budget.name]
+    if Path(out) != Path(OUT) and not Path(out).is_absolute():
+        words += ["--out", out]
+    return shlex.join(words)
+
+
+def _writable(out: str, folder: Path) -> None:
+    """Try whether there is a place for what runs make, before they do."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"--out {out} cannot be written: {error.strerror}") from error
+
+
+def _check_configs(cells: Sequence[Cell]) -> None:
+    """Look whether ``fit`` accepts what each row is told on each data set."""
+    parser: Any = fit_parser() if cells else None
+    for cell in {(cell.row, cell.data): cell for cell in cells}.values():
+        try:
+            parser.parse_object(deepcopy(dict(cell.config)))
+        except ValueError as error:
+            raise ValueError(f"{cell.row}, {cell.data}: {error}") from error
 
 
 def _named(argument: str, names: Sequence[str] | None, known: Any) -> list[str]:
     for name in names or ():
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(known)}"
-            raise ValueError(f"{argument}={name} is unknown: {hint}")
+            raise ValueError(f"{argument}={name} is unknown: {hint(name, known, 'there is')}")
     return list(names or ())
 
 
@@ -178,7 +227,7 @@ def _run(table: Table, budget: Budget, missing: Sequence[Cell], jobs: int, times
     failed: list[str] = []
     left = list(missing)
 
-    def done(cell: Cell, ended: State, seconds: float) -> None:
+    def done(cell: Cell, ended: State, code: int, seconds: float) -> None:
         left.remove(cell)
         times.add(cell)
         place = f"[{len(missing) - len(left)}/{len(missing)}] {cell.title}"
@@ -186,49 +235,58 @@ def _run(table: Table, budget: Budget, missing: Sequence[Cell], jobs: int, times
         if ended == "finished":
             figures = measure(cell, ended, budget.data[cell.data].columns.values())
             scores = [
-                f"{x.column.name} {x.value:.{x.column.digits}f}" for x in figures if x.value is not None
+                f"{x.column.name} "
+                + (x.problem or "" if x.value is None else f"{x.value:.{x.column.digits}f}")
+                for x in figures
             ]
             print(f"{place}: {duration(seconds)}, {', '.join(scores)}{rest}", flush=True)
         elif ended == "running":
             print(f"{place}: another process runs it{rest}", flush=True)
         else:
             log = cell.folder / "log.txt"
-            why = last_line(log) if ended == "failed" and log.is_file() else "its process was killed"
+            why = last_line(log) if ended == "failed" and log.is_file() else _end(code)
+            see = f"; see {log}" if log.is_file() else ""
             failed.append(f"{cell.title} ({why})")
-            print(f"{place}: {ended}, {why}; see {log}{rest}", flush=True)
+            print(f"{place}: {ended}, {why}{see}{rest}", flush=True)
 
     if missing:
         print(
-            f"{table.name}, budget {budget.name}: {len(missing)} runs, {times.total(missing, jobs)}",
+            f"{table.name}, budget {budget.name}: {plural(len(missing), 'run')}, "
+            f"{times.total(missing, jobs)}",
             flush=True,
         )
     run(missing, jobs, done)
     return failed
 
 
-def _seeds(table: Table, budget: Budget, folder: Path) -> list[int]:
-    """Return the budget's seeds, and all others that have been run."""
+def _end(code: int) -> str:
+    """Say how a process ended that did not get to say so itself."""
+    return f"exit code {code}" if code >= 0 else f"its process was ended by {signal.Signals(-code).name}"
+
+
+def _all_cells(table: Table, budget: Budget, folder: Path) -> list[Cell]:
+    """Return the budget's runs, and those with other seeds that have been made."""
     found = {
         int(number)
         for path in folder.glob("*/*/seed=*")
         if (number := path.name.removeprefix("seed=")).isdigit()
     }
-    return [*budget.seeds, *sorted(found - set(budget.seeds))]
+    others = cells_of(table, budget, folder, sorted(found - set(budget.seeds)))
+    return [*cells_of(table, budget, folder), *(cell for cell in others if cell.folder.is_dir())]
 
 
 def _gather(table: Table, budget: Budget, folder: Path) -> list[Figure]:
     return [
         figure
-        for cell in cells_of(table, budget, folder, _seeds(table, budget, folder))
+        for cell in _all_cells(table, budget, folder)
         for figure in measure(cell, state(cell), budget.data[cell.data].columns.values())
     ]
 
 
 def _write_results(table: Table, budget: Budget, figures: Sequence[Figure], folder: Path, words: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     write(folder / "results.csv", as_csv(table, budget, figures, folder))
     write(folder / "table.md", as_markdown(table, budget, figures, words))
-    draw(table, budget, figures, folder / "plot.png")
+    write(folder / "plot.png", draw(table, budget, figures))
     print(f"The table is in {folder / 'table.md'}, with results.csv and plot.png", flush=True)
 
 
@@ -259,7 +317,13 @@ def _print_plan(
 
 
 def _write_sweep(
-    table: Table, budget: Budget, wanted: Sequence[Cell], name: str, out: str, folder: Path
+    table: Table,
+    budget: Budget,
+    wanted: Sequence[Cell],
+    name: str,
+    seeds: Sequence[int] | None,
+    out: str,
+    folder: Path,
 ) -> None:
     """Write a grid whose agents run this command, a cell each, into the same folder."""
     columns = next(iter(budget.data.values())).columns.values()
@@ -273,17 +337,14 @@ def _write_sweep(
     }
     if goal is not None and goal.better is not None:
         sweep["metric"] = {"name": goal.name, "goal": goals[goal.better]}
-    sweep["parameters"] = {
-        "only": {"values": list(dict.fromkeys(cell.row for cell in wanted))},
-        "data": {"values": list(dict.fromkeys(cell.data for cell in wanted))},
-        "seeds": {"values": list(dict.fromkeys(cell.seed for cell in wanted))},
-    }
+    sweep["parameters"] = {"cells": {"values": [cell.title for cell in wanted]}}
     options = ["--budget", budget.name, "--out", out]
+    options += [] if seeds is None else ["--seeds", *map(str, seeds)]
     sweep["command"] = ["${env}", "lightning-gans", "reproduce", name, *options, "${args}"]
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "sweep.yaml"
     write(path, yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True))
-    print(f"{len(wanted)} runs: {path}\nStart with: wandb sweep {path}; then wandb agent ID on each machine")
+    print(f"{plural(len(wanted), 'run')}: {path}")
+    print(f"Start with: wandb sweep {path}; then wandb agent ID on each machine")
 
 
 @contextmanager
@@ -303,7 +364,13 @@ def _sweep_run(table: Table, budget: Budget, wanted: Sequence[Cell]) -> Iterator
 def _report(agent: Any, cell: Cell, figures: Sequence[Figure]) -> None:
     """Send an agent's cell to W&B: each evaluation, and the table's figures."""
     for line in evaluations(cell.folder):
-        scores = {key: value for key, value in line.items() if isinstance(value, float)}
+        scores: dict[str, float] = {}
+        for key, value in line.items():
+            parts = (
+                {f"{key}/{k}": x for k, x in enumerate(value)} if isinstance(value, list) else {key: value}
+            )
+            scores |= {name: x for name, x in parts.items() if isinstance(x, int | float)}
+        del scores["update"]
         prefix = f"{line['name']}/" if line["name"] else ""
         agent.log({"update": line["update"], **{f"{prefix}{key}": value for key, value in scores.items()}})
     for figure in figures:

@@ -1,5 +1,6 @@
 """Runs of a table's cells: each in a process and a folder of its own, resumable, one at a time."""
 
+import fcntl
 import json
 import os
 import platform
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
 import yaml
@@ -26,15 +28,17 @@ PATIENCE = 20.0  # seconds for a process to end after it was asked to
 RUN = "fit"  # the run's name: runs/fit/version_K in the cell's folder
 
 State = str
-"""finished, failed, interrupted (goes on), running (by another process), stale (told otherwise), missing."""
+"""finished, failed, interrupted (goes on), running (by another process), missing, stale (told else)."""
 
 
 def read_status(folder: Path) -> dict[str, Any]:
     """Return what a cell's ``status.json`` says; nothing where there is none."""
     try:
         return dict(json.loads((folder / "status.json").read_text()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
+    except (TypeError, ValueError):  # a power cut: of no known identity, so it is kept aside
+        return {"state": "damaged", "identity": None}
 
 
 def state(cell: Cell) -> State:
@@ -45,9 +49,13 @@ def state(cell: Cell) -> State:
     if (status.get("state"), status.get("identity")) == ("finished", cell.identity):
         return "finished"
     try:
-        with _lock(cell.folder):
+        # Whoever only looks shares the lock with others who do, and makes no file.
+        with _lock_path(cell.folder).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return _unlocked_state(cell.folder, cell.identity)
-    except Timeout:
+    except FileNotFoundError:
+        return _unlocked_state(cell.folder, cell.identity)
+    except BlockingIOError:
         return "running"
 
 
@@ -61,10 +69,9 @@ def _unlocked_state(folder: Path, identity: str) -> State:
     return "interrupted" if status["state"] == "running" else str(status["state"])
 
 
-def _lock(folder: Path, timeout: float = 0) -> FileLock:
-    """Return the lock of a cell. Not inside of its folder, which may be moved away."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder.parent / f".{folder.name}.lock", timeout=timeout)
+def _lock_path(folder: Path) -> Path:
+    """Return a cell's lock file. Not inside of its folder, which may be moved away."""
+    return folder.parent / f".{folder.name}.lock"
 
 
 def versions(folder: Path) -> list[Path]:
@@ -95,7 +102,7 @@ def evaluations(folder: Path) -> list[dict[str, Any]]:
 
 
 def run(
-    cells: Sequence[Cell], jobs: int, done: Callable[[Cell, State, float], None], poll: float = 0.1
+    cells: Sequence[Cell], jobs: int, done: Callable[[Cell, State, int, float], None], poll: float = 0.1
 ) -> None:
     """Run cells, some at a time, each in a process of its own.
 
@@ -105,7 +112,8 @@ def run(
     Args:
         cells: Which.
         jobs: How many at a time.
-        done: Is told each cell whose process ended, its state, and the seconds that it took.
+        done: Is told each cell whose process ended, its state, the process's exit code (below zero: the
+            signal that ended it), and the seconds that it took.
         poll: Seconds between two looks at the processes.
 
     Raises:
@@ -122,7 +130,7 @@ def run(
                 for process in [process for process in running if process.poll() is not None]:
                     cell, started = running.pop(process)
                     ended = "running" if process.returncode == BUSY else state(cell)
-                    done(cell, ended, time.monotonic() - started)
+                    done(cell, ended, process.returncode, time.monotonic() - started)
                 time.sleep(poll if running else 0)
         finally:
             _end(list(running))
@@ -182,10 +190,14 @@ def main(folder: Path, identity: str, config: Mapping[str, Any]) -> int:
     The process holds the cell's lock while it lives. Output goes to ``log.txt``.
     """
     try:
-        with _lock(folder, timeout=1):  # another process may be looking at it
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(_lock_path(folder), timeout=1):  # another process may be looking at it
             return _run(folder, identity, config)
     except Timeout:
         return BUSY
+    except OSError as error:  # there is no log, or no room in it
+        print(f"{folder}: {error}", file=sys.stderr)
+        return 1
 
 
 def _run(folder: Path, identity: str, config: Mapping[str, Any]) -> int:
@@ -198,27 +210,15 @@ def _run(folder: Path, identity: str, config: Mapping[str, Any]) -> int:
             number += 1
         folder.rename(kept)
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
-    checkpoint = _checkpoint(folder, config) if before in ("interrupted", "failed") else None
-    arguments = ["fit", "--config", str(folder / "config.yaml"), "--name", RUN]
-    arguments += ["--trainer.default_root_dir", str(folder), "--trainer.enable_progress_bar", "false"]
-    arguments += [] if checkpoint is None else ["--ckpt_path", str(checkpoint)]
-    status: dict[str, Any] = {
-        "identity": identity,
-        "state": "running",
-        "started": psutil.Process().create_time(),
-        "before": _spent(folder, checkpoint),
-        "command": shlex.join(["lightning-gans", *arguments]),
-        **machine(config),
-    }
-    write(folder / "status.json", json.dumps(status, indent=1))
     _speak_into(folder / "log.txt")
-    print(f"$ lightning-gans {shlex.join(arguments)}", flush=True)
-    from lightning_gans.cli import main as command
-
+    status: dict[str, Any] = {"identity": identity, "before": 0.0, "started": psutil.Process().create_time()}
     try:
-        command(arguments)
+        resumed = before in ("interrupted", "failed")
+        _fit(folder, config, status, _checkpoint(folder, config) if resumed else None)
         ended = "finished"
+        if not evaluations(folder):
+            print("there is no evaluation: the run has no Evaluate callback, or no logger")
+            ended = "failed"
     except SystemExit as stop:
         if stop.code != 2:  # of a signal
             raise
@@ -228,15 +228,29 @@ def _run(folder: Path, identity: str, config: Mapping[str, Any]) -> int:
         ended = "failed"
     sys.stdout.flush()
     sys.stderr.flush()
-    if ended == "finished" and not evaluations(folder):
-        print("there is no evaluation: the run has no Evaluate callback, or no logger", flush=True)
-        ended = "failed"
     status["state"] = ended
     status["seconds"] = status["before"] + time.time() - status["started"]
     if ended == "failed":
         status["error"] = last_line(folder / "log.txt")
     write(folder / "status.json", json.dumps(status, indent=1))
     return 0 if ended == "finished" else 1
+
+
+def _fit(folder: Path, config: Mapping[str, Any], status: dict[str, Any], checkpoint: Path | None) -> None:
+    """Run ``fit``; put into the status, and on disk, what is known at the start."""
+    arguments = ["fit", "--config", str(folder / "config.yaml"), "--name", RUN]
+    arguments += ["--trainer.default_root_dir", str(folder), "--trainer.enable_progress_bar", "false"]
+    arguments += [] if checkpoint is None else ["--ckpt_path", str(checkpoint)]
+    status["state"] = "running"
+    status["before"] = _spent(folder, checkpoint)
+    status["command"] = shlex.join(["lightning-gans", *arguments])
+    status.update(machine(config))
+    write(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+    write(folder / "status.json", json.dumps(status, indent=1))
+    print(f"$ {status['command']}", flush=True)
+    from lightning_gans.cli import main as command
+
+    command(arguments)
 
 
 def _speak_into(path: Path) -> None:
@@ -253,7 +267,11 @@ def _checkpoint(folder: Path, config: Mapping[str, Any]) -> Path | None:
     for place in reversed(versions(folder)):
         path = place / "checkpoints" / "last.ckpt"
         if path.is_file():
-            update = read_checkpoint(path)["global_step"]
+            try:
+                update = read_checkpoint(path)["global_step"]
+            except Exception as error:
+                print(f"{path} cannot be read, the run starts anew: {error}", flush=True)
+                return None
             over = update >= (config.get("trainer") or {}).get("max_steps", float("inf"))
             # Killed between its last checkpoint and its last evaluation: Lightning would do nothing more.
             lost = over and all(line["update"] < update for line in evaluations(folder))
@@ -296,8 +314,14 @@ def last_line(log: Path) -> str:
     return lines[-1].removeprefix("lightning-gans: ") if lines else "it said nothing"
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file that is whole at every moment."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text)
-    part.replace(path)
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file that is whole at every moment, after a power cut too."""
+    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -34,6 +34,7 @@ class Figure:
         evaluations: How many it is over.
         update: Of the last of them.
         protocol: Of the last of them, with the numbers of samples.
+        problem: Why a run that has finished has no value.
     """
 
     cell: Cell
@@ -43,43 +44,54 @@ class Figure:
     evaluations: int = 0
     update: int | None = None
     protocol: Mapping[str, Any] | None = None
+    problem: str | None = None
 
 
 def measure(cell: Cell, state: State, columns: Iterable[Column]) -> list[Figure]:
-    """Return a cell's figures, from the evaluations of its run."""
+    """Return a cell's figures, from the evaluations of its run. What is wrong with one is its ``problem``."""
     lines = evaluations(cell.folder) if state == "finished" else []
     return [_figure(cell, state, column, lines) for column in columns]
 
 
 def _figure(cell: Cell, state: State, column: Column, lines: Sequence[Mapping[str, Any]]) -> Figure:
-    scored = [line for line in lines if column.score in line and column.evaluate in (None, line["name"])]
-    names = {line["name"] for line in scored}
-    if len(names) > 1:
-        raise ValueError(
-            f"columns.{column.name}: several Evaluate callbacks of {cell.row} compute {column.score}: say "
-            f"evaluate: {' or '.join(sorted(map(str, names)))}"
-        )
-    if not scored:
+    if state != "finished":
         return Figure(cell, column, state)
-    values = [_value(line[column.score], column) for line in scored]
-    known = [value for value in values if value is not None]
+    scored = [line for line in lines if column.score in line and column.evaluate in (None, line["name"])]
+    names = {str(line["name"]) for line in scored}
+    if len(names) > 1:
+        callbacks = ", ".join(sorted(names))
+        return Figure(cell, column, state, problem=f"{column.score} is of several callbacks ({callbacks})")
+    scored = scored[column.first - 1 :]
+    if not scored:
+        return Figure(cell, column, state, problem=f"there is no {column.score} in its evaluations")
     last = scored[-1]
-    protocol = {"samples": last["samples"], **last["protocol"]}
+    try:
+        values = [_value(line[column.score], column) for line in scored]
+    except ValueError as error:
+        return Figure(cell, column, state, problem=str(error))
     # A score that could not be computed leaves nothing that the smallest or the mean could be of.
     used = values[-1:] if column.over == "last" else values
-    value = over(column.over, known) if None not in used else None
-    return Figure(cell, column, state, value, len(used), last["update"], protocol)
+    known = [value for value in used if value is not None]
+    return Figure(
+        cell,
+        column,
+        state,
+        over(column.over, known) if len(known) == len(used) else None,
+        len(used),
+        last["update"],
+        {"samples": last["samples"], **last["protocol"]},
+        None if len(known) == len(used) else f"{column.score} could not be computed in each evaluation",
+    )
 
 
 def _value(score: Any, column: Column) -> float | None:
     if isinstance(score, list):
         if column.of_class is None or column.of_class >= len(score):
             raise ValueError(
-                f"columns.{column.name}: {column.score} has {len(score)} classes: say class, 0 to "
-                f"{len(score) - 1}"
+                f"{column.score} has classes 0 to {len(score) - 1}, and class is {column.of_class}"
             )
         score = score[column.of_class]
-    return None if score is None or not math.isfinite(score) else float(score)
+    return float(score) if isinstance(score, int | float) and math.isfinite(score) else None
 
 
 def over(how: str, values: Sequence[float]) -> float:
@@ -105,7 +117,7 @@ def summary(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def as_csv(table: Table, budget: Budget, figures: Sequence[Figure], out: Path) -> str:
-    """Return a line a figure."""
+    """Return a line a figure, and one for each that is published only."""
     file = io.StringIO()
     writer = csv.DictWriter(file, HEADS, lineterminator="\n")
     writer.writeheader()
@@ -122,7 +134,7 @@ def as_csv(table: Table, budget: Budget, figures: Sequence[Figure], out: Path) -
             "measured": figure.value,
             "published": published,
             "published_sd": deviation,
-            "comparable": str(budget.comparable).lower(),
+            "comparable": _comparable(budget, published),
             "state": figure.state,
             "update": figure.update,
             "evaluations": figure.evaluations or None,
@@ -133,7 +145,27 @@ def as_csv(table: Table, budget: Budget, figures: Sequence[Figure], out: Path) -
             "folder": cell.folder.relative_to(out).as_posix(),
         }
         writer.writerow(entries)
+    run = {(figure.cell.row, figure.cell.data) for figure in figures}
+    for row in table.rows.values():
+        for data in budget.data.values():
+            for name in data.columns if (row.name, data.name) not in run else ():
+                published, deviation = published_figure(table, budget, row.name, data.name, name)
+                if published is not None:
+                    entries = {
+                        "row": row.name,
+                        "data": data.name,
+                        "column": name,
+                        "published": published,
+                        "published_sd": deviation,
+                        "comparable": _comparable(budget, published),
+                        "state": MISSING,
+                    }
+                    writer.writerow(entries)
     return file.getvalue()
+
+
+def _comparable(budget: Budget, published: float | None) -> str | None:
+    return None if published is None else str(budget.comparable).lower()
 
 
 def published_figure(
@@ -149,7 +181,7 @@ def published_figure(
 def as_markdown(table: Table, budget: Budget, figures: Sequence[Figure], command: str) -> str:
     """Return the table: measured mean and deviation over seeds, beside published."""
     lines = [f"# {table.title}", "", f"Source: {table.source}. Budget `{budget.name}`: {budget.describe}"]
-    if not budget.comparable:
+    if table.compares and not budget.comparable:
         lines += ["", f"**Not comparable with the published figures:** {budget.note}"]
     elif budget.note:
         lines += ["", budget.note]
@@ -175,11 +207,18 @@ def _of_data(table: Table, budget: Budget, data: DataSet, figures: Sequence[Figu
         heads += [f"published{stands_for}"] * (column.name in beside)
     lines = [_line(heads), _line(["---"] + ["--:"] * (len(heads) - 1))]
     best = {column.name: _best(column, data, rows, figures) for column in columns}
+    # Where rows have different numbers of seeds, each says how many.
+    counts = {
+        len(values)
+        for column in columns
+        for row in rows
+        if (values := values_of(figures, row.name, data.name, column))
+    }
     for row in rows:
         entries = [row.name]
         for column in columns:
             own = [x for x in figures if (x.cell.row, x.cell.data) == (row.name, data.name)]
-            text = _measured(column, [x for x in own if x.column == column])
+            text = _measured(column, [x for x in own if x.column == column], len(counts) > 1)
             entries += [f"**{text}**" if row.name == best[column.name] else text]
             if column.name in beside:
                 entries += [_published(column, row.published.get(data.stands_for, {}).get(column.name))]
@@ -204,19 +243,18 @@ def values_of(figures: Iterable[Figure], row: str, data: str, column: Column) ->
 
 
 def _best(column: Column, data: DataSet, rows: Sequence[Row], figures: Sequence[Figure]) -> str | None:
-    means = {
-        row.name: mean[0]
-        for row in rows
-        if (mean := summary(values_of(figures, row.name, data.name, column))) is not None
-    }
-    if column.better is None or len(means) < 2:
+    """Return the row that is ahead, if rows have means of equally many seeds."""
+    found = {row.name: values_of(figures, row.name, data.name, column) for row in rows}
+    found = {name: values for name, values in found.items() if values}
+    if column.better is None or len(found) < 2 or len({len(values) for values in found.values()}) > 1:
         return None
+    means = {name: statistics.fmean(values) for name, values in found.items()}
     best = (max if column.better == "high" else min)(means.values())
     names = [name for name, mean in means.items() if round(mean - best, column.digits) == 0]
     return names[0] if len(names) == 1 else None
 
 
-def _measured(column: Column, figures: Sequence[Figure]) -> str:
+def _measured(column: Column, figures: Sequence[Figure], counted: bool) -> str:
     values = [figure.value for figure in figures if figure.value is not None]
     found = summary(values)
     if found is None:  # such as the score of a class in which no sample falls
@@ -226,7 +264,9 @@ def _measured(column: Column, figures: Sequence[Figure]) -> str:
     if not math.isnan(deviation):
         text += f" ± {deviation:.{column.digits}f}"
     if len(values) < len(figures):
-        text += f" ({len(values)} of {len(figures)} seeds)"
+        text += f" ({len(values)} of {plural(len(figures), 'seed')})"
+    elif counted:
+        text += f" ({plural(len(values), 'seed')})"
     return text
 
 
@@ -238,26 +278,32 @@ def _published(column: Column, pair: tuple[float, float | None] | None) -> str:
 
 
 def _notes(table: Table, budget: Budget, figures: Sequence[Figure]) -> list[str]:
-    finished = {figure.cell.folder: figure for figure in figures if figure.state == "finished"}
     cells = {figure.cell.folder: figure.state for figure in figures}
-    seeds = sorted({figure.cell.seed for figure in figures})
-    notes = [
-        f"{len(finished)} of {len(cells)} runs have finished (seeds {', '.join(map(str, seeds))}). Measured: "
-        "mean ± standard deviation over seeds (of a sample, n - 1)."
-    ]
+    finished = [folder for folder, state in cells.items() if state == "finished"]
+    seeds = sorted({figure.cell.seed for figure in figures if figure.value is not None})
+    notes = [f"{len(finished)} of {plural(len(cells), 'run')} finished"]
+    if seeds:
+        notes[0] += f" (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})"
+    notes[0] += "."
+    if len(seeds) > 1:
+        notes[0] += " Measured: mean ± standard deviation over seeds (of a sample, n - 1)."
     others = [x for x in ("failed", "interrupted", "running", "stale") if x in cells.values()]
     if others:
         notes.append("; ".join(f"{list(cells.values()).count(x)} {x}" for x in others) + ".")
-    ways = {figure.column.over for figure in figures} - {"last"}
-    if ways:
-        notes.append(
-            f"{', '.join(sorted(ways))}: over the evaluations of a run"
-            + ("; sd is the population's." if "sd" in ways else ".")
-        )
+    problems: dict[str, list[str]] = {}
+    for figure in figures:
+        if figure.problem is not None:
+            problems.setdefault(f"{figure.column.name}: {figure.problem}", []).append(figure.cell.title)
+    notes += [f"No score for {text} ({'; '.join(titles)})." for text, titles in problems.items()]
+    for first in sorted({figure.column.first for figure in figures if figure.column.over != "last"}):
+        ways = {x.column.over for x in figures if x.column.first == first} - {"last"}
+        some = "the evaluations of a run" if first == 1 else f"a run's evaluations from number {first} on"
+        sd = "; sd is the population's" if "sd" in ways else ""
+        notes.append(f"{', '.join(sorted(ways))}: over {some}{sd}.")
     notes += _protocols(budget, figures)
     statuses = [read_status(folder) for folder in finished]
     if statuses:
-        machines = sorted({f"{x['device']}, {x['threads']} thread(s) a run" for x in statuses})
+        machines = sorted({f"{x['device']}, {plural(x['threads'], 'thread')} a run" for x in statuses})
         programs = {
             ", ".join(f"{name} {x[name]}" for name in ("lightning-gans", "torch", "lightning"))
             for x in statuses
@@ -311,3 +357,8 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a number of things, to read."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

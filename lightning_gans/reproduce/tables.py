@@ -8,13 +8,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from lightning_gans.callbacks.evaluate import SCORES
-from lightning_gans.cli import recipes_folder
+from lightning_gans.cli import find_config, recipes_folder
 
 OVER = ("last", "min", "max", "mean", "sd")
 
@@ -29,6 +30,7 @@ class Column:
         of_class: Which entry, where the score has one for each class.
         over: Which of the run's evaluations: the last, or the smallest, largest, mean, or deviation (of the
             population) of all.
+        first: The first evaluation that counts, from 1.
         better: "high", "low", or None where neither is.
         digits: Behind the point.
         evaluate: Name of the ``Evaluate`` callback, where a run has several with this score.
@@ -41,6 +43,7 @@ class Column:
     better: str | None = None
     digits: int = 2
     evaluate: str | None = None
+    first: int = 1
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,8 @@ class Budget:
     Attributes:
         name: Such as quick or paper.
         describe: What it does.
-        comparable: Whether the figures may be compared with the published ones.
-        note: Why not.
+        comparable: Whether the figures may be compared with the published ones, if there are any.
+        note: Why not, or what is different all the same.
         seeds: Of the runs.
         set: Overrides of all recipes.
         data: The data sets.
@@ -142,6 +145,11 @@ class Table:
     set: Mapping[str, Any]
     rows: Mapping[str, Row]
     budgets: Mapping[str, Budget]
+
+    @property
+    def compares(self) -> bool:
+        """Whether anything was published."""
+        return _published(self.rows)
 
 
 @dataclass(frozen=True)
@@ -228,7 +236,7 @@ def load_table(name: str) -> Table:
         path = recipes_folder() / "tables" / f"{name.removesuffix('.yaml')}.yaml"
     if not path.is_file():
         raise FileNotFoundError(
-            f"table={name} is neither a file nor a table: {_hint(name, table_names(), 'there is')}"
+            f"table={name} is neither a file nor a table: {hint(name, table_names(), 'there is')}"
         )
     try:
         return _table(path.stem, read_yaml(path))
@@ -236,9 +244,10 @@ def load_table(name: str) -> Table:
         raise ValueError(f"table {path.stem}: {error}") from error
 
 
-def _hint(name: object, known: Iterable[str], otherwise: str = "use") -> str:
+def hint(name: object, known: Iterable[str], otherwise: str = "use") -> str:
+    """Return what may have been meant by an unknown name."""
     known = list(known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else f"{otherwise} {', '.join(known) or 'nothing'}"
 
 
@@ -249,17 +258,39 @@ def _mapping(value: Any, where: str, known: Sequence[str] | None = None, needs: 
         if not isinstance(name, str):
             raise ValueError(f"{where}: the name {name!r} is no text: put it in quotes")
         if known is not None and name not in known:
-            raise ValueError(f"{where}: {name} is unknown: {_hint(name, known)}")
+            raise ValueError(f"{where}: {name} is unknown: {hint(name, known)}")
     for name in needs:
         if value.get(name) in (None, "", [], {}):
             raise ValueError(f"{where}: {name} is missing")
     return value
 
 
-def _number(value: Any, where: str) -> float:
+def _number(value: Any, where: str, least: float = -math.inf) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{where} is {value!r}: give a number")
+    if value < least:
+        raise ValueError(f"{where} is {value}: give a number from {least:g}")
     return float(value)
+
+
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _seconds(given: Mapping[str, Any], where: str) -> float | None:
+    seconds = given.get("seconds")
+    return None if seconds is None else _number(seconds, f"{where}.seconds", 0)
+
+
+def _overrides(given: Mapping[str, Any], where: str) -> Any:
+    changes = _mapping(given.get("set") or {}, f"{where}set")
+    if "seed_everything" in changes:
+        raise ValueError(f"{where}set: seed_everything is each run's own: name them in seeds of the budget")
+    return changes
+
+
+def _published(rows: Mapping[str, Row]) -> bool:
+    return any(figures for row in rows.values() for figures in row.published.values())
 
 
 def _table(name: str, given: Any) -> Table:
@@ -269,13 +300,16 @@ def _table(name: str, given: Any) -> Table:
     data = _data_sets(given["data"], "data", columns, None)
     _slugs(given["rows"], "rows")
     rows = {row: _row(row, value, data) for row, value in given["rows"].items()}
+    notes = given.get("notes") or []
+    if not isinstance(notes, list):
+        raise ValueError(f"notes is {notes!r}: give a list, a note an entry")
     table = Table(
         name,
         str(given["title"]),
         str(given["source"]),
         str(given.get("x", "")),
-        tuple(map(str, given.get("notes") or ())),
-        _mapping(given.get("set") or {}, "set"),
+        tuple(map(str, notes)),
+        _overrides(given, ""),
         rows,
         {key: _budget(key, value, rows, data, columns) for key, value in given["budgets"].items()},
     )
@@ -285,8 +319,10 @@ def _table(name: str, given: Any) -> Table:
 
 
 def _slugs(value: Any, where: str) -> None:
-    """Look whether names of folders are different."""
+    """Look whether there are names, and those of their folders are different."""
     _mapping(value, where)
+    if not value:
+        raise ValueError(f"{where} is empty: name one at least")
     slugs = [slug(name) for name in value]
     twice = [name for name in value if slugs.count(slug(name)) > 1]
     if twice:
@@ -299,18 +335,23 @@ def _columns(given: Any, where: str) -> dict[str, Column]:
     columns = {}
     for name, value in _mapping(given, where).items():
         place = f"{where}.{name}"
-        _mapping(value, place, ("score", "class", "over", "better", "digits", "evaluate"), ("score",))
-        over, better = value.get("over", "last"), value.get("better")
+        keys = ("score", "class", "over", "from", "better", "digits", "evaluate")
+        _mapping(value, place, keys, ("score",))
+        score, over, better = value["score"], value.get("over", "last"), value.get("better")
+        if not isinstance(score, str):
+            raise ValueError(f"{place}: score={score!r}: give its name")
         if over not in OVER:
             raise ValueError(f"{place}: over={over} is unknown: use {', '.join(OVER)}")
         if better not in ("high", "low", None):
             raise ValueError(f"{place}: better={better} is unknown: use high or low")
-        which, digits = value.get("class"), value.get("digits", 2)
-        if which is not None and (not isinstance(which, int) or which < 0):
+        which, digits, first = value.get("class"), value.get("digits", 2), value.get("from", 1)
+        if which is not None and not _whole(which, 0):
             raise ValueError(f"{place}: class={which}: give its number, from 0")
-        if not isinstance(digits, int) or digits < 0:
+        if not _whole(digits, 0):
             raise ValueError(f"{place}: digits={digits}: give a number, from 0")
-        columns[name] = Column(name, value["score"], which, over, better, digits, value.get("evaluate"))
+        if not _whole(first, 1):
+            raise ValueError(f"{place}: from={first}: give the first evaluation that counts, from 1")
+        columns[name] = Column(name, score, which, over, better, digits, value.get("evaluate"), first)
     return columns
 
 
@@ -326,11 +367,9 @@ def _data_sets(
         value = _mapping(value or {}, place, keys)
         other = value.get("stands_for", name)
         if "stands_for" in value and other not in (stands_for or {}):
-            raise ValueError(f"{place}: stands_for={other} is unknown: {_hint(other, stands_for or {})}")
+            raise ValueError(f"{place}: stands_for={other} is unknown: {hint(other, stands_for or {})}")
         own = _columns(value.get("columns") or {}, f"{place}.columns")
-        sets[name] = DataSet(
-            name, _mapping(value.get("set") or {}, f"{place}.set"), {**own, **columns}, other
-        )
+        sets[name] = DataSet(name, _overrides(value, f"{place}."), {**own, **columns}, other)
     return sets
 
 
@@ -360,12 +399,13 @@ def _row(name: str, given: Any, data: Mapping[str, DataSet]) -> Row:
             pair = value if isinstance(value, list) else [value]
             if len(pair) not in (1, 2):
                 raise ValueError(f"{place}.{column} is {value}: give a figure, or [figure, deviation]")
-            numbers = [_number(part, f"{place}.{column}") for part in pair]
+            least = (-math.inf, 0.0)  # of a figure, and of its deviation
+            numbers = [_number(x, f"{place}.{column}", low) for x, low in zip(pair, least, strict=False)]
             published[key][column] = (numbers[0], numbers[1] if len(numbers) == 2 else None)
     return Row(
         name,
         _recipe(given.get("recipe"), where, data),
-        _mapping(given.get("set") or {}, f"{where}.set"),
+        _overrides(given, f"{where}."),
         published,
         None if given.get("x") is None else _number(given["x"], f"{where}.x"),
         str(given.get("series", "")),
@@ -374,15 +414,15 @@ def _row(name: str, given: Any, data: Mapping[str, DataSet]) -> Row:
 
 
 def _recipe(given: Any, where: str, data: Iterable[str]) -> str | Mapping[str, str | None] | None:
-    for name in (
-        _mapping(given, f"{where}.recipe", list(data)).values() if isinstance(given, dict) else [given]
-    ):
-        if name is not None and not (recipes_folder() / f"{name}.yaml").is_file():
-            folder = recipes_folder()
-            known = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")]
-            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]}?" if near else "see lightning-gans recipes"
-            raise ValueError(f"{where}: recipe={name} is unknown: {hint}")
+    several = isinstance(given, dict)
+    for name in _mapping(given, f"{where}.recipe", list(data)).values() if several else [given]:
+        if not isinstance(name, str | None):
+            raise ValueError(f"{where}.recipe is {name!r}: give a recipe's name")
+        if name is not None:
+            try:
+                find_config(name)
+            except FileNotFoundError as error:
+                raise ValueError(f"{where}.recipe: {str(error).removeprefix('--config ')}") from error
     return given  # type: ignore[no-any-return]
 
 
@@ -396,7 +436,7 @@ def _budget(
     where = f"budgets.{name}"
     keys = ("describe", "comparable", "note", "seeds", "set", "data", "rows", "seconds")
     _mapping(given, where, keys, ("describe", "seeds"))
-    comparable = given.get("comparable")
+    comparable = given.get("comparable", None if _published(rows) else True)
     if not isinstance(comparable, bool):
         raise ValueError(
             f"{where}: comparable={comparable}: say true or false, whether the published figures are"
@@ -404,7 +444,7 @@ def _budget(
     if not comparable and not given.get("note"):
         raise ValueError(f"{where}: note is missing: say why the figures are not comparable")
     seeds = given["seeds"]
-    if not isinstance(seeds, list) or any(not isinstance(x, int) or x < 0 for x in seeds):
+    if not isinstance(seeds, list) or not all(_whole(seed, 0) for seed in seeds):
         raise ValueError(f"{where}: seeds={seeds}: give a list of numbers, from 0")
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"{where}: seeds={seeds} has one twice")
@@ -413,23 +453,21 @@ def _budget(
     for row, value in _mapping(given.get("rows") or {}, f"{where}.rows", list(rows)).items():
         place = f"{where}.rows.{row}"
         value = _mapping(value, place, ("set", "recipe", "seconds"))
-        seconds = value.get("seconds")
         changes[row] = Change(
-            _mapping(value.get("set") or {}, f"{place}.set"),
+            _overrides(value, f"{place}."),
             _recipe(value.get("recipe"), place, used),
-            None if seconds is None else _number(seconds, f"{place}.seconds"),
+            _seconds(value, place),
         )
-    seconds = given.get("seconds")
     return Budget(
         name,
         str(given["describe"]),
         comparable,
         str(given.get("note", "")),
         tuple(seeds),
-        _mapping(given.get("set") or {}, f"{where}.set"),
+        _overrides(given, f"{where}."),
         used,
         changes,
-        None if seconds is None else _number(seconds, f"{where}.seconds"),
+        _seconds(given, where),
     )
 
 
@@ -473,7 +511,7 @@ def row_config(table: Table, budget: Budget, row: Row, data: DataSet) -> dict[st
         recipe = recipe.get(data.name)
     if recipe is None:
         return None
-    config = read_yaml(recipes_folder() / f"{recipe}.yaml")
+    config = read_yaml(Path(find_config(recipe)[0]))
     for overrides in (table.set, data.set, row.set, budget.set, change.set):
         merge(config, overrides)
     return config  # type: ignore[no-any-return]
@@ -517,38 +555,58 @@ def _open(node: dict[str, Any], name: str, path: str) -> dict[str, Any]:
 
 
 def _check_cells(table: Table, budget: Budget) -> None:
-    """Look whether each run computes the scores of all columns."""
+    """Look whether each run computes the scores of all columns, each once."""
     for row in table.rows.values():
         for data in budget.data.values():
             config = row_config(table, budget, row, data)
             if config is None:
                 continue
-            computed = _scores((config.get("trainer") or {}).get("callbacks"))
+            place = f"{row.name} on {data.name} with budget {budget.name}"
+            computed = _scores((config.get("trainer") or {}).get("callbacks"), place)
             for column in data.columns.values():
-                begins = [
-                    begin
-                    for name, scores in computed.items()
-                    for begin in scores
-                    if column.evaluate in (None, name)
-                ]
-                score = column.score
-                if not any(b is None or score == b or score.startswith(f"{b}_") for b in begins):
-                    hint = _hint(score, sorted({b for b in begins if b is not None}), "its scores are")
-                    raise ValueError(
-                        f"columns.{column.name}: score={score} is not computed by {row.name} on {data.name} "
-                        f"with budget {budget.name}: {hint}"
-                    )
+                try:
+                    _check_column(column, computed, place)
+                except ValueError as error:
+                    raise ValueError(f"columns.{column.name}: {error}") from error
 
 
-def _scores(callbacks: Any) -> dict[str | None, list[str | None]]:
-    """Return what the names of scores begin with, for each ``Evaluate``; None where a metric is not ours."""
-    found: dict[str | None, list[str | None]] = {}
+def _check_column(column: Column, computed: Sequence[tuple[str | None, list[str]]], place: str) -> None:
+    score = column.score
+    asked = [(name, known) for name, known in computed if column.evaluate in (None, name)]
+    by = [name for name, known in asked if any(fnmatchcase(score, pattern) for pattern in known)]
+    if not by:
+        names = {pattern for _, known in asked for pattern in known}
+        raise ValueError(
+            f"score={score} is not computed by {place}: {hint(score, sorted(names), 'its scores are')}"
+        )
+    if len(set(by)) > 1:
+        names = {str(name) for name in by if name is not None}
+        raise ValueError(
+            f"several Evaluate callbacks of {place} compute {score}: say evaluate: "
+            f"{' or '.join(sorted(names))}"
+        )
+    ours = any(score in known and "*" not in known for _, known in asked)
+    if ours and score.endswith("_per_class") and column.of_class is None:
+        raise ValueError(f"{score} is a score of each class: say class, from 0")
+    if ours and not score.endswith("_per_class") and column.of_class is not None:
+        raise ValueError(f"class={column.of_class}: {score} is one score of all classes, leave class out")
+
+
+def _scores(callbacks: Any, place: str) -> list[tuple[str | None, list[str]]]:
+    """Return each ``Evaluate`` by name, with its scores, or patterns of them; "*" for a metric not ours."""
+    found = []
     for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
         if not isinstance(callback, dict) or str(callback.get("class_path")).split(".")[-1] != "Evaluate":
             continue
         arguments = callback.get("init_args") or {}
-        for metric in arguments.get("metrics") or []:
-            path = metric["class_path"] if isinstance(metric, dict) else metric
-            known = SCORES.get(str(path).split(".")[-1], (None,))
-            found.setdefault(arguments.get("name"), []).extend(known)
+        metrics = arguments.get("metrics") or []
+        if not isinstance(metrics, list):
+            raise ValueError(f"metrics of {place} is {metrics!r}: give a list")
+        known: list[str] = []
+        for metric in metrics:
+            path = metric.get("class_path") if isinstance(metric, dict) else metric
+            if not isinstance(path, str):
+                raise ValueError(f"metrics of {place} has {metric!r}: give a class_path")
+            known += SCORES.get(path.split(".")[-1], ("*",))
+        found.append((arguments.get("name"), known))
     return found

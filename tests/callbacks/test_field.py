@@ -1,4 +1,5 @@
 import math
+import time
 from functools import partial
 
 import numpy as np
@@ -6,14 +7,15 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer, seed_everything
 from PIL import Image
+from torch.multiprocessing import ProcessRaisedException
 
-from lightning_gans.callbacks import GeneratorEMA
+from lightning_gans.callbacks import GeneratorEMA, field
 from lightning_gans.callbacks.field import Field, HasField, slopes
 from lightning_gans.latents import Normal
 from lightning_gans.models import GAN, WGANGP
 from lightning_gans.models.coulomb import CoulombGAN
 from lightning_gans.networks.mlp import MaxoutDiscriminator, MLPDiscriminator, MLPGenerator
-from lightning_gans.pictures import FieldPlot, FieldView, bounded, spread, typical_length
+from lightning_gans.pictures import FieldPlot, FieldView, bounded, one_a_square, typical_length
 from tests.callbacks.helpers import Save, digits, fit, image_game, point_game, ring, steps_drawn, weights
 from tests.callbacks.test_sample_grid import Watcher
 
@@ -157,9 +159,9 @@ def test_a_few_wild_forces_do_not_set_the_scale():
     assert typical_length(vectors) == pytest.approx(math.sqrt(2))
 
 
-def test_arrows_keep_their_distance():
+def test_at_most_one_arrow_a_square():
     points = torch.tensor([[0.1, 0.1], [0.9, 0.9], [1.1, 0.1], [-0.1, 0.1], [0.2, 0.2]])
-    assert sorted(spread(points, 1.0).tolist()) == [0, 2, 3]
+    assert sorted(one_a_square(points, 1.0).tolist()) == [0, 2, 3]
 
 
 def test_colours_and_arrows_are_where_the_field_is():
@@ -242,9 +244,49 @@ def test_refuses_games_that_are_not_in_the_plane(tmp_path):
     assert torch.equal(weights(game), before)
     assert list(tmp_path.iterdir()) == []
     trainer = Trainer(default_root_dir=tmp_path, logger=False, accelerator="cpu")
-    for module, shape in ((point_game(3), r"\(3,\)"), (LightningModule(), "None")):
-        with pytest.raises(ValueError, match=f"image_shape={shape}"):
-            Field().setup(trainer, module, "fit")
+    with pytest.raises(ValueError, match=r"image_shape=\(3,\)"):
+        Field().setup(trainer, point_game(3), "fit")
+
+
+@pytest.mark.parametrize("method", ["sample", "score"])
+def test_refuses_modules_without_samples_or_scores(tmp_path, method):
+    class Module(LightningModule):
+        image_shape = (2,)
+
+    other = {"sample": "score", "score": "sample"}[method]
+    setattr(Module, other, lambda self: None)
+    trainer = Trainer(default_root_dir=tmp_path, logger=False, accelerator="cpu")
+    with pytest.raises(TypeError, match=rf"Field draws what Module\.{method}\(\) makes"):
+        Field().setup(trainer, Module(), "fit")
+
+
+def test_all_ranks_stop_when_there_is_nothing_to_draw(tmp_path, monkeypatch):
+    """One draws; the others would wait for its values."""
+    monkeypatch.setattr(field, "real_samples", lambda trainer, n: None)
+    notes = [tmp_path / f"rank{rank}" for rank in (0, 1)]
+
+    class Noted(Field):
+        def on_train_start(self, trainer, pl_module):
+            try:
+                super().on_train_start(trainer, pl_module)
+            except ValueError as error:
+                notes[trainer.global_rank].write_text(str(error))
+                for _ in range(200):  # the first process to end stops the other
+                    if all(note.exists() and note.read_text() for note in notes):
+                        break
+                    time.sleep(0.05)
+                raise
+
+    with pytest.raises(ProcessRaisedException, match="Field finds no real points"):
+        fit(tmp_path, point_game(), ring(), [Noted()], 2, devices=2, strategy="ddp_fork")
+    assert {note.read_text()[:26] for note in notes} == {"Field finds no real points"}
+    assert steps_drawn(tmp_path, "field") == []
+
+
+def test_nothing_is_kept_of_a_run(tmp_path):
+    callback = Field(2)
+    fit(tmp_path / "one", point_game(), ring(), [callback], 2)
+    assert callback._plot is None
 
 
 def test_refuses_a_landscape_for_each_class(tmp_path):

@@ -3,10 +3,13 @@ import math
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from lightning_gans.losses import coulomb
 
@@ -156,6 +159,64 @@ def test_place_of_the_data_does_not_matter(offset):
     )
 
 
+@pytest.mark.parametrize("first", [0, 3])
+def test_an_outlier_does_not_blur_the_others(first):
+    """The origin of the sums that cancel is among the samples: it must be where most of them are."""
+    rng = torch.Generator().manual_seed(0)
+    real, fake = 1e-3 * torch.randn(2, 7, 2, dtype=torch.float64, generator=rng)
+    real[first] = torch.tensor([1e5, 0.0])
+    expected = by_differences(real, fake, epsilon=1e-3)
+    torch.testing.assert_close(coulomb.potentials(real, fake, epsilon=1e-3), expected, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("dim", [2, 300, 12288])
+def test_equal_samples_are_at_distance_zero(dim):
+    """Whatever rounding leaves of them: beside a tiny epsilon it would be a distance."""
+    rng = torch.Generator().manual_seed(0)
+    samples = 1 + torch.randn(12, dim, generator=rng)
+    for values in coulomb.potentials(samples, samples.flip(0), epsilon=1e-6):
+        assert values.abs().max() < 1e-12 * 1e6
+    alone = coulomb.potential(samples[:1], samples[:1], 9 - samples, epsilon=1e-6)
+    assert alone.item() == pytest.approx(1e6)
+
+
+class Sizes(TorchDispatchMode):
+    """Notes how large the largest tensor gets, in bytes."""
+
+    def __init__(self):
+        super().__init__()
+        self.largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        sizes = [x.numel() * x.element_size() for x in tree_leaves(found) if isinstance(x, torch.Tensor)]
+        self.largest = max([self.largest, *sizes])
+        return found
+
+
+@pytest.mark.parametrize(("n", "dim"), [(150, 3000), (2000, 2)])
+def test_memory_stays_flat(monkeypatch, n, dim):
+    """Nothing is larger than the samples themselves or a block of distances, not to speak of n x n x dim."""
+    monkeypatch.setattr(coulomb, "ENTRIES", 50_000)
+    real, fake = torch.randn(2, n, dim, generator=torch.Generator().manual_seed(0))
+    with Sizes() as sizes:
+        coulomb.potentials(real, fake)
+        coulomb.potential(real, real, fake)
+        coulomb.force(real, real, fake)
+    assert sizes.largest <= max(2 * 4 * real.numel(), 8 * 50_000)
+
+
+def test_slices_are_narrow_on_the_cpu_alone(monkeypatch):
+    monkeypatch.setattr(coulomb, "ENTRIES", 1 << 14)
+
+    def widths(device):
+        joined = torch.empty(16, 3000, device=device)
+        return [a.shape[1] for a, _ in coulomb._slices(joined, joined, joined[0])]
+
+    assert widths("cpu") == [*11 * [256], 184]
+    assert widths("meta") == [1024, 1024, 952]
+
+
 def test_force_is_the_gradient():
     rng = torch.Generator().manual_seed(0)
     real, fake, points = torch.randn(3, 6, 2, 3, dtype=torch.float64, generator=rng)
@@ -254,7 +315,12 @@ def test_what_is_not_finite_stays_so():
     ("call", "message"),
     [
         (lambda: coulomb.potentials(REAL, FAKE, kernel_dim=2), "kernel_dim=2 gives the kernel an exponent"),
-        (lambda: coulomb.potentials(REAL, FAKE, epsilon=0.0), "epsilon=0.0 makes a sample's own potential"),
+        (lambda: coulomb.potentials(REAL, FAKE, epsilon=0.0), "epsilon=0.0 is no softening length"),
+        *(
+            (partial(coulomb.check_kernel, *arguments), f"{name}={bad}")
+            for bad in (math.nan, math.inf, -math.inf)
+            for name, arguments in (("kernel_dim", (bad, 1.0)), ("epsilon", (3, bad)))
+        ),
         (lambda: coulomb.potentials(REAL[:0], FAKE), "there are 0 real and 2 generated samples"),
         (lambda: coulomb.potentials(REAL, FAKE[:, :1]), r"fake has shape \(2, 1\), real \(3, 2\)"),
         (
@@ -299,5 +365,12 @@ def test_two_ranks_have_the_potentials_of_their_joined_batch(tmp_path):
     alone = coulomb.potentials(real[:6], fake[:4], epsilon=0.5)
     for rank in ranks:
         assert rank["elsewhere"] == pytest.approx(everywhere, rel=1e-6)
-        assert rank["error"].startswith("the processes have [[6, 4], [6, 3]] real and generated samples")
+        assert rank["empty"].startswith("there are 0 real and 2 generated samples")
+        assert rank["fitted"]
+    for exclude_self in (False, True):
+        at_real, at_fake = coulomb.potentials(real, fake, epsilon=0.5, exclude_self=exclude_self)
+        first, second = (rank["uneven"][exclude_self] for rank in ranks)
+        assert [len(x) for x in first + second] == [7, 8, 5, 0]
+        assert first[0] + second[0] == pytest.approx(at_real.tolist(), rel=1e-6)
+        assert first[1] + second[1] == pytest.approx(at_fake.tolist(), rel=1e-6)
     assert ranks[0]["local"] == [x.tolist() for x in alone]

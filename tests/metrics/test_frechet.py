@@ -77,6 +77,14 @@ def test_closed_form_of_gaussians():
     assert frechet_distance(mu2, sigma2, mu1, sigma1).item() == pytest.approx(distance.item(), rel=1e-12)
 
 
+def test_known_distances_of_gaussians():
+    unit, origin = torch.eye(2), torch.zeros(2)
+    assert frechet_distance(origin, unit, torch.tensor([3.0, 4.0]), unit).item() == pytest.approx(25)
+    assert frechet_distance(origin, torch.diag(torch.tensor([4.0, 1.0])), origin, unit).item() == (
+        pytest.approx(1)
+    )
+
+
 @pytest.mark.parametrize(("n", "d"), [(500, 32), (20, 32), (2, 8), (200, 256)])
 def test_a_set_has_no_distance_to_itself(n, d):
     x = features(n, d)
