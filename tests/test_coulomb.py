@@ -22,7 +22,7 @@ from lightning_gans.networks import (
 )
 from lightning_gans.optimizers import SGD
 
-from .conformance.games import digits, ring, same, trainer
+from .conformance.games import KillAt, Killed, digits, ring, same, trainer
 
 
 def game(data, **arguments):
@@ -281,16 +281,6 @@ def test_loss_of_the_best_constant():
     assert rows["sides_loss"].item() == pytest.approx(best, rel=1e-5)
 
 
-class Killed(Exception):
-    pass
-
-
-class KillAt(Callback):
-    def on_train_batch_start(self, trainer, module, batch, batch_idx):
-        if trainer.global_step == 5:
-            raise Killed
-
-
 def test_remembered_fakes_survive():
     def run(folder, ckpt_path=None, extra=()):
         torch.manual_seed(5)
@@ -302,7 +292,7 @@ def test_remembered_fakes_survive():
     whole = run("whole")
     assert whole["previous"][0].shape == (16, 1, 8, 8)
     with pytest.raises(Killed):
-        run("killed", extra=[KillAt()])
+        run("killed", extra=[KillAt(5)])
     resumed = run("killed", "killed/last.ckpt")
     for key in ("state_dict", "optimizer_states", "random_states", "turns", "global_step", "previous"):
         assert same(whole[key], resumed[key]), key

@@ -28,7 +28,7 @@ from lightning_gans.networks import (
 )
 from lightning_gans.optimizers import SGD
 from lightning_gans.threshold import Threshold
-from tests.conformance.games import digits, ring, same, trainer
+from tests.conformance.games import KillAt, Killed, digits, ring, same, trainer
 
 
 def game(image_shape=(2,), **arguments):
@@ -170,20 +170,6 @@ def test_ranks_decide_by_their_mean():
     trainer([moves, OtherRanks()], max_steps=5).fit(module, ring())
     assert [player for player, _ in moves.seen] == ["g"] * 5
     assert asked == ["mean"] * 5
-
-
-class Killed(Exception):
-    pass
-
-
-class KillAt(Callback):
-    def __init__(self, batch):
-        self.batch = batch
-
-    def on_train_batch_start(self, trainer, module, batch, batch_idx):
-        self.batch -= 1
-        if self.batch < 0:
-            raise Killed
 
 
 def test_killed_and_resumed_under_the_schedule():

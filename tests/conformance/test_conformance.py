@@ -11,7 +11,7 @@ from torch import nn
 import lightning_gans
 from lightning_gans.callbacks import Checkpoint, GeneratorEMA, SampleGrid
 
-from .games import PAPERS, digits, game, paper, ring, same, trainer
+from .games import PAPERS, KillAt, Killed, digits, game, paper, ring, same, trainer
 
 pytestmark = pytest.mark.parametrize("name", PAPERS)
 
@@ -178,20 +178,6 @@ def test_checkpoint_is_self_contained(name):
         for ema in (True, False):
             assert same(loaded.sample(5, seed=1, ema=ema), module.sample(5, seed=1, ema=ema))
     assert not same(module.sample(5, seed=1, ema=True), module.sample(5, seed=1, ema=False))
-
-
-class Killed(Exception):
-    pass
-
-
-class KillAt(Callback):
-    def __init__(self, batch):
-        self.batch = batch
-
-    def on_train_batch_start(self, trainer, module, batch, batch_idx):
-        self.batch -= 1
-        if self.batch < 0:
-            raise Killed
 
 
 @pytest.mark.parametrize("kill", [7, 13, 22])

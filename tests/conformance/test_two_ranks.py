@@ -1,33 +1,15 @@
 """Two processes on gloo, plain ``strategy=ddp``."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-from .games import PAPERS
+from tests.ranks import on_two_ranks
 
-ROOT = Path(__file__).parents[2]
+from .games import PAPERS
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    run = subprocess.run(
-        [*launch, "-m", "tests.conformance.two_ranks", str(folder)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
-    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    return on_two_ranks("tests.conformance.two_ranks", tmp_path_factory.mktemp("ranks"), timeout=400)
 
 
 @pytest.mark.parametrize("name", PAPERS)

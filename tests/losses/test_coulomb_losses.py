@@ -1,10 +1,5 @@
-import json
 import math
-import os
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lightning_gans.losses import coulomb
+from tests.ranks import on_two_ranks
 
 from .two_ranks import samples
 
@@ -343,18 +339,7 @@ def test_arguments(call, message):
 
 
 def test_two_ranks_have_the_potentials_of_their_joined_batch(tmp_path):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    run = subprocess.run(
-        [*launch, "-m", "tests.losses.two_ranks", str(tmp_path)],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
-    ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    ranks = on_two_ranks("tests.losses.two_ranks", tmp_path)
     real, fake, points = samples()
     for exclude_self in (False, True):
         at_real, at_fake = coulomb.potentials(real, fake, epsilon=0.5, exclude_self=exclude_self)

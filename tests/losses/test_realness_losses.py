@@ -1,11 +1,6 @@
 """Known answers come from the paper's formulas, worked out by hand or in numpy."""
 
-import json
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +8,7 @@ from torch.autograd import gradcheck
 from torch.nn.functional import kl_div, softplus
 
 from lightning_gans.losses import gan, realness
+from tests.ranks import on_two_ranks
 
 from .two_ranks_realness import gradients
 
@@ -237,20 +233,8 @@ def test_known_reparametrisation():
 @pytest.mark.filterwarnings("ignore")
 def test_gathered_resampling_is_that_of_the_joined_batch(tmp_path):
     """Loss and gradient, averaged over two processes, equal those of one with both batches."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    run = subprocess.run(
-        [*launch, "-m", "tests.losses.two_ranks_realness", str(tmp_path)],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
     joined = gradients(slice(None))
-    for rank in (0, 1):
-        together = json.loads((tmp_path / f"rank{rank}.json").read_text())
+    for together in on_two_ranks("tests.losses.two_ranks_realness", tmp_path):
         assert together == pytest.approx(joined, abs=1e-12)
     apart = [sum(pair) / 2 for pair in zip(gradients(slice(4)), gradients(slice(4, 8)), strict=True)]
     assert apart != pytest.approx(joined, abs=1e-3)  # each half by its own statistics
