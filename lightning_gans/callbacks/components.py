@@ -1,6 +1,5 @@
 """Pictures of a learned mixture: what each component generates, and where it lies."""
 
-import warnings
 from typing import Protocol, cast
 
 import numpy as np
@@ -84,18 +83,12 @@ class Components(Pictures):
         super().__init__(every_n_updates, gif, frame_duration, rows=rows, columns=columns)
         self.rows, self.columns, self.seed = rows, columns, seed
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Stand aside, with a warning, where there is no mixture: recipes serve their baselines too."""
-        latent = getattr(pl_module, "latent", None)
-        if stage == "fit" and not hasattr(latent, "of_components"):
-            self._place = None
-            warnings.warn(
-                f"Components draws nothing: the latents of {type(pl_module).__name__} are "
-                f"{type(latent).__name__}, no GaussianMixture",
-                stacklevel=2,
-            )
-            return
-        super().setup(trainer, pl_module, stage)
+    def stands_aside(self, module: LightningModule) -> str | None:
+        """Draw nothing where there is no mixture."""
+        latent = getattr(module, "latent", None)
+        if hasattr(latent, "of_components"):
+            return None
+        return f"the latents of {type(module).__name__} are {type(latent).__name__}, no GaussianMixture"
 
     def picture(self, trainer: Trainer, module: LightningModule) -> tuple[Image.Image, dict[str, float]]:
         """Draw samples and latents side by side."""

@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -42,8 +43,8 @@ class Pictures(Callback):
     They go to ``<folder>/step=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a
     logger is attached; ``<folder>.gif`` is the whole training, over all resumes of a run. Rank 0 draws, with
     random numbers of its own: the training stays the same, bit for bit. A subclass names its :attr:`folder`
-    and writes :meth:`picture`, :meth:`prepare` if not every game can be drawn, and :meth:`release` if it
-    keeps what its pictures have in common.
+    and writes :meth:`picture`, :meth:`prepare` or :meth:`stands_aside` if not every game can be drawn, and
+    :meth:`release` if it keeps what its pictures have in common.
 
     Args:
         every_n_updates: Generator updates between two pictures.
@@ -81,6 +82,13 @@ class Pictures(Callback):
     def prepare(self, trainer: Trainer, module: LightningModule) -> None:
         """Refuse what cannot be drawn, before any long work."""
 
+    def stands_aside(self, module: LightningModule) -> str | None:
+        """Say why there is nothing to draw of a game that may be trained all the same: a recipe's baseline.
+
+        The run goes on without pictures, with a warning. None: there is something to draw.
+        """
+        return None
+
     def release(self) -> None:
         """Let go of what the pictures of a run have in common; before a run, and after it."""
 
@@ -101,6 +109,11 @@ class Pictures(Callback):
             OSError: If it cannot be written.
         """
         if stage != "fit":
+            return
+        reason = self.stands_aside(pl_module)
+        if reason is not None:
+            self._place = None
+            warnings.warn(f"{type(self).__name__} draws nothing: {reason}", stacklevel=2)
             return
         self.prepare(trainer, pl_module)
         self.release()

@@ -1,6 +1,5 @@
 """What RealnessGAN's discriminator takes real and generated images for, while it trains."""
 
-import warnings
 from collections.abc import Iterable
 from typing import Any, Protocol, cast
 
@@ -83,16 +82,9 @@ class RealnessDistribution(Pictures):
         self.steps: list[int] = []
         self.real = self.fake = torch.empty(0, 0)  # mean distributions (steps, num_outcomes)
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Stand aside, with a warning, where there are no outcomes: recipes serve their baselines too."""
-        if stage == "fit" and not hasattr(pl_module, "outcome_logits"):
-            self._place = None
-            warnings.warn(
-                f"RealnessDistribution draws nothing: {type(pl_module).__name__} has no outcomes",
-                stacklevel=2,
-            )
-            return
-        super().setup(trainer, pl_module, stage)
+    def stands_aside(self, module: LightningModule) -> str | None:
+        """Draw nothing where there are no outcomes."""
+        return None if hasattr(module, "outcome_logits") else f"{type(module).__name__} has no outcomes"
 
     def prepare(self, trainer: Trainer, module: LightningModule) -> None:
         """Forget the history of another run."""
