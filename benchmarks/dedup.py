@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from common import machine
 
+from lightning_gans.commands.dedup import dedup, draw_pairs
 from lightning_gans.data import FashionMNIST
-from lightning_gans.dedup import dedup, draw_pairs
 
 KINDS = ("shift", "noise", "brightness")
 

@@ -22,7 +22,7 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 
 from lightning_gans import DCGAN, MNIST, WGAN, WGANGP
 from lightning_gans.callbacks import Evaluate
-from lightning_gans.classifier import ClassifierExtractor
+from lightning_gans.drawing.pictures import image_grid
 from lightning_gans.metrics import (
     FID,
     IS,
@@ -35,8 +35,8 @@ from lightning_gans.metrics import (
     ParzenLikelihood,
     PrecisionRecall,
 )
+from lightning_gans.metrics.classifier import ClassifierExtractor
 from lightning_gans.networks.dcgan import DCGANDiscriminator, DCGANGenerator
-from lightning_gans.pictures import image_grid
 
 SAMPLES, WIDTH = 10_000, 32
 GAMES = {

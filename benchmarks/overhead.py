@@ -29,9 +29,9 @@ from torch.nn.functional import softplus
 from lightning_gans import GAN, GaussianMixtures
 from lightning_gans.callbacks.sample_grid import SampleGrid
 from lightning_gans.callbacks.throughput import Throughput
-from lightning_gans.latents import Normal
+from lightning_gans.game.latents import Normal
+from lightning_gans.game.optimizers import Adam
 from lightning_gans.networks.mlp import MLPDiscriminator, MLPGenerator
-from lightning_gans.optimizers import Adam
 
 LATENT = 2  # as in the recipe gan/ring
 SLICE = 25

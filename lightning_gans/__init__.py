@@ -1,7 +1,5 @@
 """GAN papers for PyTorch Lightning: train, compare, subclass, reproduce."""
 
-from lightning_gans.adversarial import AdversarialModule, load
-from lightning_gans.classifier import ClassifierExtractor, DatasetClassifier
 from lightning_gans.data import (
     CIFAR10,
     CIFAR100,
@@ -23,7 +21,9 @@ from lightning_gans.data import (
     StackedMNIST,
     UnpairedImages,
 )
-from lightning_gans.latent_game import LatentGame
+from lightning_gans.game.adversarial import AdversarialModule, load
+from lightning_gans.game.latent_game import LatentGame
+from lightning_gans.metrics.classifier import ClassifierExtractor, DatasetClassifier
 from lightning_gans.models import (
     DCGAN,
     GAN,

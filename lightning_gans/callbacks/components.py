@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from lightning_gans.callbacks.pictures import Pictures, real_samples
-from lightning_gans.pictures import INK, PAPER, font, image_grid, snapshot, thin
+from lightning_gans.drawing.pictures import INK, PAPER, font, image_grid, snapshot, thin
 
 SIDE, STRIP, REAL_POINTS, GREY = 560, 10, 1_000, "#b5b5b5"
 Colour = tuple[float, ...]
@@ -45,8 +45,8 @@ class _Game(Protocol):
 class Components(Pictures):
     """Draw what the components of a learned mixture generate, and where they lie, and animate it at the end.
 
-    For every game whose latents are a :class:`~lightning_gans.latents.GaussianMixture`. On the left a row of
-    images for each of the first components, or, of vectors, the first two coordinates of points of all
+    For every game whose latents are a :class:`~lightning_gans.game.latents.GaussianMixture`. On the left a
+    row of images for each of the first components, or, of vectors, the first two coordinates of points of all
     components, over real ones in grey. On the right the means and the ellipses of one sigma: in two
     dimensions as they are, in more in the plane of the means' first two principal components. Colours are
     components; on the right, those without samples on the left are grey.

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from lightning_gans.adversarial import AdversarialModule
+from lightning_gans.game.adversarial import AdversarialModule
 
 
 class GeneratorEMA(Callback):

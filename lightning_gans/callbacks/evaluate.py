@@ -15,11 +15,11 @@ from torchmetrics import Metric
 
 from lightning_gans.data.base import ImageDataModule
 from lightning_gans.data.cache import cache_folder
+from lightning_gans.drawing.pictures import as_stored, neighbours_picture, warn_of_range
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Samples, Scores
 from lightning_gans.metrics.extractors import Extractor
 from lightning_gans.metrics.mixture import ModeCoverage
 from lightning_gans.metrics.neighbours import NearestNeighbours
-from lightning_gans.pictures import as_stored, neighbours_picture, warn_of_range
 
 # The scores of each metric, or patterns of them: what goes by a score is looked at before any is computed.
 SCORES = {

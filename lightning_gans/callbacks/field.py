@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lightning_gans.callbacks.pictures import Game, Pictures, check_game, real_samples
-from lightning_gans.pictures import FieldPlot, FieldView
+from lightning_gans.drawing.pictures import FieldPlot, FieldView
 
 
 @runtime_checkable

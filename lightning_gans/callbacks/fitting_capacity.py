@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_gans.fitting_capacity import (
+from lightning_gans.metrics.fitting_capacity import (
     Budget,
     Judges,
     Mode,
@@ -24,10 +24,10 @@ class FittingCapacity(Callback):
     ``val/fitting_capacity`` (trained on generated images, tested on real ones), ``val/gan_test`` (the
     reverse), ``val/fitting_capacity_ceiling`` (trained on real images, once a run), and their standard
     deviations over seeds under the same names with ``_sd``. See
-    :func:`~lightning_gans.fitting_capacity.fitting_capacity` for the protocol. With its defaults a score
-    takes minutes on a GPU; for a curve lower ``epochs`` and ``seeds``. Averaged weights are scored if there
-    are any. Rank 0 works while the others wait: a score must not take longer than they do, 30 minutes unless
-    ``DDPStrategy(timeout=...)`` says otherwise.
+    :func:`~lightning_gans.metrics.fitting_capacity.fitting_capacity` for the protocol. With its defaults a
+    score takes minutes on a GPU; for a curve lower ``epochs`` and ``seeds``. Averaged weights are scored if
+    there are any. Rank 0 works while the others wait: a score must not take longer than they do, 30 minutes
+    unless ``DDPStrategy(timeout=...)`` says otherwise.
 
     Watching does not change the training: weights are the same, bit for bit, with this callback and without.
 

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from PIL import Image
 from torch import Tensor
 
-from lightning_gans.pictures import save_gif
+from lightning_gans.drawing.pictures import save_gif
 
 
 class Game(Protocol):

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from lightning_gans.callbacks.pictures import Pictures, real_batches
-from lightning_gans.pictures import FAKE, INK, PAPER, REAL, snapshot, thin
+from lightning_gans.drawing.pictures import FAKE, INK, PAPER, REAL, snapshot, thin
 
 DARK_REAL, DARK_FAKE = "#08264a", "#5a1d02"
 CHUNK = 100  # images at a time: a thousand large ones would fill a GPU

@@ -9,8 +9,8 @@ from PIL import Image
 
 from lightning_gans.callbacks.evaluate import Evaluate
 from lightning_gans.callbacks.pictures import Game, Pictures, check_game, real_samples
+from lightning_gans.drawing.pictures import Scatter, image_grid
 from lightning_gans.metrics import ModeCoverage, mode_coverage
-from lightning_gans.pictures import Scatter, image_grid
 
 POINTS, DRAWN = 2_500, 1_000
 

@@ -1,5 +1,5 @@
-"""Losses: pure functions of logits, one module a paper, each with the two players' losses."""
+"""Losses that several papers share: pure functions of logits, a module a family."""
 
-from lightning_gans.losses import distances, gan, hinge, lsgan, realness, wgan
+from lightning_gans.losses import distances, gan, hinge, lsgan, semi_supervised, wgan
 
-__all__ = ["distances", "gan", "hinge", "lsgan", "realness", "wgan"]
+__all__ = ["distances", "gan", "hinge", "lsgan", "semi_supervised", "wgan"]

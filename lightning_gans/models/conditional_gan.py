@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_gans.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
+from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
 from lightning_gans.losses import gan as losses
 from lightning_gans.networks.conditional import ConditionalMLPDiscriminator, ConditionalMLPGenerator
 from lightning_gans.networks.dcgan import ConditionalDCGANDiscriminator, ConditionalDCGANGenerator
@@ -23,7 +23,7 @@ class ConditionalGAN(LatentGame):
     Args:
         image_shape: ``(channels, size, size)``, or ``(d,)`` for vectors.
         num_classes: Number of classes of the data.
-        kwargs: Arguments of :class:`~lightning_gans.latent_game.LatentGame`. Networks are called with
+        kwargs: Arguments of :class:`~lightning_gans.game.latent_game.LatentGame`. Networks are called with
             ``(latents, labels)`` and ``(images, labels)``.
 
     Raises:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from lightning_gans.latent_game import DiscriminatorFactory, GeneratorFactory
+from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFactory
 from lightning_gans.models.gan import GAN
 from lightning_gans.networks.dcgan import (
     DCGANDiscriminator,

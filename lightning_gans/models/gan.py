@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from lightning_gans.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
+from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
 from lightning_gans.losses import gan as losses
 from lightning_gans.networks.mlp import MaxoutDiscriminator, MLPGenerator
 
@@ -24,7 +24,7 @@ class GAN(LatentGame):
         simultaneous: Both players move at once from the same weights and the same noise, as in the released
             code, instead of in turn (Algorithm 1). The losses are this class's, in a subclass too.
         discriminator_loss_scale: Factor of D's loss; 0.5 in the released code, 1 in the paper.
-        kwargs: Arguments of :class:`~lightning_gans.latent_game.LatentGame`.
+        kwargs: Arguments of :class:`~lightning_gans.game.latent_game.LatentGame`.
 
     Raises:
         ValueError: If simultaneous updates are asked for with several steps a turn.

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from lightning_gans.latent_game import LatentGame
+from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.losses import lsgan as losses
 
 

@@ -6,12 +6,12 @@ from typing import Any, Literal
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from lightning_gans.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
-from lightning_gans.latents import Latent, Normal
+from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
+from lightning_gans.game.latents import Latent, Normal
+from lightning_gans.game.optimizers import Adam, RMSprop
 from lightning_gans.losses import wgan as losses
 from lightning_gans.networks.dcgan import DCGANDiscriminator
 from lightning_gans.networks.resnet import ResNetDiscriminator, ResNetGenerator
-from lightning_gans.optimizers import Adam, RMSprop
 
 
 class _Wasserstein(LatentGame):
@@ -42,7 +42,7 @@ class WGAN(_Wasserstein):
         discriminator_steps: n_critic.
         generator_optimizer: Makes the optimizer of G.
         discriminator_optimizer: Makes the optimizer of the critic.
-        kwargs: Arguments of :class:`~lightning_gans.latent_game.LatentGame`.
+        kwargs: Arguments of :class:`~lightning_gans.game.latent_game.LatentGame`.
 
     Raises:
         ValueError: If ``clip`` or ``boost`` is not positive.
@@ -117,7 +117,7 @@ class WGANGP(_Wasserstein):
         discriminator_steps: n_critic.
         generator_optimizer: Makes the optimizer of G.
         discriminator_optimizer: Makes the optimizer of the critic.
-        kwargs: Arguments of :class:`~lightning_gans.latent_game.LatentGame`.
+        kwargs: Arguments of :class:`~lightning_gans.game.latent_game.LatentGame`.
 
     Raises:
         ValueError: If ``penalty`` is negative, or the critic has batch norm (the penalty is one of each

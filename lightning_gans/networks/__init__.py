@@ -3,7 +3,6 @@
 from lightning_gans.networks.autoencoder import HashAutoencoder
 from lightning_gans.networks.classifier import ConvClassifier, LeNet
 from lightning_gans.networks.conditional import ConditionalMLPDiscriminator, ConditionalMLPGenerator
-from lightning_gans.networks.coulomb import CoulombDiscriminator, CoulombGenerator, ScaledTanh
 from lightning_gans.networks.dcgan import (
     ConditionalDCGANDiscriminator,
     ConditionalDCGANGenerator,
@@ -14,15 +13,6 @@ from lightning_gans.networks.dcgan import (
     DCGANPaperDiscriminator,
     DCGANPaperGenerator,
 )
-from lightning_gans.networks.deligan import (
-    DeLiGANCIFARDiscriminator,
-    DeLiGANGenerator,
-    DeLiGANMNISTDiscriminator,
-    DeLiGANMNISTGenerator,
-    DeLiGANSketchDiscriminator,
-    GaussianNoise,
-    MinibatchDiscrimination,
-)
 from lightning_gans.networks.guided import guided_backpropagation
 from lightning_gans.networks.mlp import (
     ConvMaxoutDiscriminator,
@@ -32,6 +22,7 @@ from lightning_gans.networks.mlp import (
     MLPDiscriminator,
     MLPGenerator,
 )
+from lightning_gans.networks.rebuild import Rebuildable
 from lightning_gans.networks.resnet import ResNetDiscriminator, ResNetGenerator
 from lightning_gans.networks.wgan import ConstantFiltersGenerator, SmallDiscriminator, SmallGenerator
 
@@ -43,31 +34,22 @@ __all__ = [
     "ConstantFiltersGenerator",
     "ConvClassifier",
     "ConvMaxoutDiscriminator",
-    "CoulombDiscriminator",
-    "CoulombGenerator",
     "DCGANDiscriminator",
     "DCGANGenerator",
     "DCGANImageNetDiscriminator",
     "DCGANImageNetGenerator",
     "DCGANPaperDiscriminator",
     "DCGANPaperGenerator",
-    "DeLiGANCIFARDiscriminator",
-    "DeLiGANGenerator",
-    "DeLiGANMNISTDiscriminator",
-    "DeLiGANMNISTGenerator",
-    "DeLiGANSketchDiscriminator",
     "DeconvGenerator",
-    "GaussianNoise",
     "HashAutoencoder",
     "LeNet",
     "MLPDiscriminator",
     "MLPGenerator",
     "Maxout",
     "MaxoutDiscriminator",
-    "MinibatchDiscrimination",
+    "Rebuildable",
     "ResNetDiscriminator",
     "ResNetGenerator",
-    "ScaledTanh",
     "SmallDiscriminator",
     "SmallGenerator",
     "guided_backpropagation",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_gans.networks.checks import check_images, check_positive, checked_shape
-from lightning_gans.rebuild import Rebuildable
+from lightning_gans.networks.rebuild import Rebuildable
 
 
 class HashAutoencoder(Rebuildable, nn.Module):

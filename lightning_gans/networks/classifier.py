@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from lightning_gans.networks.checks import check_images, check_positive, square_image
-from lightning_gans.rebuild import Rebuildable
+from lightning_gans.networks.rebuild import Rebuildable
 
 SMALLEST, LARGEST = 8, 128
 """Sizes that :class:`ConvClassifier` is made for."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_gans.networks.checks import check_images, check_latents, check_positive, checked_shape
 from lightning_gans.networks.mlp import MLPDiscriminator, MLPGenerator
-from lightning_gans.rebuild import Rebuildable
+from lightning_gans.networks.rebuild import Rebuildable
 
 
 class ConditionalMLPGenerator(Rebuildable, nn.Module):

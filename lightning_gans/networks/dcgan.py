@@ -31,7 +31,7 @@ from lightning_gans.networks.checks import (
     sized_image,
     square_image,
 )
-from lightning_gans.rebuild import Rebuildable
+from lightning_gans.networks.rebuild import Rebuildable
 
 SLOPE = 0.2
 

@@ -31,7 +31,7 @@ from lightning_gans.networks.checks import (
     checked_shape,
     square_image,
 )
-from lightning_gans.rebuild import Rebuildable
+from lightning_gans.networks.rebuild import Rebuildable
 
 Activation = Literal["relu", "leaky_relu", "sigmoid", "tanh"]
 Output = Literal["tanh", "sigmoid", "none"]

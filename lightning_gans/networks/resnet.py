@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from lightning_gans.networks.checks import check_images, check_latents, check_positive, square_image
 from lightning_gans.networks.initialisers import fan_average_uniform_
-from lightning_gans.rebuild import Rebuildable
+from lightning_gans.networks.rebuild import Rebuildable
 
 HE, GLOROT = 4.0, 2.0
 """Gains of the initial weights: before rectifiers, and elsewhere."""

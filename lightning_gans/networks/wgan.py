@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from lightning_gans.networks.checks import check_images, check_latents, check_positive, power_of_two_image
 from lightning_gans.networks.initialisers import fan_average_uniform_
-from lightning_gans.rebuild import Rebuildable
+from lightning_gans.networks.rebuild import Rebuildable
 
 
 def _initialise(network: nn.Module) -> None:

@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 
 from lightning_gans.data import Digits, GaussianMixtures
-from lightning_gans.latents import Normal
+from lightning_gans.game.latents import Normal
 from lightning_gans.models import DCGAN, GAN
 from lightning_gans.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from lightning_gans.networks.mlp import MaxoutDiscriminator, MLPDiscriminator, MLPGenerator

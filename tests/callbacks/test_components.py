@@ -8,7 +8,7 @@ from PIL import Image
 
 from lightning_gans.callbacks import GeneratorEMA
 from lightning_gans.callbacks.components import Components, _principal_plane
-from lightning_gans.latents import GaussianMixture
+from lightning_gans.game.latents import GaussianMixture
 from lightning_gans.models import WGAN, ConditionalGAN, DeLiGAN
 from lightning_gans.networks import MLPDiscriminator, MLPGenerator
 from tests.callbacks.helpers import Save, digits, fit, point_game, ring, weights

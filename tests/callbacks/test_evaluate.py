@@ -15,6 +15,7 @@ from lightning_gans import load
 from lightning_gans.callbacks import Checkpoint, Evaluate, GeneratorEMA, SampleGrid
 from lightning_gans.callbacks.evaluate import check_names
 from lightning_gans.data import Digits, GaussianMixtures
+from lightning_gans.drawing.pictures import to_bytes
 from lightning_gans.metrics import (
     FID,
     IS,
@@ -33,7 +34,6 @@ from lightning_gans.metrics import (
     frechet_distance,
 )
 from lightning_gans.metrics.frechet import statistics
-from lightning_gans.pictures import to_bytes
 
 from ..metrics.tiny import TinyExtractor
 from .helpers import digits, fit, image_game, norm_game, point_game, ring, weights

@@ -11,11 +11,11 @@ from torch.multiprocessing import ProcessRaisedException
 
 from lightning_gans.callbacks import GeneratorEMA, field
 from lightning_gans.callbacks.field import Field, HasField, slopes
-from lightning_gans.latents import Normal
+from lightning_gans.drawing.pictures import FieldPlot, FieldView, bounded, one_a_square, typical_length
+from lightning_gans.game.latents import Normal
 from lightning_gans.models import GAN, WGANGP
-from lightning_gans.models.coulomb import CoulombGAN
+from lightning_gans.models.coulomb.game import CoulombGAN
 from lightning_gans.networks.mlp import MaxoutDiscriminator, MLPDiscriminator, MLPGenerator
-from lightning_gans.pictures import FieldPlot, FieldView, bounded, one_a_square, typical_length
 from tests.callbacks.helpers import Save, digits, fit, image_game, point_game, ring, steps_drawn, weights
 from tests.callbacks.test_sample_grid import Watcher
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 from PIL import Image, ImageChops
 
-from lightning_gans import pictures
-from lightning_gans.pictures import Scatter, image_grid, save_gif
+from lightning_gans.drawing import pictures
+from lightning_gans.drawing.pictures import Scatter, image_grid, save_gif
 
 
 def test_grid_places_images_row_by_row():

@@ -7,15 +7,15 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from PIL import Image
 
-from lightning_gans.anchors import CustomAnchors
 from lightning_gans.callbacks.realness import (
     RealnessDistribution,
     draw_history,
     expected_realness,
     mean_distribution,
 )
-from lightning_gans.latents import Normal
-from lightning_gans.models.realness import RealnessGAN
+from lightning_gans.game.latents import Normal
+from lightning_gans.models.realness.anchors import CustomAnchors
+from lightning_gans.models.realness.game import RealnessGAN
 from lightning_gans.networks.mlp import MaxoutDiscriminator, MLPGenerator
 from tests.callbacks.helpers import Save, digits, fit, point_game, ring, steps_drawn, weights
 from tests.callbacks.test_sample_grid import Watcher

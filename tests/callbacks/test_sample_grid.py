@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gans.callbacks import GeneratorEMA, SampleGrid, Throughput
 from lightning_gans.data import GaussianMixtures
-from lightning_gans.pictures import image_grid
+from lightning_gans.drawing.pictures import image_grid
 from tests.callbacks.helpers import (
     Save,
     digits,

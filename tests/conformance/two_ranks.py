@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback
 
-from lightning_gans.anchors import ReleasedAnchors
 from lightning_gans.callbacks import Checkpoint
-from lightning_gans.latents import GaussianMixture
+from lightning_gans.game.latents import GaussianMixture
+from lightning_gans.game.optimizers import SGD
 from lightning_gans.losses import wgan
 from lightning_gans.models import DeLiGAN, RealnessGAN
+from lightning_gans.models.deligan.threshold import Threshold
+from lightning_gans.models.realness.anchors import ReleasedAnchors
 from lightning_gans.networks import MLPGenerator
-from lightning_gans.optimizers import SGD
-from lightning_gans.threshold import Threshold
 from tests.conformance.games import PAPERS, digits, game, ring, same, trainer
 
 torch.set_num_threads(1)

@@ -7,9 +7,9 @@ from scipy.signal import medfilt
 from torch import nn
 from torch.func import functional_call
 
+from lightning_gans.game.optimizers import RMSprop
 from lightning_gans.losses import wgan
 from lightning_gans.networks import DCGANDiscriminator, MLPDiscriminator
-from lightning_gans.optimizers import RMSprop
 
 
 def test_known_values():

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_gans.drawing.pictures import neighbours_picture
 from lightning_gans.metrics import neighbours as module
 from lightning_gans.metrics.neighbours import FeatureNeighbours, NearestNeighbours, nearest_neighbours
-from lightning_gans.pictures import neighbours_picture
 
 
 def images(n, seed=0, size=4):

@@ -8,7 +8,8 @@ from torch import nn
 
 from lightning_gans import networks
 from lightning_gans.losses import gan, wgan
-from lightning_gans.rebuild import describe
+from lightning_gans.models import coulomb, deligan
+from lightning_gans.networks.rebuild import describe
 
 N = networks
 GENERATORS = {
@@ -28,9 +29,9 @@ GENERATORS = {
     "resnet-64": functools.partial(N.ResNetGenerator, (1, 64, 64), 5, width=2),
     "small": functools.partial(N.SmallGenerator, (3, 16, 16), 5, width=4),
     "constant-filters": functools.partial(N.ConstantFiltersGenerator, (3, 16, 16), 5, width=4),
-    "coulomb": functools.partial(N.CoulombGenerator, (3, 16, 16), 5, width=16),
-    "deligan-28": functools.partial(N.DeLiGANMNISTGenerator, (1, 28, 28), 5, width=4),
-    "deligan-32": functools.partial(N.DeLiGANGenerator, (3, 32, 32), 5, width=4),
+    "coulomb": functools.partial(coulomb.CoulombGenerator, (3, 16, 16), 5, width=16),
+    "deligan-28": functools.partial(deligan.DeLiGANMNISTGenerator, (1, 28, 28), 5, width=4),
+    "deligan-32": functools.partial(deligan.DeLiGANGenerator, (3, 32, 32), 5, width=4),
 }
 DISCRIMINATORS = {
     "mlp": functools.partial(N.MLPDiscriminator, (1, 8, 8), hidden=(16, 16)),
@@ -49,10 +50,10 @@ DISCRIMINATORS = {
     "resnet-32": functools.partial(N.ResNetDiscriminator, (3, 32, 32), width=4),
     "resnet-64": functools.partial(N.ResNetDiscriminator, (1, 64, 64), width=2),
     "small": functools.partial(N.SmallDiscriminator, (3, 16, 16), width=4),
-    "coulomb": functools.partial(N.CoulombDiscriminator, (3, 16, 16), width=4),
-    "deligan-mnist": functools.partial(N.DeLiGANMNISTDiscriminator, (1, 28, 28), width=4),
-    "deligan-cifar": functools.partial(N.DeLiGANCIFARDiscriminator, (3, 32, 32), width=4),
-    "deligan-sketch": functools.partial(N.DeLiGANSketchDiscriminator, (1, 32, 32), width=4),
+    "coulomb": functools.partial(coulomb.CoulombDiscriminator, (3, 16, 16), width=4),
+    "deligan-mnist": functools.partial(deligan.DeLiGANMNISTDiscriminator, (1, 28, 28), width=4),
+    "deligan-cifar": functools.partial(deligan.DeLiGANCIFARDiscriminator, (3, 32, 32), width=4),
+    "deligan-sketch": functools.partial(deligan.DeLiGANSketchDiscriminator, (1, 32, 32), width=4),
 }
 BATCH_NORM = {
     "coulomb",
@@ -89,9 +90,9 @@ def test_every_network_is_here():
         N.LeNet,
         N.HashAutoencoder,
         N.Maxout,
-        N.ScaledTanh,
-        N.GaussianNoise,
-        N.MinibatchDiscrimination,
+        coulomb.ScaledTanh,
+        deligan.GaussianNoise,
+        deligan.MinibatchDiscrimination,
         N.guided_backpropagation,
     }
     assert exported == tested | elsewhere

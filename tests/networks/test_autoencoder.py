@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_gans.dedup import first_alike
+from lightning_gans.commands.dedup import first_alike
 from lightning_gans.networks import HashAutoencoder
 
 

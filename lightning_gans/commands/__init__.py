@@ -1,0 +1,1 @@
+"""The commands of ``lightning-gans``, a module each."""

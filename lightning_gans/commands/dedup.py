@@ -1,0 +1,407 @@
+"""The command ``lightning-gans dedup``: near-duplicates of a training set, by DCGAN's semantic hashing."""
+
+import csv
+import json
+import math
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy.sparse import csr_array
+from torch import Tensor
+from tqdm import tqdm
+
+from lightning_gans.data.base import Data, ImageDataModule, resize
+from lightning_gans.drawing.pictures import INK, PAPER, font
+from lightning_gans.networks import HashAutoencoder
+
+Codes = NDArray[np.uint8]  # (N, bits / 8): packed
+Places = NDArray[np.int64]
+
+CROP = 32
+READ, READ_BYTES = 1024, 2**25
+"""Images that are read, made smaller and coded at once, at most, and their bytes."""
+TRAINING_BATCH, LEARNING_RATE = 256, 1e-3
+FLAT = 1 / 255
+"""Standard deviation of the pixels below which a crop shows nothing."""
+ROWS, COLUMNS = 1024, 8192
+"""Codes that are compared with codes at once."""
+MOST_PAIRS = 50_000_000
+SIDE, PAIRS_IN_ROW, LABEL = 96, 4, 34
+
+
+@dataclass(frozen=True)
+class Report:
+    """What :func:`dedup` found; also written to ``report.json``.
+
+    Attributes:
+        images: Training images looked at.
+        codes: Distinct codes among them.
+        uninformative: Images that were kept because their code says nothing: all zeros, or a flat crop.
+        groups: Images that are kept for others.
+        duplicates: Images that are near-duplicates of a kept one: the lines of ``exclude.txt``.
+        share: ``duplicates / images``.
+        loss: Mean squared error at the end of training, with noise and dropout; the crops' variance is 1.
+        idle_bits: Bits that are equal in all codes.
+        settings: The arguments.
+    """
+
+    images: int
+    codes: int
+    uninformative: int
+    groups: int
+    duplicates: int
+    share: float
+    loss: float
+    idle_bits: int
+    settings: dict[str, Any]
+
+
+def dedup(
+    data: ImageDataModule,
+    out: str = "dedup",
+    distance: int = 0,
+    code_dim: int = 128,
+    noise: float = 0.05,
+    dropout: float = 0.1,
+    epochs: int = 5,
+    train_images: int = 200_000,
+    seed: int = 0,
+    pairs_in_picture: int = 32,
+) -> Report:
+    """Find near-duplicates among training images, by the semantic hashing of the DCGAN paper.
+
+    A denoising, dropout-regularised ReLU autoencoder learns the images' 32x32 central crops (3072-128-3072;
+    grey ones 1024-128-1024); which of its hidden units are active is an image's code. Images of equal codes
+    are near-duplicates, and the first of them is kept (Radford et al., 2015, section 4.1).
+
+    The paper gives neither noise, dropout, optimizer nor epochs: what is here was chosen by measurement
+    (``benchmarks/dedup.py``), Adam 1e-3 and batches of 256. So was what the autoencoder sees: each crop
+    brought to mean 0 and variance 1, less the mean crop: a darker copy stays a copy, and without this many
+    units die. Images of which nothing can be said are kept: codes of zeros, crops of one grey. Copies that
+    are moved by a pixel of the 32 are not found.
+
+    Args:
+        data: The images. Those that ``val_fraction``, ``limit``, ``classes`` or ``exclude`` leave out are not
+            looked at.
+        out: Folder of the results, made if it is not there: ``exclude.txt`` (names of the near-duplicates:
+            what data modules take as ``exclude``), ``pairs.csv`` (kept, dropped, bits in which their codes
+            differ), ``pairs.png`` (some of these pairs) and ``report.json``.
+        distance: An image is dropped if its code differs in at most so many bits from the code of an image
+            that is kept. The paper: 0, which finds here only what is almost the same. More finds more, right
+            and wrong: look at ``pairs.png``. Most pairs were right up to 3 among Fashion-MNIST, whose
+            clothes look alike, and up to 8 among CIFAR-10. Above 0 each code is compared with each: 60,000
+            take 10 s, 3 million take hours without a GPU.
+        code_dim: Bits of a code, the units of the hidden layer.
+        noise: Probability that a pixel of the autoencoder's input is dropped. More makes codes coarser.
+        dropout: Probability that a hidden unit is dropped. More makes codes coarser.
+        epochs: Passes over the images that the autoencoder is trained on.
+        train_images: Images that the autoencoder is trained on at most, drawn by ``seed``: they are kept in
+            memory, 3 kB each. All images are coded.
+        seed: Decides training and picture.
+        pairs_in_picture: Pairs in ``pairs.png``, drawn by ``seed``. 0: no picture.
+
+    Returns:
+        The counts.
+
+    Raises:
+        ValueError: If an argument is out of range, there are fewer than 2 images, or ``distance`` joins so
+            many images that the pairs do not fit into memory.
+        NotADirectoryError: If ``out`` is a file.
+    """
+    settings = {name: value for name, value in locals().items() if name not in ("data", "out")}
+    _check(settings)
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"out={out} is a file: give a folder")
+    data.drop_last = False  # no batch has to be filled
+    data.prepare_data()
+    data.setup("fit")
+    images, _ = data.training_images()
+    if len(images) < 2:
+        raise ValueError(f"{type(data).__name__}: {len(images)} training images have no duplicates")
+    folder.mkdir(parents=True, exist_ok=True)
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        sample = _sample(images, train_images).to(device)
+        network = HashAutoencoder(tuple(sample.shape[1:]), code_dim, noise, dropout).to(device)
+        mean, loss = _train(network, sample, epochs)
+    del sample
+    codes = _code(network, mean, images)
+    kept, distinct = first_alike(codes, distance)
+    dropped = np.flatnonzero(kept != np.arange(len(kept)))
+    kept = kept[dropped]
+
+    bits = np.unpackbits(codes, axis=1, count=code_dim).view(bool)
+    report = Report(
+        images=len(images),
+        codes=distinct,
+        uninformative=int((~codes.any(1)).sum()),
+        groups=len(np.unique(kept)),
+        duplicates=len(dropped),
+        share=len(dropped) / len(images),
+        loss=loss,
+        idle_bits=int((bits.all(0) | ~bits.any(0)).sum()),
+        settings=settings,
+    )
+    apart = (bits[kept] != bits[dropped]).sum(1)
+    pairs = [
+        (data.sample_name(int(a)), data.sample_name(int(b)), int(d))
+        for a, b, d in zip(kept, dropped, apart, strict=True)
+    ]
+    _write(folder, report, pairs)
+    shown = np.random.default_rng(seed).permutation(len(pairs))[:pairs_in_picture]
+    shown.sort()
+    (folder / "pairs.png").unlink(missing_ok=True)
+    if len(shown):
+        title = f"{len(shown)} of {len(pairs)} pairs: kept, dropped"
+        picture = draw_pairs(
+            _read(images, kept[shown]), _read(images, dropped[shown]), [pairs[i] for i in shown], title
+        )
+        picture.save(folder / "pairs.png")
+    return report
+
+
+def first_alike(codes: Codes, distance: int = 0) -> tuple[Places, int]:
+    """Return for each image the image that is kept for it: itself, or an earlier one with a near code.
+
+    An image is kept if no code of an image kept before is within ``distance``; otherwise the nearest of these
+    is kept for it. (Joining images over steps of ``distance`` instead would make one group of thousands that
+    are not alike.) A code of zeros says nothing: its image is kept.
+
+    Args:
+        codes: uint8 (N, n): 8 bits a byte, as ``numpy.packbits`` makes them.
+        distance: Bits in which near codes may differ.
+
+    Returns:
+        int64 (N,); and how many distinct codes there are.
+
+    Raises:
+        ValueError: If so many codes are near each other that the pairs do not fit into memory.
+    """
+    # Bytes in one piece are sorted three times as fast as rows of numbers.
+    words = np.ascontiguousarray(codes).view(f"V{codes.shape[1]}")[:, 0]
+    _, first, code = np.unique(words, return_index=True, return_inverse=True)
+    order = np.argsort(first)  # of the images, not of the codes
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    first, code = first[order], place[code]
+    kept = np.arange(len(first))
+    telling = np.flatnonzero(codes[first].any(1))
+    if distance > 0 and len(telling) > 1:
+        kept[telling] = telling[_first_near(codes[first[telling]], distance)]
+    found: Places = first[kept[code]]
+    silent = np.flatnonzero(~codes.any(1))
+    found[silent] = silent
+    return found, len(first)
+
+
+def _first_near(codes: Codes, distance: int) -> Places:
+    """Return for each of these distinct codes the one that is kept for it."""
+    earlier, later, apart = _near(codes, distance)
+    graph = csr_array((apart, (later, earlier)), shape=(len(codes), len(codes)))
+    graph.sort_indices()
+    kept = np.arange(len(codes))
+    for place in np.unique(later):
+        start, stop = graph.indptr[place : place + 2]
+        near = graph.indices[start:stop]
+        candidates = kept[near] == near
+        if candidates.any():
+            kept[place] = near[candidates][graph.data[start:stop][candidates].argmin()]
+    return kept
+
+
+def _near(codes: Codes, distance: int) -> tuple[Places, Places, Places]:
+    """Return the pairs of codes that differ in at most ``distance`` bits: earlier, later, bits."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    bits, size = 8 * codes.shape[1], len(codes)
+
+    def signs(start: int, stop: int) -> Tensor:
+        unpacked = torch.from_numpy(np.unpackbits(codes[start:stop], axis=1)).to(device)
+        return unpacked.float().mul_(2).sub_(1)
+
+    found: list[Tensor] = []
+    count = 0
+    with tqdm(
+        total=size * (size - 1) // 2, desc="comparing codes", unit="pair", unit_scale=True, delay=2
+    ) as bar:
+        for top in range(0, size, ROWS):
+            rows = signs(top, top + ROWS)
+            for left in range(top, size, COLUMNS):
+                # Of signs, the product is the equal bits less the unequal ones: exact in float32.
+                equal = rows @ signs(left, left + COLUMNS).T
+                row, column = (equal >= bits - 2 * distance).nonzero(as_tuple=True)
+                above = row + top < column + left
+                row, column = row[above], column[above]
+                apart = (bits - equal[row, column]) / 2
+                found.append(torch.stack([row + top, column + left, apart.long()]).int().cpu())
+                count += len(row)
+                if count > MOST_PAIRS:
+                    raise ValueError(
+                        f"distance={distance} joins more than {MOST_PAIRS} pairs of {size} codes: lower it"
+                    )
+            after = size - top
+            bar.update(after * (after - 1) // 2 - max(after - ROWS, 0) * max(after - ROWS - 1, 0) // 2)
+    earlier, later, apart = torch.cat(found, 1).numpy()
+    return earlier, later, apart
+
+
+def draw_pairs(kept: Tensor, dropped: Tensor, pairs: list[tuple[str, str, int]], title: str) -> Image.Image:
+    """Draw pairs of images side by side, with names and distance below.
+
+    Args:
+        kept: uint8 (n, C, H, W), the left ones; grey if C is 1 or 2, otherwise the first three channels.
+        dropped: uint8 (n, C, H, W), the right ones.
+        pairs: Name of the left one, name of the right one, bits in which their codes differ.
+        title: The line above.
+    """
+    width, height, gap = 2 * SIDE + 2, SIDE + LABEL, 14
+    rows = -(-len(pairs) // PAIRS_IN_ROW)
+    columns = min(len(pairs), PAIRS_IN_ROW)
+    sheet = Image.new("RGB", (max(columns, 2) * (width + gap) + gap, rows * (height + gap) + 34), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    pen.text((gap, 8), title, fill=INK, font=font(13))
+    for index, (left, right, (*names, apart)) in enumerate(zip(kept, dropped, pairs, strict=True)):
+        x = gap + index % PAIRS_IN_ROW * (width + gap)
+        y = 32 + index // PAIRS_IN_ROW * (height + gap)
+        for image, name, corner in ((left, names[0], x), (right, names[1], x + SIDE + 2)):
+            sheet.paste(_drawn(image), (corner, y))
+            # The end of a path tells more than its start.
+            name = name if len(name) < 16 else f"...{name[-12:]}"
+            pen.text((corner, y + SIDE + 2), name.encode(errors="replace").decode(), INK, font(11))
+        words = f"{apart} bit{'s' * (apart > 1)} apart" if apart else "equal codes"
+        pen.text((x, y + SIDE + 16), words, INK, font(11))
+    return sheet
+
+
+def _drawn(image: Tensor) -> Image.Image:
+    pixels = image[: 3 if len(image) > 2 else 1].permute(1, 2, 0).numpy()
+    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    how = Image.Resampling.LANCZOS if picture.height > SIDE else Image.Resampling.NEAREST
+    return picture.resize((SIDE, SIDE), how)
+
+
+def _check(settings: dict[str, Any]) -> None:
+    least = {"distance": 0, "code_dim": 1, "epochs": 1, "train_images": 2, "seed": 0, "pairs_in_picture": 0}
+    for name, bound in least.items():
+        if settings[name] < bound:
+            raise ValueError(f"{name}={settings[name]} must be at least {bound}")
+    for name in ("noise", "dropout"):
+        if not 0 <= settings[name] < 1:
+            raise ValueError(f"{name}={settings[name]} must be at least 0 and less than 1")
+    if settings["distance"] >= settings["code_dim"]:
+        raise ValueError(f"distance={settings['distance']} must be less than code_dim={settings['code_dim']}")
+
+
+def _read(images: Data, places: Places) -> Tensor:
+    """Return images, uint8 (n, C, H, W)."""
+    return (
+        images[torch.from_numpy(places)]
+        if isinstance(images, Tensor)
+        else images.__getitems__(places.tolist())
+    )
+
+
+def _crops(images: Data, places: Places, doing: str) -> Iterator[Tensor]:
+    """Yield the 32x32 central crops of images in batches, uint8 (n, C, 32, 32), read ahead by threads."""
+    size = max(1, min(READ, READ_BYTES // math.prod(images.shape[-3:])))
+    batches = iter(np.array_split(places, range(size, len(places), size)))
+    threads = 1 if isinstance(images, Tensor) else min(8, os.cpu_count() or 1)
+
+    def read(batch: Places) -> Tensor:
+        return resize(_read(images, batch), CROP)
+
+    bar = tqdm(total=len(places), desc=doing, unit="image", delay=2)
+    with ThreadPoolExecutor(threads) as pool, bar:
+        ahead = deque(pool.submit(read, batch) for batch in islice(batches, 2 * threads))
+        while ahead:
+            crops = ahead.popleft().result()
+            ahead.extend(pool.submit(read, batch) for batch in islice(batches, 1))
+            yield crops
+            bar.update(len(crops))
+
+
+def _sample(images: Data, size: int) -> Tensor:
+    """Return the crops of ``size`` random images, or of all, in order: uint8 (n, C, 32, 32)."""
+    places = torch.randperm(len(images))[:size].sort().values.numpy()
+    crops = torch.empty(len(places), images.shape[-3], CROP, CROP, dtype=torch.uint8)
+    start = 0
+    for batch in _crops(images, places, "reading images"):
+        crops[start : start + len(batch)] = batch
+        start += len(batch)
+    return crops
+
+
+def standardise(crops: Tensor) -> Tensor:
+    """Bring each crop to mean 0 and variance 1; one of one grey to zeros.
+
+    Args:
+        crops: uint8 (N, C, H, W).
+
+    Returns:
+        float32 (N, C, H, W).
+    """
+    pixels = crops.flatten(1).float() / 255
+    pixels = pixels - pixels.mean(1, keepdim=True)
+    spread = pixels.square().mean(1, keepdim=True).sqrt()
+    return torch.where(spread < FLAT, 0, pixels / spread).view(crops.shape)
+
+
+def _train(network: HashAutoencoder, crops: Tensor, epochs: int) -> tuple[Tensor, float]:
+    """Train the autoencoder on uint8 crops; return the mean crop and the loss at the end."""
+    total = torch.zeros(crops.shape[1:], dtype=torch.float64, device=crops.device)
+    for batch in crops.split(READ):
+        total += standardise(batch).sum(0)
+    mean = (total / len(crops)).float()
+    optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
+    size = min(TRAINING_BATCH, len(crops))
+    steps = len(crops) // size
+    # Numbers: small tensors that live long scatter over the memory that large ones come and go in.
+    losses: deque[float] = deque(maxlen=100)
+    bar = tqdm(total=epochs * steps, desc="training", unit="step", delay=2)
+    for _ in range(epochs):
+        order = torch.randperm(len(crops)).to(crops.device)
+        for start in range(0, steps * size, size):
+            clean = standardise(crops[order[start : start + size]]) - mean
+            loss = F.mse_loss(network(clean), clean)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss))
+            bar.update()
+    bar.close()
+    return mean, sum(losses) / len(losses)
+
+
+def _code(network: HashAutoencoder, mean: Tensor, images: Data) -> Codes:
+    """Return the codes of all images, 8 bits a byte; zeros for a crop of one colour."""
+    codes = []
+    for crops in _crops(images, np.arange(len(images)), "coding images"):
+        pixels = standardise(crops.to(mean.device))
+        code = network.codes(pixels - mean) & pixels.flatten(1).any(1, keepdim=True)
+        codes.append(np.packbits(code.cpu().numpy(), axis=1))
+    return np.concatenate(codes)
+
+
+def _write(folder: Path, report: Report, pairs: list[tuple[str, str, int]]) -> None:
+    # Names of files need not be valid UTF-8.
+    names = "".join(f"{dropped}\n" for _, dropped, _ in pairs)
+    (folder / "exclude.txt").write_text(names, encoding="utf-8", errors="surrogateescape")
+    table = folder / "pairs.csv"
+    with table.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["kept", "dropped", "distance"])
+        writer.writerows(pairs)
+    (folder / "report.json").write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,286 @@
+"""The command ``lightning-gans evaluate``: score a checkpoint, a folder of images or an npz."""
+
+import csv as csv_format
+import json as json_format
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torchmetrics import Metric
+
+from lightning_gans.callbacks.evaluate import latents_and_classes, table
+from lightning_gans.data.base import Data, ImageDataModule
+from lightning_gans.data.cache import cache_folder
+from lightning_gans.data.decode import DamagedImage, Decoder, open_image, to_channels
+from lightning_gans.data.folder import list_images
+from lightning_gans.data.sources import ImageFiles
+from lightning_gans.drawing.pictures import as_stored
+from lightning_gans.game.adversarial import load
+from lightning_gans.game.latent_game import LatentGame
+from lightning_gans.metrics import FID, IS
+from lightning_gans.metrics.evaluation import Evaluation, RealImages, Samples, Scores
+from lightning_gans.metrics.extractors import Extractor, Inception
+from lightning_gans.metrics.statistics import RealStatistics, open_npz
+
+_ORIENTATION = 0x0112  # EXIF
+
+
+def evaluate(
+    ckpt_path: str | None = None,
+    samples: str | None = None,
+    data: ImageDataModule | None = None,
+    reference: str | None = None,
+    extractor: Extractor | None = None,
+    metrics: list[Metric] | None = None,
+    n: int | None = None,
+    split: Literal["train", "test"] = "train",
+    weights: Literal["ema", "raw"] = "ema",
+    seed: int = 0,
+    batch_size: int = 250,
+    device: str | None = None,
+    json: str | None = None,
+    csv: str | None = None,
+) -> None:
+    """Score generated images, from this package or any other, against real ones.
+
+    Args:
+        ckpt_path: A checkpoint, to be sampled from.
+        samples: Instead: a folder of images, or an .npz with uint8 images (n, height, width, channels).
+        data: The real images: a data set.
+        reference: Instead: a folder of images, an .npz of images, or an .npz with the statistics mu and
+            sigma (enough for the FID). Its images keep their size, those of ``data`` take the samples'.
+        extractor: Makes features and logits. Default: the Inception network of 2015.
+        metrics: Which. Default: FID and IS, or IS without real images.
+        n: Number of samples. Default: 10,000 of a checkpoint, all of a folder or file.
+        split: Of ``data``.
+        weights: Averaged weights of the checkpoint, if it has some, or those of the last update.
+        seed: Of a checkpoint's latents.
+        batch_size: Images in a pass of the extractor.
+        device: Such as cpu or cuda. Default: a GPU if there is one.
+        json: Write the scores, those of each class and the protocol to this file.
+        csv: Write the scores to this file.
+
+    Raises:
+        ValueError: If arguments do not fit, or images are too few.
+        FileNotFoundError: If there is no such file or folder.
+    """
+    if (ckpt_path is None) == (samples is None):
+        raise ValueError("ckpt_path, samples: give one of them, what is to be scored")
+    if data is not None and reference is not None:
+        raise ValueError("data, reference: give only one of them, what it is compared with")
+    if n is not None and n < 2:
+        raise ValueError(f"n={n}: a score needs 2 samples at least")
+    for name, file in (("json", json), ("csv", csv)):
+        if file is not None and not Path(file).absolute().parent.is_dir():
+            raise ValueError(f"{name}={file}: there is no such folder")
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    game: LatentGame | None = None
+    if ckpt_path is not None:
+        loaded = load(ckpt_path)
+        if not isinstance(loaded, LatentGame):
+            raise ValueError(f"ckpt_path={ckpt_path}: a {type(loaded).__name__} has no latent to sample from")
+        game = loaded.to(place)
+        count, shape = n or 10_000, tuple(game.image_shape)
+        if len(shape) != 3:
+            raise ValueError(f"ckpt_path={ckpt_path} makes vectors {shape}: evaluate scores images")
+    else:
+        assert samples is not None
+        given = read_images(samples)
+        count, shape = n or len(given), given.shape
+        if count > len(given):
+            raise ValueError(f"n={n} exceeds the {len(given)} images of samples={samples}")
+        if count < 2:
+            raise ValueError(f"samples={samples} is 1 image: a score needs 2 samples at least")
+
+    def made(number: int, batch: int) -> Iterator[Samples]:
+        if game is not None:
+            return _of_game(game, number, weights == "ema", seed, batch)
+        return _of_images(given, number, batch)
+
+    if metrics is None:
+        metrics = [IS()] if data is None and reference is None else [FID(), IS()]
+    real = _real(data, reference, split, shape[-1])
+    for metric in metrics:
+        if getattr(metric, "num_classes", 0) is None:
+            known = game.num_classes if game is not None else getattr(data, "num_classes", None)
+            if known is not None:
+                metric.num_classes = known
+    evaluation = Evaluation(
+        metrics,
+        extractor or Inception(),
+        count=count,
+        device=place,
+        batch_size=batch_size,
+        folder=cache_folder(None),
+    )
+    first = next(made(2, 2))
+    width = evaluation.try_out(first)
+    try:
+        evaluation.check_real(real, width, tuple(first.values.shape[1:]))
+    except ValueError as error:
+        if reference is None:
+            raise
+        raise ValueError(f"reference={reference}: {error}") from error
+    scores = evaluation.run(made(count, batch_size), real)
+    if game is not None:
+        averaged = weights == "ema" and game.ema is not None
+        scores.protocol.update(weights="ema" if averaged else "raw", seed=seed)
+    elif "resized" in given.key:
+        scores.protocol["resized"] = given.key["resized"]
+    scores.protocol["scored"] = ckpt_path or samples
+    print(table(scores))
+    if json is not None:
+        Path(json).write_text(json_format.dumps(scores.as_json(), indent=1) + "\n")
+    if csv is not None:
+        _write_csv(scores, Path(csv))
+
+
+def read_images(path: str) -> RealImages:
+    """Return the images of a folder, or of an .npz.
+
+    Args:
+        path: A folder of images, or an .npz with uint8 (n, height, width, channels), as ``lightning-gans
+            sample`` and other packages write it. Files of different sizes are cropped to their central square
+            and resized to the first one's; a warning and ``resized`` in the key say so.
+
+    Returns:
+        Images without labels, grey if all of them are, in a random order that is always the same.
+
+    Raises:
+        FileNotFoundError: If there is nothing.
+        ValueError: If there are no images in it, or a file is damaged.
+    """
+    place = Path(path)
+    key = {"data": place.name}
+    images: Data
+    if place.is_dir():
+        images, resized = _read_folder(place)
+        key["content"] = images.fingerprint()
+        if resized is not None:
+            key["resized"] = resized
+    elif place.is_file():
+        with open_npz(place, ".npz of images or statistics") as file:
+            array = file.get("arr_0")
+        if array is None or array.ndim != 4 or array.dtype != np.uint8 or array.shape[3] not in (1, 3):
+            found = "nothing" if array is None else f"{array.dtype} {array.shape}"
+            raise ValueError(f"{path}: arr_0 must be uint8 (n, height, width, 1 or 3), and is {found}")
+        images = torch.from_numpy(array).permute(0, 3, 1, 2)
+        state = place.stat()
+        key["content"] = f"{state.st_size} {state.st_mtime_ns}"
+    else:
+        raise FileNotFoundError(f"{path} is neither a folder nor a file")
+    return RealImages(images, torch.full((len(images),), -1), key)
+
+
+def _read_folder(folder: Path) -> tuple[ImageFiles, str | None]:
+    """Return the images, and what was done to them if they are of different sizes."""
+    names = list_images(folder, folder)
+    grey, sizes = True, Counter[tuple[int, int]]()
+    for name in names:
+        is_grey, size = _header(folder / name, name)
+        grey &= is_grey
+        sizes[size] += 1
+    channels, first = 1 if grey else 3, next(iter(sizes))
+    if len(sizes) == 1:
+        return _WholeFiles(folder, names, channels, first), None
+    side = min(first)
+    changed = len(names) - sizes[side, side]
+    resized = f"{changed} of {len(names)} images to {side}x{side}"
+    warnings.warn(
+        f"{folder} has images of {len(sizes)} sizes: {resized} are cropped to their central square and "
+        "resized, which changes scores; give images of one size",
+        stacklevel=4,
+    )
+    return ImageFiles(folder, names, Decoder(channels, side)), resized
+
+
+def _header(file: Path, name: str) -> tuple[bool, tuple[int, int]]:
+    """Return whether an image is grey, and width and height; its pixels stay unread."""
+    try:
+        with Image.open(file) as image:
+            # Pillow looks for EXIF behind a PNG's pixels too, and decodes them for that.
+            exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
+            turned = exif.get(_ORIENTATION, 1) in (5, 6, 7, 8)
+            mode, (width, height) = image.mode, image.size
+    except Exception:  # Pillow's readers have no exception of their own; this one names what is wrong
+        opened = open_image(file, name)
+        turned, mode, (width, height) = False, opened.mode, opened.size
+    return mode in ("1", "L", "LA", "La") or mode.startswith("I"), (
+        (height, width) if turned else (width, height)
+    )
+
+
+class _WholeFiles(ImageFiles):
+    """Files of one size, square or not, as they are.
+
+    Args:
+        folder: Where they lie.
+        names: Their paths within the folder.
+        channels: 1 or 3.
+        size: Width and height.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str], channels: int, size: tuple[int, int]) -> None:
+        super().__init__(folder, names, Decoder(channels, size[0]))
+        self._decoders = []  # nothing is resized
+        self.shape = (channels, size[1], size[0])
+
+    def _pixels(self, item: int) -> NDArray[np.uint8]:
+        name = self._name(item)
+        channels, height, width = self.shape
+        image = to_channels(open_image(self.folder / name, name), channels, name)
+        if image.size != (width, height):
+            raise DamagedImage(
+                f"{name}: {image.width}x{image.height} pixels, and not {width}x{height} as it says"
+            )
+        return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _real(
+    data: ImageDataModule | None, reference: str | None, split: Literal["train", "test"], size: int
+) -> RealImages | RealStatistics | None:
+    if data is not None:
+        data.prepare_data()
+        data.setup("fit" if split == "train" else "test")
+        images, labels, key = data.real_images(split)
+        return RealImages(images, labels, key, size)
+    if reference is None:
+        return None
+    if Path(reference).is_file():
+        with open_npz(reference, ".npz of images or statistics") as file:
+            known = "mu" in file and "sigma" in file
+        if known:
+            return RealStatistics.load(reference)
+    return read_images(reference)
+
+
+def _of_game(game: LatentGame, count: int, ema: bool, seed: int, batch_size: int) -> Iterator[Samples]:
+    latents, classes = latents_and_classes(game, count, ema, seed)
+    for start in range(0, count, batch_size):
+        part = slice(start, min(start + batch_size, count))
+        chosen = None if classes is None else classes[part]
+        images = as_stored(game.generate(latents[part], chosen, ema), start)
+        yield Samples(images, torch.arange(part.start, part.stop), chosen)
+
+
+def _of_images(images: RealImages, count: int, batch_size: int) -> Iterator[Samples]:
+    for start in range(0, count, batch_size):
+        stop = min(start + batch_size, count)
+        yield Samples(images.read(start, stop), torch.arange(start, stop))  # in random order, for splits
+
+
+def _write_csv(scores: Scores, path: Path) -> None:
+    about = {"samples": scores.samples, "real_samples": scores.real_samples}
+    about |= {name: value for name, value in scores.protocol.items() if not isinstance(value, dict)}
+    about |= {f"real_{name}": value for name, value in scores.protocol.get("real", {}).items()}
+    row = {**scores.scalars(), **about}
+    with path.open("w", newline="") as file:
+        writer = csv_format.writer(file)
+        writer.writerow(row)
+        writer.writerow(row.values())

@@ -1,0 +1,321 @@
+"""A classifier of a data set's images: trained once, then the judge of what games generate."""
+
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from filelock import FileLock
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from lightning_gans.data.base import DataModule
+from lightning_gans.data.cache import cache_folder
+from lightning_gans.game.adversarial import SelfContained, load
+from lightning_gans.metrics.extractors import Extractor, hash_of, resized
+from lightning_gans.networks.classifier import ConvClassifier
+
+ClassifierFactory = Callable[[tuple[int, ...], int], nn.Module]
+"""Makes a classifier from ``(image_shape, num_classes)``: a network class, or a ``partial`` of one."""
+
+
+class DatasetClassifier(SelfContained):
+    """Classify the images of a data set: cross entropy, AdamW, one cycle of the learning rate.
+
+    Unlabeled images (-1) are left out. Every checkpoint holds the accuracy, on the test images, of the
+    weights that are in it, so that scores by this classifier can say how good it is.
+
+    Args:
+        image_shape: ``(channels, size, size)``.
+        num_classes: Number of classes of the data.
+        network: The network, or what makes it from ``(image_shape, num_classes)``; it has
+            ``features_and_logits(images)``. :class:`~lightning_gans.networks.classifier.ConvClassifier` by
+            default.
+        lr: Peak of the learning rate: it rises for a tenth of the run, and falls to 0 as a cosine.
+        weight_decay: AdamW's.
+        label_smoothing: Share of the target that goes to all classes alike.
+
+    Raises:
+        ValueError: If an argument does not fit, or the data has no labels.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        num_classes: int | None = None,
+        network: nn.Module | ClassifierFactory | None = None,
+        lr: float = 2e-3,
+        weight_decay: float = 1e-2,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not num_classes:
+            raise ValueError(f"num_classes={num_classes}: a DatasetClassifier needs data with labels")
+        if lr <= 0:
+            raise ValueError(f"lr={lr} must be positive")
+        if weight_decay < 0:
+            raise ValueError(f"weight_decay={weight_decay} must not be negative")
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing={label_smoothing} must be at least 0 and less than 1")
+        self.image_shape = tuple(image_shape)
+        self.num_classes = num_classes
+        network = network if network is not None else ConvClassifier
+        self.network = network if isinstance(network, nn.Module) else network(self.image_shape, num_classes)
+        if not hasattr(self.network, "features_and_logits"):
+            raise ValueError(
+                f"network={type(self.network).__name__} has no features_and_logits(images): derive it from "
+                "ConvClassifier, or write that method"
+            )
+        self.lr, self.weight_decay, self.label_smoothing = lr, weight_decay, label_smoothing
+        self.data_name = ""
+        self.accuracy: float | None = None
+        self.tested_on = 0
+        self.save_hyperparameters(self.plain_arguments())
+
+    def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Map images ``(n, *image_shape)`` in [-1, 1] to features ``(n, d)`` and logits ``(n, K)``."""
+        features, logits = self.network.features_and_logits(images)  # type: ignore[operator]
+        return features, logits
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images in [-1, 1] to logits."""
+        return self.features_and_logits(images)[1]
+
+    # ------------------------------------------------------------------ training
+
+    def setup(self, stage: str) -> None:
+        """Look whether the data fits, and whether its test images are there, before any long work starts.
+
+        Raises:
+            ValueError: If it does not fit.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        views = getattr(data, "view_names", ())
+        if views:
+            raise ValueError(
+                f"data={type(data).__name__} serves {' and '.join(views)}, but a classifier needs images and "
+                "labels"
+            )
+        shape = tuple(getattr(data, "image_shape", self.image_shape))
+        if shape != self.image_shape:
+            raise ValueError(f"image_shape={self.image_shape} of the model is not that of the data, {shape}")
+        if isinstance(data, DataModule) and data.has_test_split:
+            data.setup("test")
+
+    def configure_optimizers(self) -> Any:
+        """Make AdamW and its one cycle."""
+        updates = self.trainer.estimated_stepping_batches
+        if math.isinf(updates):
+            raise ValueError("a classifier's learning rate falls to 0: say when, with trainer.max_epochs")
+        optimizer = torch.optim.AdamW(self.parameters(), self.lr, weight_decay=self.weight_decay)
+        # Not torch's OneCycleLR, which fails when a resumed run is to last longer.
+        schedule = LambdaLR(optimizer, partial(_one_cycle, updates=int(updates)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Cross entropy over the labelled images of the batch."""
+        logits, labels = self(batch[0]), batch[1]
+        loss = F.cross_entropy(
+            logits, labels, ignore_index=-1, reduction="sum", label_smoothing=self.label_smoothing
+        ) / (labels >= 0).sum().clamp(min=1)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Log loss and accuracy on held-out images."""
+        self._held_out("val", *batch)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Log loss and accuracy on the test images."""
+        self._held_out("test", *batch)
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return the classes ``(n,)``."""
+        classes: Tensor = self(batch[0]).argmax(1)
+        return classes
+
+    def _held_out(self, stage: str, images: Tensor, labels: Tensor) -> None:
+        images, labels = images[labels >= 0], labels[labels >= 0]
+        if len(labels) == 0:
+            return
+        logits = self(images)
+        row = {
+            f"{stage}/loss": F.cross_entropy(logits, labels),
+            f"{stage}/accuracy": (logits.argmax(1) == labels).float().mean(),
+        }
+        self.log_dict(row, batch_size=len(labels), prog_bar=True, sync_dist=True)
+
+    # ------------------------------------------------------------------ what a checkpoint says of itself
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Measure the accuracy of these very weights, and add it. All ranks call this."""
+        self._measure()
+        checkpoint["classifier"] = {
+            "data": self.data_name,
+            "accuracy": self.accuracy,
+            "tested_on": self.tested_on,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that the checkpoint is one of this classifier, and take what it says of itself.
+
+        Raises:
+            ValueError: If it is not.
+        """
+        super().on_load_checkpoint(checkpoint)
+        stored = checkpoint.get("classifier", {})
+        self.data_name = stored.get("data", "")
+        self.accuracy, self.tested_on = stored.get("accuracy"), stored.get("tested_on", 0)
+
+    def _measure(self) -> None:
+        loader = self._test_loader()
+        if loader is None:
+            return
+        counts = torch.zeros(2, dtype=torch.int64, device=self.device)
+        mode = self.training
+        self.eval()
+        with torch.no_grad():
+            for images, labels, *_ in loader:
+                right = self(images.to(self.device)).argmax(1) == labels.to(self.device)
+                counts += torch.stack([right.sum(), (labels >= 0).sum().to(self.device)])
+        self.train(mode)
+        right, n = self.trainer.strategy.reduce(counts, reduce_op="sum").tolist()
+        if n > 0:
+            self.accuracy, self.tested_on = right / n, n
+
+    def _test_loader(self) -> Any:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.data_name = type(data).__name__ if data is not None else self.data_name
+        if isinstance(data, DataModule):
+            if data.has_test_split:
+                data.setup("test")
+                return data.test_dataloader()
+            return data.val_dataloader() or None
+        loaders = self.trainer.val_dataloaders
+        return loaders[0] if isinstance(loaders, list) else loaders
+
+
+def _one_cycle(step: int, updates: int) -> float:
+    rise = max(1, updates // 10)
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (step - rise) / max(1, updates - rise)))
+
+
+def trained(recipe: str) -> Path:
+    """Return the checkpoint of a classifier's recipe from the cache folder; train it if it is not there.
+
+    Of several processes one trains, the others wait. Data is looked for where ``LIGHTNING_GANS_DATA`` says.
+
+    Args:
+        recipe: Such as ``classifier/digits``.
+
+    Raises:
+        OSError: If the training fails; with its last line.
+    """
+    folder = cache_folder(None) / "classifiers"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{recipe.replace('/', '-')}-{version('lightning-gans')}.ckpt"
+    with FileLock(f"{file}.lock"):
+        if not file.is_file():
+            print(f"training {recipe}, once; it is kept in {file}")
+            # Not as one of this run's ranks, nor with its settings.
+            kept = {k: v for k, v in os.environ.items() if not k.startswith(("PL_", "LIGHTNING_GANS__"))}
+            for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT"):
+                kept.pop(name, None)
+            with tempfile.TemporaryDirectory(dir=folder) as place:
+                command = ["fit", "--config", recipe, "--trainer.default_root_dir", place]
+                run = subprocess.run(
+                    [sys.executable, "-m", "lightning_gans", *command, "--trainer.enable_progress_bar=false"],
+                    env=kept,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                stored = sorted(Path(place).rglob("last.ckpt"))
+                if run.returncode or not stored:
+                    last = (run.stderr.strip() or "it left no checkpoint").split("\n")[-1]
+                    raise OSError(f"{recipe} could not be trained: {last}")
+                stored[-1].replace(file)
+    return file
+
+
+class ClassifierExtractor(Extractor):
+    """A trained :class:`DatasetClassifier` as the extractor of features and logits for metrics.
+
+    Images of another size are resized to the classifier's (bilinear, antialiased).
+
+    Args:
+        checkpoint: The classifier, or the path of its checkpoint, or the name of its recipe, such as
+            ``classifier/mnist``: then it is trained the first time, and kept in the cache folder.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no checkpoint of a classifier.
+        OSError: If it cannot be trained.
+    """
+
+    def __init__(self, checkpoint: str | Path | DatasetClassifier) -> None:
+        if isinstance(checkpoint, str) and checkpoint.startswith("classifier/"):
+            checkpoint = trained(checkpoint)
+        classifier = load(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
+        if not isinstance(classifier, DatasetClassifier):
+            raise ValueError(
+                f"checkpoint={checkpoint} is one of a {type(classifier).__name__}, not of a "
+                "DatasetClassifier: train one with lightning-gans fit --config classifier/..."
+            )
+        super().__init__(f"{classifier.data_name.lower() or 'dataset'}-classifier", classifier.image_shape[0])
+        self.size, self.num_classes = classifier.image_shape[-1], classifier.num_classes
+        self.accuracy, self.tested_on = classifier.accuracy, classifier.tested_on
+        self.network = deepcopy(classifier.network).requires_grad_(False).eval()
+        self._hash = hash_of(self.network)
+
+    @property
+    def protocol(self) -> dict[str, str]:
+        """Name, hash of the weights, resize, and accuracy with the number of test images behind it."""
+        accuracy = "unknown" if self.accuracy is None else f"{self.accuracy:.4f} of {self.tested_on}"
+        return {
+            "extractor": self.name,
+            "hash": self._hash,
+            "resize": f"antialias-{self.size}",
+            "precision": "fp32",
+            "accuracy": accuracy,
+        }
+
+    def extract(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the classifier's features and logits."""
+        size = (self.size, self.size)
+        x = images.float() if images.shape[-2:] == size else resized(images, self.size, "antialias")
+        features, logits = self.network.features_and_logits(x / 127.5 - 1)  # type: ignore[operator]
+        return features, logits
+
+    def classify_channels(self, images: Tensor) -> Tensor:
+        """Return the modes of stacked digits: each channel is classified by itself.
+
+        Args:
+            images: uint8 (n, 3, H, W).
+
+        Returns:
+            int64 (n,), ``100 a + 10 b + c`` for the digits a, b, c in red, green and blue.
+
+        Raises:
+            ValueError: If the images have not 3 channels, or this is no classifier of 10 grey classes.
+        """
+        if (self.channels, self.num_classes) != (1, 10):
+            raise ValueError(
+                f"{self.name} reads {self.channels} channels and knows {self.num_classes} classes: stacked "
+                "digits need one of grey images and 10 classes (--config classifier/mnist)"
+            )
+        if images.dim() != 4 or images.shape[1] != 3:
+            raise ValueError(f"images have shape {tuple(images.shape)}: (n, 3, H, W) is needed")
+        digits: Tensor = self(images.flatten(0, 1).unsqueeze(1))[1].argmax(1).view(-1, 3)
+        return 100 * digits[:, 0] + 10 * digits[:, 1] + digits[:, 2]

@@ -1,0 +1,226 @@
+"""Coulomb GAN: real samples attract, generated ones repel (Unterthiner et al., 2017, arXiv 1708.08819)."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+
+from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
+from lightning_gans.game.latents import Latent, Normal
+from lightning_gans.game.optimizers import Adam
+from lightning_gans.models.coulomb import losses
+from lightning_gans.models.coulomb.networks import CoulombDiscriminator, CoulombGenerator
+
+
+class CoulombGAN(LatentGame):
+    """Real samples attract, generated ones repel; D learns the potential of both, and G climbs it.
+
+    ``Phi(a) = mean k(a, real) - mean k(a, fake)`` with the Plummer kernel of exponent ``kernel_dim - 2``
+    (:mod:`lightning_gans.models.coulomb.losses`). D regresses Phi at the samples of its batch, G ascends D.
+    Both gradients are taken at the same weights and the same fakes. Networks by default: the paper's at 32
+    and 64 pixels, otherwise DCGAN's, MLPs for vectors.
+
+    Reported beside the losses: the energy of the field, which training lowers to its noise floor; the mean
+    potentials; and what D's loss is to be held against: ``constant_loss``, the loss of the best constant, and
+    ``sides_loss``, that of the best two numbers, one for real and one for generated samples.
+
+    Args:
+        image_shape: ``(channels, height, width)``, or ``(d,)`` for vectors.
+        kernel_dim: The kernel's dimension, at least 3; the paper's d.
+        epsilon: Softening length of the kernel in units of the data. Structure below it is not learned.
+        exclude_self: Leave the kernel of a sample with itself out of the potentials; the released codes keep
+            it.
+        gather: Potentials of the joined batch of all ranks, instead of each rank's own. The energy that is
+            reported is that of rank 0's samples in the joint field.
+        remember_previous: D also regresses the potential at the previous fakes, as in the released code's
+            option; reported as ``previous_loss``.
+        weight_decay: L2 penalty, ``weight_decay / 2 * |w|^2``, of the kernels of all convolutions; in no
+            reported loss.
+        generator_optimizer: Makes the optimizer of G.
+        discriminator_optimizer: Makes the optimizer of D.
+        kwargs: Arguments of :class:`~lightning_gans.game.latent_game.LatentGame`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    shares_fake = True
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        kernel_dim: int = 3,
+        epsilon: float = 1.0,
+        exclude_self: bool = False,
+        gather: bool = False,
+        remember_previous: bool = False,
+        weight_decay: float = 1e-7,
+        generator_optimizer: OptimizerCallable = lambda params: Adam(params, lr=1e-4, beta1=0.9),
+        discriminator_optimizer: OptimizerCallable = lambda params: Adam(params, lr=5e-5, beta1=0.9),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            image_shape,
+            generator_optimizer=generator_optimizer,
+            discriminator_optimizer=discriminator_optimizer,
+            **kwargs,
+        )
+        losses.check_kernel(kernel_dim, epsilon)
+        if weight_decay < 0:
+            raise ValueError(f"weight_decay={weight_decay} rewards large weights: give 0 or more")
+        if self.generator_steps != 1:
+            raise ValueError(
+                f"generator_steps={self.generator_steps}: G climbs the field that it is itself a source of, "
+                "once for each regression; give 1"
+            )
+        self.kernel_dim = kernel_dim
+        self.epsilon = epsilon
+        self.exclude_self = exclude_self
+        self.gather = gather
+        self.remember_previous = remember_previous
+        self.weight_decay = weight_decay
+        self.previous: Tensor | None = None  # fakes of the last update, if they are remembered
+        self._kernels: dict[str, list[Tensor]] = {}
+
+    def default_latent(self) -> Latent:
+        """32 normal variables; 16 for images of 32 pixels (CIFAR-10)."""
+        return Normal(16 if self.image_shape[1:] == (32, 32) else 32)
+
+    def default_generator(self) -> nn.Module | GeneratorFactory:
+        """The paper's at 32 and 64 pixels."""
+        return CoulombGenerator if self._papers_size() else super().default_generator()
+
+    def default_discriminator(self) -> nn.Module | DiscriminatorFactory:
+        """The paper's at 32 and 64 pixels."""
+        return CoulombDiscriminator if self._papers_size() else super().default_discriminator()
+
+    def _papers_size(self) -> bool:
+        return self.image_shape[1:] in ((32, 32), (64, 64))
+
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+        """``E[(D(y) - Phi(y))^2] + E[(D(x) - Phi(x))^2]``, real y and generated x in passes of their own."""
+        # Held-out data may end in one sample: of that nothing would be left.
+        exclude_self = self.exclude_self and (self.training or len(real) > 1)
+        at_real, at_fake = losses.potentials(
+            real, fake, self.kernel_dim, self.epsilon, exclude_self, self._gathers()
+        )
+        if self.training:
+            self._report_field(at_real, at_fake)
+        return losses.discriminator_loss(self.discriminator(real), self.discriminator(fake), at_real, at_fake)
+
+    def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+        """``-E[D(G(z))]``."""
+        return losses.generator_loss(self.discriminator(fake))
+
+    def field(self, points: Tensor, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the potential ``(n,)`` at points ``(n, ...)``, and the force on a generated sample there.
+
+        For pictures (:class:`~lightning_gans.callbacks.Field`); this rank's samples alone.
+        """
+        kernel = self.kernel_dim, self.epsilon
+        return losses.potential(points, real, fake, *kernel), losses.force(points, real, fake, *kernel)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """G climbs D, and D regresses the potential of the fakes that G climbed with.
+
+        D's loss does not depend on G's weights, only on these fakes: both players move as if at once, as in
+        the authors' TensorFlow code, and in the order of their PyTorch code.
+        """
+        real, real_labels = self.memory_format(batch[0]), batch[1]
+        self.turns += 1
+        due = self.turns >= self.steps_before_generator()
+        with torch.set_grad_enabled(due):
+            fake, labels = self.draw_fakes(len(real), real_labels)
+        if due:
+            self.turns = 0
+            self.generator_turn(real, real_labels, fake, labels)
+        fake = fake.detach()
+        loss = self.discriminator_loss(real, fake)
+        terms = {"discriminator_loss": loss}
+        if self.previous is not None:
+            targets = losses.potential(
+                self.previous, real, fake, self.kernel_dim, self.epsilon, self._gathers()
+            )
+            terms["previous_loss"] = losses.regression_loss(self.discriminator(self.previous), targets)
+            loss = loss + terms["previous_loss"]
+        self.minimise("discriminator", loss)
+        self.report(terms)
+        if self.remember_previous:
+            self.previous = fake
+
+    def minimise(self, player: str, loss: Tensor) -> None:
+        """As the base, with the L2 penalty of the player's convolution kernels."""
+        if self.weight_decay:
+            squares = [kernel.square().sum() for kernel in self._kernels[player]]
+            loss = loss + self.weight_decay / 2 * sum(squares)
+        super().minimise(player, loss)
+
+    def _gathers(self) -> bool:
+        return self.gather and self.trainer.world_size > 1
+
+    def _report_field(self, at_real: Tensor, at_fake: Tensor) -> None:
+        energy = losses.energy(at_real, at_fake)
+        sides = at_real.var(correction=0) + at_fake.var(correction=0)
+        self.report(
+            {
+                "energy": energy,
+                "real_potential": at_real.mean(),
+                "fake_potential": at_fake.mean(),
+                "constant_loss": sides + 2 * energy**2,
+                "sides_loss": sides,
+            }
+        )
+
+    def check_logits(self, logits: Any) -> None:
+        """Check that the discriminator returned one number for each of two images.
+
+        Raises:
+            ValueError: If it did not.
+        """
+        super().check_logits(logits)
+        if logits.shape != (2,):
+            raise ValueError(
+                f"discriminator of {type(self).__name__} returned {tuple(logits.shape)} for 2 images: "
+                "each has one potential, it must return (N,)"
+            )
+
+    def on_fit_start(self) -> None:
+        """Look up the kernels that decay, once."""
+        super().on_fit_start()
+        self._kernels = {
+            player: [
+                kernel
+                for network in self.player_networks(player).values()
+                for layer in network.modules()
+                if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+                # Under spectral norm `layer.weight` is computed; what it is computed from learns and decays.
+                for kernel in layer.parameters()
+                if kernel.ndim == 4 and kernel.requires_grad
+            ]
+            for player in self.players()
+        }
+
+    def on_train_start(self) -> None:
+        """Bring remembered fakes of a resumed run to the device."""
+        super().on_train_start()
+        if self.previous is not None:
+            self.previous = self.previous.to(self.device)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the remembered fakes of all ranks."""
+        super().on_save_checkpoint(checkpoint)
+        if self.remember_previous:
+            mine = None if self.previous is None else self.previous.cpu()
+            previous: list[Tensor | None] = [mine]
+            if self.trainer.world_size > 1:
+                previous = [None] * self.trainer.world_size
+                torch.distributed.all_gather_object(previous, mine)
+            checkpoint["previous"] = previous
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the remembered fakes of this rank; another number of ranks begins without."""
+        super().on_load_checkpoint(checkpoint)
+        if self.remember_previous and self._trainer is not None and self.trainer.training:
+            previous = checkpoint.get("previous", [])
+            self.previous = previous[self.global_rank] if len(previous) == self.trainer.world_size else None

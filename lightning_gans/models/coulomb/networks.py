@@ -1,0 +1,129 @@
+"""Networks of the Coulomb GAN (Unterthiner et al., 2017, arXiv 1708.08819): DCGAN with 5x5 kernels, a wide D.
+
+As in the code that gave the paper's numbers; batch norm has its epsilon of 1e-3 and its decay of 0.99.
+"""
+
+import math
+
+from torch import Tensor, nn
+
+from lightning_gans.networks.checks import check_images, check_latents, check_positive, power_of_two_image
+from lightning_gans.networks.rebuild import Rebuildable
+
+TRUNCATED = 0.8796256610342398  # standard deviation of N(0, 1) within [-2, 2]
+
+
+def _norm(channels: int, running: bool = True) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01, track_running_stats=running)
+
+
+def _initialise(network: nn.Module) -> None:
+    """Glorot's uniform weights; biases 0."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.xavier_uniform_(layer.weight)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+
+
+class ScaledTanh(nn.Module):
+    """``1.7159 tanh(2 x / 3)`` (LeCun et al., 1998, Efficient BackProp), which is 1 at 1.
+
+    Black and white are reached without saturation.
+    """
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map values elementwise into (-1.7159, 1.7159)."""
+        return 1.7159 * (values * (2 / 3)).tanh()
+
+
+class CoulombGenerator(Rebuildable, nn.Module):
+    """Generator: latents (N, latent_dim) to images (N, *image_shape).
+
+    Images lie in (-1.7159, 1.7159) while it trains, and are cut off at -1 and 1 in evaluation mode.
+    A linear layer and ReLU (no norm) to ``width`` maps of 4x4 pixels, then 5x5 transposed convolutions, batch
+    norm and ReLU, doubling the size and halving the maps, and :class:`ScaledTanh`.
+
+    Args:
+        image_shape: (channels, size, size) with size 8, 16, 32, 64 or 128; the paper's are 32 and 64.
+        latent_dim: Numbers in a latent; 32 in the paper, 16 for CIFAR-10.
+        width: Maps at 4x4 pixels.
+        batch_statistics: Normalise with the statistics of the batch in evaluation too, as the authors' code
+            does: a sample then depends on those drawn with it. Default: running statistics.
+
+    Raises:
+        ValueError: If an argument is out of range, or ``forward`` gets latents of another shape.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        latent_dim: int = 32,
+        width: int = 1024,
+        batch_statistics: bool = False,
+    ) -> None:
+        super().__init__()
+        channels, size = power_of_two_image(image_shape)
+        check_positive(latent_dim=latent_dim, width=width)
+        if width % (size // 8):
+            raise ValueError(
+                f"width is {width}: it is halved down to 8 pixels, give a multiple of {size // 8}"
+            )
+        self.latent_dim = latent_dim
+        layers: list[nn.Module] = [
+            nn.Linear(latent_dim, 16 * width),
+            nn.ReLU(),
+            nn.Unflatten(1, (width, 4, 4)),
+        ]
+        hidden, maps = [], width
+        for _ in range(int(math.log2(size // 8))):
+            hidden.append(nn.ConvTranspose2d(maps, maps // 2, 5, stride=2, padding=2, output_padding=1))
+            layers += [hidden[-1], _norm(maps // 2, running=not batch_statistics), nn.ReLU()]
+            maps //= 2
+        last = nn.ConvTranspose2d(maps, channels, 5, stride=2, padding=2, output_padding=1)
+        self.layers = nn.Sequential(*layers, last, ScaledTanh())
+        _initialise(self)
+        for layer in hidden:
+            std = math.sqrt(4 / (25 * (layer.in_channels + layer.out_channels))) / TRUNCATED
+            nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Map latents (N, latent_dim) to images."""
+        check_latents(latents, self.latent_dim)
+        images: Tensor = self.layers(latents)
+        return images if self.training else images.clamp(-1, 1)
+
+
+class CoulombDiscriminator(Rebuildable, nn.Module):
+    """Discriminator: images (N, *image_shape) to potentials (N,), twice as wide as the generator's last maps.
+
+    Four 5x5 convolutions of stride 2 whatever the size, each with batch norm (the first too) and
+    LeakyReLU(0.2), doubling the maps; then a linear layer. No output function: potentials are regressed.
+
+    Args:
+        image_shape: (channels, size, size) with size 8, 16, 32, 64 or 128; the paper's are 32 and 64.
+        width: Maps of the first layer.
+
+    Raises:
+        ValueError: If an argument is out of range, or ``forward`` gets images of another shape.
+    """
+
+    def __init__(self, image_shape: tuple[int, ...], width: int = 128) -> None:
+        super().__init__()
+        channels, size = power_of_two_image(image_shape)
+        check_positive(width=width)
+        self.image_shape = tuple(image_shape)
+        layers: list[nn.Module] = []
+        for stage in range(4):
+            maps = width * 2**stage
+            layers += [nn.Conv2d(channels, maps, 5, stride=2, padding=2), _norm(maps), nn.LeakyReLU(0.2)]
+            channels, size = maps, (size + 1) // 2
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Linear(channels * size**2, 1)
+        _initialise(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images to potentials (N,)."""
+        check_images(images, self.image_shape)
+        potentials: Tensor = self.head(self.layers(images).flatten(1))
+        return potentials.flatten()

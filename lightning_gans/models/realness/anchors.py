@@ -1,0 +1,218 @@
+"""The anchors of RealnessGAN: which distributions over outcomes real and generated images are to have."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_gans.networks.rebuild import Rebuildable
+
+
+class Anchors(Rebuildable, nn.Module):
+    """Makes the anchors A1 (of real images) and A0 (of generated ones) for a number of outcomes.
+
+    ``anchors(num_outcomes, rng)`` returns both, float32 ``(num_outcomes,)``; the last outcome is the most
+    real. A subclass writes :meth:`make`. It is an ``nn.Module`` without parameters, as latents without any
+    are, so that checkpoints rebuild it.
+    """
+
+    redraws: bool = False
+    """Whether the anchors are random and the game draws them anew before each turn of the discriminator."""
+
+    def forward(self, num_outcomes: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return A1 and A0, on the device of ``rng``.
+
+        Raises:
+            ValueError: If there are no such anchors for this number of outcomes.
+        """
+        check_outcomes(num_outcomes)
+        real, fake = self.make(num_outcomes, rng)
+        return real.to(rng.device, torch.float32), fake.to(rng.device, torch.float32)
+
+    def make(self, num_outcomes: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return A1 and A0, ``(num_outcomes,)``."""
+        raise NotImplementedError
+
+
+def check_outcomes(num_outcomes: int) -> None:
+    """Raise a ValueError unless the number of outcomes is an integer of at least 2."""
+    if not isinstance(num_outcomes, int) or num_outcomes < 2:
+        raise ValueError(
+            f"num_outcomes={num_outcomes}: one outcome tells nothing apart, give an integer of 2 or more"
+        )
+
+
+class SkewNormalAnchors(Anchors):
+    """Skewed normal distributions, mirror images of each other, as far apart as asked for.
+
+    ``A1(u) ~ phi(u) Phi(a u)`` at N points u from -3 to 3, ``A0(u) = A1(-u)``, with the skewness ``a`` that
+    gives KL(A1 || A0) = KL(A0 || A1) = ``kl``. Positive everywhere (before they are rounded to float32), and
+    not random. The paper's anchors have such shapes, and it reports their divergence; the more they differ,
+    the stricter is D.
+
+    Three points in [-3, 3] would leave the ends next to nothing. There the anchors are (0, 1/3, 2/3) and
+    (0.9, 0.1, 0), with as much added to every outcome as gives KL(A1 || A0) = ``kl``: 0.001 for 4.7.
+    :class:`ReleasedAnchors` has about (0, 1/3, 2/3) and (0.85, 0.15, 0) on average.
+
+    Args:
+        kl: KL(A1 || A0) in nats; the paper's faces have 1.66, 5.11, 7.81 and, best, 11.05.
+
+    Raises:
+        ValueError: If ``kl`` is not positive, or larger than can be reached with the number of outcomes.
+    """
+
+    def __init__(self, kl: float = 11.05) -> None:
+        super().__init__()
+        if not kl > 0:
+            raise ValueError(f"kl={kl}: anchors must differ, give a positive number")
+        self.kl = kl
+
+    def make(self, num_outcomes: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return A1 and A0, ``(num_outcomes,)``."""
+        # t in (0, 1] is the skewness of at most 20, or what is added, from e^20 down to e^-100.
+        family = _smoothed_thirds if num_outcomes == 3 else _skew_normals
+        largest = _divergence(*family(1.0, num_outcomes))
+        if self.kl > largest:
+            raise ValueError(
+                f"kl={self.kl} is out of reach with num_outcomes={num_outcomes}: give at most {largest:.4g}"
+            )
+        t = _bisect(lambda t: _divergence(*family(t, num_outcomes)), self.kl)
+        real, fake = family(t, num_outcomes)
+        return real.exp(), fake.exp()
+
+    def extra_repr(self) -> str:
+        """Show the divergence in ``print(model)``."""
+        return f"kl={self.kl}"
+
+
+def _skew_normals(t: float, num_outcomes: int) -> tuple[Tensor, Tensor]:
+    """Return log A1 and log A0 for the skewness 20 t."""
+    u = torch.linspace(-3, 3, num_outcomes, dtype=torch.float64)
+    real = (torch.special.log_ndtr(20 * t * u) - u.square() / 2).log_softmax(0)
+    return real, real.flip(0)
+
+
+def _smoothed_thirds(t: float, num_outcomes: int) -> tuple[Tensor, Tensor]:
+    """Return log A1 and log A0 with e^(20 - 120 t) added to each of three outcomes."""
+    anchors = torch.tensor([[0, 1 / 3, 2 / 3], [0.9, 0.1, 0]], dtype=torch.float64) + math.exp(20 - 120 * t)
+    real, fake = (anchors / anchors.sum(1, keepdim=True)).log()
+    return real, fake
+
+
+def _divergence(real: Tensor, fake: Tensor) -> float:
+    """Return KL(A1 || A0) from the logarithms."""
+    return (real.exp() * (real - fake)).sum().item()
+
+
+def _bisect(rising: Callable[[float], float], target: float) -> float:
+    """Return t in (0, 1] with ``rising(t) = target``, which must not exceed ``rising(1)``."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) < target else (low, middle)
+    return high
+
+
+class ReleasedAnchors(Anchors):
+    """Shifted histograms, drawn anew in every iteration, as in the authors' code.
+
+    A1 is the histogram of uniform samples, A0 that of normal ones, over N bins between the smallest and the
+    largest sample. A1 is then moved up and A0 down by ``shift`` on outcomes from -1 to 1; what would leave
+    the range stays at its end, and what lands between two outcomes is shared by them. The zeros that this
+    leaves in both make KL(A1 || A0) infinite (34 if 1e-16 stands for 0, with 51 outcomes); the losses do
+    not mind.
+
+    Args:
+        shift: How far; 2 is the whole range, 1 the released code's.
+        samples: Number of samples a histogram; 1000 in the released code.
+
+    Raises:
+        ValueError: If ``shift`` is negative or not finite, or ``samples`` are fewer than 2.
+    """
+
+    redraws = True
+
+    def __init__(self, shift: float = 1.0, samples: int = 1000) -> None:
+        super().__init__()
+        if not 0 <= shift < math.inf:
+            raise ValueError(f"shift={shift} does not move real up and fake down: give 0 or more")
+        if samples < 2:
+            raise ValueError(f"samples={samples} have no range to divide: give 2 or more")
+        self.shift = shift
+        self.samples = samples
+
+    def make(self, num_outcomes: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return A1 and A0, ``(num_outcomes,)``."""
+        real = histogram(torch.rand(self.samples, generator=rng, device=rng.device), num_outcomes)
+        fake = histogram(torch.randn(self.samples, generator=rng, device=rng.device), num_outcomes)
+        return shifted(real, self.shift), shifted(fake, -self.shift)
+
+    def extra_repr(self) -> str:
+        """Show the shift in ``print(model)``."""
+        return f"shift={self.shift}, samples={self.samples}"
+
+
+def histogram(samples: Tensor, bins: int) -> Tensor:
+    """Return the shares ``(bins,)`` of samples ``(n,)`` in equal bins from the smallest to the largest."""
+    low, high = samples.aminmax()
+    index = ((samples - low) / (high - low) * bins).long().clamp(max=bins - 1)
+    # Sums of ones are exact in any order; torch.histc and bincount would wait for the device.
+    counts = torch.zeros(bins, dtype=samples.dtype, device=samples.device)
+    return counts.scatter_add_(0, index, torch.ones_like(samples)) / len(samples)
+
+
+def shifted(distribution: Tensor, shift: float) -> Tensor:
+    """Move a distribution ``(N,)`` over outcomes at N points from -1 to 1, and project it on them again.
+
+    Mass beyond an end goes to the end, mass between two outcomes to both, in proportion to its nearness (the
+    projection of categorical distributional reinforcement learning, arXiv 1707.06887, algorithm 1). None is
+    lost where a moved outcome meets another exactly.
+    """
+    last = len(distribution) - 1
+    outcomes = torch.arange(last + 1, dtype=distribution.dtype, device=distribution.device)
+    place = (outcomes + shift * last / 2).clamp(0, last)
+    # A sum over a table of all pairs: scatter_add_ of fractions has another order in every run on GPUs.
+    nearness = (1 - (place[:, None] - torch.arange(last + 1, device=place.device)).abs()).clamp(min=0)
+    return (distribution[:, None] * nearness).sum(0)
+
+
+class CustomAnchors(Anchors):
+    """Anchors as given.
+
+    Args:
+        real: A1: the shares of all outcomes.
+        fake: A0, of the same length.
+
+    Raises:
+        ValueError: If one is no distribution, both are equal, or their length is not the number of outcomes.
+    """
+
+    def __init__(self, real: Sequence[float], fake: Sequence[float]) -> None:
+        super().__init__()
+        for name, shares in (("real", real), ("fake", fake)):
+            if not all(share >= 0 for share in shares):
+                raise ValueError(f"{name}={list(shares)} has a negative share: give 0 or more")
+            if not math.isclose(sum(shares), 1, abs_tol=1e-6):
+                raise ValueError(f"{name}={list(shares)} sums to {sum(shares):.6g}: make it 1")
+        if len(real) != len(fake):
+            raise ValueError(f"real has {len(real)} outcomes and fake {len(fake)}: give equally many")
+        if list(real) == list(fake):
+            raise ValueError(
+                f"real and fake are both {list(real)}, which tells nothing apart: let them differ"
+            )
+        self.real = tuple(real)
+        self.fake = tuple(fake)
+
+    def make(self, num_outcomes: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return A1 and A0, ``(num_outcomes,)``."""
+        if num_outcomes != len(self.real):
+            raise ValueError(
+                f"anchors have {len(self.real)} outcomes, but num_outcomes={num_outcomes}: make them equal"
+            )
+        real, fake = torch.tensor([self.real, self.fake], dtype=torch.float64)
+        return real, fake
+
+    def extra_repr(self) -> str:
+        """Show the shares in ``print(model)``."""
+        return f"real={list(self.real)}, fake={list(self.fake)}"

@@ -1,0 +1,205 @@
+"""RealnessGAN: Real or Not Real, that is the Question (Xiangli et al., ICLR 2020, arXiv 2002.05512)."""
+
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
+from lightning_gans.game.latents import Latent, Normal
+from lightning_gans.models.realness import losses
+from lightning_gans.models.realness.anchors import Anchors, SkewNormalAnchors, check_outcomes
+from lightning_gans.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from lightning_gans.networks.mlp import MaxoutDiscriminator, MLPGenerator
+
+
+class RealnessGAN(LatentGame):
+    """The discriminator returns a distribution over outcomes of realness instead of one number.
+
+    ``max_G min_D E[KL(A1 || D(x))] + E[KL(A0 || D(G(z)))]`` with fixed anchors A1 for real and A0 for
+    generated images. A cycle is ``discriminator_steps`` updates of D and ``generator_steps`` of G (k_G), each
+    on a batch of its own, except that G's first shares D's last. Two outcomes with the anchors (0, 1) and
+    (1, 0) and objective 1 are the first GAN. Networks by default: DCGAN's of width 32, D with spectral norm;
+    the paper's toy networks for vectors. The reported ``kl_real`` and ``kl_fake`` sum up to the value, which
+    is 2 JSD(A1, A0) where both players are at their best.
+
+    Args:
+        image_shape: ``(channels, height, width)``, or ``(d,)`` for vectors.
+        num_outcomes: N. What makes the discriminator is asked for as many ``outputs`` (twice as many if
+            ``resample`` is ``adaptive``).
+        anchors: What makes A1 and A0; skewed normal distributions with KL(A1 || A0) = 11.05 by default.
+        objective: What G minimises: 1, ``-KL(A0 || D(G(z)))``; 2, this plus ``KL(D(x) || D(G(z)))``; 3, this
+            plus ``KL(A1 || D(G(z)))``.
+        resample: In training, logits are drawn from a Gaussian that fits them over the ``batch`` (the paper),
+            or, ``adaptive``, from one whose mean and variance D returns for each image (the released code);
+            or they are what D returns (``none``).
+        gather: The Gaussian fits the batches of all ranks, not each rank its own.
+        kwargs: Arguments of :class:`~lightning_gans.game.latent_game.LatentGame`.
+
+    Raises:
+        ValueError: If there are fewer than two outcomes, the anchors are equal, there are none for this
+            number of outcomes, or the discriminator does not return as many logits.
+    """
+
+    anchor_real: Tensor
+    anchor_fake: Tensor
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        num_outcomes: int = 51,
+        anchors: Anchors | None = None,
+        objective: Literal[1, 2, 3] = 2,
+        resample: Literal["batch", "adaptive", "none"] = "batch",
+        gather: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        check_outcomes(num_outcomes)
+        if objective not in (1, 2, 3):
+            raise ValueError(f"objective={objective} is none of the paper's: use 1, 2 or 3")
+        if resample not in ("batch", "adaptive", "none"):
+            raise ValueError(f"resample={resample!r} is unknown: use batch, adaptive or none")
+        if gather and resample != "batch":
+            raise ValueError(f"gather=True is for resample='batch', not {resample!r}: leave it out")
+        # Before the networks are made: they are made for these.
+        self.num_outcomes = num_outcomes
+        self.outputs = 2 * num_outcomes if resample == "adaptive" else num_outcomes
+        super().__init__(image_shape, **kwargs)
+        self.anchors = anchors if anchors is not None else SkewNormalAnchors()
+        self.objective = objective
+        self.resample = resample
+        self.gather = gather
+        real, fake = self.anchors(num_outcomes, torch.Generator().manual_seed(0))
+        if torch.equal(real, fake):
+            raise ValueError(f"anchors={self.anchors} are equal and tell nothing apart: let them differ")
+        # Anchors that follow from the arguments are not stored, so that a resumed run can be given others.
+        self.register_buffer("anchor_real", real, persistent=self.anchors.redraws)
+        self.register_buffer("anchor_fake", fake, persistent=self.anchors.redraws)
+
+    def default_latent(self) -> Latent:
+        """128 normal variables."""
+        return Normal(128)
+
+    def default_generator(self) -> nn.Module | GeneratorFactory:
+        """DCGAN's; for vectors four layers of 400 with batch norm."""
+        if len(self.image_shape) == 1:
+            return partial(MLPGenerator, hidden=(400,) * 4, output="none", batch_norm=True)
+        return partial(DCGANGenerator, width=32)
+
+    def default_discriminator(self) -> nn.Module | DiscriminatorFactory:
+        """DCGAN's with spectral norm; for vectors three maxout layers of 200."""
+        if len(self.image_shape) == 1:
+            return partial(
+                MaxoutDiscriminator, hidden=(200,) * 3, input_dropout=0.0, dropout=0.0, init_range=None
+            )
+        return partial(DCGANDiscriminator, width=32, norm="spectral")
+
+    def build_discriminator(self, factory: DiscriminatorFactory) -> nn.Module:
+        """Ask for as many outputs as there are outcomes."""
+        return self.with_outputs(factory, self.outputs)
+
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+        """``E[CE(A1, D(x))] + E[CE(A0, D(G(z)))]``: the divergences and two constants."""
+        real_logits, fake_logits = self._logits(real), self._logits(fake)
+        if self.training and self.reporting:
+            self.report(
+                {
+                    "kl_real": losses.kl_divergence(self.anchor_real, real_logits.detach()),
+                    "kl_fake": losses.kl_divergence(self.anchor_fake, fake_logits.detach()),
+                }
+            )
+        return losses.discriminator_loss(real_logits, fake_logits, self.anchor_real, self.anchor_fake)
+
+    def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+        """Objective 1, 2 or 3."""
+        if self.objective == 1:
+            return losses.ideal_generator_loss(self._logits(fake), self.anchor_fake)
+        if self.objective == 3:
+            return losses.anchor_generator_loss(self._logits(fake), self.anchor_real, self.anchor_fake)
+        with torch.no_grad():
+            real_logits = self._logits(real)
+        return losses.generator_loss(real_logits, self._logits(fake), self.anchor_fake)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """One batch of a cycle: an update of D, of G, or, with the last batch of D, of both."""
+        real, real_labels = self.memory_format(batch[0]), batch[1]
+        if self.turns == 0 and self.anchors.redraws:
+            self._redraw_anchors()
+        self.turns += 1  # batches of this cycle
+        if self.turns <= self.discriminator_steps:
+            self.discriminator_turn(real, real_labels)
+        if self.turns >= self.discriminator_steps:
+            self.generator_turn(real, real_labels)
+        if self.turns >= self.discriminator_steps + self.generator_steps - 1:
+            self.turns = 0
+
+    def outcome_logits(self, images: Tensor) -> Tensor:
+        """Return the logits ``(n, num_outcomes)`` of images, in evaluation mode and never resampled."""
+        with self.inference(self.discriminator):
+            outputs: Tensor = self.discriminator(images.to(self.device))
+        return outputs.float()[:, : self.num_outcomes]
+
+    def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return how much more D finds of A1 than of A0 in images, ``(n,)``: ``sum_u (A1 - A0)(u) l_u(x)``.
+
+        This is minus objective 3 up to a constant, and with two outcomes the logit of the first GAN.
+        """
+        return (self.outcome_logits(images) * (self.anchor_real - self.anchor_fake)).sum(1)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take no anchors where this run has fixed ones, and keep its own where the checkpoint has none."""
+        weights = checkpoint["state_dict"]
+        for name in ("anchor_real", "anchor_fake"):
+            if self.anchors.redraws:
+                weights.setdefault(name, getattr(self, name))
+            else:
+                weights.pop(name, None)
+        super().on_load_checkpoint(checkpoint)
+
+    def setup(self, stage: str) -> None:
+        """Check that a batch has statistics, and what the base checks.
+
+        Raises:
+            ValueError: If not.
+        """
+        batch_size = getattr(getattr(self.trainer, "datamodule", None), "batch_size", 2)
+        samples = batch_size * (self.trainer.world_size if self.gather else 1)
+        if stage == "fit" and self.resample == "batch" and samples < 2:
+            raise ValueError(
+                f"data.batch_size={batch_size} has no spread: give 2 or more, or model.resample: none"
+            )
+        super().setup(stage)
+
+    def check_logits(self, logits: Any) -> None:
+        """Check what the discriminator returned for two images.
+
+        Raises:
+            ValueError: If that is not one logit an outcome (and as many log-variances, if it is adaptive).
+        """
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        if shape != (2, self.outputs):
+            raise ValueError(
+                f"discriminator of {type(self).__name__} returned {shape} for 2 images: num_outcomes="
+                f"{self.num_outcomes} and resample={self.resample!r} need (2, {self.outputs})"
+            )
+
+    def _logits(self, images: Tensor) -> Tensor:
+        """Return the logits ``(n, num_outcomes)`` of images of one kind, in training as ``resample`` says."""
+        outputs: Tensor = self.discriminator(images)
+        if self.resample == "none":
+            return outputs
+        if not self.training:
+            return outputs[:, : self.num_outcomes]
+        noise = torch.randn(
+            len(images), self.num_outcomes, generator=self.rng, device=outputs.device, dtype=torch.float32
+        )
+        if self.resample == "adaptive":
+            return losses.reparametrise(outputs, noise)
+        return losses.resample(outputs, noise, self.gather)
+
+    def _redraw_anchors(self) -> None:
+        anchors = torch.stack(self.anchors(self.num_outcomes, self.rng))
+        if self.trainer.world_size > 1:  # the same on all ranks, whose streams differ
+            torch.distributed.broadcast(anchors, 0)
+        self.anchor_real, self.anchor_fake = anchors

@@ -1,0 +1,283 @@
+"""``lightning-gans evaluate``: any images against any others."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+from torchvision.io import write_png
+
+from lightning_gans.commands.evaluate import read_images
+from lightning_gans.data import Digits
+from lightning_gans.metrics import FID, IS, KID, NearestNeighbours, PerClassFID, RealStatistics
+from lightning_gans.metrics.evaluation import Evaluation, RealImages, Samples
+from lightning_gans.metrics.frechet import statistics
+from tests.metrics.tiny import TinyExtractor
+
+TINY = ("--extractor", "tests.metrics.tiny.TinyExtractor", "--device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def quiet(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIGHTNING_GANS_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def images():
+    data = Digits()
+    data.setup("fit")
+    return data.training_images()[0]
+
+
+def pngs(path, images):
+    path.mkdir()
+    for number, image in enumerate(images):
+        write_png(image, str(path / f"{number}.png"))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path, images):
+    return pngs(tmp_path / "pictures", images[:60])
+
+
+def enlarged(images, height, width):
+    return F.interpolate(images, (height, width), mode="bilinear", antialias=True)
+
+
+def fid_of(fake, real):
+    fid = FID()
+    fid.update(TinyExtractor()(fake)[0], real=False)
+    fid.update(TinyExtractor()(real)[0], real=True)
+    return float(fid.compute()["fid"])
+
+
+def npz(path, images):
+    np.savez(path, arr_0=images.permute(0, 2, 3, 1).numpy())
+    return path
+
+
+def scores(cli, tmp_path, *arguments):
+    cli("evaluate", *arguments, *TINY, "--json", tmp_path / "scores.json", "--csv", tmp_path / "scores.csv")
+    found = json.loads((tmp_path / "scores.json").read_text())
+    row = next(csv.DictReader((tmp_path / "scores.csv").open()))
+    assert float(row["is"]) == found["is"]
+    return found
+
+
+def test_a_set_with_itself(cli, tmp_path, images, folder, capsys):
+    file = npz(tmp_path / "images.npz", images[:60])
+    for first, second in ((file, folder), (folder, file), (folder, folder)):
+        found = scores(cli, tmp_path, "--samples", first, "--reference", second)
+        assert found["fid"] < 1e-6
+        assert found["samples"] == found["real_samples"] == 60
+    printed = capsys.readouterr().out
+    assert "scores of 60 samples, 60 real images" in printed
+    assert "extractor tiny, hash 0000000000000000" in printed
+
+
+def test_a_file_against_a_data_set(cli, tmp_path, images):
+    file = npz(tmp_path / "images.npz", 255 - images[:200])
+    found = scores(cli, tmp_path, "--samples", file, "--data", "Digits", "--metrics", "[FID, IS, KID]")
+    assert found["fid"] == pytest.approx(fid_of(255 - images[:200], images), rel=1e-9)
+    assert found["real_samples"] == 1500
+    assert found["protocol"]["real"]["split"] == "train"
+    assert (found["protocol"]["real"]["size"], found["protocol"]["real"]["n"]) == (8, 1500)
+    assert "kid" in found
+
+
+def test_images_that_are_not_square_stay_whole(cli, tmp_path, images):
+    wide = enlarged(images[:60], 16, 24)
+    file, folder = npz(tmp_path / "wide.npz", wide), pngs(tmp_path / "wide", wide)
+    for first, second in ((file, folder), (folder, file), (file, file)):
+        found = scores(cli, tmp_path, "--samples", first, "--reference", second)
+        assert found["fid"] < 1e-6
+        assert found["protocol"]["real"]["size"] == [16, 24]
+        assert found["protocol"]["real"]["n"] == 60
+        assert "resized" not in found["protocol"] | found["protocol"]["real"]
+
+
+@pytest.mark.parametrize("store", [lambda path, images: npz(path.with_suffix(".npz"), images), pngs])
+def test_a_reference_keeps_its_size(cli, tmp_path, images, store):
+    small, large = enlarged(images[:60], 16, 16), enlarged(images[60:150], 32, 32)
+    first, second = store(tmp_path / "small", small), store(tmp_path / "large", large)
+    found = scores(cli, tmp_path, "--samples", first, "--reference", second)
+    assert found["fid"] == pytest.approx(fid_of(small, large), rel=1e-9)
+    assert found["protocol"]["real"]["size"] == [32, 32]
+
+
+def test_a_folder_is_grey_if_all_its_images_are(tmp_path, images):
+    assert read_images(str(pngs(tmp_path / "grey", images[:3]))).shape == (1, 8, 8)
+    mixed = pngs(tmp_path / "mixed", images[:3])
+    colours = torch.randint(256, (3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    write_png(colours, str(mixed / "9.png"))
+    found = read_images(str(mixed))
+    assert found.shape == (3, 8, 8)
+    assert any(torch.equal(image, colours) for image in found.read(0, 4))
+
+
+def test_photographs_are_turned_upright(tmp_path, images):
+    picture = Image.fromarray(enlarged(images[:1], 16, 24)[0, 0].numpy())
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    (tmp_path / "photographs").mkdir()
+    picture.save(tmp_path / "photographs" / "1.png")
+    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "photographs" / "2.png", exif=exif)
+    found = read_images(str(tmp_path / "photographs"))
+    assert found.shape == (1, 16, 24)
+    assert torch.equal(*found.read(0, 2))
+
+
+def test_images_of_different_sizes_are_resized_and_it_is_said(cli, tmp_path, images, folder):
+    write_png(enlarged(images[:1], 16, 12)[0], str(folder / "99.png"))
+    with pytest.warns(UserWarning, match=r"2 sizes: 1 of 61 images to 8x8 are cropped") as caught:
+        found = scores(cli, tmp_path, "--samples", folder, "--metrics", "[IS]")
+    assert len([one for one in caught if "cropped" in str(one.message)]) == 1
+    assert found["protocol"]["resized"] == "1 of 61 images to 8x8"
+    file = npz(tmp_path / "images.npz", images[:60])
+    with pytest.warns(UserWarning, match="cropped"):
+        found = scores(cli, tmp_path, "--samples", file, "--reference", folder)
+    assert found["protocol"]["real"]["resized"] == "1 of 61 images to 8x8"
+
+
+def test_statistics_tell_what_they_were_computed_with(cli, fails, tmp_path, images, folder):
+    mu, sigma, _ = statistics(TinyExtractor()(images[:60])[0])
+    ours = TinyExtractor().protocol
+    arguments = ("--samples", folder, "--reference", tmp_path / "real.npz")
+    for name in ("hash", "resize", "precision"):
+        RealStatistics(mu, sigma, 60, protocol={**ours, name: "else"}).save(tmp_path / "real.npz")
+        line = fails("evaluate", *arguments, *TINY)
+        assert f"real.npz: the file of statistics was computed with {name}=else" in line
+        assert f"has {name}={ours[name]}: use the same" in line
+    RealStatistics(mu, sigma, 60, protocol=ours).save(tmp_path / "real.npz")
+    assert scores(cli, tmp_path, *arguments)["protocol"]["real"]["n"] == 60
+
+
+def test_what_does_not_fit_is_said_before_the_pass(images):
+    extractor = TinyExtractor()
+    mu, sigma, _ = statistics(extractor(images[:60])[0])
+    of_features = RealStatistics(mu, sigma, 60, TinyExtractor()(images[:60])[0])
+    large = RealImages(enlarged(images[:60], 16, 16), torch.full((60,), -1), {})
+    samples = Samples(images[:60], torch.arange(60), torch.arange(60) % 10)
+    for metric, real, words in (
+        (FID(), None, "FID compares with real images"),
+        (FID(), RealStatistics(mu[:5], sigma[:5, :5], 60), "of 5 features, and the extractor makes 12"),
+        (KID(), RealStatistics(mu, sigma, 60), "mu and sigma only"),
+        (PerClassFID(10), of_features, "no labels, which PerClassFID needs"),
+        (NearestNeighbours(4), large, r"shape \(1, 16, 16\) and samples \(1, 8, 8\)"),
+    ):
+        evaluation = Evaluation([metric], extractor, count=60, progress=False)
+        with pytest.raises(ValueError, match=words):
+            evaluation.check_real(real, evaluation.try_out(samples), (1, 8, 8))
+        with pytest.raises(ValueError, match=words):
+            evaluation.run(iter([samples, None]), real)  # None: the second batch is not asked for
+
+
+def test_a_rank_without_a_share_is_refused_on_all(images):
+    real = RealImages(images[:2], torch.full((2,), -1), {})
+    for rank in range(3):
+        with pytest.raises(ValueError, match="2 samples cannot be shared out over 3 processes"):
+            Evaluation([IS()], TinyExtractor(), count=2, rank=rank, world_size=3)
+        evaluation = Evaluation([FID()], TinyExtractor(), count=3, rank=rank, world_size=3)
+        for begin in (evaluation.prepare, lambda real, run=evaluation.run: run([], real)):
+            with pytest.raises(ValueError, match="2 real images cannot be shared out over 3 processes"):
+                begin(real)
+
+
+def test_statistics_of_other_tools(cli, tmp_path, images, folder):
+    mu, sigma, _ = statistics(TinyExtractor()(images[:60])[0])
+    np.savez(tmp_path / "theirs.npz", mu=mu.numpy(), sigma=sigma.numpy())
+    found = scores(cli, tmp_path, "--samples", folder, "--reference", tmp_path / "theirs.npz")
+    assert found["fid"] < 1e-6
+    assert found["real_samples"] is None
+    RealStatistics(mu, sigma, 60).save(tmp_path / "ours.npz")
+    assert (
+        scores(cli, tmp_path, "--samples", folder, "--reference", tmp_path / "ours.npz")["real_samples"] == 60
+    )
+
+
+def test_without_real_images(cli, tmp_path, folder):
+    found = scores(cli, tmp_path, "--samples", folder, "--n", 30)
+    assert "fid" not in found
+    assert found["samples"] == 30
+
+
+def test_a_checkpoint_scores_as_its_samples(cli, tmp_path):
+    quick = ("--trainer.max_steps=2", "--trainer.enable_progress_bar=false", "--trainer.limit_val_batches=0")
+    cli("fit", "--model=GAN", "--model.latent=Normal", "--model.latent.dim=5", "--data=Digits", *quick)
+    checkpoint = "runs/gan/version_0/checkpoints/last.ckpt"
+    cli("sample", "--ckpt_path", checkpoint, "--n", 50, "--out", tmp_path / "samples.npz", "--seed", 3)
+    real = ("--data", "Digits", "--data.batch_size", 10)
+    first = scores(cli, tmp_path, "--ckpt_path", checkpoint, "--n", 50, "--seed", 3, *real)
+    second = scores(cli, tmp_path, "--samples", tmp_path / "samples.npz", *real)
+    assert first["fid"] == pytest.approx(second["fid"], rel=1e-9)
+    assert first["protocol"]["weights"] == "raw"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "ckpt_path, samples: give one of them"),
+        (("--samples", "{folder}", "--ckpt_path", "x"), "ckpt_path, samples: give one of them"),
+        (("--samples", "{folder}", "--data", "Digits", "--reference", "x"), "data, reference: give only one"),
+        (("--samples", "{folder}", "--n", "1"), "n=1: a score needs 2 samples"),
+        (("--samples", "{folder}", "--n", "61"), "n=61 exceeds the 60 images"),
+        (("--samples", "nowhere"), "nowhere is neither a folder nor a file"),
+        (("--samples", "{folder}", "--reference", "{empty}"), "has no images"),
+        (("--samples", "{text}"), "damaged, or no .npz of images"),
+        (("--samples", "{cut}"), "damaged, or no .npz of images"),
+        (("--samples", "{flipped}"), "damaged, or no .npz of images"),
+        (("--samples", "{single}"), "no .npz of images or statistics (a single array)"),
+        (("--samples", "{folder}", "--reference", "{cut}"), "damaged, or no .npz of images"),
+        (("--samples", "{one}"), "is 1 image: a score needs 2"),
+        (
+            ("--samples", "{folder}", "--reference", "{one}", "--metrics", "[NearestNeighbours]"),
+            "one.npz: NearestNeighbours compares pixels, but real images have shape (1, 4, 4) and samples",
+        ),
+        (("--samples", "{floats}"), "arr_0 must be uint8"),
+        (
+            ("--samples", "{folder}", "--json", "nowhere/a.json"),
+            "json=nowhere/a.json: there is no such folder",
+        ),
+        (("--samples", "{folder}", "--metrics", "[FID]"), "FID compares with real images: give them"),
+        (("--samples", "{folder}", "--reference", "{statistics}", "--metrics", "[KID]"), "ask for FID alone"),
+        (("--samples", "{folder}", "--metrics", "[PerClassFID]"), "PerClassFID needs labels"),
+    ],
+)
+def test_bad_input(fails, tmp_path, folder, arguments, words):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.npz").write_text("no archive")
+    np.savez(tmp_path / "floats.npz", arr_0=np.zeros((4, 8, 8, 1)))
+    np.savez(tmp_path / "statistics.npz", mu=np.zeros(12), sigma=np.eye(12))
+    whole = npz(tmp_path / "one.npz", torch.zeros(1, 1, 4, 4, dtype=torch.uint8)).read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[:-40])
+    (tmp_path / "flipped.npz").write_bytes(whole.replace(bytes(16), bytes(15) + b"1"))
+    np.save(tmp_path / "single.npy", np.zeros((4, 8, 8, 1), np.uint8))
+    places = {
+        "folder": folder,
+        "empty": tmp_path / "empty",
+        "text": tmp_path / "text.npz",
+        "floats": tmp_path / "floats.npz",
+        **{name: tmp_path / f"{name}.npz" for name in ("statistics", "one", "cut", "flipped")},
+        "single": tmp_path / "single.npy",
+    }
+    given = [argument.format(**places) for argument in arguments]
+    assert words in fails("evaluate", *given, *TINY)
+
+
+def test_a_damaged_image_is_named(fails, folder):
+    (folder / "7.png").write_bytes(b"no image")
+    assert "7.png: not an image" in fails("evaluate", "--samples", folder, *TINY)
+
+
+def test_weights_that_cannot_be_had(fails, folder, monkeypatch):
+    def offline(*arguments, **options):
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    line = fails("evaluate", "--samples", folder, "--device", "cpu")
+    assert "weights-inception-2015-12-05-6726825d.pth" in line
+    assert "https://" in line

@@ -1,0 +1,118 @@
+"""Every recipe as its user calls it, with tiny limits."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from lightning_gans import load
+from lightning_gans.callbacks import Evaluate
+from lightning_gans.commands.cli import recipe_names, recipes_folder
+from lightning_gans.metrics import Inception, classifier
+from lightning_gans.metrics.classifier import DatasetClassifier
+from tests.data.test_datasets import write_idx
+from tests.data.test_official import write_celeba, write_cifar10, write_lmdb
+
+CLASSIFIERS = [name for name in recipe_names() if name.startswith("classifier/")]
+GAMES = [name for name in recipe_names() if name not in CLASSIFIERS]
+
+SKETCHES = ["apple", "candle", "canoe", "carrot", "cup", "fish", "pear", "scissors", "strawberry", "tomato"]
+SKETCHES += ["tree", "violin", "wine-bottle", "wineglass"]
+
+
+@pytest.fixture
+def data(monkeypatch):
+    """A few images in the official formats."""
+    rng = torch.Generator().manual_seed(0)
+    for folder in ("MNIST", "FashionMNIST"):
+        for split, n in (("train", 512), ("t10k", 32)):
+            images = torch.randint(0, 256, (n, 28, 28), dtype=torch.uint8, generator=rng)
+            write_idx(Path(f"data/{folder}/raw/{split}-images-idx3-ubyte"), images)
+            write_idx(Path(f"data/{folder}/raw/{split}-labels-idx1-ubyte"), (torch.arange(n) % 10).byte())
+    for name in SKETCHES:
+        folder = Path("data/tu-berlin-sketches") / name
+        folder.mkdir(parents=True)
+        for number in range(14):
+            image = torch.randint(0, 256, (8, 8), dtype=torch.uint8, generator=rng)
+            Image.fromarray(image.numpy()).save(folder / f"{number}.png")
+    monkeypatch.setenv("LIGHTNING_GANS_DATA", "data")
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.usefixtures("data")
+def test_classifier(name, cli):
+    write_cifar10(Path("data"))
+    official = ("--data.verify", "false") if "cifar" in name else ()
+    cli("fit", "--config", name, "--trainer.max_epochs", -1, "--trainer.max_steps", 2,
+        "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", 1,
+        "--data.batch_size", 8, *official)  # fmt: skip
+    run = Path("runs") / name / "version_0"
+    assert (run / "metrics.csv").stat().st_size > 0
+    assert 0 <= load(run / "checkpoints" / "last.ckpt").accuracy <= 1
+
+
+@pytest.fixture
+def judges(monkeypatch, tmp_path):
+    """Extractors that have not learned anything, and evaluations of few samples."""
+
+    def untrained(recipe):
+        shapes = {"classifier/digits": (1, 8, 8), "classifier/cifar10": (3, 32, 32)}
+        return DatasetClassifier(shapes.get(recipe, (1, 28, 28)), 10)
+
+    def few(self, trainer, pl_module, stage):
+        self.num_samples = 40
+        whole(self, trainer, pl_module, stage)
+
+    def flat(self, images):
+        return images.float().flatten(1)[:, ::1000], torch.zeros(len(images), 1008)
+
+    whole = Evaluate.setup
+    protocol = {"extractor": "flat", "hash": "", "resize": "tf", "precision": "fp32"}
+    monkeypatch.setattr(Inception, "extract", flat)
+    monkeypatch.setattr(Inception, "protocol", protocol)
+    monkeypatch.setattr(classifier, "trained", untrained)
+    monkeypatch.setattr(Evaluate, "setup", few)
+    monkeypatch.setenv("LIGHTNING_GANS_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("name", GAMES)
+@pytest.mark.usefixtures("data", "judges")
+def test_recipe(name, cli):
+    smaller = ()
+    for kind, write in (("cifar10", write_cifar10), ("celeba", write_celeba)):
+        if kind in name:
+            write(Path("data"))
+            smaller = ("--data.verify", "false", *(("--data.image_size", 32) if kind == "celeba" else ()))
+    if name == "coulomb/lsun":
+        for split in ("train", "val"):
+            write_lmdb(Path(f"data/bedroom_{split}_lmdb"), range(20))
+        smaller = ("--data.image_size", 32)
+    if name in ("coulomb/celeba", "coulomb/cifar10", "coulomb/lsun"):  # 35 million weights
+        for player, network in (("generator", "CoulombGenerator"), ("discriminator", "CoulombDiscriminator")):
+            smaller = (*smaller, f"--model.{player}", network, f"--model.{player}.width", 16)
+    if name == "deligan/cifar10":
+        smaller = (*smaller, "--data.limit", 40)
+    cli("fit", "--config", name, "--trainer.max_steps", 2, "--trainer.limit_val_batches", 1,
+        "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", 1,
+        "--data.batch_size", 8, *smaller)  # fmt: skip
+    run = Path("runs") / name / "version_0"
+    for file in ("config.yaml", "metrics.csv", "samples.gif", "checkpoints/last.ckpt"):
+        assert (run / file).stat().st_size > 0
+    assert len(list((run / "samples").glob("step=*.png"))) == 2
+    cli("sample", "--ckpt_path", run / "checkpoints" / "last.ckpt", "--n", 4, "--out", "four.png")
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_head_comment(name):
+    lines = (recipes_folder() / f"{name}.yaml").read_text().splitlines()
+    head = [line for line in lines if line.startswith("# ")]
+    assert lines[: len(head)] == head
+    assert head[1] == f"# Command: lightning-gans fit --config {name}"
+    assert head[2].startswith("# Time:    ")
+    assert head[3].startswith("# Result:  ")
+    assert not {"TIME", "RESULT"} & set(" ".join(head).split())
+    assert len(lines) <= 35
+    config = yaml.safe_load("\n".join(lines))
+    assert "image_shape" not in config["model"].get("init_args", {})
