@@ -10,7 +10,7 @@ from PIL import Image
 from lightning_gans.callbacks.evaluate import Evaluate
 from lightning_gans.callbacks.pictures import Game, Pictures, check_game, real_samples
 from lightning_gans.drawing.pictures import Scatter, image_grid
-from lightning_gans.metrics import ModeCoverage, mode_coverage
+from lightning_gans.metrics import mode_coverage
 
 POINTS, DRAWN = 2_500, 1_000
 
@@ -118,9 +118,5 @@ class SampleGrid(Pictures):
 
 def _counted(trainer: Trainer) -> bool:
     """Whether another callback counts the modes, of other samples."""
-    return any(
-        isinstance(metric, ModeCoverage)
-        for callback in trainer.callbacks  # type: ignore[attr-defined]
-        if isinstance(callback, Evaluate)
-        for metric in callback.evaluation_arguments[0]
-    )
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return any(isinstance(callback, Evaluate) and callback.logs("val/modes") for callback in callbacks)

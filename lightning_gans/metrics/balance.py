@@ -25,9 +25,6 @@ class ClassBalance(LazyMetric):
     """
 
     what: ClassVar[str] = "logits"
-    wants: ClassVar[tuple[str, ...]] = ("logits",)
-    compares: ClassVar[bool] = False
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = None
     counts: Tensor
 
     def __init__(

@@ -40,9 +40,6 @@ class LPIPSDiversity(KeptImages):
 
     higher_is_better = True
     sides: ClassVar[tuple[str, ...]] = ("fake",)
-    wants: ClassVar[tuple[str, ...]] = ("images", "index")
-    compares: ClassVar[bool] = False
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = None
 
     def __init__(
         self,
@@ -96,7 +93,6 @@ class PerClassLPIPSDiversity(LPIPSDiversity):
     praised for what its labels do. Classes with fewer than two samples are skipped.
     """
 
-    wants: ClassVar[tuple[str, ...]] = ("images", "labels", "index")
     fake_images: list[Tensor]
     fake_index: list[Tensor]
     labels: list[Tensor]

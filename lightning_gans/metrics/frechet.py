@@ -130,8 +130,7 @@ class _Moments(LazyMetric):
     """
 
     higher_is_better = False
-    compares: ClassVar[bool] = True
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = "statistics"
+    real_needs: ClassVar[str] = "statistics"
     real_n: Tensor
     real_sum: Tensor
     real_outer: Tensor
@@ -244,7 +243,6 @@ class FID(_Moments):
         num_features: Size d of the features; the first batch tells it otherwise.
     """
 
-    wants: ClassVar[tuple[Input, ...]] = ("features",)
 
     def __init__(self, num_features: int | None = None) -> None:
         super().__init__(1, num_features)
@@ -302,7 +300,6 @@ class PerClassFID(_Moments):
         num_features: Size d of the features; the first batch tells it otherwise.
     """
 
-    wants: ClassVar[tuple[Input, ...]] = ("features", "labels")
 
     def __init__(self, num_classes: int | None = None, num_features: int | None = None) -> None:
         super().__init__(num_classes, num_features)

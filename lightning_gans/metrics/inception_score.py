@@ -33,9 +33,6 @@ class IS(LazyMetric):
 
     higher_is_better = True
     what = "logits"
-    wants: ClassVar[tuple[Input, ...]] = ("logits", "index")
-    compares: ClassVar[bool] = False
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = None
     n: Tensor
     sum_p: Tensor
     sum_plogp: Tensor
@@ -209,9 +206,6 @@ class ModifiedIS(LazyMetric):
 
     higher_is_better = True
     what = "logits"
-    wants: ClassVar[tuple[Input, ...]] = ("logits",)
-    compares: ClassVar[bool] = False
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = None
     n: Tensor
     sum_p: Tensor
     sum_logp: Tensor

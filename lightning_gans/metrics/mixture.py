@@ -32,9 +32,6 @@ class ModeCoverage(Metric):
     is_differentiable = False
     higher_is_better = None
     full_state_update = False
-    wants: ClassVar[tuple[str, ...]] = ("samples",)
-    compares: ClassVar[bool] = False
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = None
     means: Tensor | None
     whitening: Tensor | None
     counts: Tensor

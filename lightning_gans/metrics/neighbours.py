@@ -44,9 +44,6 @@ class NearestNeighbours(Metric):
     is_differentiable = False
     higher_is_better = None
     full_state_update = False
-    wants: ClassVar[tuple[str, ...]] = ("images", "index")
-    compares: ClassVar[bool] = True
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = "images"
     real_split: ClassVar[str] = "train"  # what could have been learnt by heart
     prefix: ClassVar[str] = "neighbour"
     distances: list[Tensor]
@@ -185,8 +182,6 @@ class FeatureNeighbours(NearestNeighbours):
     As :class:`NearestNeighbours`, with features (n, d) in place of images.
     """
 
-    wants: ClassVar[tuple[str, ...]] = ("features", "index")
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = "features"
     prefix: ClassVar[str] = "feature_neighbour"
 
     def _prepare(self, values: Tensor, index: Tensor) -> Tensor:

@@ -40,9 +40,6 @@ class ParzenLikelihood(KeptImages):
     """
 
     higher_is_better = True
-    wants: ClassVar[tuple[str, ...]] = ("images", "index")
-    compares: ClassVar[bool] = True
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = "images"
     real_split: ClassVar[str] = "test"  # a likelihood of training images rewards copies
 
     def __init__(

@@ -42,9 +42,6 @@ class FCNScore(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
-    wants: ClassVar[tuple[str, ...]] = ("images", "label_maps")
-    compares: ClassVar[bool] = False
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = None
     confusion: Tensor
     palette: Tensor | None
 

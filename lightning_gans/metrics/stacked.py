@@ -28,9 +28,6 @@ class StackedModes(Metric):
     is_differentiable = False
     higher_is_better = None
     full_state_update = False
-    wants: ClassVar[tuple[str, ...]] = ("modes",)
-    compares: ClassVar[bool] = False
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = None
     counts: Tensor
 
     def __init__(self, num_modes: int = 1000, min_count: int = 1) -> None:

@@ -53,9 +53,6 @@ class SWD(KeptImages):
     """
 
     higher_is_better = False
-    wants: ClassVar[tuple[str, ...]] = ("images", "index")
-    compares: ClassVar[bool] = True
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = "images"
 
     def __init__(
         self, num_images: int = 8192, patches: int = 128, directions: int = 512, seed: int = 0
