@@ -206,8 +206,8 @@ class Evaluate(Callback):
         for metric in contracts:
             if metric.real_split not in (None, self.split):
                 raise ValueError(
-                    f"{metric.name} needs split={metric.real_split}, not {self.split}: give it an Evaluate of "
-                    "its own"
+                    f"{metric.name} needs split={metric.real_split}, not {self.split}: give it an Evaluate "
+                    "of its own"
                 )
         shape, real = tuple(game.image_shape), None
         if any(metric.compares for metric in contracts):

@@ -19,7 +19,7 @@ from lightning_gans.data.cache import cache_folder
 from lightning_gans.data.decode import DamagedImage, Decoder, open_image, to_channels
 from lightning_gans.data.folder import list_images
 from lightning_gans.data.sources import ImageFiles
-from lightning_gans.game.adversarial import load
+from lightning_gans.game.checkpoints import load
 from lightning_gans.metrics import FID, IS
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores, real_images_of
 from lightning_gans.metrics.extractors import Extractor, Inception
@@ -86,10 +86,14 @@ def evaluate(
         if not (hasattr(game, "sample_from") or hasattr(game, "translate")):
             raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} makes no images")
         if len(game.image_shape) != 3:
-            raise ValueError(f"ckpt_path={ckpt_path} makes vectors {game.image_shape}: evaluate scores images")
+            raise ValueError(
+                f"ckpt_path={ckpt_path} makes vectors {game.image_shape}: evaluate scores images"
+            )
         if hasattr(game, "translate"):
             if data is None:
-                raise ValueError(f"data=None: a {type(game).__name__} needs inputs to translate, give its data")
+                raise ValueError(
+                    f"data=None: a {type(game).__name__} needs inputs to translate, give its data"
+                )
             data.prepare_data()
             data.setup("fit" if stage == "val" else "test")
         stream = samples_of(game.to(place), n or 10_000, weights == "ema", seed, data, stage)

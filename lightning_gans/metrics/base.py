@@ -89,8 +89,8 @@ class Contract:
         if len(names) == 1:
             return ("images",)
         raise ValueError(
-            f"metrics: {self.name}.update takes {' and '.join(names) or 'no argument by name'}: call arguments "
-            f"by what they take ({', '.join(INPUTS)}), or list that in the attribute wants"
+            f"metrics: {self.name}.update takes {' and '.join(names) or 'no argument by name'}: call its "
+            f"arguments by what they take ({', '.join(INPUTS)}), or list that in the attribute wants"
         )
 
     def fill_in(self, data: Any, num_classes: int | None, num_samples: int | None) -> None:
@@ -123,5 +123,5 @@ def score_names(metric: type[Metric]) -> tuple[str, ...]:
 
 
 def snake_case(name: str) -> str:
-    """Return the name of a class in lower case, its words joined by underscores: ``KernelMMD``, kernel_mmd."""
+    """Return a class's name in lower case with underscores: of ``KernelMMD``, kernel_mmd."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

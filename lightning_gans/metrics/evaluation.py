@@ -20,7 +20,7 @@ from lightning_gans.data.sources import ImageSource
 from lightning_gans.drawing.pictures import to_bytes
 from lightning_gans.metrics.base import Contract
 from lightning_gans.metrics.extractors import Extractor
-from lightning_gans.metrics.frechet import FID, statistics
+from lightning_gans.metrics.frechet import FID, feature_statistics
 from lightning_gans.metrics.statistics import RealStatistics, lookup, store
 from lightning_gans.metrics.stream import Samples
 
@@ -93,12 +93,14 @@ def real_images_of(
     if not isinstance(data, ImageDataModule):
         kind = "no data module" if data is None else type(data).__name__
         raise ValueError(
-            f"metrics compare with real images of a data module of lightning_gans, not with {kind}: use one, or "
-            "metrics that do not compare"
+            f"metrics compare with real images of a data module of lightning_gans, not with {kind}: use one, "
+            "or metrics that do not compare"
         )
     images, labels, key = data.real_images(split)
     if count is not None and count > len(labels):
-        raise ValueError(f"num_real={count} exceeds the {len(labels)} images of split={split}: use at most that")
+        raise ValueError(
+            f"num_real={count} exceeds the {len(labels)} images of split={split}: use at most that"
+        )
     return RealImages(images, labels, key, size, count, data.views())
 
 
@@ -205,8 +207,8 @@ class Evaluation:
         for metric in self.metrics:
             if extractor is None and {"features", "logits", "modes"} & set(metric.wants):
                 raise ValueError(
-                    f"extractor=None, but {metric.name} needs {' and '.join(metric.wants)}: give one, such as "
-                    "Inception or ClassifierExtractor"
+                    f"extractor=None, but {metric.name} needs {' and '.join(metric.wants)}: give one, such "
+                    "as Inception or ClassifierExtractor"
                 )
             if "modes" in metric.wants and not hasattr(extractor, "classify_channels"):
                 raise ValueError(
@@ -429,7 +431,9 @@ class Evaluation:
             if self.rank > 0 or found is None:
                 if getattr(metric.metric, "empty_batches", False):
                     nothing = torch.arange(0, device=self.device)
-                    metric.update({"features": torch.empty(0, width, device=self.device), "index": nothing}, True)
+                    metric.update(
+                        {"features": torch.empty(0, width, device=self.device), "index": nothing}, True
+                    )
             elif hasattr(metric.metric, "take_real"):
                 metric.metric.take_real(found)
             else:
@@ -473,7 +477,7 @@ class Evaluation:
         protocol = dict(real.key)
         if features:
             rows = torch.cat(self._gather(torch.cat(kept)))  # shares are contiguous: in order
-            mu, sigma, n = (part.cpu() for part in statistics(rows))
+            mu, sigma, n = (part.cpu() for part in feature_statistics(rows))
             return RealStatistics(mu, sigma, int(n), rows.cpu(), real.labels.cpu(), protocol)
         n, total, outer = (
             sum(self._gather(part), torch.zeros_like(part))[0].cpu()

@@ -13,8 +13,8 @@ from filelock import FileLock
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torch_fidelity.feature_extractor_inceptionv3 import BasicConv2d, FeatureExtractorInceptionV3
 
+from lightning_gans.checks import at_least, one_of
 from lightning_gans.data.cache import cache_folder
 
 Resize = Literal["tf", "antialias", "clean"]
@@ -125,9 +125,8 @@ class Inception(Extractor):
         precision: Precision = "fp32",
         verify: bool = True,
     ) -> None:
-        for key, value, known in (("resize", resize, Resize), ("precision", precision, Precision)):
-            if value not in get_args(known):
-                raise ValueError(f"{key}={value!r} is unknown: one of {', '.join(get_args(known))}")
+        one_of(get_args(Resize), resize=resize)
+        one_of(get_args(Precision), precision=precision)
         super().__init__("inception-2015-12-05", 3)
         self.weights = weights
         self.resize = resize
@@ -215,8 +214,7 @@ class ModuleExtractor(Extractor):
         features: str | None = None,
         name: str | None = None,
     ) -> None:
-        if size is not None and size < 1:
-            raise ValueError(f"size={size} must be at least 1, or None")
+        at_least(1, size=size)
         if not mean or len(mean) != len(std):
             raise ValueError(f"mean has {len(mean)} values and std {len(std)}: give one per channel")
         if not all(value > 0 for value in std):
@@ -314,24 +312,34 @@ def _resized_like_tensorflow(images: Tensor, size: int) -> Tensor:
     return images
 
 
-class _Network(FeatureExtractorInceptionV3):  # type: ignore[misc]
-    """torch-fidelity's network; takes the tensors it is given instead of copying them."""
-
-    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = True) -> Any:
-        # The constructor loads weights: what it loads is nothing, see below.
-        return super().load_state_dict(state_dict, strict=strict and bool(state_dict), assign=assign)
-
-
-def _empty_network() -> _Network:
+def _empty_network() -> nn.Module:
     """Return the network without memory for weights: nothing drawn from the global random generator.
 
     torch-fidelity's constructor unpickles whatever the file holds, so it gets one that holds nothing.
+
+    Raises:
+        ImportError: If torch-fidelity is not installed.
     """
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError as error:
+        raise ImportError(
+            "Inception needs the package torch-fidelity, which is not installed: pip install torch-fidelity"
+        ) from error
+
+    class Network(FeatureExtractorInceptionV3):  # type: ignore[misc]
+        """Takes the tensors it is given instead of copying them."""
+
+        def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = True) -> Any:
+            # The constructor loads weights: what it loads is nothing.
+            return super().load_state_dict(state_dict, strict=strict and bool(state_dict), assign=assign)
+
     nothing = io.BytesIO()
     torch.save({}, nothing)
     nothing.seek(0)
     with torch.device("meta"):
-        return _Network("inception-v3-compat", ["2048", "logits_unbiased"], nothing)
+        network: nn.Module = Network("inception-v3-compat", ["2048", "logits_unbiased"], nothing)
+    return network
 
 
 def _read_weights(file: Path, label: str, verify: bool) -> tuple[Any, str]:
@@ -371,7 +379,7 @@ def _check_state(state: Any, network: nn.Module, label: str) -> None:
 def _fold(network: nn.Module) -> None:
     """Make convolutions bfloat16, the batch normalisations first folded into them in float32."""
     for part in network.modules():
-        if isinstance(part, BasicConv2d):
+        if hasattr(part, "conv") and hasattr(part, "bn"):
             part.conv = fuse_conv_bn_eval(part.conv.eval(), part.bn.eval())
             part.bn = nn.Identity()
             part.to(dtype=torch.bfloat16, memory_format=torch.channels_last)

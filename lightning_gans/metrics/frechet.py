@@ -1,12 +1,14 @@
 """Frechet inception distance (arXiv 1706.08500): Gaussians fitted to the features, and their distance."""
 
 import warnings
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_gans.metrics.lazy import Input, LazyMetric, check_count, check_finite
+from lightning_gans import checks
+from lightning_gans.metrics.states import LazyMetric, check_count, check_finite
+from lightning_gans.metrics.statistics import RealStatistics
 
 
 class Statistics(NamedTuple):
@@ -17,7 +19,7 @@ class Statistics(NamedTuple):
     n: Tensor
 
 
-def statistics(features: Tensor) -> Statistics:
+def feature_statistics(features: Tensor) -> Statistics:
     """Return mean (d,), covariance (d, d) and number () of features (n, d), in float64.
 
     The covariance of a single sample is 0.
@@ -49,13 +51,13 @@ def class_statistics(features: Tensor, labels: Tensor, num_classes: int) -> Stat
     Raises:
         ValueError: If a label is not below num_classes, or a feature is not finite.
     """
-    _check_labels(labels, features, num_classes)
+    _check_labels(labels, len(features), num_classes)
     size = features.shape[1]
     mu = features.new_zeros(num_classes, size, dtype=torch.float64)
     sigma = features.new_zeros(num_classes, size, size, dtype=torch.float64)
     n = torch.bincount(labels[labels >= 0], minlength=num_classes).double()
     for label in n.nonzero().flatten().tolist():
-        mu[label], sigma[label], _ = statistics(features[labels == label])
+        mu[label], sigma[label], _ = feature_statistics(features[labels == label])
     return Statistics(mu, sigma, n)
 
 
@@ -130,7 +132,6 @@ class _Moments(LazyMetric):
     """
 
     higher_is_better = False
-    real_needs: ClassVar[str] = "statistics"
     real_n: Tensor
     real_sum: Tensor
     real_outer: Tensor
@@ -196,7 +197,7 @@ class _Moments(LazyMetric):
         sigma = torch.where(n[:, None, None] > 1, sigma, 0)
         if not (mu.isfinite().all() and sigma.isfinite().all()):
             raise ValueError(f"{type(self).__name__} got real statistics that are not finite")
-        self._start(mu.shape[1])
+        self._start((mu.shape[1],))
         counts = n[:, None, None]
         self.real_n = n.clone()
         self.real_sum = n[:, None] * mu
@@ -243,9 +244,15 @@ class FID(_Moments):
         num_features: Size d of the features; the first batch tells it otherwise.
     """
 
+    scores = ("fid",)
+    real_needs: ClassVar[str] = "statistics"
 
     def __init__(self, num_features: int | None = None) -> None:
         super().__init__(1, num_features)
+
+    def take_real(self, statistics: RealStatistics) -> None:
+        """Take what an evaluation knows of the real images."""
+        self.set_real(statistics.mu, statistics.sigma, statistics.n)
 
     def set_real(self, mu: Tensor, sigma: Tensor, n: Tensor | int | None) -> None:
         """Take stored statistics for the real set, in place of samples; :meth:`reset` forgets them.
@@ -275,7 +282,7 @@ class FID(_Moments):
         self._add(self._check(features, self._first(real)), 0, real)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return ``fid``, at least 0, and ``fid_raw``, which rounding may leave below.
+        """Return ``fid``; rounding may leave equal sets below 0, which counts as 0.
 
         Raises:
             ValueError: If there are fewer than two real or two generated samples.
@@ -286,7 +293,7 @@ class FID(_Moments):
         check_count(int(real_n), "real", "FID")
         check_count(int(fake_n), "generated", "FID")
         self._warn_if_few(int(torch.minimum(real_n, fake_n)), "a set")
-        return {"fid": distances[0].clamp(min=0), "fid_raw": distances[0]}
+        return {"fid": distances[0].clamp(min=0)}
 
 
 class PerClassFID(_Moments):
@@ -296,13 +303,29 @@ class PerClassFID(_Moments):
     2048 features. Samples of label -1 are left out.
 
     Args:
-        num_classes: Number of classes C; may be set as an attribute until the first batch.
+        num_classes: Number of classes C; an evaluation fills in the game's.
         num_features: Size d of the features; the first batch tells it otherwise.
     """
 
+    scores = ("intra_fid", "intra_fid_per_class", "intra_fid_classes")
 
     def __init__(self, num_classes: int | None = None, num_features: int | None = None) -> None:
+        self._open = num_classes is None
         super().__init__(num_classes, num_features)
+
+    def fill_in(self, data: Any, num_classes: int | None, num_samples: int | None) -> None:
+        """Take the number of classes, unless it was given."""
+        if self._open and num_classes != self.num_classes:
+            self.num_classes, self.shape = num_classes, None
+
+    def take_real(self, statistics: RealStatistics) -> None:
+        """Take what an evaluation knows of the real images."""
+        features, labels = statistics.features, statistics.labels
+        assert features is not None
+        assert labels is not None
+        assert self.num_classes is not None
+        known = class_statistics(features.to(self.device), labels.to(self.device), self.num_classes)
+        self.set_real(*known)
 
     def set_real(self, mu: Tensor, sigma: Tensor, n: Tensor) -> None:
         """Take stored statistics for the real classes, in place of samples; :meth:`reset` forgets them.
@@ -327,7 +350,7 @@ class PerClassFID(_Moments):
         """
         self._refuse_mixture(real)
         features = self._check(features, self._first(real))
-        _check_labels(labels, features, self.num_classes or 0)
+        _check_labels(labels, len(features), self.num_classes or 0)
         labels = labels.to(features.device)
         for label in labels.unique().tolist():
             if label >= 0:
@@ -359,14 +382,7 @@ class PerClassFID(_Moments):
         }
 
 
-def _check_labels(labels: Tensor, features: Tensor, num_classes: int) -> None:
-    if labels.shape != features.shape[:1] or labels.is_floating_point():
-        raise ValueError(
-            f"labels have shape {tuple(labels.shape)} and type {labels.dtype}: {len(features)} samples need "
-            "as many integers"
-        )
-    if len(labels) and not (int(labels.min()) >= -1 and int(labels.max()) < num_classes):
-        raise ValueError(
-            f"labels go from {int(labels.min())} to {int(labels.max())}: {num_classes} classes have labels 0 "
-            f"to {num_classes - 1}, and -1 stands for none"
-        )
+def _check_labels(labels: Tensor, n: int, num_classes: int) -> None:
+    checks.labels(num_classes, unlabeled=True, labels=labels)
+    if len(labels) != n:
+        raise ValueError(f"labels have shape {tuple(labels.shape)}: {n} samples need as many")

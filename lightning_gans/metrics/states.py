@@ -63,7 +63,7 @@ class LazyMetric(Metric):
         elif shape != self.shape:
             got, before = (x[0] if self.dims == 1 else x for x in (shape, self.shape))
             raise ValueError(
-                f"{type(self).__name__} got {self.what} of size {got} after {before}: one metric is for one size"
+                f"{type(self).__name__} got {self.what} of size {got} after {before}: use one metric for each"
             )
 
     def _check(self, values: Tensor, first: Tensor | int) -> Tensor:

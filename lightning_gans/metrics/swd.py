@@ -5,14 +5,14 @@ Written from the description of the protocol.
 
 import warnings
 from collections.abc import Iterable
-from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from lightning_gans.metrics.samples import KeptImages, check_images
+from lightning_gans.checks import at_least
+from lightning_gans.metrics.states import KeptImages, check_images
 
 SIDE = 7
 """Height and width of a patch."""
@@ -53,14 +53,14 @@ class SWD(KeptImages):
     """
 
     higher_is_better = False
+    scores = ("swd", "swd_[0-9]*")
 
     def __init__(
         self, num_images: int = 8192, patches: int = 128, directions: int = 512, seed: int = 0
     ) -> None:
         super().__init__()
         _check_arguments(patches, directions, seed)
-        if num_images < 2:
-            raise ValueError(f"num_images={num_images} must be at least 2")
+        at_least(2, num_images=num_images)
         self.num_images = num_images
         self.patches = patches
         self.directions = directions
@@ -136,9 +136,8 @@ def random_directions(level: int, dim: int, directions: int, seed: int) -> Tenso
 
 
 def _check_arguments(patches: int, directions: int, seed: int) -> None:
-    for name, value, least in (("patches", patches, 1), ("directions", directions, 1), ("seed", seed, 0)):
-        if value < least:
-            raise ValueError(f"{name}={value} must be at least {least}")
+    at_least(1, patches=patches, directions=directions)
+    at_least(0, seed=seed)
 
 
 def _check_shape(images: Tensor) -> None:

@@ -33,7 +33,7 @@ from lightning_gans.metrics import (
     StackedModes,
     frechet_distance,
 )
-from lightning_gans.metrics.frechet import statistics
+from lightning_gans.metrics.frechet import feature_statistics
 
 from ..metrics.tiny import TinyExtractor
 from .helpers import digits, fit, image_game, norm_game, point_game, ring, weights
@@ -80,8 +80,8 @@ def test_scores_are_those_of_the_stored_images(tmp_path):
     real = Digits()
     real.setup("fit")
     extractor = TinyExtractor()
-    mu, sigma, _ = statistics(extractor(images)[0])
-    expected = frechet_distance(mu, sigma, *statistics(extractor(real.training_images()[0])[0])[:2])
+    mu, sigma, _ = feature_statistics(extractor(images)[0])
+    expected = frechet_distance(mu, sigma, *feature_statistics(extractor(real.training_images()[0])[0])[:2])
     assert found[-1]["fid"] == pytest.approx(float(expected), rel=1e-9)
     assert found[-1]["samples"] == 100
     assert found[-1]["real_samples"] == 1500
@@ -201,7 +201,7 @@ def test_a_resumed_run_goes_on_with_the_same_scores(tmp_path):
 def test_neighbours_are_drawn(tmp_path):
     callback = evaluate(NearestNeighbours(3, 2), extractor=None, every_n_updates=2)
     fit(tmp_path, image_game(), digits(), [callback], 2)
-    assert (tmp_path / "neighbours" / "neighbour-step=00000002.png").is_file()
+    assert (tmp_path / "neighbours" / "neighbour-update=00000002.png").is_file()
 
 
 def test_neighbours_of_two_metrics_and_names(tmp_path):
@@ -212,7 +212,7 @@ def test_neighbours_of_two_metrics_and_names(tmp_path):
 
     run(None)
     run("near")
-    found = {path.name.partition("-step=")[0] for path in (tmp_path / "neighbours").iterdir()}
+    found = {path.name.partition("-update=")[0] for path in (tmp_path / "neighbours").iterdir()}
     assert found == {"neighbour", "feature_neighbour", "near-neighbour", "near-feature_neighbour"}
 
 
@@ -229,12 +229,12 @@ def test_modes_of_the_data(tmp_path):
     logger = CSVLogger(tmp_path, name="", version="")
     grid = SampleGrid(every_n_updates=1, gif=False)
     fit(tmp_path, point_game(), data, [callback, grid], 2, logger=logger)
-    assert torch.equal(callback.evaluation_arguments[0][0].means, data.means)
+    assert torch.equal(callback.metrics[0].means, data.means)
     with (tmp_path / "metrics.csv").open() as file:
         rows = [row["step"] for row in csv.DictReader(file) if row["val/modes"]]
     assert rows == ["2"]  # none of the grid's
     fit(tmp_path, point_game(3), GaussianMixtures("cube", samples=500), [callback], 2)  # other modes
-    assert callback.evaluation_arguments[0][0].means.shape[1] == 3
+    assert callback.metrics[0].means.shape[1] == 3
 
 
 def test_modes_that_nobody_knows(tmp_path):
@@ -322,7 +322,7 @@ class Bare(LightningModule):
     def draw_latents(self, n, ema=True, seed=None):
         return torch.randn(n, 4, generator=torch.Generator().manual_seed(seed)), None
 
-    def generate(self, latents, labels=None, ema=True):
+    def sample_from(self, latents, labels=None, ema=True):
         return self.layer(latents).tanh().unflatten(1, (1, 8, 8))
 
     def validation_step(self, batch, index):
@@ -421,7 +421,7 @@ def test_bad_arguments(given, words):
         ([], {"metrics": []}, "metrics are empty"),
         ([FID()], {"extractor": None}, "extractor=None, but FID needs features"),
         ([FID(), FID()], {}, "FID is there twice"),
-        ([torch.nn.Identity()], {}, "Identity does not say in `wants`"),
+        ([torch.nn.Identity()], {}, "Identity is no torchmetrics.Metric"),
         ([FID()], {"num_real": 2000}, "num_real=2000 exceeds the 1500 images"),
         ([PerClassFID()], {}, "PerClassFID needs labels of the samples.* or use a conditional game"),
         ([SWD()], {}, "at least 16x16"),

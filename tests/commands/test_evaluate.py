@@ -13,8 +13,9 @@ from torchvision.io import write_png
 from lightning_gans.commands.evaluate import read_images
 from lightning_gans.data import Digits
 from lightning_gans.metrics import FID, IS, KID, NearestNeighbours, PerClassFID, RealStatistics
-from lightning_gans.metrics.evaluation import Evaluation, RealImages, Samples
-from lightning_gans.metrics.frechet import statistics
+from lightning_gans.metrics.evaluation import Evaluation, RealImages
+from lightning_gans.metrics.stream import Samples
+from lightning_gans.metrics.frechet import feature_statistics
 from tests.metrics.tiny import TinyExtractor
 
 TINY = ("--extractor", "tests.metrics.tiny.TinyExtractor", "--device", "cpu")
@@ -144,7 +145,7 @@ def test_images_of_different_sizes_are_resized_and_it_is_said(cli, tmp_path, ima
 
 
 def test_statistics_tell_what_they_were_computed_with(cli, fails, tmp_path, images, folder):
-    mu, sigma, _ = statistics(TinyExtractor()(images[:60])[0])
+    mu, sigma, _ = feature_statistics(TinyExtractor()(images[:60])[0])
     ours = TinyExtractor().protocol
     arguments = ("--samples", folder, "--reference", tmp_path / "real.npz")
     for name in ("hash", "resize", "precision"):
@@ -158,7 +159,7 @@ def test_statistics_tell_what_they_were_computed_with(cli, fails, tmp_path, imag
 
 def test_what_does_not_fit_is_said_before_the_pass(images):
     extractor = TinyExtractor()
-    mu, sigma, _ = statistics(extractor(images[:60])[0])
+    mu, sigma, _ = feature_statistics(extractor(images[:60])[0])
     of_features = RealStatistics(mu, sigma, 60, TinyExtractor()(images[:60])[0])
     large = RealImages(enlarged(images[:60], 16, 16), torch.full((60,), -1), {})
     samples = Samples(images[:60], torch.arange(60), torch.arange(60) % 10)
@@ -188,7 +189,7 @@ def test_a_rank_without_a_share_is_refused_on_all(images):
 
 
 def test_statistics_of_other_tools(cli, tmp_path, images, folder):
-    mu, sigma, _ = statistics(TinyExtractor()(images[:60])[0])
+    mu, sigma, _ = feature_statistics(TinyExtractor()(images[:60])[0])
     np.savez(tmp_path / "theirs.npz", mu=mu.numpy(), sigma=sigma.numpy())
     found = scores(cli, tmp_path, "--samples", folder, "--reference", tmp_path / "theirs.npz")
     assert found["fid"] < 1e-6
