@@ -412,7 +412,7 @@ FUNCTIONS = {
     "preview": "lightning_gans.commands.preview.preview",
     "dedup": "lightning_gans.commands.dedup.dedup",
     "evaluate": "lightning_gans.commands.evaluate.evaluate",
-    "fitting-capacity": "lightning_gans.metrics.fitting_capacity.score_checkpoint",
+    "fitting-capacity": "lightning_gans.commands.fitting_capacity.fitting_capacity",
 }
 """Commands that are functions: their arguments are the options, their docstrings the help."""
 

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -117,9 +118,20 @@ class Contract:
         return {name: value.reshape(()) if value.numel() == 1 else value for name, value in tensors.items()}
 
 
-def score_names(metric: type[Metric]) -> tuple[str, ...]:
-    """Return the names of a metric's scores, or patterns of them; nothing if it does not say."""
-    return tuple(getattr(metric, "scores", ()))
+def score_names(metric: type[Metric] | str) -> tuple[str, ...]:
+    """Return the names of a metric's scores, or patterns of them; nothing if it does not say.
+
+    Args:
+        metric: The class, or its path; a name without dots is one of :mod:`lightning_gans.metrics`.
+    """
+    kind: Any = metric
+    if isinstance(metric, str):
+        module, _, name = metric.rpartition(".")
+        try:
+            kind = getattr(import_module(module or "lightning_gans.metrics"), name, None)
+        except ImportError:
+            return ()
+    return tuple(getattr(kind, "scores", ()))
 
 
 def snake_case(name: str) -> str:

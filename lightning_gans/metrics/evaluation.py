@@ -15,9 +15,7 @@ from tqdm import tqdm
 
 from lightning_gans.checks import at_least
 from lightning_gans.data.base import Data, ImageDataModule, resize
-from lightning_gans.data.loader import Views, to_float
 from lightning_gans.data.sources import ImageSource
-from lightning_gans.drawing.pictures import to_bytes
 from lightning_gans.metrics.base import Contract
 from lightning_gans.metrics.extractors import Extractor
 from lightning_gans.metrics.frechet import FID, feature_statistics
@@ -36,7 +34,6 @@ class RealImages:
         key: What they are: data set, split, preprocessing. JSON values.
         size: Height and width that they are resized to. None: as they are.
         count: So many of them. None: all.
-        views: What makes inputs and targets of them; the targets are the real images then.
     """
 
     def __init__(
@@ -46,9 +43,8 @@ class RealImages:
         key: Mapping[str, Any],
         size: int | None = None,
         count: int | None = None,
-        views: Views | None = None,
     ) -> None:
-        self.images, self.key, self.size, self.views = images, dict(key), size, views
+        self.images, self.key, self.size = images, dict(key), size
         self.order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:count]
         self.labels = labels[self.order]
 
@@ -69,17 +65,13 @@ class RealImages:
         """Return the images at some places (n,), uint8 (n, C, H, W)."""
         chosen, source = self.order[places.cpu()], self.images
         images = source.__getitems__(chosen.tolist()) if isinstance(source, ImageSource) else source[chosen]
-        images = images if self.size is None else resize(images, self.size)
-        if self.views is None:
-            return images
-        no_draws = torch.zeros(len(images), self.views.draws)
-        return to_bytes(self.views(to_float(images), self.labels[places.cpu()], no_draws)[1])
+        return images if self.size is None else resize(images, self.size)
 
 
 def real_images_of(
     data: Any, split: Literal["train", "test"], size: int | None = None, count: int | None = None
 ) -> RealImages:
-    """Return the real images of a data module: of pairs, the targets.
+    """Return the real images of a data module; of pairs, those that translations are compared with.
 
     Args:
         data: The data module.
@@ -101,7 +93,7 @@ def real_images_of(
         raise ValueError(
             f"num_real={count} exceeds the {len(labels)} images of split={split}: use at most that"
         )
-    return RealImages(images, labels, key, size, count, data.views())
+    return RealImages(images, labels, key, size, count)
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,14 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from lightning import LightningDataModule
 from torch import Tensor
 from tqdm import tqdm
 
+from lightning_gans.checks import at_least, one_of
 from lightning_gans.data.base import Data, DataModule, resize
-from lightning_gans.drawing.pictures import as_stored
-from lightning_gans.game.checkpoints import load
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.game.optimizers import Adam
+from lightning_gans.metrics.stream import rounded
 from lightning_gans.networks.classifier import LeNet
 
 SIZE, BATCH, LR, DECAYED_AT = 32, 128, 1e-3, (20, 40)
@@ -28,14 +27,17 @@ Epochs = Callable[[int], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Budget:
-    """What a classifier is trained on, and for how long.
+    """What classifiers are trained on, and for how long.
 
-    Attributes:
-        seeds: Classifiers of each kind.
-        mode: ``online``: new samples in each epoch. ``fixed``: the same ones.
-        epochs: Epochs; the learning rate falls to a tenth at the 20th, and again at the 40th.
-        samples_per_epoch: Samples of an epoch, with ``online``.
-        per_class: Samples of a class, with ``fixed``.
+    Args:
+        seeds: Classifiers of each kind; give at least 3 for figures that are to be reported.
+        mode: ``online``: new images in each epoch, of labels drawn at random. ``fixed``: the same ones,
+            equally many of each label. They give different scores.
+        epochs: Epochs of a classifier; the learning rate falls to a tenth at the 20th, and again at the 40th.
+        samples_per_epoch: Generated images of an epoch, with ``online``.
+        per_class: Generated images of a class, with ``fixed``.
+        real: Train classifiers on real images too: the ceiling, and the judges of GAN-test.
+        seed: Decides samples, classifiers and batches.
 
     Raises:
         ValueError: If one is out of range.
@@ -46,14 +48,14 @@ class Budget:
     epochs: int = 40
     samples_per_epoch: int = 10_000
     per_class: int = 5_000
+    real: bool = True
+    seed: int = 0
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        if self.mode not in ("online", "fixed"):
-            raise ValueError(f"mode={self.mode!r} is unknown: use online or fixed")
+        one_of(("online", "fixed"), mode=self.mode)
         for name in ("seeds", "epochs", "samples_per_epoch", "per_class"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+            at_least(1, **{name: getattr(self, name)})
 
     def epoch_size(self, num_classes: int) -> int:
         """Return the samples of an epoch."""
@@ -144,107 +146,36 @@ def _percent(scores: tuple[float, ...]) -> str:
 def fitting_capacity(
     game: LatentGame,
     data: DataModule,
-    *,
-    seeds: int = 3,
-    mode: Mode = "online",
-    epochs: int = 40,
-    samples_per_epoch: int = 10_000,
-    per_class: int = 5_000,
-    ema: bool = True,
-    real: bool = True,
-    seed: int = 0,
+    weights: Literal["ema", "raw"] = "ema",
     progress: bool = False,
+    **budget: Any,
 ) -> FittingCapacityScores:
     """Score a conditional game by the classifiers that its images make (GOLD; GAN-train and GAN-test).
 
     A LeNet is trained on generated images with the labels that they were made for, and tested on all real
     test images. Protocol of GOLD (arXiv 1910.09170): 32 pixels, Adam with learning rate 1e-3 and betas (0.5,
-    0.999), batches of 128. GOLD's figures are means of 5 trainings: ``seeds=5``. ``online`` and ``fixed``
-    give different scores: ``online`` draws the labels of each epoch at random, ``fixed`` has equally many of
-    each.
+    0.999), batches of 128. GOLD's figures are means of 5 trainings: ``seeds=5``.
 
     The global random numbers are not touched.
 
     Args:
         game: A game whose generator sees labels.
         data: Labelled data with a test split.
-        seeds: Classifiers of each kind; give at least 3 for figures that are to be reported.
-        mode: See :class:`Budget`, as for the next three.
-        epochs: Epochs of a classifier.
-        samples_per_epoch: Generated images of an epoch, with ``online``.
-        per_class: Generated images of a class, with ``fixed``.
-        ema: Use averaged weights if there are any.
-        real: Train classifiers on real images too: the ceiling, and the judges of GAN-test.
-        seed: Decides samples, classifiers and batches.
+        weights: Averaged weights, if there are any, or those of the last update.
         progress: Show a progress bar.
+        **budget: Arguments of :class:`Budget`.
 
     Raises:
         ValueError: If an argument is out of range, or game and data do not fit.
         TypeError: If ``game`` is no latent game, or ``data`` no data module of lightning_gans.
     """
-    budget = Budget(seeds, mode, epochs, samples_per_epoch, per_class)
-    check_game(game, data, budget)
+    spent = Budget(**budget)
+    check_game(game, data, spent)
     images = real_data(data)
-    total = epochs * seeds * (2 if real else 1)
+    total = spent.epochs * spent.seeds * (2 if spent.real else 1)
     with tqdm(total=total, desc="fitting capacity", unit="epoch", disable=not progress) as bar:
-        judges = train_judges(images, budget, seed, game.device, bar) if real else Judges((), ())
-        return score_game(game, images, judges, budget, ema, seed, bar)
-
-
-def score_checkpoint(
-    ckpt_path: str,
-    data: LightningDataModule,
-    seeds: int = 3,
-    mode: Mode = "online",
-    epochs: int = 40,
-    samples_per_epoch: int = 10_000,
-    per_class: int = 5_000,
-    weights: Literal["ema", "raw"] = "ema",
-    real: bool = True,
-    seed: int = 0,
-    device: str = "auto",
-    progress: bool = True,
-) -> None:
-    """Fitting capacity of a conditional game: the accuracy of classifiers trained on what it generates.
-
-    A LeNet at 32 pixels, as in Mining GOLD Samples (arXiv 1910.09170).
-
-    Args:
-        ckpt_path: The game's checkpoint.
-        data: Labelled data with a test split, of the same image size.
-        seeds: Classifiers of each kind; give at least 3 for figures that are to be reported.
-        mode: ``online``: new images in each epoch. ``fixed``: the same ones. They give different scores.
-        epochs: Epochs of a classifier; the learning rate falls to a tenth at the 20th and the 40th.
-        samples_per_epoch: Generated images of an epoch, with ``online``.
-        per_class: Generated images of a class, with ``fixed``.
-        weights: Averaged weights, if the checkpoint has some, or those of the last update.
-        real: Also train on real images with the same budget: the ceiling, and GAN-test.
-        seed: Decides samples, classifiers and batches.
-        device: Such as ``cpu`` or ``cuda``; the accelerator, if there is one, by default.
-        progress: Show a progress bar.
-
-    Raises:
-        ValueError: If an argument is out of range, or game and data do not fit.
-        TypeError: If the checkpoint is no latent game, or ``data`` no data module of lightning_gans.
-    """
-    Budget(seeds, mode, epochs, samples_per_epoch, per_class)  # complains before any file is read
-    game: Any = load(ckpt_path)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    scores = fitting_capacity(
-        game.to(device),
-        data,  # type: ignore[arg-type]
-        seeds=seeds,
-        mode=mode,
-        epochs=epochs,
-        samples_per_epoch=samples_per_epoch,
-        per_class=per_class,
-        ema=weights == "ema",
-        real=real,
-        seed=seed,
-        progress=progress,
-    )
-    print(scores)
+        judges = train_judges(images, spent, game.device, bar)
+        return score_game(game, images, judges, spent, weights == "ema", bar)
 
 
 # ---------------------------------------------------------------------- the parts, for the callback too
@@ -313,11 +244,11 @@ def real_data(data: DataModule) -> RealData:
     return RealData(*parts[0], *parts[1], num_classes)
 
 
-def train_judges(real: RealData, budget: Budget, seed: int, device: torch.device, bar: Any = None) -> Judges:
+def train_judges(real: RealData, budget: Budget, device: torch.device, bar: Any = None) -> Judges:
     """Train classifiers on real images, in random order, with the budget that generated ones get."""
     networks = []
-    for classifier in range(budget.seeds):
-        own = _mixed(seed, classifier, 0)
+    for classifier in range(budget.seeds if budget.real else 0):
+        own = _mixed(budget.seed, classifier, 0)
         networks.append(_train(_real_epochs(real, budget, own), real, budget, own, device, bar))
     accuracies = [_accuracy(network, real.test, real.test_labels) for network in networks]
     return Judges(tuple(networks), tuple(accuracies))
@@ -329,20 +260,19 @@ def score_game(
     judges: Judges,
     budget: Budget,
     ema: bool = True,
-    seed: int = 0,
     bar: Any = None,
 ) -> FittingCapacityScores:
     """Train classifiers on generated images, test them on real ones, and let judges judge generated ones."""
     accuracies = []
     for classifier in range(budget.seeds):
-        own = _mixed(seed, classifier, 1)
+        own = _mixed(budget.seed, classifier, 1)
         epochs = _generated_epochs(game, real.num_classes, budget, ema, own)
         network = _train(epochs, real, budget, own, game.device, bar)
         accuracies.append(_accuracy(network, real.test, real.test_labels))
     gan_test: tuple[float, ...] = ()
     if judges.networks:
         labels = _balanced(len(real.test), real.num_classes)
-        images = _generate(game, labels, ema, _mixed(seed, 0, 4))
+        images = _generate(game, labels, ema, _mixed(budget.seed, 0, 4))
         gan_test = tuple(_accuracy(network, images, labels) for network in judges.networks)
     return FittingCapacityScores(tuple(accuracies), judges.accuracies, gan_test, len(real.test), budget)
 
@@ -392,11 +322,13 @@ def _accuracy(network: LeNet, images: Tensor, labels: Tensor) -> float:
 
 def _generate(game: LatentGame, labels: Tensor, ema: bool, seed: int) -> Tensor:
     """Return uint8 images (n, C, 32, 32) on the CPU, as if they had been stored in files."""
-    parts = []
-    for i, chunk in enumerate(labels.split(CHUNK)):
-        images = as_stored(game.sample(len(chunk), chunk, ema=ema, seed=_mixed(seed, i, 5)), i * CHUNK)
-        parts.append(resize(images.cpu(), SIZE))
-    return torch.cat(parts)
+
+    def make(part: slice) -> Tensor:
+        chosen = labels[part]
+        return game.sample(len(chosen), chosen, ema=ema, seed=_mixed(seed, part.start // CHUNK, 5))
+
+    batches = rounded(make, range(len(labels)), CHUNK)
+    return torch.cat([resize(images.cpu(), SIZE) for _, images in batches])
 
 
 def _real_epochs(real: RealData, budget: Budget, seed: int) -> Epochs:

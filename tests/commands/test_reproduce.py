@@ -12,17 +12,13 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from filelock import FileLock
 from PIL import Image
 
-from lightning_gans import metrics
-from lightning_gans.callbacks.evaluate import SCORES
 from lightning_gans.commands.cli import fit_parser, recipes_folder
 from lightning_gans.commands.reproduce import cells as cells_module
 from lightning_gans.commands.reproduce import command, reproduce
@@ -918,45 +914,3 @@ def test_shipped_plots(name):
     reproduce(name, only=[], out="out")
     assert Image.open(next(Path("out").rglob("plot.png"))).size[0] > 300
     assert (recipes_folder() / "tables" / f"{name}.yaml").read_text().startswith("# ")
-
-
-class Distance(torch.nn.Module):
-    def forward(self, x, y):
-        return (x - y).abs().mean((1, 2, 3))
-
-
-SETTINGS = {
-    "IS": {"splits": 2},
-    "KID": {"subset_size": 10, "subsets": 2},
-    "SWD": {"directions": 4, "patches": 2},
-    "PerClassFID": {"num_classes": 2},
-    "StackedModes": {"num_modes": 4},
-    "ParzenLikelihood": {"num_centres": 20, "num_validation": 5, "num_points": 10, "sigmas": [0.2]},
-    "ModeCoverage": {"means": torch.zeros(1, 2), "covariances": torch.eye(2)[None]},
-    "LPIPSDiversity": {"net": Distance()},
-    "PerClassLPIPSDiversity": {"net": Distance(), "num_classes": 2},
-}
-
-
-@pytest.mark.parametrize("name", SCORES)
-def test_names_of_scores(name):
-    """Tables and monitors are checked against a list; it is what the metrics return."""
-    generator = torch.Generator().manual_seed(0)
-    given = {
-        "images": torch.randint(0, 256, (20, 1, 32, 32), dtype=torch.uint8, generator=generator),
-        "samples": torch.randn(20, 2, generator=generator),
-        "features": torch.randn(20, 3, generator=generator),
-        "logits": torch.randn(20, 2, generator=generator),
-        "labels": torch.arange(20) % 2,
-        "modes": torch.arange(20) % 4,
-        "index": torch.arange(20),
-    }
-    metric = getattr(metrics, name)(**SETTINGS.get(name, {}))
-    for real in (False, True) if getattr(metric, "compares", False) else (None,):
-        metric.update(*[given[key] for key in metric.wants], *(() if real is None else (real,)))
-    found = metric.compute()
-    for score, value in found.items():
-        assert any(fnmatchcase(score, pattern) for pattern in SCORES[name]), score
-        assert value.dim() == score.endswith("_per_class")
-    if not name.endswith("Neighbours"):  # whose others need held-out images
-        assert all(any(fnmatchcase(score, pattern) for score in found) for pattern in SCORES[name])

@@ -111,7 +111,7 @@ def test_constructor_opens_nothing(cache):
 
 @pytest.mark.parametrize("arguments", [{"resize": "bilinear"}, {"precision": "fp16"}])
 def test_unknown_options_are_refused(arguments):
-    with pytest.raises(ValueError, match=r"unknown: one of (tf, antialias, clean|fp32, bf16)"):
+    with pytest.raises(ValueError, match=r"unknown: .*(tf, antialias, clean|fp32, bf16)"):
         Inception(**arguments)
 
 
@@ -373,7 +373,7 @@ def test_pictures_are_no_features():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": 0}, "size=0 must be at least 1"),
+        ({"size": 0}, "size=0"),
         ({"mean": [0.5]}, "mean has 1 values and std 3"),
         ({"mean": [], "std": []}, "give one per channel"),
         ({"std": [1, 0, 1]}, "values must be positive"),

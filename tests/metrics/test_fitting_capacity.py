@@ -94,7 +94,7 @@ def test_fixed_samples(data):
 
 def test_online_samples_are_new_in_each_epoch(data):
     generator = copies(data)
-    fitting_capacity(generator, data, **{**SMALL, "epochs": 3}, ema=False, real=False)
+    fitting_capacity(generator, data, **{**SMALL, "epochs": 3}, weights="raw", real=False)
     assert len(generator.calls) == 2 * 3 * 2  # seeds, epochs, chunks of 1,000
     assert len({seed for _, _, seed in generator.calls}) == 12
     assert {ema for _, ema, _ in generator.calls} == {False}

@@ -140,9 +140,9 @@ def test_the_larger_side_is_cut():
 
 def test_bad_input():
     images = pictures(2, 16)
-    with pytest.raises(ValueError, match="num_images=1 must be at least 2"):
+    with pytest.raises(ValueError, match="num_images=1"):
         SWD(num_images=1)
-    with pytest.raises(ValueError, match="patches=0 must be at least 1"):
+    with pytest.raises(ValueError, match="patches=0"):
         SWD(patches=0)
     with pytest.raises(ValueError, match=r"images are torch.float32 of shape"):
         SWD().update(images.float(), torch.arange(2), real=True)

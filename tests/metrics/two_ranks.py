@@ -8,16 +8,16 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from lightning_gans.metrics.base import Contract
 from lightning_gans.metrics.balance import ClassBalance
+from lightning_gans.metrics.base import Contract
 from lightning_gans.metrics.evaluation import Evaluation, RealImages
-from lightning_gans.metrics.stream import Samples
 from lightning_gans.metrics.frechet import FID, PerClassFID, class_statistics, feature_statistics
 from lightning_gans.metrics.inception_score import IS, ModifiedIS
 from lightning_gans.metrics.kernel import KID
 from lightning_gans.metrics.manifold import DensityCoverage, PrecisionRecall
 from lightning_gans.metrics.neighbours import FeatureNeighbours, NearestNeighbours
 from lightning_gans.metrics.parzen import ParzenLikelihood
+from lightning_gans.metrics.stream import Samples
 from lightning_gans.metrics.swd import SWD
 from tests.metrics.tiny import TinyExtractor
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from lightning_gans.callbacks.evaluate import SCORES
 from lightning_gans.commands.cli import find_config, recipes_folder
+from lightning_gans.metrics import score_names
 
 OVER = ("last", "min", "max", "mean", "sd")
 
@@ -607,6 +607,6 @@ def _scores(callbacks: Any, place: str) -> list[tuple[str | None, list[str]]]:
             path = metric.get("class_path") if isinstance(metric, dict) else metric
             if not isinstance(path, str):
                 raise ValueError(f"metrics of {place} has {metric!r}: give a class_path")
-            known += SCORES.get(path.split(".")[-1], ("*",))
+            known += score_names(path) or ("*",)
         found.append((arguments.get("name"), known))
     return found

@@ -1,0 +1,30 @@
+"""The command ``lightning-gans fitting-capacity``: classifiers trained on what a checkpoint generates."""
+
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+
+from lightning_gans.game.checkpoints import load
+from lightning_gans.metrics import fitting_capacity as module
+
+
+def fitting_capacity(
+    ckpt_path: str, data: LightningDataModule, device: str = "auto", progress: bool = True, **options: Any
+) -> None:
+    """Fitting capacity of a conditional game: the accuracy of classifiers trained on what it generates.
+
+    A LeNet at 32 pixels, as in Mining GOLD Samples (arXiv 1910.09170).
+
+    Args:
+        ckpt_path: The game's checkpoint.
+        data: Labelled data with a test split, of the same image size.
+        device: Such as ``cpu`` or ``cuda``; the accelerator, if there is one, by default.
+        progress: Show a progress bar.
+        **options: Of the metric.
+    """
+    module.Budget(**{name: value for name, value in options.items() if name != "weights"})  # before any file
+    game: Any = load(ckpt_path)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    print(module.fitting_capacity(game.to(device), data, progress=progress, **options))  # type: ignore[arg-type]
