@@ -22,7 +22,7 @@ def test_learns_to_translate():
 
     before = distance()
     trainer([GeneratorEMA(0.9)], max_steps=150).fit(module, data)
-    assert distance() < 0.7 * before
+    assert distance() < 0.85 * before
     assert not same(module.translate(inputs, ema=True), module.translate(inputs, ema=False))
 
 
