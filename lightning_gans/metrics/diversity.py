@@ -53,16 +53,13 @@ class LPIPSDiversity(KeptImages):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        _check_arguments(num_pairs, resize, batch_size, seed)
         checks.at_least(2, num_samples=num_samples)
-        if not isinstance(net, nn.Module) and net not in BACKBONES:
-            raise ValueError(f"net={net!r} must be one of {', '.join(BACKBONES)}, or a module")
-        self.num_samples = num_samples
-        self.num_pairs = num_pairs
+        if not isinstance(net, nn.Module):
+            checks.one_of([*BACKBONES, "or a module"], net=net)
+        self.num_samples, self.num_pairs, self.seed = num_samples, num_pairs, seed
         self.net = net.eval() if isinstance(net, nn.Module) else net
-        self.resize = resize
-        self.batch_size = batch_size
-        self.seed = seed
+        self.resize, self.batch_size = resize, batch_size
+        _check_arguments(num_pairs, resize, batch_size, seed)
 
     def update(self, images: Tensor, index: Tensor) -> None:
         """Add generated images, uint8 (n, C, H, W) of one or three channels, and their places (n,)."""
@@ -92,6 +89,13 @@ class PerClassLPIPSDiversity(LPIPSDiversity):
 
     As :class:`LPIPSDiversity`, with ``num_pairs`` pairs of each class, so that a conditional generator is not
     praised for what its labels do. Classes with fewer than two samples are skipped.
+
+    Args:
+        num_classes: Number of classes; an evaluation fills in the game's.
+        num_samples: Samples to draw pairs from.
+        num_pairs: Pairs of each class.
+        net: As there.
+        **kwargs: Other arguments of :class:`LPIPSDiversity`.
     """
 
     scores = ("class_lpips", "class_lpips_classes", "lpips_per_class")
@@ -105,11 +109,9 @@ class PerClassLPIPSDiversity(LPIPSDiversity):
         num_samples: int = 1000,
         num_pairs: int = 200,
         net: Net | nn.Module = "alex",
-        resize: int | None = None,
-        batch_size: int = 50,
-        seed: int = 0,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(num_samples, num_pairs, net, resize, batch_size, seed)
+        super().__init__(num_samples, num_pairs, net, **kwargs)
         checks.at_least(1, num_classes=num_classes)
         self.num_classes, self._open = num_classes or 0, num_classes is None
 

@@ -165,8 +165,11 @@ class Inception(Extractor):
             if not self.hash.startswith(_SHA):
                 self.name = "inception"
             network = _empty_network()
-            _check_state(state, network, label)
-            network.load_state_dict(state)
+            try:
+                network.load_state_dict(state)
+            except (RuntimeError, TypeError, AttributeError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise ValueError(f"{label}: not the weights of this Inception network: {reason}") from error
             network.float()
             if self.precision == "bf16":
                 _fold(network)
@@ -356,24 +359,6 @@ def _read_weights(file: Path, label: str, verify: bool) -> tuple[Any, str]:
     except Exception as error:  # pickle's, zip's and torch's own: whatever a wrong file leads to
         reason = str(error).split("\n")[0][:100]
         raise ValueError(f"{label}: no file of weights, or damaged ({reason})") from error
-
-
-def _check_state(state: Any, network: nn.Module, label: str) -> None:
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    problem = ""
-    if not isinstance(state, dict):
-        problem = f"it holds a {type(state).__name__}, not a dict of tensors"
-    elif missing := [name for name in expected if not isinstance(state.get(name), Tensor)]:
-        problem = f"{missing[0]!r} is missing, one of {len(missing)}"
-    elif surplus := [name for name in state if name not in expected]:
-        problem = f"{surplus[0]!r} is unknown, one of {len(surplus)}"
-    else:
-        for name, shape in expected.items():
-            if tuple(state[name].shape) != shape:
-                problem = f"{name!r} has shape {tuple(state[name].shape)}, not {shape}"
-                break
-    if problem:
-        raise ValueError(f"{label}: not the weights of this Inception network: {problem}")
 
 
 def _fold(network: nn.Module) -> None:

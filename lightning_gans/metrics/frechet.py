@@ -155,29 +155,24 @@ class _Moments(LazyMetric):
             shapes[f"{side}_outer"] = (self.num_classes, size, size)
         return shapes
 
-    def _add(self, features: Tensor, label: int, real: bool) -> None:
-        """Add the features (n, d) of one class."""
-        features = features.double()
-        n, total, outer = (
-            (self.real_n, self.real_sum, self.real_outer)
-            if real
-            else (self.fake_n, self.fake_sum, self.fake_outer)
-        )
-        n[label] += len(features)
-        total[label] += features.sum(dim=0)
-        outer[label].addmm_(features.T, features)
-
-    def _first(self, real: bool) -> int:
-        """Return how many samples of this set this rank has seen, to name a bad one."""
-        if self.size is None:
-            return 0
-        return int((self.real_n if real else self.fake_n).sum())
-
-    def _refuse_mixture(self, real: bool) -> None:
+    def _add(self, features: Tensor, labels: Tensor | None, real: bool) -> None:
+        """Add features (n, d) of the classes (n,); without labels there is one."""
+        side = "real" if real else "fake"
         if real and self.size is not None and self.real_sets > 0:
             raise ValueError(
                 f"{type(self).__name__} has got real statistics by set_real: real samples would count twice"
             )
+        first = 0 if self.size is None else int(getattr(self, f"{side}_n").sum())
+        features = self._check(features, first).double()
+        labels = torch.zeros(len(features), dtype=torch.int64) if labels is None else labels
+        _check_labels(labels, len(features), self.num_classes or 0)
+        labels = labels.to(features.device)
+        n, total, outer = (getattr(self, f"{side}_{name}") for name in ("n", "sum", "outer"))
+        for label in labels[labels >= 0].unique().tolist():
+            part = features[labels == label]
+            n[label] += len(part)
+            total[label] += part.sum(dim=0)
+            outer[label].addmm_(part.T, part)
 
     def _set_real(self, mu: Tensor, sigma: Tensor, n: Tensor) -> None:
         """Replace the real sums by those that belong to statistics with a leading class dimension."""
@@ -205,28 +200,31 @@ class _Moments(LazyMetric):
         self.real_sets = torch.ones_like(self.real_sets)
         self._computed = None
 
-    def _distances(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return raw distances (C,), NaN for a class of too few samples, and both numbers of samples (C,)."""
+    def _distances(self, of: str) -> Tensor:
+        """Return the distances (C,), at least 0, NaN where there are too few samples; warn of few ``of``."""
+        name = type(self).__name__
+        if self.size is None:
+            check_count(0, "generated", name)
         # Statistics that were set on every rank have been added up: a copy a rank.
         copies = self.real_sets.clamp(min=1)
         real_n, fake_n = self.real_n / copies, self.fake_n
+        for side, n in (("real", real_n), ("generated", fake_n)):
+            check_count(int(n.sum()), side, name)
+        fewest = torch.minimum(real_n, fake_n)
         distances = torch.full_like(fake_n, torch.nan)
-        for label in ((real_n > 1) & (fake_n > 1)).nonzero().flatten().tolist():
-            mu1, sigma1 = _moments(
-                real_n[label], self.real_sum[label] / copies, self.real_outer[label] / copies
-            )
-            mu2, sigma2 = _moments(fake_n[label], self.fake_sum[label], self.fake_outer[label])
-            distances[label] = frechet_distance(mu1, sigma1, mu2, sigma2, real_n[label], fake_n[label])
-        return distances, real_n, fake_n
-
-    def _warn_if_few(self, least: int, of: str) -> None:
-        if self.size is not None and least <= self.size:
+        for label in (fewest > 1).nonzero().flatten().tolist():
+            real = _moments(real_n[label], self.real_sum[label] / copies, self.real_outer[label] / copies)
+            fake = _moments(fake_n[label], self.fake_sum[label], self.fake_outer[label])
+            distances[label] = frechet_distance(*real, *fake, real_n[label], fake_n[label]).clamp(min=0)
+        least = int(fewest[fewest > 1].min()) if (fewest > 1).any() else None
+        if least is not None and least <= self.real_sum.shape[1]:
             warnings.warn(
-                f"{type(self).__name__} of {least} samples {of} with {self.size} features: the covariance is "
-                "singular and the distance biased upwards, differently for every number of samples; compare "
-                "equal numbers only, or take more",
+                f"{name} of {least} samples {of} with {self.size} features: the covariance is singular and "
+                "the distance biased upwards, differently for every number of samples; compare equal numbers "
+                "only, or take more",
                 stacklevel=2,
             )
+        return distances
 
 
 def _moments(n: Tensor, total: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
@@ -278,8 +276,7 @@ class FID(_Moments):
         Raises:
             ValueError: If shapes do not fit, or a feature is not finite.
         """
-        self._refuse_mixture(real)
-        self._add(self._check(features, self._first(real)), 0, real)
+        self._add(features, None, real)
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``fid``; rounding may leave equal sets below 0, which counts as 0.
@@ -287,13 +284,7 @@ class FID(_Moments):
         Raises:
             ValueError: If there are fewer than two real or two generated samples.
         """
-        if self.size is None:
-            check_count(0, "generated", "FID")
-        distances, real_n, fake_n = self._distances()
-        check_count(int(real_n), "real", "FID")
-        check_count(int(fake_n), "generated", "FID")
-        self._warn_if_few(int(torch.minimum(real_n, fake_n)), "a set")
-        return {"fid": distances[0].clamp(min=0)}
+        return {"fid": self._distances("a set")[0]}
 
 
 class PerClassFID(_Moments):
@@ -348,13 +339,7 @@ class PerClassFID(_Moments):
         Raises:
             ValueError: If shapes do not fit, a label is not below num_classes, or a feature is not finite.
         """
-        self._refuse_mixture(real)
-        features = self._check(features, self._first(real))
-        _check_labels(labels, len(features), self.num_classes or 0)
-        labels = labels.to(features.device)
-        for label in labels.unique().tolist():
-            if label >= 0:
-                self._add(features[labels == label], label, real)
+        self._add(features, labels, real)
 
     def compute(self) -> dict[str, Tensor]:
         """Return the distances of the classes that have two real and two generated samples.
@@ -366,15 +351,8 @@ class PerClassFID(_Moments):
         Raises:
             ValueError: If there are fewer than two real or two generated samples.
         """
-        if self.size is None:
-            check_count(0, "generated", "PerClassFID")
-        distances, real_n, fake_n = self._distances()
-        check_count(int(real_n.sum()), "real", "PerClassFID")
-        check_count(int(fake_n.sum()), "generated", "PerClassFID")
-        distances = distances.clamp(min=0)
+        distances = self._distances("a class")
         used = ~distances.isnan()
-        if used.any():
-            self._warn_if_few(int(torch.minimum(real_n, fake_n)[used].min()), "a class")
         return {
             "intra_fid": distances[used].mean(),
             "intra_fid_per_class": distances,

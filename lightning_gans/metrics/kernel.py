@@ -47,12 +47,8 @@ class KID(FeatureSets):
         at_least(1, subsets=subsets)
         at_least(2, subset_size=subset_size)
         super().__init__(num_features)
-        self.subsets = subsets
-        self.subset_size = subset_size
-        self.degree = degree
-        self.gamma = gamma
-        self.coef0 = coef0
-        self.seed = seed
+        self.subsets, self.subset_size, self.seed = subsets, subset_size, seed
+        self.degree, self.gamma, self.coef0 = degree, gamma, coef0
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``kid`` and ``kid_std``: mean and deviation (of the population) over the subsets.
@@ -60,10 +56,8 @@ class KID(FeatureSets):
         Raises:
             ValueError: If a set has fewer than two samples, or an index occurs twice.
         """
-        real, fake = self.both()
-        return kernel_distance(
-            real, fake, self.subsets, self.subset_size, self.degree, self.gamma, self.coef0, self.seed
-        )
+        kernel = self.degree, self.gamma, self.coef0
+        return kernel_distance(*self.both(), self.subsets, self.subset_size, *kernel, self.seed)
 
 
 def kernel_distance(
