@@ -56,7 +56,8 @@ def evaluate(
         extractor: Makes features and logits. Default: the Inception network of 2015.
         metrics: Which. Default: FID and IS, or IS without real images.
         n: Number of samples. Default: 10,000 of a checkpoint, all of a folder or file.
-        split: Of ``data``.
+        split: Of ``data``. Games that translate images get the validation data's inputs with ``train``, the
+            test data's with ``test``.
         weights: Averaged weights of the checkpoint, if it has some, or those of the last update.
         seed: Of a checkpoint's latents.
         batch_size: Images in a pass of the extractor.
@@ -78,24 +79,18 @@ def evaluate(
         if file is not None and not Path(file).absolute().parent.is_dir():
             raise ValueError(f"{name}={file}: there is no such folder")
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    stage: Literal["val", "test"] = "val" if split == "train" else "test"
-    stream: SampleStream
     num_classes = getattr(data, "num_classes", None)
+    stream: SampleStream
+    if data is not None:
+        data.prepare_data()
+        data.setup("fit" if split == "train" else "test")
     if ckpt_path is not None:
         game: Any = load(ckpt_path)
-        if not (hasattr(game, "sample_from") or hasattr(game, "translate")):
-            raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} makes no images")
-        if len(game.image_shape) != 3:
-            raise ValueError(
-                f"ckpt_path={ckpt_path} makes vectors {game.image_shape}: evaluate scores images"
-            )
-        if hasattr(game, "translate"):
-            if data is None:
-                raise ValueError(
-                    f"data=None: a {type(game).__name__} needs inputs to translate, give its data"
-                )
-            data.prepare_data()
-            data.setup("fit" if stage == "val" else "test")
+        if not (hasattr(game, "sample_from") or hasattr(game, "translate")) or len(game.image_shape) != 3:
+            raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} that makes no images")
+        if hasattr(game, "translate") and data is None:
+            raise ValueError(f"data=None: a {type(game).__name__} translates, give the data with its inputs")
+        stage: Literal["val", "test"] = "val" if split == "train" else "test"
         stream = samples_of(game.to(place), n or 10_000, weights == "ema", seed, data, stage)
         size, num_classes = game.image_shape[-1], getattr(game, "num_classes", num_classes)
         about = {"weights": "ema" if weights == "ema" and game.ema is not None else "raw", "seed": seed}
@@ -110,7 +105,7 @@ def evaluate(
         about = {"resized": given.key["resized"]} if "resized" in given.key else {}
     if metrics is None:
         metrics = [IS()] if data is None and reference is None else [FID(), IS()]
-    real = _real(data, reference, split, size)
+    real = real_images_of(data, split, size) if data is not None else _real(reference)
     evaluation = Evaluation(
         metrics,
         extractor or Inception(),
@@ -238,13 +233,7 @@ class _WholeFiles(ImageFiles):
         return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
 
 
-def _real(
-    data: ImageDataModule | None, reference: str | None, split: Literal["train", "test"], size: int
-) -> RealImages | RealStatistics | None:
-    if data is not None:
-        data.prepare_data()
-        data.setup("fit" if split == "train" else "test")
-        return real_images_of(data, split, size)
+def _real(reference: str | None) -> RealImages | RealStatistics | None:
     if reference is None:
         return None
     if Path(reference).is_file():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from lightning_gans.checks import at_least, one_of
+from lightning_gans.checks import at_least, one_of, positive
 from lightning_gans.data.cache import cache_folder
 
 Resize = Literal["tf", "antialias", "clean"]
@@ -128,12 +128,9 @@ class Inception(Extractor):
         one_of(get_args(Resize), resize=resize)
         one_of(get_args(Precision), precision=precision)
         super().__init__("inception-2015-12-05", 3)
-        self.weights = weights
-        self.resize = resize
-        self.precision = precision
-        self.verify = verify
-        self.network = None
-        self.hash = ""
+        self.weights, self.verify = weights, verify
+        self.resize, self.precision = resize, precision
+        self.network, self.hash = None, ""
 
     @property
     def protocol(self) -> dict[str, str]:
@@ -220,8 +217,7 @@ class ModuleExtractor(Extractor):
         at_least(1, size=size)
         if not mean or len(mean) != len(std):
             raise ValueError(f"mean has {len(mean)} values and std {len(std)}: give one per channel")
-        if not all(value > 0 for value in std):
-            raise ValueError(f"std={list(std)}: values must be positive")
+        positive(**{f"std[{place}]": value for place, value in enumerate(std)})
         super().__init__(name or type(module).__name__, len(mean))
         parts = dict(module.named_modules())
         if features is not None and (not features or features not in parts):
@@ -230,11 +226,8 @@ class ModuleExtractor(Extractor):
                 f"features={features!r} is no part of {type(module).__name__}; its parts: {known}"
             )
         self.module = module.requires_grad_(False).eval()
-        self.size = size
-        self.features = features
-        self.mean = tuple(map(float, mean))
-        self.std = tuple(map(float, std))
-        self._hash = ""
+        self.size, self.features, self._hash = size, features, ""
+        self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
 
     @property
     def protocol(self) -> dict[str, str]:

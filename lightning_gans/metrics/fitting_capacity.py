@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from lightning_gans import checks
 from lightning_gans.checks import at_least, one_of
 from lightning_gans.data.base import Data, DataModule, resize
+from lightning_gans.data.loader import to_float
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.game.optimizers import Adam
 from lightning_gans.metrics.stream import rounded
@@ -54,8 +56,8 @@ class Budget:
     def __post_init__(self) -> None:
         """Check the numbers."""
         one_of(("online", "fixed"), mode=self.mode)
-        for name in ("seeds", "epochs", "samples_per_epoch", "per_class"):
-            at_least(1, **{name: getattr(self, name)})
+        at_least(1, seeds=self.seeds, epochs=self.epochs)
+        at_least(1, samples_per_epoch=self.samples_per_epoch, per_class=self.per_class)
 
     def epoch_size(self, num_classes: int) -> int:
         """Return the samples of an epoch."""
@@ -198,24 +200,21 @@ def check_game(game: Any, data: Any, budget: Budget) -> None:
             "fitting capacity needs a conditional game, such as ConditionalGAN"
         )
     name = type(data).__name__
-    if data.num_classes is None:
-        raise ValueError(f"data={name} has no labels here: fitting capacity needs them")
-    if data.num_classes != game.num_classes:
-        raise ValueError(f"data={name} has {data.num_classes} classes, the game {game.num_classes}")
-    if tuple(data.image_shape) != game.image_shape:
+    if data.num_classes is None or not data.has_test_split:
+        missing = "no labels" if data.num_classes is None else "no test split"
         raise ValueError(
-            f"data={name} has images {tuple(data.image_shape)}, the game makes {game.image_shape}: give the "
-            "data that it was trained on"
+            f"data={name} has {missing} here: fitting capacity is measured on labelled test images"
+        )
+    theirs, ours = ((x.num_classes, tuple(x.image_shape)) for x in (data, game))
+    if theirs != ours:
+        raise ValueError(
+            f"data={name} has {theirs[0]} classes, the game {ours[0]}; its images are {theirs[1]}, the game's "
+            f"{ours[1]}: give the data that it was trained on"
         )
     if len(game.image_shape) != 3:
         raise ValueError(f"image_shape={game.image_shape}: fitting capacity needs images")
-    if not data.has_test_split:
-        raise ValueError(f"data={name} has no test split here: fitting capacity is measured on one")
-    if budget.epoch_size(data.num_classes) < data.num_classes:
-        raise ValueError(
-            f"samples_per_epoch={budget.samples_per_epoch} leaves classes without a sample: give at least "
-            f"{data.num_classes}"
-        )
+    if budget.mode == "online":
+        at_least(data.num_classes, samples_per_epoch=budget.samples_per_epoch)
 
 
 def real_data(data: DataModule) -> RealData:
@@ -232,11 +231,7 @@ def real_data(data: DataModule) -> RealData:
     assert num_classes is not None
     parts: list[tuple[Tensor, Tensor]] = []
     for split, (images, labels) in (("train", data.training_images()), ("test", data._ready("test"))):
-        if (labels >= num_classes).any() or (labels < -1).any():
-            raise ValueError(
-                f"data={type(data).__name__} has labels from {int(labels.min())} to {int(labels.max())}: "
-                f"they must lie between 0 and {num_classes - 1}, or be -1"
-            )
+        checks.labels(num_classes, unlabeled=True, **{f"{split}_labels": labels})
         labelled = (labels >= 0).nonzero().squeeze(1)
         if len(labelled) == 0:
             raise ValueError(f"data={type(data).__name__} has no labelled {split} images")
@@ -255,12 +250,7 @@ def train_judges(real: RealData, budget: Budget, device: torch.device, bar: Any 
 
 
 def score_game(
-    game: LatentGame,
-    real: RealData,
-    judges: Judges,
-    budget: Budget,
-    ema: bool = True,
-    bar: Any = None,
+    game: LatentGame, real: RealData, judges: Judges, budget: Budget, ema: bool = True, bar: Any = None
 ) -> FittingCapacityScores:
     """Train classifiers on generated images, test them on real ones, and let judges judge generated ones."""
     accuracies = []
@@ -281,12 +271,7 @@ def score_game(
 
 
 def _train(
-    epoch_data: Epochs,
-    real: RealData,
-    budget: Budget,
-    seed: int,
-    device: torch.device,
-    bar: Any,
+    epoch_data: Epochs, real: RealData, budget: Budget, seed: int, device: torch.device, bar: Any
 ) -> LeNet:
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
@@ -301,7 +286,7 @@ def _train(
                 group["lr"] = LR * 0.1 ** sum(epoch >= at for at in DECAYED_AT)
             images, labels = epoch_data(epoch)
             for chosen in torch.randperm(len(images), generator=order_rng).split(BATCH):
-                logits = network(_floats(images[chosen], device))
+                logits = network(to_float(images[chosen].to(device)))
                 optimizer.zero_grad()
                 F.cross_entropy(logits, labels[chosen].to(device)).backward()
                 optimizer.step()
@@ -316,7 +301,7 @@ def _accuracy(network: LeNet, images: Tensor, labels: Tensor) -> float:
     right = 0
     with torch.autocast(device.type, enabled=False):
         for chunk, wanted in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
-            right += int((network(_floats(chunk, device)).argmax(1) == wanted.to(device)).sum())
+            right += int((network(to_float(chunk.to(device))).argmax(1) == wanted.to(device)).sum())
     return right / len(images)
 
 
@@ -368,10 +353,6 @@ def _shrunk(data: Data, chosen: Tensor) -> Tensor:
         images = data[chunk] if isinstance(data, Tensor) else data.__getitems__(chunk.tolist())
         parts.append(resize(images, SIZE))
     return torch.cat(parts)
-
-
-def _floats(images: Tensor, device: torch.device) -> Tensor:
-    return images.to(device).float() / 127.5 - 1
 
 
 def _balanced(n: int, num_classes: int) -> Tensor:
