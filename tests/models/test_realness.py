@@ -307,10 +307,8 @@ def test_anchors_from_the_command_line(anchors, kind, arguments, cli):
     assert {key: getattr(game.anchors, key) for key in arguments} == arguments
     assert game.outcome_logits(torch.randn(4, 2)).shape == (4, 3)
     config = yaml.safe_load((CHECKPOINT.parents[1] / "config.yaml").read_text())
-    assert (
-        config["model"]["init_args"]["anchors"]["class_path"]
-        == f"lightning_gans.models.realness.{kind.__name__}"
-    )
+    anchors = config["model"]["init_args"]["anchors"]["class_path"]
+    assert anchors.split(".")[-1] == kind.__name__
 
 
 def test_discriminators_from_the_command_line(cli):
