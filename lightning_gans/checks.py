@@ -65,13 +65,15 @@ def one_of(choices: Iterable[Any], **values: Any) -> None:
 
 
 def suggestion(given: object, choices: Iterable[Any], otherwise: str = "use") -> str:
-    """Return what may have been meant by an unknown name, and the choices, at most 20 of them."""
+    """Return what may have been meant by an unknown name, or the choices, at most 20 of them; or both."""
     known = [str(choice) for choice in choices]
     folded = {name.casefold(): name for name in reversed(known)}
     near = difflib.get_close_matches(str(given).casefold(), folded, n=1, cutoff=0.5)
-    meant = f"did you mean {folded[near[0]]}? " if near else ""
-    listed = ", ".join(known[:20] + ["..."] * (len(known) > 20))
-    return f"{meant}{otherwise} {listed}" if known else "there are none"
+    meant = f"did you mean {folded[near[0]]}?" if near else ""
+    listed = (
+        f"{otherwise} {', '.join(known[:20] + ['...'] * (len(known) > 20))}" if known else "there are none"
+    )
+    return meant if meant and len(known) > 8 else f"{meant} {listed}".strip()
 
 
 def shaped(shape: Sequence[int | str], dtype: str = "", **tensors: "Tensor | None") -> None:

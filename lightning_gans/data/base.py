@@ -202,7 +202,7 @@ class DataModule(LightningDataModule):
         if held_out > 0:
             self._splits["val"] = self._store(data, origin[held], training=False), labels[held]
         origin = origin[kept]
-        self._names = _Names(data, origin)
+        self._names = _names(data, origin)
         self._splits["train"] = self._store(data, origin, training=True), training_labels
 
     def training_images(self) -> tuple[Data, Tensor]:
@@ -284,16 +284,10 @@ def _taken(data: Data, kept: Tensor) -> Data:
     return data.at(kept) if isinstance(data, ImageSource) else data[kept]
 
 
-class _Names:
-    """Names of samples that were chosen out of a split."""
-
-    def __init__(self, data: Data, origin: Tensor) -> None:
-        self.source = data if isinstance(data, ImageSource) else None
-        self.origin = origin
-
-    def __call__(self, index: int) -> str:
-        number = int(self.origin[index])
-        return str(number) if self.source is None else self.source.name(number)
+def _names(data: Data, origin: Tensor) -> Callable[[int], str]:
+    """Return what names samples that were chosen out of a split: by file, or by number."""
+    name = data.name if isinstance(data, ImageSource) else str
+    return lambda index: name(int(origin[index]))
 
 
 class ImageDataModule(DataModule):
@@ -402,7 +396,7 @@ class ImageDataModule(DataModule):
     def _not_excluded(self, images: Data, file: str) -> Tensor:
         text = Path(file).read_text(encoding="utf-8", errors="surrogateescape")  # file names can be any bytes
         excluded = set(text.split("\n")) - {""}
-        name = _Names(images, torch.arange(len(images)))
+        name = _names(images, torch.arange(len(images)))
         stays = torch.tensor([name(index) not in excluded for index in range(len(images))])
         strange = len(excluded) - int((~stays).sum())
         if strange > 0:

@@ -20,17 +20,9 @@ from lightning_gans import checks
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
 # Pillow's readers have no exception of their own for broken files.
-_BROKEN = (
-    OSError,  # the bytes are in memory already, so it is not the system's
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-)
+# What is read is in memory already, so that an OSError is not the system's.
+_CODECS = struct.error, zlib.error
+_BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, *_CODECS)
 
 
 class DamagedImage(ValueError):

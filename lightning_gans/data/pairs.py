@@ -24,7 +24,6 @@ from lightning_gans.data.loader import ZipLoader, to_float
 from lightning_gans.data.sources import ImageFiles, ImageSource, PairFiles, TensorImages
 
 Direction = Literal["AtoB", "BtoA"]
-Shape = tuple[int, int, int]
 # The folders of A and B, or the one of side-by-side files: last, because it is the parent of another's.
 _LAYOUTS = (("A/{}", "B/{}"), ("{}A", "{}B"), ("{}/A", "{}/B"), ("{}",))
 
@@ -80,7 +79,7 @@ class _Pairs(FileDataModule):
         view_names: What the parts of a batch are.
     """
 
-    input_shape: Shape
+    input_shape: tuple[int, ...]
     view_names: tuple[str, ...] = ("input", "target")
     direction: Direction = "AtoB"
 
@@ -118,7 +117,7 @@ class _TwoDomains(FileDataModule):
 
     channels = 3
     native_size = 256
-    input_shape: Shape
+    input_shape: tuple[int, ...]
 
     def __init__(
         self,
@@ -152,16 +151,23 @@ class _TwoDomains(FileDataModule):
         """Find the folder and, within it, that of each split's pairs, or those of its A and B."""
         folder = find_folder(self.folder, self.root, type(self).__name__, self.source)
         own: tuple[Split, ...] = ("train", "val", "test")
-        parts = {split: found for split in own if (found := _find_split(folder, split))}
-        self.has_test_split = "val" in parts or "test" in parts
-        self.val_split = "val" if "val" in parts and "test" in parts else "test"
-        if "val" in parts:
-            parts.setdefault("test", parts["val"])
-        return folder, parts
+        return folder, {split: found for split in own if (found := _find_split(folder, split))}
+
+    @property
+    def has_test_split(self) -> bool:  # type: ignore[override]  # known when the files are there
+        """Tell whether there are pairs beside those for training."""
+        return not {"val", "test"}.isdisjoint(self._find()[1])
+
+    @property
+    def val_split(self) -> Literal["val", "test"]:  # type: ignore[override]
+        """Return which split validates."""
+        return "val" if {"val", "test"} <= self._find()[1].keys() else "test"
 
     def _files(self, split: Split) -> tuple[Path, dict[str, list[str]]]:
         """Return the folder, and within it the split's one or two folders with their images."""
         folder, parts = self._find()
+        if split == "test" and "val" in parts:
+            parts.setdefault("test", parts["val"])
         if split not in parts:
             wanted = ", ".join(" + ".join(f"{part.format(split)}/" for part in layout) for layout in _LAYOUTS)
             raise DataError(f"folder={folder} has no {split} images: looked for {wanted}")
@@ -169,16 +175,6 @@ class _TwoDomains(FileDataModule):
         if len(files) == 1:
             _warn_of_photographs(folder, next(iter(files.values()))[0])
         return folder, files
-
-    def prepare_data(self) -> None:
-        """Decode what is missing, on one process a machine."""
-        self._find()
-        super().prepare_data()
-
-    def setup(self, stage: str | None = None) -> None:
-        """Load what a stage needs."""
-        self._find()
-        super().setup(stage)
 
 
 class PairedImages(_Pairs, _TwoDomains):
@@ -310,13 +306,11 @@ class UnpairedImages(_TwoDomains):
 
     def prepare_data(self) -> None:
         """Decode what is missing, on one process a machine."""
-        self._find()
         for domain in self._attached():
             domain.prepare_data()
 
     def setup(self, stage: str | None = None) -> None:
         """Load what a stage needs."""
-        self._find()
         for domain in self._attached():
             domain.setup(stage)
 
@@ -385,69 +379,74 @@ def _warn_of_photographs(folder: Path, name: str) -> None:
             )
 
 
-class Colorization(_Pairs, ImageFolder):
-    """Your own photographs and their grey copies, in batches ``(input, target)``.
-
-    Grey is ITU-R 601 luma, ``0.299 R + 0.587 G + 0.114 B``. As in pix2pix, training images are mirrored but
-    not cut.
+class _MadePairs(_Pairs, ImageFolder):
+    """Pairs that are made of the single images of a folder.
 
     Args:
         folder: The folder: absolute, or below the current folder, or below ``root``.
         image_size: Height and width of the images in pixels.
-        direction: ``AtoB``: from grey to colour; ``BtoA``: from colour to grey.
         flip: Mirror training images horizontally with probability 1/2.
         interpolation: ``bicubic``, ``bilinear`` or ``nearest``.
         batch_size: Images a training batch and rank.
         **kwargs: Arguments of :class:`~lightning_gans.data.folder.ImageFolder`.
-
-    Attributes:
-        input_shape: (C, H, W) of the input; ``image_shape`` is the target's.
     """
 
     def __init__(
         self,
         folder: str,
         image_size: int = 256,
-        direction: Direction = "AtoB",
         flip: bool = True,
         interpolation: Interpolation = "bicubic",
         batch_size: int = 4,
         **kwargs: Any,
     ) -> None:
-        checks.one_of(get_args(Direction), direction=direction)
         super().__init__(
-            folder=folder,
-            image_size=image_size,
-            channels=3,
-            interpolation=interpolation,
-            flip=flip,
-            batch_size=batch_size,
-            **kwargs,
+            folder, image_size, interpolation=interpolation, flip=flip, batch_size=batch_size, **kwargs
         )
+        self.input_shape = self.image_shape
+
+
+class Colorization(_MadePairs):
+    """Your own photographs and their grey copies, in batches ``(input, target)``.
+
+    Grey is ITU-R 601 luma, ``0.299 R + 0.587 G + 0.114 B``. As in pix2pix, training images are mirrored but
+    not cut.
+
+    Args:
+        direction: ``AtoB``: from grey to colour; ``BtoA``: from colour to grey.
+        **kwargs: ``folder``, ``image_size`` (256), ``flip`` (true), ``interpolation`` (bicubic),
+            ``batch_size`` (4) and the other arguments of :class:`~lightning_gans.data.folder.ImageFolder`.
+
+    Attributes:
+        input_shape: (C, H, W) of the input; ``image_shape`` is the target's.
+    """
+
+    def __init__(self, folder: str, direction: Direction = "AtoB", **kwargs: Any) -> None:
+        checks.one_of(get_args(Direction), direction=direction)
+        super().__init__(folder, channels=3, **kwargs)
         self.direction = direction
-        shapes = [(channels, image_size, image_size) for channels in (1, 3)]
-        self.input_shape, self.image_shape = shapes if direction == "AtoB" else shapes[::-1]
+        grey = (1, *self.image_shape[1:])
+        if direction == "AtoB":
+            self.input_shape = grey
+        else:
+            self.image_shape = grey
 
     def views(self) -> _PairViews:
         """Return what makes a pair of a photograph: its grey copy and itself."""
         return _PairViews(_grey, self.direction)
 
 
-class Inpainting(_Pairs, ImageFolder):
+class Inpainting(_MadePairs):
     """Your own images and copies with a hole, in batches ``(input, target)``.
 
     The hole is a square of mid grey (0 in [-1, 1]). Each image gets another one in each epoch of training,
     and always the same in evaluation. As in pix2pix, training images are mirrored but not cut.
 
     Args:
-        folder: The folder: absolute, or below the current folder, or below ``root``.
-        image_size: Height and width of the images in pixels.
         hole: Side of the hole as a share of the image's.
         mask: Where the hole is: ``random`` or ``center``.
-        flip: Mirror training images horizontally with probability 1/2.
-        interpolation: ``bicubic``, ``bilinear`` or ``nearest``.
-        batch_size: Images a training batch and rank.
-        **kwargs: Arguments of :class:`~lightning_gans.data.folder.ImageFolder`.
+        **kwargs: ``folder``, ``image_size`` (256), ``flip`` (true), ``interpolation`` (bicubic),
+            ``batch_size`` (4) and the other arguments of :class:`~lightning_gans.data.folder.ImageFolder`.
 
     Attributes:
         input_shape: (C, H, W) of the input; ``image_shape``, the target's, is the same.
@@ -457,28 +456,12 @@ class Inpainting(_Pairs, ImageFolder):
     """
 
     def __init__(
-        self,
-        folder: str,
-        image_size: int = 256,
-        hole: float = 0.5,
-        mask: Literal["random", "center"] = "random",
-        flip: bool = True,
-        interpolation: Interpolation = "bicubic",
-        batch_size: int = 4,
-        **kwargs: Any,
+        self, folder: str, hole: float = 0.5, mask: Literal["random", "center"] = "random", **kwargs: Any
     ) -> None:
         checks.within("(0, 1)", hole=hole)
         checks.one_of(("random", "center"), mask=mask)
-        super().__init__(
-            folder=folder,
-            image_size=image_size,
-            interpolation=interpolation,
-            flip=flip,
-            batch_size=batch_size,
-            **kwargs,
-        )
+        super().__init__(folder, **kwargs)
         self.hole, self.mask = hole, mask
-        self.input_shape = self.image_shape
 
     def views(self) -> _PairViews:
         """Return what makes a pair of an image: a copy with a hole and itself."""

@@ -308,14 +308,32 @@ class DCGANImageNetDiscriminator(ConvolutionalDiscriminator):
         super().__init__(image_shape, stages, head)
 
 
-def _append(values: Tensor, condition: Tensor) -> Tensor:
-    """Append the condition (N, K) to units (N, F), or as constant maps to maps (N, C, H, W)."""
-    if values.dim() == 4:
-        condition = condition[:, :, None, None].expand(-1, -1, *values.shape[2:])
-    return torch.cat([values, condition.to(values.dtype)], dim=1)
+class _Conditional(Rebuildable, nn.Module):
+    """Layers before each of which the label enters: as a constant map, or beside the units.
+
+    Args:
+        num_classes: Number of labels.
+        layers: Each takes ``num_classes`` channels, or units, more than the one before gives.
+    """
+
+    def __init__(self, num_classes: int, *layers: nn.Module) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.layers = nn.ModuleList(layers)
+        initialisers.normal_(self)
+
+    def through(self, values: Tensor, labels: Tensor) -> Tensor:
+        """Return the values after the last layer."""
+        condition = one_hot(labels, self.num_classes, values)
+        for layer in self.layers:
+            joined = condition.to(values.dtype)
+            if values.dim() == 4:
+                joined = joined[:, :, None, None].expand(-1, -1, *values.shape[2:])
+            values = layer(torch.cat([values, joined], dim=1))
+        return values
 
 
-class ConditionalDCGANGenerator(Rebuildable, nn.Module):
+class ConditionalDCGANGenerator(_Conditional):
     """Generator of the paper's MNIST digits: latents (N, latent_dim) and labels (N,) to images in [-1, 1].
 
     The label enters before every layer. Batch norms have no gain and no bias. The authors' sigmoid is
@@ -331,36 +349,33 @@ class ConditionalDCGANGenerator(Rebuildable, nn.Module):
     """
 
     def __init__(self, image_shape: tuple[int, ...], latent_dim: int = 100, num_classes: int = 10) -> None:
-        super().__init__()
         channels, size = checks.square_image(image_shape, range(4, 1025, 4))
         checks.at_least(1, latent_dim=latent_dim, num_classes=num_classes)
-        self.latent_dim, self.num_classes = latent_dim, num_classes
-        grid = size // 4
-        self.linear1 = nn.Sequential(
-            nn.Linear(latent_dim + num_classes, 1024, bias=False),
-            nn.BatchNorm1d(1024, affine=False),
-            nn.ReLU(),
+        grid, units = size // 4, 8 * size**2
+
+        def normed(layer: nn.Module, norm: nn.Module, *after: nn.Module) -> nn.Module:
+            return nn.Sequential(layer, norm, nn.ReLU(), *after)
+
+        super().__init__(
+            num_classes,
+            normed(nn.Linear(latent_dim + num_classes, 1024, bias=False), nn.BatchNorm1d(1024, affine=False)),
+            normed(
+                nn.Linear(1024 + num_classes, units, bias=False),
+                nn.BatchNorm1d(units, affine=False),
+                nn.Unflatten(1, (128, grid, grid)),
+            ),
+            normed(_up(128 + num_classes, 64, 5), nn.BatchNorm2d(64, affine=False)),
+            nn.Sequential(_up(64 + num_classes, channels, 5), nn.Sigmoid()),
         )
-        self.linear2 = nn.Sequential(
-            nn.Linear(1024 + num_classes, 128 * grid**2, bias=False),
-            nn.BatchNorm1d(128 * grid**2, affine=False),
-            nn.ReLU(),
-            nn.Unflatten(1, (128, grid, grid)),
-        )
-        self.up1 = nn.Sequential(_up(128 + num_classes, 64, 5), nn.BatchNorm2d(64, affine=False), nn.ReLU())
-        self.up2 = nn.Sequential(_up(64 + num_classes, channels, 5), nn.Sigmoid())
-        initialisers.normal_(self)
+        self.latent_dim = latent_dim
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Map latents (N, latent_dim) and labels (N,) to images."""
         check_latents(latents, self.latent_dim)
-        values, condition = latents, one_hot(labels, self.num_classes, latents)
-        for layer in (self.linear1, self.linear2, self.up1, self.up2):
-            values = layer(_append(values, condition))
-        return 2 * values - 1
+        return 2 * self.through(latents, labels) - 1
 
 
-class ConditionalDCGANDiscriminator(Rebuildable, nn.Module):
+class ConditionalDCGANDiscriminator(_Conditional):
     """Discriminator of the paper's MNIST digits: images and labels (N,) to logits (N,).
 
     Args:
@@ -372,31 +387,20 @@ class ConditionalDCGANDiscriminator(Rebuildable, nn.Module):
     """
 
     def __init__(self, image_shape: tuple[int, ...], num_classes: int = 10) -> None:
-        super().__init__()
         channels, size = checks.square_image(image_shape, range(4, 1025, 4))
         checks.at_least(1, num_classes=num_classes)
-        self.image_shape, self.num_classes = tuple(image_shape), num_classes
-        self.down1 = nn.Sequential(
-            nn.Conv2d(channels + num_classes, 64, 5, 2, 2, bias=False), nn.LeakyReLU(SLOPE)
+        conv2 = nn.Conv2d(64 + num_classes, 128, 5, 2, 2, bias=False)
+        linear1 = nn.Linear(8 * size**2 + num_classes, 1024, bias=False)
+        super().__init__(
+            num_classes,
+            nn.Sequential(nn.Conv2d(channels + num_classes, 64, 5, 2, 2, bias=False), nn.LeakyReLU(SLOPE)),
+            nn.Sequential(conv2, nn.BatchNorm2d(128, affine=False), nn.LeakyReLU(SLOPE), nn.Flatten()),
+            nn.Sequential(linear1, nn.BatchNorm1d(1024, affine=False), nn.LeakyReLU(SLOPE)),
+            nn.Linear(1024 + num_classes, 1, bias=False),
         )
-        self.down2 = nn.Sequential(
-            nn.Conv2d(64 + num_classes, 128, 5, 2, 2, bias=False),
-            nn.BatchNorm2d(128, affine=False),
-            nn.LeakyReLU(SLOPE),
-            nn.Flatten(),
-        )
-        self.linear1 = nn.Sequential(
-            nn.Linear(8 * size**2 + num_classes, 1024, bias=False),
-            nn.BatchNorm1d(1024, affine=False),
-            nn.LeakyReLU(SLOPE),
-        )
-        self.linear2 = nn.Linear(1024 + num_classes, 1, bias=False)
-        initialisers.normal_(self)
+        self.image_shape = tuple(image_shape)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Map images and labels (N,) to logits (N,)."""
         check_images(images, self.image_shape)
-        values, condition = images, one_hot(labels, self.num_classes, images)
-        for layer in (self.down1, self.down2, self.linear1, self.linear2):
-            values = layer(_append(values, condition))
-        return values.flatten()
+        return self.through(images, labels).flatten()
