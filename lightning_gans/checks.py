@@ -124,7 +124,7 @@ def labels(num_classes: int, unlabeled: bool = False, **tensors: "Tensor | None"
             raise ValueError(f"{name}[{place}]={int(tensor[place])}: give {first} to {num_classes - 1}")
 
 
-def image_shape(shape: Sequence[int]) -> tuple[int, ...]:
+def image_shape(shape: Sequence[int], name: str = "image_shape") -> tuple[int, ...]:
     """Return the shape of samples as a tuple: (channels, height, width), or (d,) for vectors.
 
     Raises:
@@ -132,7 +132,7 @@ def image_shape(shape: Sequence[int]) -> tuple[int, ...]:
     """
     shape = tuple(shape)
     if len(shape) not in (1, 3) or not all(isinstance(n, int) and n > 0 for n in shape):
-        raise ValueError(f"image_shape={shape}: give (channels, height, width), or (d,) for vectors")
+        raise ValueError(f"{name}={shape}: give (channels, height, width), or (d,) for vectors")
     return shape
 
 

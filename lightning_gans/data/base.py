@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lightning_gans import checks
 from lightning_gans.data.cache import cache_folder, decode_all, decode_to_disk, find_damaged
-from lightning_gans.data.decode import DamagedImage
+from lightning_gans.data.decode import DamagedImage, first_line
 from lightning_gans.data.loader import BatchLoader, MemoryLoader, Views, WorkerLoader
 from lightning_gans.data.selection import imbalanced, of_classes, of_each_class, partly_unlabeled
 from lightning_gans.data.sources import ImageSource, MappedImages, TensorImages
@@ -352,21 +352,17 @@ class ImageDataModule(DataModule):
             raise ValueError(f"load_size={load_size} is smaller than image_size={self.image_size}: raise it")
         self.download, self.in_memory, self.num_workers = download, in_memory, num_workers
         self.exclude = exclude
-        self._classes = self._find_classes(classes)
-        if self._classes is not None:
-            self.class_names = tuple(self.class_names[index] for index in self._classes)
+        self._classes: list[int] | None = None
+        if classes is not None:
+            wanted = tuple(str(name) for name in classes)
+            for name in wanted:
+                checks.one_of(self.class_names, classes=name)
+            if not wanted or len(set(wanted)) < len(wanted):
+                raise ValueError(f"classes={list(wanted)}: name at least one class, and each only once")
+            self._classes = [self.class_names.index(name) for name in wanted]
+            self.class_names = wanted
         self.num_classes = len(self.class_names) or None
         self.image_shape = (self.channels, self.image_size, self.image_size)
-
-    def _find_classes(self, given: Sequence[str | int] | None) -> list[int] | None:
-        if given is None:
-            return None
-        wanted = [str(name) for name in given]
-        for name in wanted:
-            checks.one_of(self.class_names, classes=name)
-        if not wanted or len(set(wanted)) < len(wanted):
-            raise ValueError(f"classes={wanted}: name at least one class, and each only once")
-        return [self.class_names.index(name) for name in wanted]
 
     def prepare_data(self) -> None:
         """Download and decode what is missing, on one process a machine."""
@@ -442,7 +438,7 @@ class ImageDataModule(DataModule):
         except (DataError, DamagedImage):
             raise
         except (RuntimeError, OSError, AssertionError, EOFError, IndexError, KeyError, ValueError) as error:
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            reason = first_line(error)
             where = f"{self.files} under {self.root.absolute()} ({reason})"
             # torchvision has no exception of its own for files that are not there.
             if isinstance(error, OSError) or any(word in reason for word in ("not found", "ownload")):
@@ -497,9 +493,8 @@ class FileDataModule(ImageDataModule):
             else:
                 data = data.resized(self.load_size if split == "train" else self.image_size)
                 _, good = decode_to_disk(data, self._cache_folder, "skip")
-            usable = torch.zeros(len(data), dtype=torch.bool)
-            usable[good] = True
-            kept, labels = kept[usable[kept]], labels[usable[kept]]
+            usable = torch.isin(kept, good)
+            kept, labels = kept[usable], labels[usable]
         return data, labels, kept
 
     def _store(self, data: Data, kept: Tensor, *, training: bool) -> Data:

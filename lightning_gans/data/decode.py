@@ -125,10 +125,10 @@ def open_image(file: str | Path | BytesIO, name: str) -> Image.Image:
         raise DamagedImage(f"{name}: not an image that Pillow {PIL.__version__} reads; replace it") from error
     except Image.DecompressionBombError as error:
         raise DamagedImage(
-            f"{name}: {_line(error)}; if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
+            f"{name}: {first_line(error)}; if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
         ) from error
     except _BROKEN as error:
-        raise DamagedImage(f"{name}: damaged image ({_line(error)}); replace it") from error
+        raise DamagedImage(f"{name}: damaged image ({first_line(error)}); replace it") from error
     with suppress(*_BROKEN):  # a picture with broken EXIF is still a picture
         ImageOps.exif_transpose(image, in_place=True)
     if image.mode == "I":
@@ -189,5 +189,6 @@ def _is_transparent(image: Image.Image) -> bool:
     return image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info or alpha_in_palette
 
 
-def _line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its kind if it has none."""
     return str(error).strip().split("\n")[0] or type(error).__name__

@@ -18,7 +18,7 @@ from torchvision.datasets.utils import download_and_extract_archive
 
 from lightning_gans import checks
 from lightning_gans.data.base import Data, DataError, FileDataModule, Split
-from lightning_gans.data.decode import Decoder, Interpolation
+from lightning_gans.data.decode import Decoder, Interpolation, first_line
 from lightning_gans.data.folder import ImageFolder, find_folder, list_images
 from lightning_gans.data.loader import ZipLoader, to_float
 from lightning_gans.data.sources import ImageFiles, ImageSource, PairFiles, TensorImages
@@ -264,10 +264,9 @@ class Facades(PairedImages):
                 download_and_extract_archive(self.source, part)
                 (Path(part) / "facades").rename(target)
         except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
             raise FileNotFoundError(
-                f"Facades: cannot fetch {self.source} ({reason}); put its files in {target.absolute()}, or "
-                "name their folder with --data.folder, or its parent with --data.root or LIGHTNING_GANS_DATA"
+                f"Facades: cannot fetch {self.source} ({first_line(error)}); put its files in "
+                f"{target.absolute()}, or name their folder with --data.folder, or its parent with --data.root or LIGHTNING_GANS_DATA"
             ) from error
 
 
