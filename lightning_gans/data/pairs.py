@@ -266,7 +266,8 @@ class Facades(PairedImages):
         except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
             raise FileNotFoundError(
                 f"Facades: cannot fetch {self.source} ({first_line(error)}); put its files in "
-                f"{target.absolute()}, or name their folder with --data.folder, or its parent with --data.root or LIGHTNING_GANS_DATA"
+                f"{target.absolute()}, or name their folder with --data.folder, or its parent with "
+                "--data.root or LIGHTNING_GANS_DATA"
             ) from error
 
 

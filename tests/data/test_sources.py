@@ -163,6 +163,7 @@ def test_forked_workers(written):
     assert torch.equal(torch.cat(list(loader)), images)
 
 
+@pytest.mark.slow
 def test_spawned_process(tmp_path):
     # One process for all: it takes seconds to import.
     sources, sums = [], []
