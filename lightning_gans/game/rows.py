@@ -3,11 +3,7 @@
 from collections.abc import Collection, Mapping
 
 import torch
-<<<<<<< HEAD
-from lightning.pytorch import Trainer
-=======
 from lightning.pytorch import LightningModule, Trainer
->>>>>>> main
 from torch import Tensor
 
 
@@ -38,8 +34,6 @@ def write_row(
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
         trainer.progress_bar_metrics.update({name: values[name] for name in bar if name in values})
     return values
-<<<<<<< HEAD
-=======
 
 
 def log_scores(module: LightningModule, row: Mapping[str, Tensor | float]) -> None:
@@ -52,4 +46,3 @@ def log_scores(module: LightningModule, row: Mapping[str, Tensor | float]) -> No
         write_row(module.trainer, row)
     else:
         module.log_dict(dict(row), sync_dist=True)
->>>>>>> main
