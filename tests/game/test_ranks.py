@@ -42,6 +42,7 @@ def test_a_signal_to_one_rank_ends_all_saved(ranks):
     assert first["resumed"]
 
 
+@pytest.mark.slow
 def test_spawned_processes_train(tmp_path):
     data = ring()
     module = GAN((2,))

@@ -1,6 +1,7 @@
 """Rows of the log stand at generator updates, and nothing but metrics among the metrics of callbacks."""
 
 import csv
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def test_rows_of_training_and_of_held_out_losses_stand_at_updates(tmp_path):
     game = GAN((2,), discriminator_steps=2)
     fit = trainer(logger=CSVLogger(tmp_path), log_every_n_steps=3, max_steps=15, **VALIDATED)
     fit.fit(game, ring())
-    with open(f"{fit.log_dir}/metrics.csv") as file:
+    with (Path(fit.log_dir) / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     train = [int(row["step"]) for row in rows if row["train/generator_loss"]]
     held_out = [int(row["step"]) for row in rows if row["val/generator_loss"]]
