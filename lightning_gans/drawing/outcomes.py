@@ -1,5 +1,6 @@
 """Distributions over outcomes, as RealnessGAN's discriminator gives them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,20 +21,19 @@ def expected_realness(distributions: Tensor) -> Tensor:
 
 
 @styled
-def draw_history(updates: list[int], history: tuple[Tensor, Tensor], anchors: list[Tensor]) -> Image.Image:
+def draw_history(history: Mapping[int, Tensor], anchors: Tensor) -> Image.Image:
     """Draw anchors, distributions over outcomes at all updates, and the realness that is expected of them.
 
     Args:
-        updates: T generator updates.
-        history: Mean distributions ``(T, N)`` of real and of generated images.
-        anchors: A1 and A0, ``(N,)``.
+        history: By generator update: mean distributions ``(2, N)`` of real and of generated images.
+        anchors: A1 and A0, ``(2, N)``.
     """
+    updates, both = list(history), torch.stack(list(history.values()), 1)
     figure = new_figure(840, 720)
     grid: Any = figure.add_gridspec(3, 2, width_ratios=(1, 4), height_ratios=(1, 1, 0.8))
-    edges, outcomes = _edges(updates), np.arange(len(anchors[0]))
-    highest = float(torch.cat(history).max())
+    edges, outcomes = _edges(updates), np.arange(anchors.shape[1])
     below: Any = figure.add_subplot(grid[2, 1], title="expected realness, and that of the anchors (dashed)")
-    kinds = zip(("real", "fake"), "₁₀", (REAL, FAKE), (DARK_REAL, DARK_FAKE), history, anchors, strict=True)
+    kinds = zip(("real", "fake"), "₁₀", (REAL, FAKE), (DARK_REAL, DARK_FAKE), both, anchors, strict=True)
     for row, (kind, index, colour, dark, past, anchor) in enumerate(kinds):
         side: Any = figure.add_subplot(grid[row, 0], title=f"A{index} (bars), now (line)", ylabel="outcome")
         side.barh(outcomes, anchor, height=0.86, color=colour, alpha=0.3)
@@ -43,7 +43,7 @@ def draw_history(updates: list[int], history: tuple[Tensor, Tensor], anchors: li
         heat: Any = figure.add_subplot(grid[row, 1], title=f"D's mean distribution for {kind} samples")
         colours = LinearSegmentedColormap.from_list(kind, [PAPER, colour, dark])
         cells = heat.pcolormesh(
-            edges, np.append(outcomes, len(outcomes)) - 0.5, past.T, cmap=colours, vmin=0, vmax=highest
+            edges, np.append(outcomes, len(outcomes)) - 0.5, past.T, cmap=colours, vmin=0, vmax=both.max()
         )
         heat.tick_params(labelleft=False, labelbottom=False)
         figure.colorbar(cells, ax=heat, pad=0.02, aspect=12, ticks=MaxNLocator(4))

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer, seed_everything
+from lightning_gans.drawing.pictures import FieldPlot, FieldView, bounded, one_a_square, typical_length
 from PIL import Image
 from torch.multiprocessing import ProcessRaisedException
 
 from lightning_gans.callbacks import GeneratorEMA, field
 from lightning_gans.callbacks.field import Field, HasField, slopes
-from lightning_gans.drawing.pictures import FieldPlot, FieldView, bounded, one_a_square, typical_length
 from lightning_gans.game.latents import Normal
 from lightning_gans.models import GAN, WGANGP
 from lightning_gans.models.coulomb.game import CoulombGAN

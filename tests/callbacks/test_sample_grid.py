@@ -7,12 +7,12 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from lightning_gans.drawing.pictures import image_grid
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gans.callbacks import GeneratorEMA, SampleGrid, Throughput
 from lightning_gans.data import GaussianMixtures
-from lightning_gans.drawing.pictures import image_grid
 from tests.callbacks.helpers import (
     Save,
     digits,
