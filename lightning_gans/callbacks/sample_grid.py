@@ -6,11 +6,11 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_gans import checks
 from lightning_gans.callbacks.pictures import Pictures, check_game, fixed_batches, real_samples
-from lightning_gans.drawing.grids import image_grid, with_headings
+from lightning_gans.drawing.grids import image_grid, in_colour, with_headings
 from lightning_gans.drawing.scatter import Scatter
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.game.translation import TranslationGame
@@ -125,11 +125,8 @@ class SampleGrid(Pictures):
             self._pairs = _validation_pairs(trainer, game, self.num_samples or PAIRS)[: 1 + paired]
         inputs, *targets = self._pairs
         kinds = [inputs, game.translate(inputs).cpu(), *targets]
-        # Kinds may differ in size and channels: all are drawn in the output's size and in colour.
-        kinds = [nn.functional.interpolate(kind, game.image_shape[1:]) for kind in kinds]
-        rows = torch.stack(
-            [kind[:, : 3 if kind.shape[1] >= 3 else 1].expand(-1, 3, -1, -1) for kind in kinds], 1
-        )
+        # Kinds may differ in channels and size: all are drawn in colour, and as large as the output.
+        rows = torch.stack([in_colour(kind, game.image_shape[1:]) for kind in kinds], 1)
         across = min(len(inputs), max(1, self.columns // len(kinds)))
         grid = image_grid(rows.flatten(0, 1), across * len(kinds), self.scale)
         return with_headings(grid, ["input", "output", "target"][: len(kinds)] * across)

@@ -1,15 +1,16 @@
-"""Grids of images."""
+"""Grids of images, and labels around them."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from math import ceil
 
 import torch
 from PIL import Image, ImageDraw
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.utils import make_grid
 
 from lightning_gans.drawing.pixels import to_bytes
-from lightning_gans.drawing.style import INK, PAPER, font
+from lightning_gans.drawing.style import INK, PAPER, font, new_figure, styled
 
 CELL = 48  # pixels that small images grow to
 GAP, STRIP = 2, 22
@@ -34,10 +35,44 @@ def image_grid(images: Tensor, columns: int = 8, scale: int | None = None) -> Im
         pixels = to_bytes(pixels.float().nan_to_num(-1.0, 1.0, -1.0))
     pixels = pixels.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     if len(pixels) == 1:
-        sheet = torch.nn.functional.pad(pixels[0], [GAP] * 4, value=80)  # make_grid would draw no lines
+        sheet = nn.functional.pad(pixels[0], [GAP] * 4, value=80)  # make_grid would draw no lines
     else:
         sheet = make_grid(pixels, nrow=columns, padding=GAP, pad_value=80)
     return Image.fromarray((sheet[0] if pixels.shape[1] == 1 else sheet.permute(1, 2, 0)).numpy())
+
+
+def in_colour(images: Tensor, size: Sequence[int] | None = None) -> Tensor:
+    """Return images as ``(n, 3, height, width)``, the grey ones too; ``size`` is another height and width."""
+    if size is not None and tuple(images.shape[2:]) != tuple(size):
+        images = nn.functional.interpolate(images, tuple(size), mode="bilinear", antialias=True)
+    return images[:, : 3 if images.shape[1] >= 3 else 1].expand(-1, 3, -1, -1)
+
+
+@styled
+def labelled_grid(
+    images: Tensor, columns: int, title: str, rows: Sequence[str] = (), headings: Sequence[str] = ()
+) -> Image.Image:
+    """Arrange images in rows, with a title and with names of rows and columns.
+
+    Args:
+        images: As in :func:`image_grid`.
+        columns: Images in a row.
+        title: A line, or some.
+        rows: Written at the left of each row.
+        headings: Written above each column.
+    """
+    grid = image_grid(images, columns, max(1, round(64 / max(images.shape[2:])))).convert("RGB")
+    figure = new_figure(grid.width, grid.height, "none")
+    axes = figure.add_axes((0, 0, 1, 1), title=title)  # the image keeps its pixels; labels are outside
+    axes.imshow(grid, interpolation="nearest", aspect="auto")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, bottom=False, labelbottom=False, labeltop=True, labelsize=10)
+    down, across = len(images) // columns or 1, min(columns, len(images))
+    axes.set_yticks([(i + 0.5) * grid.height / down for i in range(len(rows))], rows)
+    axes.set_xticks([(i + 0.5) * grid.width / across for i in range(len(headings))], headings)
+    file = BytesIO()
+    figure.savefig(file, format="png", bbox_inches="tight", pad_inches=0.15)
+    return Image.open(file).convert("RGB")
 
 
 def with_headings(picture: Image.Image, headings: Sequence[str]) -> Image.Image:

@@ -5,12 +5,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib import colormaps
 from matplotlib.colors import Colormap
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torch import Tensor
 
-from lightning_gans.drawing.style import FAKE, LANDSCAPE, REAL, keep_layout, new_figure, render, styled
+from lightning_gans.drawing.style import (
+    FAKE,
+    GREY,
+    LANDSCAPE,
+    PAPER,
+    REAL,
+    keep_layout,
+    new_figure,
+    render,
+    styled,
+)
 
 Limits = Sequence[tuple[float, float]]
 
@@ -154,3 +166,30 @@ def within(points: Any, limits: Limits) -> Any:
     """Return which of ``(n, d)`` points are between the limits."""
     low, high = np.transpose(limits)
     return ((points >= low) & (points <= high)).all(1)
+
+
+@styled
+def labelled_points(points: Tensor, labels: Tensor, title: str) -> Image.Image:
+    """Draw ``(n, d)`` points of two or more dimensions in the colours of their labels, with their numbers.
+
+    Args:
+        points: Of more than three dimensions the first three are drawn.
+        labels: ``(n,)``; those of -1 are grey, without number.
+        title: The line above.
+    """
+    shown = cloud(points)
+    figure = new_figure(600, 620)
+    flat = shown.shape[1] == 2
+    axes: Any = figure.add_subplot(projection=None if flat else "3d", title=title)
+    names = ("xlim", "ylim", "zlim")
+    axes.set(**dict(zip(names, square_around(shown), strict=False)))  # as while training
+    for k in labels.unique().tolist():
+        # Neighbours among the modes differ: strong colours first, then the pale ones.
+        colour = colormaps["tab20"](2 * (k % 10) + k // 10 % 2) if k >= 0 else GREY
+        part = shown[(labels == k).numpy()]
+        axes.plot(*part.T, "o", color=colour, markersize=3, alpha=0.6)
+        if k >= 0:
+            axes.text(
+                *part.mean(0), str(k), size=9, path_effects=[withStroke(linewidth=2.5, foreground=PAPER)]
+            )
+    return render(figure)

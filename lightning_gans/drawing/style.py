@@ -1,7 +1,7 @@
 """What all pictures have in common: colours, font, and figures that are drawn without pyplot."""
 
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import rc_context
@@ -21,7 +21,7 @@ POTENTIAL = LinearSegmentedColormap.from_list(
     "potential", ["#f3b98f", "#fae3d3", "#fbfbfb", "#d6e4f1", "#9cc1e0"], 17
 )
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "text.color": INK,
     "axes.edgecolor": "#aaaaaa",
     "axes.labelcolor": INK,
@@ -47,9 +47,9 @@ styled = rc_context(STYLE)
 """Decorates functions that make or draw figures."""
 
 
-def new_figure(width: int, height: int) -> Figure:
-    """Return an empty figure of so many pixels; matplotlib finds room for titles and labels."""
-    figure = Figure(figsize=(width / 100, height / 100), layout="constrained")
+def new_figure(width: int, height: int, layout: Literal["constrained", "none"] = "constrained") -> Figure:
+    """Return an empty figure of so many pixels; if ``constrained``, there will be room for all labels."""
+    figure = Figure(figsize=(width / 100, height / 100), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
