@@ -90,7 +90,9 @@ def sample(
     import numpy as np
 
     from lightning_gans import load
-    from lightning_gans.drawing.pictures import Scatter, as_stored, image_grid
+    from lightning_gans.drawing.grids import image_grid
+    from lightning_gans.drawing.pixels import as_stored
+    from lightning_gans.drawing.scatter import Scatter
     from lightning_gans.game.latent_game import LatentGame
 
     game = load(ckpt_path)

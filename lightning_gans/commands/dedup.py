@@ -24,7 +24,7 @@ from tqdm import tqdm
 from lightning_gans import checks
 from lightning_gans.data.base import ImageDataModule, resize
 from lightning_gans.data.sources import ImageSource, TensorImages
-from lightning_gans.drawing.pictures import INK, PAPER, font
+from lightning_gans.drawing.style import INK, PAPER, font
 from lightning_gans.networks import HashAutoencoder
 
 Codes = NDArray[np.uint8]  # (N, bits / 8): packed
