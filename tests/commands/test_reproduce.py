@@ -129,7 +129,7 @@ def runs(monkeypatch):
 
     failing: list[str] = []
     monkeypatch.setattr("lightning_gans.commands.main.main", fit)
-    monkeypatch.setattr(package, "run", run_here)
+    monkeypatch.setattr(package, "run_cells", run_here)
     monkeypatch.setattr(cells_module, "_speak_into", lambda path: path.touch())
     made_runs = type("Runs", (), {"made": made, "failing": failing})
     return made_runs
