@@ -616,7 +616,7 @@ def test_a_place_that_cannot_be_written(runs):
 def test_a_process_that_dies_early(runs, capsys, monkeypatch):
     """It has left no log, or none that says why."""
     monkeypatch.setattr(
-        package, "run", lambda cells, jobs, done: [done(x, "missing", -9, 1.0) for x in cells]
+        package, "run_cells", lambda cells, jobs, done: [done(x, "missing", -9, 1.0) for x in cells]
     )
     with pytest.raises(OSError, match=r"1 of 1 run failed: .* \(its process was ended by SIGKILL\)"):
         reproduce(write_table(), cells=["GAN, ring, seed 1"])
