@@ -59,7 +59,7 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], str | None]:
 
 
 def _stored_config(ckpt: str, configured: bool) -> str:
-    from lightning_gans.game.adversarial import read_checkpoint
+    from lightning_gans.game.checkpoints import read_checkpoint
 
     checkpoint = read_checkpoint(ckpt)
     run = Path(ckpt).parent.parent / "config.yaml"

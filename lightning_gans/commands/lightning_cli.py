@@ -20,7 +20,7 @@ from lightning_gans.callbacks import Checkpoint, Evaluate, SampleGrid, Throughpu
 from lightning_gans.callbacks.evaluate import check_names
 from lightning_gans.commands.fit import LINKED
 from lightning_gans.commands.parsing import OneLine
-from lightning_gans.game.adversarial import SelfContained, read_checkpoint
+from lightning_gans.game.checkpoints import SelfContained, read_checkpoint
 from lightning_gans.networks.rebuild import class_path
 
 RUNS = Path("runs")

@@ -7,7 +7,7 @@ import numpy as np
 
 from lightning_gans.commands.parsing import call
 from lightning_gans.drawing.pictures import Scatter, as_stored, image_grid
-from lightning_gans.game.adversarial import load
+from lightning_gans.game.checkpoints import load
 from lightning_gans.game.latent_game import LatentGame
 
 
