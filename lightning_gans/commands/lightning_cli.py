@@ -1,6 +1,7 @@
 """Lightning's CLI as ``fit``, ``validate``, ``test`` and ``predict`` use it."""
 
 import importlib
+import inspect
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,9 +102,6 @@ class CLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         # Lightning's own lets the checkpoint win over the command line, silently. See prepare().
         config = self.config[self.command]
-        for key in LINKED:
-            if config.model.init_args.get(key) is not None:
-                raise ValueError(f"model.{key} follows from the data: leave it out, or change data")
         ckpt = config.get("ckpt_path")
         if ckpt and Path(ckpt).is_file():
             stored = read_checkpoint(ckpt)["hyper_parameters"]["_class_path"]
@@ -111,6 +109,24 @@ class CLI(LightningCLI):
             given = class_path(getattr(importlib.import_module(module), name))
             if stored != given:
                 raise ValueError(f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {given}")
+
+    def before_instantiate_classes(self) -> None:
+        """Look at what a model follows from its data in, when the data is there."""
+        self.parser.add_instantiator(self._build_model, SelfContained, subclasses=True, prepend=True)
+
+    def _build_model(
+        self, model: type[SelfContained], *args: Any, applied_instantiation_links: dict[str, Any], **kwargs: Any
+    ) -> SelfContained:
+        config = self.config[self.command]
+        for key in LINKED:
+            linked = f"model.init_args.{key}" in applied_instantiation_links
+            if linked and config.model.init_args.get(key) is not None:
+                raise ValueError(f"model.{key} follows from the data: leave it out, or change data")
+            parameter = inspect.signature(model).parameters.get(key)
+            if parameter and parameter.default is parameter.empty and kwargs.get(key) is None:
+                data = config.data.class_path.rpartition(".")[2]
+                raise ValueError(f"data={data} has no {key}, which a {model.__name__} needs: set that attribute")
+        return model(*args, **kwargs)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer: the run's folder, its loggers and its progress bar."""
