@@ -272,7 +272,7 @@ def _of_game(game: LatentGame, count: int, ema: bool, seed: int, batch_size: int
     for start in range(0, count, batch_size):
         part = slice(start, min(start + batch_size, count))
         chosen = None if classes is None else classes[part]
-        images = as_stored(game.generate(latents[part], chosen, ema), start)
+        images = as_stored(game.sample_from(latents[part], chosen, ema), start)
         yield Samples(images, torch.arange(part.start, part.stop), chosen)
 
 

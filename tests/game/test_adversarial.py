@@ -11,8 +11,8 @@ from torch import nn
 import lightning_gans
 from lightning_gans import DCGAN, GAN, WGAN, WGANGP, AdversarialModule, LatentGame
 from lightning_gans.callbacks import Checkpoint, GeneratorEMA
-from lightning_gans.game.adversarial import Player
 from lightning_gans.game.optimizers import SGD, Adam
+from lightning_gans.game.players import Player
 from lightning_gans.networks import DCGANDiscriminator, MLPDiscriminator, MLPGenerator
 from lightning_gans.networks.rebuild import Rebuildable, describe
 from tests.conformance.games import PlainNet, digits, game, ring, same, trainer
