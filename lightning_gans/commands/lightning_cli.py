@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,17 +12,19 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.utilities import rank_zero_warn
 
 # The packages whose classes are found by their short names.
 import lightning_gans.data
 import lightning_gans.game.schedulers
 import lightning_gans.metrics.classifier
 import lightning_gans.models  # noqa: F401
-from lightning_gans.callbacks import Checkpoint, Evaluate, SampleGrid, Throughput
+from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
 from lightning_gans.callbacks.evaluate import check_names
 from lightning_gans.commands.fit import LINKED
 from lightning_gans.commands.parsing import OneLine
 from lightning_gans.game.checkpoints import SelfContained, read_checkpoint
+from lightning_gans.game.interruption import Interrupted
 from lightning_gans.networks.rebuild import class_path
 
 RUNS = Path("runs")
@@ -115,7 +118,11 @@ class CLI(LightningCLI):
         self.parser.add_instantiator(self._build_model, SelfContained, subclasses=True, prepend=True)
 
     def _build_model(
-        self, model: type[SelfContained], *args: Any, applied_instantiation_links: dict[str, Any], **kwargs: Any
+        self,
+        model: type[SelfContained],
+        *args: Any,
+        applied_instantiation_links: dict[str, Any],
+        **kwargs: Any,
     ) -> SelfContained:
         config = self.config[self.command]
         for key in LINKED:
@@ -123,10 +130,12 @@ class CLI(LightningCLI):
             if linked and config.model.init_args.get(key) is not None:
                 raise ValueError(f"model.{key} follows from the data: leave it out, or change data")
             parameter = inspect.signature(model).parameters.get(key)
-            if parameter and parameter.default is parameter.empty and kwargs.get(key) is None:
+            if parameter and parameter.default is parameter.empty and arguments.get(key) is None:
                 data = config.data.class_path.rpartition(".")[2]
-                raise ValueError(f"data={data} has no {key}, which a {model.__name__} needs: set that attribute")
-        return model(*args, **kwargs)
+                raise ValueError(
+                    f"data={data} has no {key}, which a {model.__name__} needs: give data that has it"
+                )
+        return model(**arguments)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer: the run's folder, its loggers and its progress bar."""
@@ -148,18 +157,37 @@ class CLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        if self.command != "fit":
-            callbacks = [c for c in callbacks if isinstance(c, Evaluate)]
+        if self.command != "fit":  # its other options are refused, see start()
+            callbacks = []
         if config["enable_checkpointing"] is False:
-            callbacks = [c for c in callbacks if not isinstance(c, Checkpoint)]
-        if not hasattr(self.model, "sample"):  # games from images to images, classifiers
-            callbacks = [c for c in callbacks if not isinstance(c, SampleGrid)]
+            callbacks = self._without(
+                Checkpoint, "checkpoint", callbacks, "trainer.enable_checkpointing is false"
+            )
+        if not hasattr(self.model, "sample") and not hasattr(self.model, "translate"):
+            reason = f"a {type(self.model).__name__} has neither sample() nor translate() to draw from"
+            callbacks = self._without(SampleGrid, "samples", callbacks, reason)
         check_names([*_as_list(config["callbacks"]), *callbacks])
         return super()._instantiate_trainer(config, callbacks)
+
+    def _without(self, kind: type[Callback], key: str, callbacks: list[Callback], why: str) -> list[Callback]:
+        """Leave out a callback that each run has; say so if the user has set an argument of it."""
+        if self._get(self.config, key) != self._parser(self.command).get_defaults()[key]:
+            rank_zero_warn(f"{key} is not used: {why}")
+        return [callback for callback in callbacks if not isinstance(callback, kind)]
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         # A checkpoint is data: no code in it is run.
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
+
+    def fit(self, **arguments: Any) -> None:
+        """Train; if a signal ends the run, say how to go on."""
+        try:
+            self.trainer.fit(**arguments)
+        except Interrupted as stop:
+            if self.trainer.is_global_zero:
+                resume = f"\nGo on with: lightning-gans fit --ckpt_path {stop.checkpoint}"
+                print(f"lightning-gans: {stop}{resume if stop.checkpoint else ''}", file=sys.stderr)
+            raise
 
     def after_fit(self) -> None:
         """Say where the run is."""

@@ -41,7 +41,9 @@ def run(name, folder, updates, callbacks=(), ckpt_path=None):
 
 def stored(folder):
     state = torch.load(folder / "last.ckpt", weights_only=True)
-    return {key: state[key] for key in ("state_dict", "optimizer_states", "run_state", "global_step", "loops")}
+    return {
+        key: state[key] for key in ("state_dict", "optimizer_states", "run_state", "global_step", "loops")
+    }
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,14 @@ def test_without_a_checkpoint_callback_nothing_is_saved():
 def test_the_command_line_ends_with_the_code_of_the_signal(kind, ranks, tmp_path):
     number, code = SIGNALS[kind]
     command = [sys.executable, "-m", "lightning_gans", "fit", "--model", "GAN", "--data", "GaussianMixtures"]
-    command += ["--data.batch_size", "16", "--trainer.max_steps", "1000000", "--trainer.log_every_n_steps", "5"]
+    command += [
+        "--data.batch_size",
+        "16",
+        "--trainer.max_steps",
+        "1000000",
+        "--trainer.log_every_n_steps",
+        "5",
+    ]
     command += ["--trainer.accelerator", "cpu", "--trainer.devices", str(ranks), "--trainer.strategy"]
     command += ["ddp" if ranks > 1 else "auto", "--trainer.limit_val_batches", "0", "--samples.gif", "false"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
