@@ -118,11 +118,7 @@ class CLI(LightningCLI):
         self.parser.add_instantiator(self._build_model, SelfContained, subclasses=True, prepend=True)
 
     def _build_model(
-        self,
-        model: type[SelfContained],
-        *args: Any,
-        applied_instantiation_links: dict[str, Any],
-        **kwargs: Any,
+        self, model: type[SelfContained], applied_instantiation_links: dict[str, Any], **arguments: Any
     ) -> SelfContained:
         config = self.config[self.command]
         for key in LINKED:
@@ -132,48 +128,45 @@ class CLI(LightningCLI):
             parameter = inspect.signature(model).parameters.get(key)
             if parameter and parameter.default is parameter.empty and arguments.get(key) is None:
                 data = config.data.class_path.rpartition(".")[2]
-                raise ValueError(
-                    f"data={data} has no {key}, which a {model.__name__} needs: give data that has it"
-                )
+                raise ValueError(f"data={data} has no {key}: a {model.__name__} needs data that has it")
         return model(**arguments)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Build the trainer: the run's folder, its loggers and its progress bar."""
-        config = self._get(self.config_init, "trainer")
-        fitting = self.command == "fit"
+        """Build the trainer: the run's folder, its loggers, its callbacks and its progress bar."""
+        config = {**self._get(self.config_init, "trainer"), **kwargs}
         given: list[Logger] = [x for x in _as_list(config["logger"]) if isinstance(x, Logger)]
-        if not fitting:
+        callbacks: list[Callback] = [*_as_list(config["callbacks"])]
+        if self.command != "fit":
             self.save_config_callback = None
-            kwargs["logger"] = given or False
-        elif config["logger"] is not False and not config["fast_dev_run"]:
-            name = self._get(self.config, "name") or type(self.model).__name__.lower()
-            folder = Path(config["default_root_dir"] or ".") / RUNS
-            kwargs["logger"] = [CSVLogger(folder, name=name), *given]
-        callbacks = list(_as_list(config["callbacks"]))
-        wanted = config["enable_progress_bar"] is not False and not config["barebones"]
-        if fitting and wanted and not any(isinstance(c, ProgressBar) for c in callbacks):
-            callbacks.append(TQDMProgressBar(refresh_rate=20))
-        kwargs["callbacks"] = callbacks
-        return super().instantiate_trainer(**kwargs)
+            config["logger"] = given or False
+        else:
+            callbacks += self._callbacks_of_each_run(config)
+            bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+            if not bar and config["enable_progress_bar"] is not False and not config["barebones"]:
+                callbacks.append(TQDMProgressBar(refresh_rate=20))
+            if config["logger"] is False:
+                self.save_config_callback = None  # there is no folder that is this run's alone
+            elif not config["fast_dev_run"]:
+                name = self._get(self.config, "name") or type(self.model).__name__.lower()
+                folder = Path(config["default_root_dir"] or ".") / RUNS
+                config["logger"] = [CSVLogger(folder, name=name), *given]
+        check_names(callbacks)
+        return self._instantiate_trainer({**config, "callbacks": callbacks}, [])
 
-    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        if self.command != "fit":  # its other options are refused, see start()
-            callbacks = []
+    def _callbacks_of_each_run(self, config: dict[str, Any]) -> list[Callback]:
+        """Leave out those that can do nothing here; say so of options that the user has set for nothing."""
+        unused = {}
+        if config["logger"] is False:
+            unused["name"] = "with trainer.logger false there is no folder of that name"
         if config["enable_checkpointing"] is False:
-            callbacks = self._without(
-                Checkpoint, "checkpoint", callbacks, "trainer.enable_checkpointing is false"
-            )
+            unused["checkpoint"] = "trainer.enable_checkpointing is false"
         if not hasattr(self.model, "sample") and not hasattr(self.model, "translate"):
-            reason = f"a {type(self.model).__name__} has neither sample() nor translate() to draw from"
-            callbacks = self._without(SampleGrid, "samples", callbacks, reason)
-        check_names([*_as_list(config["callbacks"]), *callbacks])
-        return super()._instantiate_trainer(config, callbacks)
-
-    def _without(self, kind: type[Callback], key: str, callbacks: list[Callback], why: str) -> list[Callback]:
-        """Leave out a callback that each run has; say so if the user has set an argument of it."""
-        if self._get(self.config, key) != self._parser(self.command).get_defaults()[key]:
-            rank_zero_warn(f"{key} is not used: {why}")
-        return [callback for callback in callbacks if not isinstance(callback, kind)]
+            unused["samples"] = f"a {type(self.model).__name__} has neither sample() nor translate()"
+        parser = self._parser(self.command)
+        for key, reason in unused.items():
+            if self._get(self.config, key) != parser.get_defaults()[key]:
+                rank_zero_warn(f"{key} is not used: {reason}")
+        return [self._get(self.config_init, key) for key in parser.callback_keys if key not in unused]
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         # A checkpoint is data: no code in it is run.
