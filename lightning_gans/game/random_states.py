@@ -42,5 +42,5 @@ def _describe(generator: torch.Generator) -> tuple[Any, ...]:
     return _generator, (str(generator.device), generator.get_state().numpy().tobytes())
 
 
-# torch hands a generator's state to another process (ddp_spawn) in shared memory that is gone when it is read.
+# torch passes a generator's state to a spawned process in shared memory, which is gone when it is read there.
 ForkingPickler.register(torch.Generator, _describe)
