@@ -59,6 +59,15 @@ def game(name, data=None, **arguments):
     return paper(name)(image_shape=data.image_shape, num_classes=data.num_classes, **arguments)
 
 
+def small_networks(shape):
+    """Networks of a few weights, as arguments of a game."""
+    output = "tanh" if len(shape) == 3 else "none"
+    return {
+        "generator": partial(MLPGenerator, hidden=(4,), output=output),
+        "discriminator": partial(MLPDiscriminator, hidden=(4,)),
+    }
+
+
 def outputs(module, ema=True):
     """What a game makes of fixed latents or inputs."""
     if isinstance(module, LatentGame):
