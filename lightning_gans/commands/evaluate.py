@@ -22,7 +22,7 @@ from lightning_gans.data.cache import cache_folder
 from lightning_gans.data.decode import DamagedImage, Decoder, open_image, to_channels
 from lightning_gans.data.folder import list_images
 from lightning_gans.data.sources import ImageFiles
-from lightning_gans.drawing.pictures import as_stored
+from lightning_gans.drawing.pixels import as_stored
 from lightning_gans.game.checkpoints import load
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.metrics import FID, IS

@@ -7,7 +7,9 @@ import numpy as np
 from torchvision.transforms.functional import to_pil_image
 
 from lightning_gans.commands.parsing import call
-from lightning_gans.drawing.pictures import Scatter, as_stored, image_grid
+from lightning_gans.drawing.grids import image_grid
+from lightning_gans.drawing.pixels import as_stored
+from lightning_gans.drawing.scatter import Scatter
 from lightning_gans.game.checkpoints import load
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.game.translation import TranslationGame

@@ -10,7 +10,7 @@ from torchvision.transforms.functional import to_pil_image
 from lightning_gans.commands.parsing import call
 from lightning_gans.data.decode import Decoder, open_image
 from lightning_gans.data.folder import list_images
-from lightning_gans.drawing.pictures import as_stored
+from lightning_gans.drawing.pixels import as_stored
 from lightning_gans.game.checkpoints import load
 from lightning_gans.game.translation import TranslationGame
 
