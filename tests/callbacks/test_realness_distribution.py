@@ -10,7 +10,7 @@ from lightning_gans.callbacks.realness import (
     RealnessDistribution,
     mean_distribution,
 )
-from lightning_gans.drawing.outcomes import draw_history, expected_realness
+from lightning_gans.drawing.outcomes import expected_realness
 from lightning_gans.game.latents import Normal
 from lightning_gans.models.realness.anchors import CustomAnchors
 from lightning_gans.models.realness.game import RealnessGAN

@@ -7,12 +7,12 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
-from lightning_gans.drawing.grids import image_grid
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gans.callbacks import GeneratorEMA, SampleGrid, Throughput
 from lightning_gans.data import GaussianMixtures
+from lightning_gans.drawing.grids import image_grid
 from lightning_gans.game.translation import TranslationGame
 from tests.callbacks.helpers import (
     Save,
@@ -189,7 +189,9 @@ def test_points_are_drawn_and_modes_counted_and_logged(tmp_path):
     with (tmp_path / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["samples/modes"]]
     assert [int(row["step"]) for row in rows] == [0, 4, 6]
-    assert float(rows[-1]["samples/high_quality"]) == pytest.approx(trainer.callback_metrics["samples/high_quality"])
+    assert float(rows[-1]["samples/high_quality"]) == pytest.approx(
+        trainer.callback_metrics["samples/high_quality"]
+    )
 
 
 def test_a_perfect_generator_has_all_modes(tmp_path):

@@ -1,4 +1,4 @@
-"""The command ``lightning-gans reproduce``: a paper's table, measured beside published."""
+"""Fill a paper's table: published figures beside measured ones."""
 
 import argparse
 import json
@@ -16,16 +16,16 @@ from typing import Any, NoReturn
 
 import yaml
 
-from lightning_gans.commands.cli import fit_parser
+from lightning_gans.commands.lightning_cli import fit_parser
 from lightning_gans.commands.reproduce.cells import (
     State,
     evaluations,
     last_line,
     read_status,
-    run,
     state,
     write,
 )
+from lightning_gans.commands.reproduce.cells import run as run_cells
 from lightning_gans.commands.reproduce.plot import draw
 from lightning_gans.commands.reproduce.results import Figure, as_csv, as_markdown, duration, measure, plural
 from lightning_gans.commands.reproduce.tables import (
@@ -39,12 +39,12 @@ from lightning_gans.commands.reproduce.tables import (
     table_names,
 )
 
-__all__ = ["command", "reproduce"]
+__all__ = ["reproduce", "run"]
 
 OUT = "runs/tables"
 
 
-def command(arguments: Sequence[str]) -> None:
+def run(arguments: Sequence[str]) -> None:
     """Run ``lightning-gans reproduce`` with arguments from the command line.
 
     Raises:
@@ -272,7 +272,7 @@ def _run(table: Table, budget: Budget, missing: Sequence[Cell], jobs: int, times
             f"{times.total(missing, jobs)}",
             flush=True,
         )
-    run(missing, jobs, done)
+    run_cells(missing, jobs, done)
     return failed
 
 

@@ -248,7 +248,7 @@ def _fit(folder: Path, config: Mapping[str, Any], status: dict[str, Any], checkp
     write(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
     write(folder / "status.json", json.dumps(status, indent=1))
     print(f"$ {status['command']}", flush=True)
-    from lightning_gans.commands.cli import main as command
+    from lightning_gans.commands.main import main as command
 
     command(arguments)
 

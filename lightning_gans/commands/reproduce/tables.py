@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from lightning_gans.callbacks.evaluate import SCORES
-from lightning_gans.commands.cli import find_config, recipes_folder
+from lightning_gans.commands.recipes import find_config, recipes_folder
 
 OVER = ("last", "min", "max", "mean", "sd")
 
