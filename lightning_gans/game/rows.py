@@ -1,0 +1,36 @@
+"""Rows of the log, on the axis of generator updates."""
+
+from collections.abc import Collection, Mapping
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+
+def write_row(
+    trainer: Trainer, row: Mapping[str, Tensor | float], update: int | None = None, bar: Collection[str] = ()
+) -> dict[str, float]:
+    """Write values to all loggers at a generator update, and show them to callbacks.
+
+    ``LightningModule.log`` puts values at the number of batches, and looks them through again at every batch.
+    Here they go straight to the loggers, which are flushed (a killed run keeps its rows), and into
+    ``trainer.callback_metrics``, by which ``ModelCheckpoint`` and ``EarlyStopping`` decide. All ranks call
+    this, with equal values.
+
+    Args:
+        trainer: Whose loggers.
+        row: Values by full name, such as ``val/fid``.
+        update: The generator update; ``trainer.global_step`` by default.
+        bar: Names of the values that the progress bar shows.
+
+    Returns:
+        The values as plain numbers.
+    """
+    values = {name: float(value) for name, value in row.items()}
+    if values:
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=trainer.global_step if update is None else update)
+            logger.save()
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
+        trainer.progress_bar_metrics.update({name: values[name] for name in bar if name in values})
+    return values
