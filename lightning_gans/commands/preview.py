@@ -1,4 +1,4 @@
-"""The command ``lightning-gans preview``: what a data module serves, as a picture and in numbers."""
+"""Look at a data set: a labelled contact sheet, counts, classes, images a second."""
 
 import math
 import textwrap
@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.loader import BatchLoader, ZipLoader
 from lightning_gans.data.sources import MappedImages, TensorImages
@@ -34,6 +35,11 @@ SEARCHED = 25_000
 TABLE, TABLE_WIDTH = 100, 100
 FAINT, LINE = "#7a8088", "#c4c9cf"
 MARGIN, GAP, GROUP_GAP, HEADER = 16, 5, 15, 50
+
+
+def run(arguments: list[str]) -> None:
+    """Run ``preview`` with arguments from the command line."""
+    call(preview, arguments)
 
 
 def preview(

@@ -23,9 +23,11 @@ from PIL import Image
 
 from lightning_gans import metrics
 from lightning_gans.callbacks.evaluate import SCORES
-from lightning_gans.commands.cli import fit_parser, recipes_folder
+from lightning_gans.commands.lightning_cli import fit_parser
+from lightning_gans.commands.recipes import recipes_folder
 from lightning_gans.commands.reproduce import cells as cells_module
-from lightning_gans.commands.reproduce import command, reproduce
+from lightning_gans.commands.reproduce import reproduce
+from lightning_gans.commands.reproduce import run as command
 from lightning_gans.commands.reproduce.cells import Cell, evaluations, read_status, run, state
 from lightning_gans.commands.reproduce.plot import draw
 from lightning_gans.commands.reproduce.results import measure, over, summary
@@ -126,7 +128,7 @@ def runs(monkeypatch):
             done(cell, "running" if code == cells_module.BUSY else state(cell), code, 1.0)
 
     failing: list[str] = []
-    monkeypatch.setattr("lightning_gans.commands.cli.main", fit)
+    monkeypatch.setattr("lightning_gans.commands.main.main", fit)
     monkeypatch.setattr(package, "run", run_here)
     monkeypatch.setattr(cells_module, "_speak_into", lambda path: path.touch())
     made_runs = type("Runs", (), {"made": made, "failing": failing})
@@ -479,7 +481,7 @@ def test_a_failed_cell(runs, capsys):
 
 
 def test_a_run_without_scores_has_failed(runs, monkeypatch):
-    monkeypatch.setattr("lightning_gans.commands.cli.main", lambda arguments: None)
+    monkeypatch.setattr("lightning_gans.commands.main.main", lambda arguments: None)
     with pytest.raises(OSError, match="4 of 4 runs failed"):
         reproduce(write_table())
 

@@ -1,27 +1,19 @@
-"""fill a paper's table: published figures beside measured ones."""
+"""Fill a paper's table: published figures beside measured ones."""
 
 import argparse
 import shlex
 import signal
 import statistics
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from lightning_gans import checks
 from lightning_gans.commands.reproduce.cells import State, last_line, read_status, run_cells, state, write
 from lightning_gans.commands.reproduce.results import as_csv, as_markdown, duration, gather, measure, plural
 from lightning_gans.commands.reproduce.sweep import reported, write_sweep
-from lightning_gans.commands.reproduce.tables import (
-    Cell,
-    Grid,
-    check,
-    check_names,
-    load_table,
-    slug,
-    table_names,
-)
+from lightning_gans.commands.reproduce.tables import Cell, Grid, check, load_table, slug, table_names
 
 __all__ = ["reproduce", "run"]
 
@@ -39,7 +31,9 @@ def run(arguments: Sequence[str]) -> None:
     Raises:
         ValueError: If they do not fit.
     """
-    parser = _Parser("lightning-gans reproduce", description=reproduce.__doc__.split("\n")[0], allow_abbrev=False)
+    parser = _Parser(
+        "lightning-gans reproduce", description=reproduce.__doc__.split("\n")[0], allow_abbrev=False
+    )
     parser.add_argument("table", help=f"{', '.join(table_names())}; or the path of a YAML file")
     parser.add_argument("--budget", default="quick", help="quick (default), paper, or another of the table's")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default 1)")
@@ -101,26 +95,26 @@ def reproduce(
         OSError: If ``out`` cannot be written, or runs have failed. The others are finished, and in the table.
         KeyboardInterrupt: If it was interrupted; what is there is in the table.
     """
-    if jobs < 1:
-        raise ValueError(f"jobs={jobs}: give the number of processes, 1 or more")
+    checks.at_least(1, jobs=jobs)
     if dry_run and as_sweep:
         raise ValueError("dry_run, as_sweep: give one of them")
-    if seeds is not None and (not seeds or min(seeds) < 0):
-        raise ValueError(f"seeds={list(seeds)}: give numbers from 0")
+    for seed in seeds or ():
+        checks.at_least(0, seeds=seed)
     known = load_table(table)
-    check_names("budget", [budget], known.budgets)
+    checks.one_of(known.budgets, budget=budget)
     grid = Grid(known, known.budgets[budget], Path(out) / slug(known.name) / slug(budget))
-    wanted = _choose(grid, None if seeds is None else list(dict.fromkeys(seeds)), only, data, cells)
-    states = {cell.title: state(cell) for cell in wanted}
-    missing = [cell for cell in wanted if states[cell.title] not in ("finished", "running")]
+    wanted = _choose(grid, seeds and list(dict.fromkeys(seeds)), only, data, cells)
+    states = {cell: state(cell) for cell in wanted}
+    missing = _missing(states)
     if dry_run:
-        _print_plan(grid, wanted, states, jobs)
+        _print_plan(grid, states, jobs)
         return
-    _check_writable(out, grid.folder)
+    checks.writable_folder(out=grid.folder)
     check(grid, wanted if as_sweep else missing)
+    grid.folder.mkdir(parents=True, exist_ok=True)
     if as_sweep:
         command = ["lightning-gans", "reproduce", table, "--budget", budget, "--out", out]
-        command += [] if seeds is None else ["--seeds", *map(str, seeds)]
+        command += ["--seeds", *map(str, seeds)] if seeds else []
         write_sweep(grid, wanted, grid.folder / "sweep.yaml", command)
         return
     with reported(grid, wanted):
@@ -142,12 +136,16 @@ def _choose(
 ) -> list[Cell]:
     """Return the runs that are asked for."""
     wanted = grid.cells(seeds)
-    check_names("only", rows or (), grid.table.rows)
-    for row in rows or ():
-        if row not in {cell.row for cell in wanted}:
-            raise ValueError(f"only={row}: it is published only, and has no recipe to run")
-    check_names("data", data or (), grid.budget.data)
-    check_names("cells", cells or (), [cell.title for cell in wanted])
+    titles, runnable = [cell.title for cell in wanted], {cell.row for cell in wanted}
+    for argument, given, known in (
+        ("only", rows, grid.table.rows),
+        ("data", data, grid.budget.data),
+        ("cells", cells, titles),
+    ):
+        for name in given or ():
+            checks.one_of(known, **{argument: name})
+            if argument == "only" and name not in runnable:
+                raise ValueError(f"only={name!r}: it is published only, and has no recipe to run")
     chosen = [
         cell
         for cell in wanted
@@ -171,22 +169,97 @@ def _command(table: str, budget: str, out: str) -> str:
     return shlex.join(words)
 
 
-def _check_writable(out: str, folder: Path) -> None:
-    """Try whether there is a place for what runs make, before they do."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f"--out {out} cannot be written: {error.strerror}") from error
+class _Times:
+    """What runs take: as those of the row that have finished, or else as the table says."""
 
+    def __init__(self, grid: Grid) -> None:
+        self.spent: dict[tuple[str, str], list[float]] = {}
+        for cell in grid.made():
+            self.add(cell)
 
-def _expected(grid: Grid) -> dict[Cell, float]:
-    """Return seconds of runs: as those of the row that have finished, or else as the table says."""
-    spent: dict[tuple[str, str], list[float]] = {}
-    made = grid.made()
-    for cell in made:
+    def add(self, cell: Cell) -> None:
+        """Take a run into account, if it has finished."""
         status = read_status(cell.folder)
         if (status.get("state"), status.get("identity")) == ("finished", cell.identity):
-            spent.setdefault((cell.row, cell.data), []).append(status["seconds"])
-    ...
+            self.spent.setdefault((cell.row, cell.data), []).append(status["seconds"])
+
+    def expected(self, cell: Cell) -> float | None:
+        """Return seconds; None if nothing is known."""
+        found = self.spent.get((cell.row, cell.data))
+        return statistics.fmean(found) if found else cell.seconds
+
+    def total(self, cells: Sequence[Cell], jobs: int) -> str:
+        """Return what some runs take, to read."""
+        known = [seconds for cell in cells if (seconds := self.expected(cell)) is not None]
+        if not cells:
+            return "nothing"
+        if not known:
+            return "an unknown time"
+        # Runs without an expected time take as long as the others.
+        total = statistics.fmean(known) * len(cells) / min(jobs, len(cells))
+        return f"about {duration(max(total, *known))}"
+
+
+def _run(grid: Grid, missing: Sequence[Cell], jobs: int) -> list[str]:
+    """Run cells and report each; return what is wrong with those that failed."""
+    failed: list[str] = []
+    left, times = list(missing), _Times(grid)
+
+    def done(cell: Cell, ended: State, code: int, seconds: float) -> None:
+        left.remove(cell)
+        times.add(cell)
+        log = cell.folder / "log.txt"
+        if ended == "finished":
+            scores = [
+                f"{x.column.name} {x.problem or f'{x.value:.{x.column.digits}f}'}"
+                for x in measure(grid, cell)
+            ]
+            text = f"{duration(seconds)}, {', '.join(scores)}"
+        elif ended == "running":
+            text = "another process runs it"
+        else:
+            why = (ended == "failed" and last_line(log)) or _end(code)
+            failed.append(f"{cell.title} ({why})")
+            text = f"{ended}, {why}{f'; see {log}' * log.is_file()}"
+        rest = f"; {times.total(left, jobs)} left" if left else ""
+        print(f"[{len(missing) - len(left)}/{len(missing)}] {cell.title}: {text}{rest}", flush=True)
+
+    if missing:
+        runs = f"{plural(len(missing), 'run')}, {times.total(missing, jobs)}"
+        print(f"{grid.table.name}, budget {grid.budget.name}: {runs}", flush=True)
+    run_cells(missing, jobs, done)
+    return failed
+
+
+def _end(code: int) -> str:
+    """Say how a process ended that did not get to say so itself."""
+    return f"exit code {code}" if code >= 0 else f"its process was ended by {signal.Signals(-code).name}"
+
+
+def _write_results(grid: Grid, command: str) -> None:
+    from lightning_gans.commands.reproduce.plot import draw
+
+    results = gather(grid)
+    write(grid.folder / "results.csv", as_csv(results))
+    write(grid.folder / "table.md", as_markdown(results, command))
+    write(grid.folder / "plot.png", draw(results))
+    print(f"The table is in {grid.folder / 'table.md'}, with results.csv and plot.png", flush=True)
+
+
+def _print_plan(grid: Grid, states: Mapping[Cell, State], jobs: int) -> None:
+    times, missing = _Times(grid), _missing(states)
+    print(f"{grid.table.title}\nBudget {grid.budget.name}: {grid.budget.describe}\n")
+    for cell, now in states.items():
+        seconds = times.expected(cell)
+        expected = "" if now == "finished" or seconds is None else duration(seconds)
+        print(f"  {now:12} {cell.title:50} {expected}".rstrip())
+    counts = ", ".join(f"{number} {name}" for name, number in Counter(states.values()).items())
+    print(f"\n{counts}: {times.total(missing, jobs)} to go{f' with {jobs} jobs' * (jobs > 1)}")
+    runnable = {cell.row for cell in grid.cells()}
+    for row in grid.table.rows:
+        if row not in runnable:
+            print(f"{row} is published only")
+
+
+def _missing(states: Mapping[Cell, State]) -> list[Cell]:
+    return [cell for cell, now in states.items() if now not in ("finished", "running")]

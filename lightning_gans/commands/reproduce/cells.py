@@ -210,7 +210,7 @@ def _run(folder: Path, identity: str, config: Mapping[str, Any]) -> int:
     write(folder / "status.json", json.dumps(status, indent=1))
     print(f"$ {status['command']}", flush=True)
     try:
-        from lightning_gans.commands.cli import main as command
+        from lightning_gans.commands.main import main as command
 
         command(arguments)
         status["state"] = "finished" if evaluations(folder) else "failed"

@@ -55,7 +55,9 @@ def _report(agent: Any, grid: Grid, cell: Cell) -> None:
     for line in evaluations(cell.folder):
         scores: dict[str, Any] = {}
         for key, value in line.items():
-            parts = {f"{key}/{k}": x for k, x in enumerate(value)} if isinstance(value, list) else {key: value}
+            parts = (
+                {f"{key}/{k}": x for k, x in enumerate(value)} if isinstance(value, list) else {key: value}
+            )
             scores |= {name: x for name, x in parts.items() if isinstance(x, int | float)}
         update = scores.pop("update")
         prefix = f"{line['name']}/" if line["name"] else ""

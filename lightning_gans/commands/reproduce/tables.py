@@ -1,6 +1,5 @@
 """Tables of papers, as YAML files: what is compared, on what, scored how, and what was published."""
 
-import difflib
 import hashlib
 import json
 import re
@@ -12,10 +11,11 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, get_args
 
 import yaml
-from jsonargparse import ArgumentParser
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from lightning_gans.commands.cli import explain, find_config, recipes_folder
+from lightning_gans import checks
+from lightning_gans.commands.parsing import FunctionParser, explain
+from lightning_gans.commands.recipes import find_config, recipes_folder
 
 T = TypeVar("T")
 Recipe = str | dict[str, str | None] | None
@@ -190,10 +190,7 @@ class Table:
                 )
             if budget.comparable is False and not budget.note:
                 raise ValueError(f"{where}: note is missing: say why the figures are not comparable")
-        for data in [
-            *self.data.values(),
-            *(x for budget in self.budgets.values() for x in budget.data.values()),
-        ]:
+        for data in (data for chosen in (self, *self.budgets.values()) for data in chosen.data.values()):
             data.columns = {**data.columns, **self.columns}
             data.stands_for = data.stands_for or data.name
         for row in self.rows.values():
@@ -210,7 +207,7 @@ class Table:
         return any(figure is not None for figures in rows for figure in (figures or {}).values())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cell:
     """One run: a row on a data set with a seed.
 
@@ -262,9 +259,10 @@ class Grid:
             if (config := self._config(row, data)) is not None
         }
         return [
-            Cell(row, data, seed, {**config, "seed_everything": seed}, self._place(row, data, seed), seconds)
+            Cell(row, data, seed, {**config, "seed_everything": seed}, folder, seconds)
             for seed in (self.budget.seeds if seeds is None else seeds)
             for (row, data), config in configs.items()
+            for folder in [self.folder / slug(row) / slug(data) / f"seed={seed}"]
             for seconds in [self.budget.rows.get(row, Change()).seconds or self.budget.seconds]
         ]
 
@@ -280,11 +278,8 @@ class Grid:
         figure = figures.get(column)
         return figure if isinstance(figure, tuple | None) else (float(figure), None)
 
-    def _place(self, row: str, data: str, seed: int) -> Path:
-        return self.folder / slug(row) / slug(data) / f"seed={seed}"
-
     def _config(self, row: Row, data: DataSet) -> dict[str, Any] | None:
-        """Return recipe, table, data set, row, budget, and the budget's row, in this order; later ones win."""
+        """Return recipe, table, data set, row, budget, and the budget's row; later ones win."""
         change = self.budget.rows.get(row.name, Change())
         recipe = change.recipe or row.recipe
         name = recipe.get(data.name) if isinstance(recipe, Mapping) else recipe
@@ -354,7 +349,7 @@ def load_table(name: str) -> Table:
         path = recipes_folder() / "tables" / f"{name.removesuffix('.yaml')}.yaml"
     if not path.is_file():
         raise FileNotFoundError(
-            f"table={name} is neither a file nor a table: {hint(name, table_names(), 'there is')}"
+            f"table={name} is neither a file nor a table: {checks.suggestion(name, table_names(), 'there are')}"
         )
     given = read_yaml(path)
     try:
@@ -366,7 +361,7 @@ def load_table(name: str) -> Table:
     return table
 
 
-class _Parser(ArgumentParser):  # type: ignore[misc]
+class _Parser(FunctionParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         value = re.search(r"[Vv]alue: (.*)", message)
         raise ValueError(f"{explain(message)}{f' (it is {value[1]})' if value else ''}") from ex
@@ -394,27 +389,20 @@ def _parse(kind: type[T], name: str, given: Any) -> T:
                     values[key][place] = _parse(inner, place, {} if value is None else value)
                 except ValueError as error:
                     raise ValueError(f"{key}.{place}: {error}") from error
-    if "seed_everything" in (given.get("set") or ()):
-        raise ValueError("set: seed_everything is each run's own: name them in seeds of the budget")
     parser = _Parser()
     parser.add_class_arguments(kind)
     parsed: T = kind(**parser.instantiate(parser.parse_object(values)))
+    if "seed_everything" in getattr(parsed, "set", ()):
+        raise ValueError("set: seed_everything is each run's own: name them in seeds of the budget")
     parsed.name = name
     return parsed
-
-
-def hint(name: object, known: Iterable[str], otherwise: str = "use") -> str:
-    """Return what may have been meant by an unknown name."""
-    known = list(known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else f"{otherwise} {', '.join(known) or 'nothing'}"
 
 
 def _check_names(where: str, names: Iterable[object], known: Iterable[str], complete: bool = False) -> None:
     """Look whether names are known, and (``complete``) whether all are there."""
     for name in names:
         if name not in known:
-            raise ValueError(f"{where}: {name} is unknown: {hint(name, known)}".lstrip(": "))
+            raise ValueError(f"{where}: {name} is unknown: {checks.suggestion(name, known)}".lstrip(": "))
     for name in known if names and complete else ():
         if name not in names:
             raise ValueError(f"{where}.{name} is missing: give the paper's figure, or null if it has none")
@@ -478,7 +466,7 @@ def check(grid: Grid, cells: Iterable[Cell]) -> None:
     different = {(cell.row, cell.data): cell for cell in cells}.values()
     if not different:
         return
-    from lightning_gans.commands.cli import fit_parser
+    from lightning_gans.commands.lightning_cli import fit_parser
 
     parser = fit_parser()
     for cell in different:
@@ -493,7 +481,7 @@ def check(grid: Grid, cells: Iterable[Cell]) -> None:
 
 
 def _scores(callbacks: Iterable[Any]) -> list[tuple[str | None, Sequence[str]]]:
-    """Return the names of all ``Evaluate`` callbacks, with the scores (or patterns) of each of their metrics."""
+    """Return the names of ``Evaluate`` callbacks, with the scores (or patterns) of each of their metrics."""
     from lightning_gans.callbacks.evaluate import SCORES
 
     return [
@@ -510,7 +498,7 @@ def _check_column(column: Column, computed: Iterable[tuple[str | None, Sequence[
     found = [(name, scores) for name, scores in asked if any(fnmatchcase(score, known) for known in scores)]
     if not found:
         known = sorted({score for _, scores in asked for score in scores})
-        raise ValueError(f"{where} is not computed: {hint(score, known, 'its scores are')}")
+        raise ValueError(f"{where} is not computed: {checks.suggestion(score, known, 'its scores are')}")
     callbacks = sorted({str(name) for name, _ in found})
     if len(callbacks) > 1:
         raise ValueError(f"{where} is of several callbacks, say evaluate: {' or '.join(callbacks)}")
