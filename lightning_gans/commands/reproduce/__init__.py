@@ -103,7 +103,8 @@ def reproduce(
     known = load_table(table)
     checks.one_of(known.budgets, budget=budget)
     grid = Grid(known, known.budgets[budget], Path(out) / slug(known.name) / slug(budget))
-    wanted = _choose(grid, seeds and list(dict.fromkeys(seeds)), only, data, cells)
+    all_cells = grid.cells(seeds and list(dict.fromkeys(seeds)))
+    wanted = _choose(grid, all_cells, only=("row", only), data=("data", data), cells=("title", cells))
     states = {cell: state(cell) for cell in wanted}
     missing = _missing(states)
     if dry_run:
@@ -127,37 +128,16 @@ def reproduce(
             raise OSError(f"{len(failed)} of {plural(len(missing), 'run')} failed: {'; '.join(failed)}")
 
 
-def _choose(
-    grid: Grid,
-    seeds: Sequence[int] | None,
-    rows: Sequence[str] | None,
-    data: Sequence[str] | None,
-    cells: Sequence[str] | None,
-) -> list[Cell]:
-    """Return the runs that are asked for."""
-    wanted = grid.cells(seeds)
-    titles, runnable = [cell.title for cell in wanted], {cell.row for cell in wanted}
-    for argument, given, known in (
-        ("only", rows, grid.table.rows),
-        ("data", data, grid.budget.data),
-        ("cells", cells, titles),
-    ):
-        for name in given or ():
-            checks.one_of(known, **{argument: name})
-            if argument == "only" and name not in runnable:
-                raise ValueError(f"only={name!r}: it is published only, and has no recipe to run")
-    chosen = [
-        cell
-        for cell in wanted
-        if (rows is None or cell.row in rows)
-        and (data is None or cell.data in data)
-        and (cells is None or cell.title in cells)
-    ]
-    asked = [*(rows or ()), *(data or ()), *(cells or ())]
-    if asked and not chosen:
-        where = f"{grid.table.name} has no such run with budget {grid.budget.name}"
-        raise ValueError(f"{', '.join(asked)}: {where}, see --dry-run")
-    return chosen
+def _choose(grid: Grid, wanted: list[Cell], **asked: tuple[str, Sequence[str] | None]) -> list[Cell]:
+    """Return those runs that are asked for: by an argument's name, what it is of a run, and its values."""
+    for argument, (what, values) in asked.items():
+        known = list(dict.fromkeys(getattr(cell, what) for cell in wanted))
+        for value in values or ():
+            if value not in known:
+                where = f"{grid.table.name} has no such run with budget {grid.budget.name}"
+                raise ValueError(f"{argument}={value!r}: {where}: {checks.suggestion(value, known)}")
+        wanted = [cell for cell in wanted if values is None or getattr(cell, what) in values]
+    return wanted
 
 
 def _command(table: str, budget: str, out: str) -> str:
@@ -169,45 +149,31 @@ def _command(table: str, budget: str, out: str) -> str:
     return shlex.join(words)
 
 
-class _Times:
-    """What runs take: as those of the row that have finished, or else as the table says."""
+def _expected(grid: Grid, cell: Cell) -> float | None:
+    """Return seconds: as those runs of the row took that have finished, or else as the table says."""
+    found = [x for x in grid.made() if (x.row, x.data) == (cell.row, cell.data) and state(x) == "finished"]
+    spent = [read_status(x.folder)["seconds"] for x in found]
+    return statistics.fmean(spent) if spent else cell.seconds
 
-    def __init__(self, grid: Grid) -> None:
-        self.spent: dict[tuple[str, str], list[float]] = {}
-        for cell in grid.made():
-            self.add(cell)
 
-    def add(self, cell: Cell) -> None:
-        """Take a run into account, if it has finished."""
-        status = read_status(cell.folder)
-        if (status.get("state"), status.get("identity")) == ("finished", cell.identity):
-            self.spent.setdefault((cell.row, cell.data), []).append(status["seconds"])
-
-    def expected(self, cell: Cell) -> float | None:
-        """Return seconds; None if nothing is known."""
-        found = self.spent.get((cell.row, cell.data))
-        return statistics.fmean(found) if found else cell.seconds
-
-    def total(self, cells: Sequence[Cell], jobs: int) -> str:
-        """Return what some runs take, to read."""
-        known = [seconds for cell in cells if (seconds := self.expected(cell)) is not None]
-        if not cells:
-            return "nothing"
-        if not known:
-            return "an unknown time"
-        # Runs without an expected time take as long as the others.
-        total = statistics.fmean(known) * len(cells) / min(jobs, len(cells))
-        return f"about {duration(max(total, *known))}"
+def _total(grid: Grid, cells: Sequence[Cell], jobs: int) -> str:
+    """Return what some runs take, to read."""
+    known = [seconds for cell in cells if (seconds := _expected(grid, cell)) is not None]
+    if not cells:
+        return "nothing"
+    if not known:
+        return "an unknown time"
+    # Runs without an expected time take as long as the others.
+    return f"about {duration(max(statistics.fmean(known) * len(cells) / min(jobs, len(cells)), *known))}"
 
 
 def _run(grid: Grid, missing: Sequence[Cell], jobs: int) -> list[str]:
     """Run cells and report each; return what is wrong with those that failed."""
     failed: list[str] = []
-    left, times = list(missing), _Times(grid)
+    left = list(missing)
 
     def done(cell: Cell, ended: State, code: int, seconds: float) -> None:
         left.remove(cell)
-        times.add(cell)
         log = cell.folder / "log.txt"
         if ended == "finished":
             scores = [
@@ -221,11 +187,11 @@ def _run(grid: Grid, missing: Sequence[Cell], jobs: int) -> list[str]:
             why = (ended == "failed" and last_line(log)) or _end(code)
             failed.append(f"{cell.title} ({why})")
             text = f"{ended}, {why}{f'; see {log}' * log.is_file()}"
-        rest = f"; {times.total(left, jobs)} left" if left else ""
+        rest = f"; {_total(grid, left, jobs)} left" if left else ""
         print(f"[{len(missing) - len(left)}/{len(missing)}] {cell.title}: {text}{rest}", flush=True)
 
     if missing:
-        runs = f"{plural(len(missing), 'run')}, {times.total(missing, jobs)}"
+        runs = f"{plural(len(missing), 'run')}, {_total(grid, missing, jobs)}"
         print(f"{grid.table.name}, budget {grid.budget.name}: {runs}", flush=True)
     run_cells(missing, jobs, done)
     return failed
@@ -247,14 +213,14 @@ def _write_results(grid: Grid, command: str) -> None:
 
 
 def _print_plan(grid: Grid, states: Mapping[Cell, State], jobs: int) -> None:
-    times, missing = _Times(grid), _missing(states)
+    missing = _missing(states)
     print(f"{grid.table.title}\nBudget {grid.budget.name}: {grid.budget.describe}\n")
     for cell, now in states.items():
-        seconds = times.expected(cell)
+        seconds = _expected(grid, cell)
         expected = "" if now == "finished" or seconds is None else duration(seconds)
         print(f"  {now:12} {cell.title:50} {expected}".rstrip())
     counts = ", ".join(f"{number} {name}" for name, number in Counter(states.values()).items())
-    print(f"\n{counts}: {times.total(missing, jobs)} to go{f' with {jobs} jobs' * (jobs > 1)}")
+    print(f"\n{counts}: {_total(grid, missing, jobs)} to go{f' with {jobs} jobs' * (jobs > 1)}")
     runnable = {cell.row for cell in grid.cells()}
     for row in grid.table.rows:
         if row not in runnable:

@@ -25,6 +25,7 @@ from lightning_gans.commands.reproduce.tables import Cell
 
 BUSY = 75  # exit code of a process that found its cell taken
 PATIENCE = 20.0  # seconds for a process to end after it was asked to
+PROGRAMS = ("lightning-gans", "torch", "lightning")
 RUN = "fit"  # the run's name: runs/fit/version_K in the cell's folder
 
 State = str
@@ -281,7 +282,7 @@ def machine(config: Mapping[str, Any]) -> dict[str, Any]:
         "device": device,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "lightning", "lightning-gans")},
+        **{name: version(name) for name in PROGRAMS},
     }
 
 

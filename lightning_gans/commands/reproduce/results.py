@@ -8,19 +8,24 @@ import io
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
-from lightning_gans.commands.reproduce.cells import State, evaluations, read_status, state
+from lightning_gans.commands.reproduce.cells import PROGRAMS, State, evaluations, read_status, state
 from lightning_gans.commands.reproduce.tables import Cell, Column, DataSet, Grid, Row
 
 MISSING = "missing"
 ARROWS = {"high": " ↑", "low": " ↓", None: ""}
-HEADS = (
-    "row", "data", "seed", "column", "measured", "published", "published_sd", "comparable", "state", "update",
-    "evaluations", "samples", "extractor", "hash", "seconds", "folder",
-)  # fmt: skip
+OVER: dict[str, Callable[[Sequence[float]], float]] = {
+    "last": lambda values: values[-1],
+    "min": min,
+    "max": max,
+    "mean": statistics.fmean,
+    "sd": statistics.pstdev,
+}
+"""What a column may be of a run's evaluations; ``sd`` is the population's."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +89,7 @@ def measure(grid: Grid, cell: Cell) -> list[Figure]:
     now = state(cell)
     lines = evaluations(cell.folder) if now == "finished" else []
     columns = grid.budget.data[cell.data].columns.values()
-    return [
-        figure_of(cell, column, lines) if now == "finished" else Figure(cell, column, now)
-        for column in columns
-    ]
+    return [figure_of(cell, x, lines) if now == "finished" else Figure(cell, x, now) for x in columns]
 
 
 def figure_of(cell: Cell, column: Column, lines: Sequence[Mapping[str, Any]]) -> Figure:
@@ -104,28 +106,23 @@ def figure_of(cell: Cell, column: Column, lines: Sequence[Mapping[str, Any]]) ->
     if not scored:
         return problem(f"there is no {column.score} in its evaluations")
     used = scored[-1:] if column.over == "last" else scored
-    values = []
-    for line in used:
-        score = line[column.score]
-        if isinstance(score, list):
-            if column.of_class is None or column.of_class >= len(score):
-                return problem(f"{column.score} has classes 0 to {len(score) - 1}, not {column.of_class}")
-            score = score[column.of_class]
-        # The smallest or the mean of the other evaluations would be another figure than the column says.
-        if not isinstance(score, int | float) or not math.isfinite(score):
-            return problem(f"{column.score} could not be computed in each evaluation")
-        values.append(float(score))
-    last = used[-1]
-    protocol = {"samples": last["samples"], **last["protocol"]}
-    return Figure(cell, column, "finished", over(column.over, values), len(used), last["update"], protocol)
-
-
-def over(how: str, values: Sequence[float]) -> float:
-    """Return the last, smallest, largest or mean value, or the deviation of the population."""
-    if how == "last":
-        return values[-1]
-    ways = {"min": min, "max": max, "mean": statistics.fmean, "sd": statistics.pstdev}
-    return ways[how](values)  # type: ignore[operator, no-any-return]
+    values = [line[column.score] for line in used]
+    classes = {len(value) for value in values if isinstance(value, list)}
+    if classes and (column.of_class is None or column.of_class >= min(classes)):
+        return problem(f"{column.score} has classes 0 to {min(classes) - 1}, not {column.of_class}")
+    values = [value[column.of_class] if isinstance(value, list) else value for value in values]
+    # The smallest or the mean of some evaluations would be another figure than the column says.
+    known = all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+    return Figure(
+        cell,
+        column,
+        "finished",
+        value=float(OVER[column.over](values)) if known else None,
+        evaluations=len(used),
+        update=used[-1]["update"],
+        protocol={"samples": used[-1]["samples"], **used[-1]["protocol"]},
+        problem=None if known else f"{column.score} could not be computed in each evaluation",
+    )
 
 
 def summary(values: Sequence[float]) -> tuple[float, float] | None:
@@ -140,36 +137,26 @@ def summary(values: Sequence[float]) -> tuple[float, float] | None:
 
 def as_csv(results: Results) -> str:
     """Return a line a figure, and one for each that is published only."""
-    grid, file = results.grid, io.StringIO()
-    writer = csv.DictWriter(file, HEADS, lineterminator="\n")
-    writer.writeheader()
-
-    def write(row: str, data: str, column: str, **entries: Any) -> None:
-        published, deviation = grid.published(row, data, column) or (None, None)
-        comparable = None if published is None else str(bool(grid.budget.comparable)).lower()
-        about = {"published": published, "published_sd": deviation, "comparable": comparable}
-        writer.writerow({"row": row, "data": data, "column": column, **about, **entries})
-
-    for x in results.figures:
-        spent = read_status(x.cell.folder)["seconds"] if x.state == "finished" else None
-        write(
-            x.cell.row,
-            x.cell.data,
-            x.column.name,
-            seed=x.cell.seed,
-            measured=x.value,
-            state=x.state,
-            update=x.update,
-            evaluations=x.evaluations,
-            **{name: x.protocol.get(name) for name in ("samples", "extractor", "hash")},
-            seconds=None if spent is None else round(spent, 1),
-            folder=x.cell.folder.relative_to(grid.folder).as_posix(),
-        )
+    grid, lines = results.grid, []
     for data in grid.budget.data.values():
-        for row in results.rows(data):
-            for name in () if results.of(row.name, data.name) else data.columns:
-                if grid.published(row.name, data.name, name):
-                    write(row.name, data.name, name, state=MISSING)
+        for row, column in product(results.rows(data), data.columns.values()):
+            published = grid.published(row.name, data.name, column.name)
+            value, deviation = published or (None, None)
+            absent = Figure(Cell(row.name, data.name, None, {}, grid.folder), column, MISSING)
+            for x in results.of(row.name, data.name, column) or [absent] * bool(published):
+                line = {"row": row.name, "data": data.name, "seed": x.cell.seed, "column": column.name}
+                line |= {"measured": x.value, "published": value, "published_sd": deviation}
+                line |= {"comparable": published and str(bool(grid.budget.comparable)).lower()}
+                line |= {"state": x.state, "update": x.update, "evaluations": x.evaluations}
+                line |= {name: x.protocol.get(name) for name in ("samples", "extractor", "hash")}
+                spent = read_status(x.cell.folder)["seconds"] if x.state == "finished" else None
+                line["seconds"] = spent and round(spent, 1)
+                line["folder"] = "" if x is absent else x.cell.folder.relative_to(grid.folder).as_posix()
+                lines.append(line)
+    file = io.StringIO()
+    writer = csv.DictWriter(file, lines[0] if lines else (), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
     return file.getvalue()
 
 
@@ -256,20 +243,16 @@ def _notes(results: Results) -> list[str]:
         if figure.problem is not None:
             problems.setdefault(f"{figure.column.name}: {figure.problem}", []).append(figure.cell.title)
     notes += [f"No score for {text} ({'; '.join(titles)})." for text, titles in problems.items()]
-    ways: dict[int, set[str]] = {}
-    for figure in figures:
-        if figure.column.over != "last":
-            ways.setdefault(figure.column.first, set()).add(figure.column.over)
-    for number, names in sorted(ways.items()):
+    for number in sorted({x.column.first for x in figures if x.column.over != "last"}):
+        names = {x.column.over for x in figures if x.column.first == number} - {"last"}
         some = "the evaluations of a run" if number == 1 else f"a run's evaluations from number {number} on"
-        population = "; sd is the population's" if "sd" in names else ""
+        population = "; sd is the population's" * ("sd" in names)
         notes.append(f"{', '.join(sorted(names))}: over {some}{population}.")
     notes += _protocols(results)
     statuses = [read_status(folder) for folder, now in states.items() if now == "finished"]
     if statuses:
         machines = {f"{x['device']}, {plural(x['threads'], 'thread')} a run" for x in statuses}
-        names = ("lightning-gans", "torch", "lightning")
-        programs = {", ".join(f"{name} {x[name]}" for name in names) for x in statuses}
+        programs = {", ".join(f"{name} {x[name]}" for name in PROGRAMS) for x in statuses}
         spent = [x["seconds"] for x in statuses]
         notes.append(f"On {'; '.join(sorted(machines))}. {'; '.join(sorted(programs))}.")
         notes.append(f"{duration(sum(spent))} in all, {duration(statistics.fmean(spent))} a run.")
@@ -281,22 +264,20 @@ def _notes(results: Results) -> list[str]:
 
 def _protocols(results: Results) -> list[str]:
     """Say how each column was scored, and where rows were scored differently."""
-    ways: dict[tuple[str, str], dict[str, None]] = {}
-    for figure in results.figures:
-        if figure.protocol:
-            way = _protocol(figure.protocol)
-            ways.setdefault((figure.cell.data, figure.column.name), {})[way] = None
     groups: dict[tuple[str, ...], dict[str, list[str]]] = {}
-    for (data, column), found in ways.items():
-        groups.setdefault(tuple(found), {}).setdefault(data, []).append(column)
+    data_sets = results.grid.budget.data
+    for data in data_sets.values():
+        for column in data.columns.values():
+            found = [x for x in results.figures if (x.cell.data, x.column) == (data.name, column)]
+            ways = tuple(dict.fromkeys(_protocol(x.protocol) for x in found if x.protocol))
+            groups.setdefault(ways, {}).setdefault(data.name, []).append(column.name)
+    groups.pop((), None)
     notes = []
-    for scored, columns in groups.items():
-        names = [
-            data if len(own) == len(results.grid.budget.data[data].columns) else f"{data} ({', '.join(own)})"
-            for data, own in columns.items()
-        ]
-        warning = " **Not all runs were scored the same way.**" if len(scored) > 1 else ""
-        notes.append(f"{', '.join(names)}: {'; or '.join(scored)}.{warning}")
+    for ways, columns in groups.items():
+        all_of = {name: len(own) == len(data_sets[name].columns) for name, own in columns.items()}
+        names = [name if all_of[name] else f"{name} ({', '.join(own)})" for name, own in columns.items()]
+        warning = " **Not all runs were scored the same way.**" * (len(ways) > 1)
+        notes.append(f"{', '.join(names)}: {'; or '.join(ways)}.{warning}")
     return notes
 
 

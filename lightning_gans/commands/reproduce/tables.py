@@ -7,20 +7,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
+from itertools import product
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_args
 
 import yaml
-from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from lightning_gans import checks
 from lightning_gans.commands.parsing import FunctionParser, explain
 from lightning_gans.commands.recipes import find_config, recipes_folder
 
+if TYPE_CHECKING:
+    Overrides = dict[str, Any]
+else:
+    Overrides = dict  # without types of entries: jsonargparse would import the classes that they name
+
 T = TypeVar("T")
 Recipe = str | dict[str, str | None] | None
 """A recipe's name or path, one for each data set, or None: not implemented here."""
-Published = float | tuple[float, NonNegativeFloat] | None
+Published = float | tuple[float, float] | None
 """A figure, with its deviation where the paper has it."""
 
 
@@ -41,13 +47,18 @@ class Column:
     """
 
     score: str
-    of_class: NonNegativeInt | None = None
+    of_class: int | None = None
     over: Literal["last", "min", "max", "mean", "sd"] = "last"
-    first: PositiveInt = 1
+    first: int = 1
     better: Literal["high", "low"] | None = None
-    digits: NonNegativeInt = 2
+    digits: int = 2
     evaluate: str | None = None
     name: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        checks.at_least(0, of_class=self.of_class, digits=self.digits)
+        checks.at_least(1, first=self.first)
 
 
 @dataclass
@@ -61,7 +72,7 @@ class DataSet:
         name: In the table.
     """
 
-    set: dict[str, Any] = field(default_factory=dict)
+    set: Overrides = field(default_factory=dict)
     columns: dict[str, Column] = field(default_factory=dict)
     stands_for: str = ""
     name: str = field(init=False, default="")
@@ -83,7 +94,7 @@ class Row:
 
     published: dict[str, dict[str, Published] | None] | None
     recipe: Recipe = None
-    set: dict[str, Any] = field(default_factory=dict)
+    set: Overrides = field(default_factory=dict)
     x: float | None = None
     series: str = ""
     note: str = ""
@@ -94,10 +105,14 @@ class Row:
 class Change:
     """What a budget changes in a row."""
 
-    set: dict[str, Any] = field(default_factory=dict)
+    set: Overrides = field(default_factory=dict)
     recipe: Recipe = None
-    seconds: NonNegativeFloat | None = None
+    seconds: float | None = None
     name: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        """Check the time."""
+        checks.within("[0, inf)", seconds=self.seconds)
 
 
 @dataclass
@@ -117,21 +132,20 @@ class Budget:
     """
 
     describe: str
-    seeds: list[NonNegativeInt]
+    seeds: list[int]
     comparable: bool | None = None
     note: str = ""
-    set: dict[str, Any] = field(default_factory=dict)
+    set: Overrides = field(default_factory=dict)
     data: dict[str, DataSet] = field(default_factory=dict)
     rows: dict[str, Change] = field(default_factory=dict)
-    seconds: NonNegativeFloat | None = None
+    seconds: float | None = None
     name: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        """Check the seeds.
-
-        Raises:
-            ValueError: If there are none, or one is given twice.
-        """
+        """Check seeds and time."""
+        checks.within("[0, inf)", seconds=self.seconds)
+        for seed in self.seeds:
+            checks.at_least(0, seeds=seed)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds={self.seeds}: give one at least, and each once")
 
@@ -161,7 +175,7 @@ class Table:
     budgets: dict[str, Budget]
     x: str = ""
     notes: list[str] = field(default_factory=list)
-    set: dict[str, Any] = field(default_factory=dict)
+    set: Overrides = field(default_factory=dict)
     name: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -199,6 +213,10 @@ class Table:
             _check_names(where, row.published or {}, self.data, complete=True)
             for name, figures in (row.published or {}).items():
                 _check_names(f"{where}.{name}", figures or {}, self.data[name].columns, complete=True)
+                for column, figure in (figures or {}).items():
+                    value, deviation = figure if isinstance(figure, tuple) else (figure, None)
+                    checks.within("(-inf, inf)", **{f"{where}.{name}.{column}": value})
+                    checks.within("[0, inf)", **{f"{where}.{name}.{column}[1]": deviation})
 
     @property
     def compares(self) -> bool:
@@ -214,7 +232,7 @@ class Cell:
     Attributes:
         row: Name of the row.
         data: Name of the data set.
-        seed: Of the run.
+        seed: Of the run; None where there is none.
         config: All that ``fit`` is told.
         folder: Its own.
         seconds: That it takes, by the table.
@@ -222,7 +240,7 @@ class Cell:
 
     row: str
     data: str
-    seed: int
+    seed: int | None
     config: Mapping[str, Any]
     folder: Path
     seconds: float | None = None
@@ -252,16 +270,10 @@ class Grid:
         Args:
             seeds: Instead of the budget's.
         """
-        configs = {
-            (row.name, data.name): config
-            for data in self.budget.data.values()
-            for row in self.table.rows.values()
-            if (config := self._config(row, data)) is not None
-        }
         return [
             Cell(row, data, seed, {**config, "seed_everything": seed}, folder, seconds)
             for seed in (self.budget.seeds if seeds is None else seeds)
-            for (row, data), config in configs.items()
+            for (row, data), config in self._configs.items()
             for folder in [self.folder / slug(row) / slug(data) / f"seed={seed}"]
             for seconds in [self.budget.rows.get(row, Change()).seconds or self.budget.seconds]
         ]
@@ -277,6 +289,12 @@ class Grid:
         figures = (self.table.rows[row].published or {}).get(self.budget.data[data].stands_for) or {}
         figure = figures.get(column)
         return figure if isinstance(figure, tuple | None) else (float(figure), None)
+
+    @cached_property
+    def _configs(self) -> dict[tuple[str, str], dict[str, Any]]:
+        pairs = product(self.budget.data.values(), self.table.rows.values())
+        found = {(row.name, data.name): self._config(row, data) for data, row in pairs}
+        return {pair: config for pair, config in found.items() if config is not None}
 
     def _config(self, row: Row, data: DataSet) -> dict[str, Any] | None:
         """Return recipe, table, data set, row, budget, and the budget's row; later ones win."""
@@ -348,9 +366,8 @@ def load_table(name: str) -> Table:
     if not path.is_file():
         path = recipes_folder() / "tables" / f"{name.removesuffix('.yaml')}.yaml"
     if not path.is_file():
-        raise FileNotFoundError(
-            f"table={name} is neither a file nor a table: {checks.suggestion(name, table_names(), 'there are')}"
-        )
+        near = checks.suggestion(name, table_names(), "there are")
+        raise FileNotFoundError(f"table={name} is neither a file nor a table: {near}")
     given = read_yaml(path)
     try:
         table = _parse(Table, path.stem, given)
@@ -431,7 +448,7 @@ def merge(config: dict[str, Any], overrides: Mapping[str, Any]) -> None:
     """
     for path, value in overrides.items():
         node = config
-        *parents, last = path.split(".")
+        *parents, last = str(path).split(".")
         for name in parents:
             node = _open(node, name, path)
         node = _arguments(node, last)
