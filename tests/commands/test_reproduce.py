@@ -124,7 +124,7 @@ def runs(monkeypatch):
 
     def run_here(cells, jobs, done):
         for cell in cells:
-            code = cells_module.main(cell.folder, cell.identity, cell.config)
+            code = cells_module.main(cell)
             done(cell, "running" if code == cells_module.BUSY else state(cell), code, 1.0)
 
     monkeypatch.setattr("lightning_gans.commands.main.main", fit)
@@ -552,7 +552,7 @@ def test_a_cell_that_another_process_runs(runs, capsys):
         assert state(cell) == "running"
         reproduce("small.yaml", only=["GAN"])
         assert runs.made == ["GAN/ring/seed=1"]
-        assert cells_module.main(cell.folder, cell.identity, cell.config) == cells_module.BUSY
+        assert cells_module.main(cell) == cells_module.BUSY
     assert "1 running" in (OUT / "table.md").read_text()
 
 
@@ -633,7 +633,7 @@ def test_trouble_before_the_run(monkeypatch, runs, capsys):
     cell = grid_of(write_table()).cells()[0]
     cell.folder.parent.mkdir(parents=True)
     cell.folder.touch()  # where its folder should be
-    assert cells_module.main(cell.folder, cell.identity, cell.config) == 1
+    assert cells_module.main(cell) == 1
     assert "File exists" in capsys.readouterr().err
     cell.folder.unlink()
 
@@ -642,7 +642,7 @@ def test_trouble_before_the_run(monkeypatch, runs, capsys):
 
     with monkeypatch.context() as patch:
         patch.setattr(cells_module, "write", full)
-        assert cells_module.main(cell.folder, cell.identity, cell.config) == 1
+        assert cells_module.main(cell) == 1
     assert "no space left" in capsys.readouterr().err
     assert (cell.folder / "log.txt").is_file()
 

@@ -106,9 +106,9 @@ def reproduce(
     all_cells = grid.cells(seeds and list(dict.fromkeys(seeds)))
     wanted = _choose(grid, all_cells, only=("row", only), data=("data", data), cells=("title", cells))
     states = {cell: state(cell) for cell in wanted}
-    missing = _missing(states)
+    missing = [cell for cell, now in states.items() if now not in ("finished", "running")]
     if dry_run:
-        _print_plan(grid, states, jobs)
+        _print_plan(grid, states, f"{_total(grid, missing, jobs)} to go{f' with {jobs} jobs' * (jobs > 1)}")
         return
     checks.writable_folder(out=grid.folder)
     check(grid, wanted if as_sweep else missing)
@@ -174,17 +174,19 @@ def _run(grid: Grid, missing: Sequence[Cell], jobs: int) -> list[str]:
 
     def done(cell: Cell, ended: State, code: int, seconds: float) -> None:
         left.remove(cell)
-        log = cell.folder / "log.txt"
         if ended == "finished":
-            scores = [
-                f"{x.column.name} {x.problem or f'{x.value:.{x.column.digits}f}'}"
-                for x in measure(grid, cell)
-            ]
-            text = f"{duration(seconds)}, {', '.join(scores)}"
+            scores = {
+                x.column.name: x.problem or f"{x.value:.{x.column.digits}f}" for x in measure(grid, cell)
+            }
+            text = ", ".join([duration(seconds), *(f"{name} {score}" for name, score in scores.items())])
         elif ended == "running":
             text = "another process runs it"
         else:
-            why = (ended == "failed" and last_line(log)) or _end(code)
+            log = cell.folder / "log.txt"
+            killed = (
+                f"its process was ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            )
+            why = (ended == "failed" and last_line(log)) or killed
             failed.append(f"{cell.title} ({why})")
             text = f"{ended}, {why}{f'; see {log}' * log.is_file()}"
         rest = f"; {_total(grid, left, jobs)} left" if left else ""
@@ -197,11 +199,6 @@ def _run(grid: Grid, missing: Sequence[Cell], jobs: int) -> list[str]:
     return failed
 
 
-def _end(code: int) -> str:
-    """Say how a process ended that did not get to say so itself."""
-    return f"exit code {code}" if code >= 0 else f"its process was ended by {signal.Signals(-code).name}"
-
-
 def _write_results(grid: Grid, command: str) -> None:
     from lightning_gans.commands.reproduce.plot import draw
 
@@ -212,20 +209,11 @@ def _write_results(grid: Grid, command: str) -> None:
     print(f"The table is in {grid.folder / 'table.md'}, with results.csv and plot.png", flush=True)
 
 
-def _print_plan(grid: Grid, states: Mapping[Cell, State], jobs: int) -> None:
-    missing = _missing(states)
+def _print_plan(grid: Grid, states: Mapping[Cell, State], rest: str) -> None:
     print(f"{grid.table.title}\nBudget {grid.budget.name}: {grid.budget.describe}\n")
     for cell, now in states.items():
-        seconds = _expected(grid, cell)
-        expected = "" if now == "finished" or seconds is None else duration(seconds)
-        print(f"  {now:12} {cell.title:50} {expected}".rstrip())
-    counts = ", ".join(f"{number} {name}" for name, number in Counter(states.values()).items())
-    print(f"\n{counts}: {_total(grid, missing, jobs)} to go{f' with {jobs} jobs' * (jobs > 1)}")
-    runnable = {cell.row for cell in grid.cells()}
-    for row in grid.table.rows:
-        if row not in runnable:
-            print(f"{row} is published only")
-
-
-def _missing(states: Mapping[Cell, State]) -> list[Cell]:
-    return [cell for cell, now in states.items() if now not in ("finished", "running")]
+        seconds = None if now == "finished" else _expected(grid, cell)
+        print(f"  {now:12} {cell.title:50} {'' if seconds is None else duration(seconds)}".rstrip())
+    print(f"\n{', '.join(f'{number} {name}' for name, number in Counter(states.values()).items())}: {rest}")
+    for row in grid.table.rows.keys() - {cell.row for cell in grid.cells()}:
+        print(f"{row} is published only")

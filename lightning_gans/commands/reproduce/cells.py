@@ -1,6 +1,7 @@
 """Runs of a table's cells: each in a process and a folder of its own, resumable, one at a time."""
 
 import json
+import math
 import os
 import platform
 import re
@@ -24,7 +25,7 @@ from filelock import FileLock, Timeout
 from lightning_gans.commands.reproduce.tables import Cell
 
 BUSY = 75  # exit code of a process that found its cell taken
-PATIENCE = 20.0  # seconds for a process to end after it was asked to
+PATIENCE = 60.0  # seconds for a process to end after it was asked to
 PROGRAMS = ("lightning-gans", "torch", "lightning")
 RUN = "fit"  # the run's name: runs/fit/version_K in the cell's folder
 
@@ -42,27 +43,23 @@ def read_status(folder: Path) -> dict[str, Any]:
         return {"state": "damaged", "identity": None}
 
 
-def state(cell: Cell) -> State:
-    """Return how a cell stands."""
+def state(cell: Cell, locked: bool = False) -> State:
+    """Return how a cell stands, as its process (``locked``) or another one sees it."""
     status = read_status(cell.folder)
-    if (status.get("state"), status.get("identity")) != ("finished", cell.identity):
-        lock = _lock_path(cell.folder)
+    told_the_same = status.get("identity") == cell.identity
+    if told_the_same and status["state"] == "finished":
+        return "finished"
+    lock = _lock_path(cell.folder)
+    if not locked and lock.exists():  # whoever only looks makes no file, and waits for others who look
         try:
-            if lock.exists():  # whoever only looks makes no file, and waits for others who look
-                FileLock(lock).acquire(timeout=0.5, poll_interval=0.01).lock.release()
+            FileLock(lock).acquire(timeout=0.5, poll_interval=0.01).lock.release()
         except Timeout:
             return "running"
-    return _unlocked_state(cell.folder, cell.identity)
-
-
-def _unlocked_state(folder: Path, identity: str) -> State:
-    status = read_status(folder)
+        return state(cell, locked=True)
     if not status:
         return "missing"
-    if status["identity"] != identity:
-        return "stale"
-    # Its process has gone without a word.
-    return "interrupted" if status["state"] == "running" else str(status["state"])
+    # What is said to run has no process any more.
+    return {"running": "interrupted"}.get(status["state"], status["state"]) if told_the_same else "stale"
 
 
 def _lock_path(folder: Path) -> Path:
@@ -149,7 +146,7 @@ def _start(cell: Cell, jobs: int) -> "subprocess.Popen[str]":
     )
     assert process.stdin is not None
     with process.stdin as told:
-        json.dump({"identity": cell.identity, "config": cell.config}, told)
+        json.dump(cell.config, told)
     return process
 
 
@@ -167,24 +164,24 @@ def _end(processes: "Sequence[subprocess.Popen[str]]") -> None:
 # ---------------------------------------------------------------------- one
 
 
-def main(folder: Path, identity: str, config: Mapping[str, Any]) -> int:
+def main(cell: Cell) -> int:
     """Run one cell in this process; return the exit code.
 
     The process holds the cell's lock while it lives. Output goes to ``log.txt``.
     """
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(_lock_path(folder), timeout=1):  # another process may be looking at it
-            return _run(folder, identity, config)
+        cell.folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(_lock_path(cell.folder), timeout=1):  # another process may be looking at it
+            return _run(cell)
     except Timeout:
         return BUSY
     except OSError as error:  # there is no log, or no room in it
-        print(f"{folder}: {error}", file=sys.stderr)
+        print(f"{cell.folder}: {error}", file=sys.stderr)
         return 1
 
 
-def _run(folder: Path, identity: str, config: Mapping[str, Any]) -> int:
-    before = _unlocked_state(folder, identity)
+def _run(cell: Cell) -> int:
+    folder, before = cell.folder, state(cell, locked=True)
     if before == "finished":
         return 0
     if before == "stale":
@@ -192,45 +189,51 @@ def _run(folder: Path, identity: str, config: Mapping[str, Any]) -> int:
         while (kept := folder.with_name(f"{folder.name}.stale-{number}")).exists():
             number += 1
         folder.rename(kept)
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "log.txt"
-    _speak_into(log)
-    checkpoint = _checkpoint(folder, config) if before in ("interrupted", "failed") else None
+    folder.mkdir(exist_ok=True)
+    _speak_into(folder / "log.txt")
+    checkpoint = _checkpoint(cell) if before in ("interrupted", "failed") else None
+    earlier = read_status(folder) if checkpoint else {"before": 0.0}
     arguments = ["fit", "--config", str(folder / "config.yaml"), "--name", RUN]
     arguments += ["--trainer.default_root_dir", str(folder), "--trainer.enable_progress_bar", "false"]
-    arguments += [] if checkpoint is None else ["--ckpt_path", str(checkpoint)]
+    arguments += ["--ckpt_path", str(checkpoint)] if checkpoint else []
     status: dict[str, Any] = {
-        "identity": identity,
+        "identity": cell.identity,
         "state": "running",
         "started": psutil.Process().create_time(),
-        "before": _spent(folder, checkpoint),
+        # The seconds in which an earlier process got as far as its checkpoint.
+        "before": earlier["before"] + (checkpoint.stat().st_mtime - earlier["started"] if checkpoint else 0),
         "command": shlex.join(["lightning-gans", *arguments]),
-        **machine(config),
+        **machine(cell.config),
     }
-    write(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+    write(folder / "config.yaml", yaml.safe_dump(dict(cell.config), sort_keys=False))
     write(folder / "status.json", json.dumps(status, indent=1))
     print(f"$ {status['command']}", flush=True)
-    try:
-        from lightning_gans.commands.main import main as command
+    status["state"] = "finished" if _fit(arguments, folder) else "failed"
+    status["seconds"] = status["before"] + time.time() - status["started"]
+    if status["state"] == "failed":
+        status["error"] = last_line(folder / "log.txt")
+    write(folder / "status.json", json.dumps(status, indent=1))
+    return 0 if status["state"] == "finished" else 1
 
+
+def _fit(arguments: Sequence[str], folder: Path) -> bool:
+    """Run ``fit``; return whether it went well and left evaluations."""
+    from lightning_gans.commands.main import main as command
+
+    try:
         command(arguments)
-        status["state"] = "finished" if evaluations(folder) else "failed"
-        if status["state"] == "failed":
-            print("there is no evaluation: the run has no Evaluate callback, or no logger")
+        if evaluations(folder):
+            return True
+        print("there is no evaluation: the run has no Evaluate callback, or no logger")
     except SystemExit as stop:
         if stop.code != 2:  # of a signal
             raise
-        status["state"] = "failed"
     except Exception:
         traceback.print_exc()
-        status["state"] = "failed"
-    sys.stdout.flush()
-    sys.stderr.flush()
-    status["seconds"] = status["before"] + time.time() - status["started"]
-    if status["state"] == "failed":
-        status["error"] = last_line(log)
-    write(folder / "status.json", json.dumps(status, indent=1))
-    return 0 if status["state"] == "finished" else 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return False
 
 
 def _speak_into(path: Path) -> None:
@@ -240,32 +243,23 @@ def _speak_into(path: Path) -> None:
             os.dup2(log.fileno(), stream)
 
 
-def _checkpoint(folder: Path, config: Mapping[str, Any]) -> Path | None:
+def _checkpoint(cell: Cell) -> Path | None:
     """Return where a run goes on."""
     from lightning_gans.game.adversarial import read_checkpoint
 
-    for place in reversed(versions(folder)):
-        path = place / "checkpoints" / "last.ckpt"
-        if path.is_file():
-            try:
-                update = read_checkpoint(path)["global_step"]
-            except Exception as error:
-                print(f"{path} cannot be read, the run starts anew: {error}", flush=True)
-                return None
-            over = update >= (config.get("trainer") or {}).get("max_steps", float("inf"))
-            # Killed between its last checkpoint and its last evaluation: Lightning would do nothing more.
-            lost = over and all(line["update"] < update for line in evaluations(folder))
-            return None if lost else path
-    return None
-
-
-def _spent(folder: Path, checkpoint: Path | None) -> float:
-    """Return the seconds in which an earlier process got as far as its checkpoint."""
-    if checkpoint is None:
-        return 0.0
-    earlier = read_status(folder)
-    seconds: float = earlier["before"] + max(0.0, checkpoint.stat().st_mtime - earlier["started"])
-    return seconds
+    found = [place / "checkpoints" / "last.ckpt" for place in versions(cell.folder)]
+    path = next((path for path in reversed(found) if path.is_file()), None)
+    if path is None:
+        return None
+    try:
+        update = read_checkpoint(path)["global_step"]
+    except Exception as error:
+        print(f"{path} cannot be read, the run starts anew: {error}", flush=True)
+        return None
+    over = update >= (cell.config.get("trainer") or {}).get("max_steps", math.inf)
+    # Killed between its last checkpoint and its last evaluation: Lightning would do nothing more.
+    lost = over and all(line["update"] < update for line in evaluations(cell.folder))
+    return None if lost else path
 
 
 def machine(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import io
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure as Canvas
@@ -18,33 +17,31 @@ COLOURS = ("#2a6f97", "#e08e2b", "#5b8e55", "#8b5fa8", "#b5495b", "#4a4e69")
 def draw(results: Results) -> bytes:
     """Draw a panel a column and data set; return a PNG.
 
-    Rows that have an ``x`` are drawn as lines over it, the others as levels; without any ``x``, each row has
-    a line of its own. Published figures are drawn only if they are comparable.
+    Rows that have an ``x`` are drawn over it, with a line a series; the others follow at its right, or stand
+    alone. Published figures are drawn only if they are comparable.
     """
     table, budget = results.grid.table, results.grid.budget
     panels = [(data, column) for data in budget.data.values() for column in data.columns.values()]
-    lines = any(row.x is not None for row in table.rows.values())
-    across = min(len(panels), 2 if lines else 4)
+    wide = max(2.4, 0.8 + 0.32 * max(len(results.rows(data)) for data in budget.data.values()))
+    across = min(len(panels), max(2, int(14 / wide)))
     down = math.ceil(len(panels) / across)
-    high = 3.4 if lines else 1.0 + 0.36 * max(len(results.rows(data)) for data in budget.data.values())
-    canvas = Canvas(figsize=((4.6 if lines else 3.4) * across + 1.8, high * down + 1.0), layout="constrained")
+    canvas = Canvas(figsize=(max(wide * across, 6), 3.2 * down + 0.7), layout="constrained")
     axes = canvas.subplots(down, across, squeeze=False).flatten()
+    named: dict[str, Any] = {}
     for axis, (data, column) in zip(axes, panels, strict=False):
         axis.spines[["top", "right", "left"]].set_visible(False)
         axis.spines["bottom"].set_color(RULE)
-        axis.tick_params(colors=GREY, labelsize=9, length=0)
+        axis.tick_params(colors=GREY, labelsize=8.5, length=0)
+        axis.grid(axis="y", color=RULE, linewidth=0.8)
         axis.set_axisbelow(True)
-        axis.grid(axis="y" if lines else "x", color=RULE, linewidth=0.8)
         title = f"{data.name}: {column.name}" if len(budget.data) > 1 else column.name
         axis.set_title(f"{title} {ARROWS[column.better]}", loc="left", fontsize=10, color=INK, weight="bold")
-        (_lines if lines else _levels)(axis, results, data, column)
-    for axis in axes[len(panels) :]:
-        axis.set_visible(False)
-    canvas.suptitle(f"{table.title}\n{_subtitle(results)}", x=0.01, ha="left", fontsize=11, color=INK)
-    named: dict[str, Any] = {}
-    for axis in axes:
+        _draw_rows(axis, results, data, column)
         handles, labels = axis.get_legend_handles_labels()
         named |= dict(zip(labels, handles, strict=True))
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    canvas.suptitle(f"{table.title}\n{_subtitle(results)}", x=0.01, ha="left", fontsize=10, color=INK)
     if named:
         canvas.legend(named.values(), named, loc="outside right upper", frameon=False, fontsize=9)
     file = io.BytesIO()
@@ -64,81 +61,47 @@ def _subtitle(results: Results) -> str:
     return f"budget {budget.name}; {text}{warning}"
 
 
-def _levels(axis: Any, results: Results, data: DataSet, column: Column) -> None:
-    """Draw each row at a height of its own."""
+def _draw_rows(axis: Any, results: Results, data: DataSet, column: Column) -> None:
+    series: dict[str, list[tuple[float, Row]]] = {}
     rows = results.rows(data)
-    for place, row in enumerate(rows):
-        colour = COLOURS[list(results.grid.table.rows).index(row.name) % len(COLOURS)]
-        _draw_row(axis, results, row, data, column, place, colour, across=True)
-    axis.margins(x=0.3)
-    axis.set_yticks(range(len(rows)), [row.name for row in rows], color=INK)
-    axis.set_ylim(len(rows) - 0.4, -0.6)
-    axis.xaxis.set_major_locator(MaxNLocator(4))
-
-
-def _lines(axis: Any, results: Results, data: DataSet, column: Column) -> None:
-    """Draw rows over their ``x``, a line a series; those without ``x`` stand right of them, as levels."""
-    ticks = sorted({row.x for row in results.grid.table.rows.values() if row.x is not None})
-    margin = 0.06 * (ticks[-1] - ticks[0] or 1)
-    series: dict[str, list[Row]] = {}
-    for row in sorted(results.rows(data), key=lambda row: math.inf if row.x is None else row.x):
-        series.setdefault(row.name if row.x is None else row.series, []).append(row)
-    levels = 0
-    for number, (name, rows) in enumerate(series.items()):
+    ticks = {row.x: f"{row.x:g}" for row in rows if row.x is not None}
+    step = 0.1 * (max(ticks) - min(ticks) or 1.0) if ticks else 1.0
+    for row in rows:
+        place = max(ticks, default=0.0) + step if row.x is None else row.x
+        ticks.setdefault(place, row.name)
+        series.setdefault(_series(row), []).append((place, row))
+    names = list(dict.fromkeys(map(_series, results.grid.table.rows.values())))
+    for name, places in series.items():
+        number = names.index(name)
         colour = COLOURS[number % len(COLOURS)]
-        found = [summary(results.values(row.name, data.name, column)) for row in rows]
-        means = [pair[0] if pair else math.nan for pair in found]  # no line goes through where there is none
-        label = name if any(found) else f"{name} (missing)"
-        if rows[0].x is None:
-            levels += 1
-            places = [ticks[-1] + margin * levels]
-            axis.axhline(means[0], color=colour, linewidth=1.4, linestyle=(0, (4, 2)), label=label)
-        else:
-            places = [row.x or 0.0 for row in rows]
-            axis.plot(places, means, color=colour, linewidth=2, label=label)
-        for place, row in zip(places, rows, strict=True):
-            _draw_row(axis, results, row, data, column, place, colour, across=False, shift=number)
-    axis.set_xticks(ticks, [f"{x:g}" for x in ticks])
-    axis.set_xlim(ticks[0] - margin, ticks[-1] + margin * (1 + levels))
+        means = []
+        for place, row in sorted(places, key=lambda pair: pair[0]):
+            values = results.values(row.name, data.name, column)
+            mean, deviation = summary(values) or (math.nan, math.nan)
+            means.append((place, mean))  # no line goes through where there is none
+            axis.scatter([place] * len(values), values, s=16, color=colour, alpha=0.65, linewidth=0)
+            axis.errorbar(place, mean, deviation, color=colour, alpha=0.4, linewidth=5)
+            axis.plot(place, mean, color=colour, marker="_", markersize=12, markeredgewidth=2)
+            published = results.grid.published(row.name, data.name, column.name)
+            if published and results.grid.budget.comparable:
+                style = {"color": ACCENT, "marker": "D", "linestyle": "", "zorder": 3}
+                axis.errorbar(place, published[0], published[1], label="published", **style)
+            if not values:
+                shift = 9 * (bool(published) if row.x is None else number)  # beside what else is there
+                where = {"xycoords": axis.get_xaxis_transform(), "textcoords": "offset points"}
+                text = {"rotation": 90, "color": colour, "ha": "center", "va": "bottom", "fontsize": 8.5}
+                axis.annotate("missing", (place, 0.02), (shift, 0), **where, **text)
+        if places[0][1].x is not None:
+            axis.plot(*zip(*means, strict=True), color=colour, linewidth=2, label=name)
+    axis.set_xticks(list(ticks), ticks.values())
+    for label in axis.get_xticklabels():
+        if label.get_text() in results.grid.table.rows:
+            label.set(rotation=45, ha="right", rotation_mode="anchor", color=INK)
+    axis.set_xlim(min(ticks) - step, max(ticks) + step)
     axis.set_xlabel(results.grid.table.x, color=GREY, fontsize=9)
     axis.yaxis.set_major_locator(MaxNLocator(5))
     axis.margins(y=0.12)
 
 
-def _draw_row(
-    axis: Any,
-    results: Results,
-    row: Row,
-    data: DataSet,
-    column: Column,
-    place: float,
-    colour: str,
-    across: bool,
-    shift: int = 0,
-) -> None:
-    """Draw a row's seeds, mean with deviation, and published figure; ``across``: along x, at a height."""
-
-    def at(values: Sequence[float] | float) -> tuple[Any, Any]:
-        places = [place] * len(values) if isinstance(values, Sequence) else place
-        return (values, places) if across else (places, values)
-
-    error = "xerr" if across else "yerr"
-    values = results.values(row.name, data.name, column)
-    pair = summary(values)
-    if pair is not None:
-        axis.scatter(*at(values), s=16, color=colour, alpha=0.65, linewidth=0)
-        axis.errorbar(*at(pair[0]), **{error: pair[1]}, color=colour, alpha=0.5, linewidth=5)
-        axis.plot(*at(pair[0]), color=colour, marker="|" if across else "_", markersize=12, markeredgewidth=2)
-    published = results.grid.published(row.name, data.name, column.name)
-    if published and results.grid.budget.comparable:
-        axis.errorbar(
-            *at(published[0]), **{error: published[1]}, color=ACCENT, marker="D", markersize=6,
-            linestyle="", zorder=3, label="published",
-        )  # fmt: skip
-    if pair is None:
-        where = axis.get_yaxis_transform() if across else axis.get_xaxis_transform()
-        axis.annotate(
-            "missing", at(0.02), xycoords=where, xytext=(0, 0) if across else (9 * (shift - 1), 0),
-            textcoords="offset points", rotation=0 if across else 90, color=GREY if across else colour,
-            ha="left" if across else "center", va="center" if across else "bottom", fontsize=8.5,
-        )  # fmt: skip
+def _series(row: Row) -> str:
+    return row.name if row.x is None else row.series

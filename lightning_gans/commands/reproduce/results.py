@@ -107,22 +107,16 @@ def figure_of(cell: Cell, column: Column, lines: Sequence[Mapping[str, Any]]) ->
         return problem(f"there is no {column.score} in its evaluations")
     used = scored[-1:] if column.over == "last" else scored
     values = [line[column.score] for line in used]
-    classes = {len(value) for value in values if isinstance(value, list)}
-    if classes and (column.of_class is None or column.of_class >= min(classes)):
-        return problem(f"{column.score} has classes 0 to {min(classes) - 1}, not {column.of_class}")
+    classes = min((len(value) for value in values if isinstance(value, list)), default=None)
+    if classes is not None and (column.of_class is None or column.of_class >= classes):
+        return problem(f"{column.score} has classes 0 to {classes - 1}, not {column.of_class}")
     values = [value[column.of_class] if isinstance(value, list) else value for value in values]
     # The smallest or the mean of some evaluations would be another figure than the column says.
     known = all(isinstance(value, int | float) and math.isfinite(value) for value in values)
-    return Figure(
-        cell,
-        column,
-        "finished",
-        value=float(OVER[column.over](values)) if known else None,
-        evaluations=len(used),
-        update=used[-1]["update"],
-        protocol={"samples": used[-1]["samples"], **used[-1]["protocol"]},
-        problem=None if known else f"{column.score} could not be computed in each evaluation",
-    )
+    value = float(OVER[column.over](values)) if known else None
+    why = None if known else f"{column.score} could not be computed in each evaluation"
+    protocol = {"samples": used[-1]["samples"], **used[-1]["protocol"]}
+    return Figure(cell, column, "finished", value, len(used), used[-1]["update"], protocol, why)
 
 
 def summary(values: Sequence[float]) -> tuple[float, float] | None:
@@ -144,14 +138,16 @@ def as_csv(results: Results) -> str:
             value, deviation = published or (None, None)
             absent = Figure(Cell(row.name, data.name, None, {}, grid.folder), column, MISSING)
             for x in results.of(row.name, data.name, column) or [absent] * bool(published):
-                line = {"row": row.name, "data": data.name, "seed": x.cell.seed, "column": column.name}
-                line |= {"measured": x.value, "published": value, "published_sd": deviation}
-                line |= {"comparable": published and str(bool(grid.budget.comparable)).lower()}
-                line |= {"state": x.state, "update": x.update, "evaluations": x.evaluations}
-                line |= {name: x.protocol.get(name) for name in ("samples", "extractor", "hash")}
                 spent = read_status(x.cell.folder)["seconds"] if x.state == "finished" else None
-                line["seconds"] = spent and round(spent, 1)
-                line["folder"] = "" if x is absent else x.cell.folder.relative_to(grid.folder).as_posix()
+                line = {
+                    **{"row": row.name, "data": data.name, "seed": x.cell.seed, "column": column.name},
+                    **{"measured": x.value, "published": value, "published_sd": deviation},
+                    "comparable": published and str(bool(grid.budget.comparable)).lower(),
+                    **{"state": x.state, "update": x.update, "evaluations": x.evaluations},
+                    **{name: x.protocol.get(name) for name in ("samples", "extractor", "hash")},
+                    "seconds": spent and round(spent, 1),
+                    "folder": "" if x is absent else x.cell.folder.relative_to(grid.folder).as_posix(),
+                }
                 lines.append(line)
     file = io.StringIO()
     writer = csv.DictWriter(file, lines[0] if lines else (), lineterminator="\n")
@@ -232,22 +228,19 @@ def _notes(results: Results) -> list[str]:
     states = {figure.cell.folder: figure.state for figure in figures}
     counts = Counter(states.values())
     seeds = sorted({figure.cell.seed for figure in figures if figure.value is not None})
-    first = f"{counts['finished']} of {plural(len(states), 'run')} finished"
-    first += f" (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})." if seeds else "."
-    if len(seeds) > 1:
-        first += " Measured: mean ± standard deviation over seeds (of a sample, n - 1)."
+    named = f" (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})" if seeds else ""
+    how = " Measured: mean ± standard deviation over seeds (of a sample, n - 1)." * (len(seeds) > 1)
+    notes = [f"{counts['finished']} of {plural(len(states), 'run')} finished{named}.{how}"]
     others = [f"{number} {name}" for name, number in counts.items() if name not in ("finished", MISSING)]
-    notes = [first, *([f"{'; '.join(others)}."] if others else [])]
+    notes += [f"{'; '.join(others)}."] if others else []
     problems: dict[str, list[str]] = {}
     for figure in figures:
         if figure.problem is not None:
             problems.setdefault(f"{figure.column.name}: {figure.problem}", []).append(figure.cell.title)
     notes += [f"No score for {text} ({'; '.join(titles)})." for text, titles in problems.items()]
-    for number in sorted({x.column.first for x in figures if x.column.over != "last"}):
-        names = {x.column.over for x in figures if x.column.first == number} - {"last"}
-        some = "the evaluations of a run" if number == 1 else f"a run's evaluations from number {number} on"
-        population = "; sd is the population's" * ("sd" in names)
-        notes.append(f"{', '.join(sorted(names))}: over {some}{population}.")
+    for first, how in sorted({(x.column.first, x.column.over) for x in figures if x.column.over != "last"}):
+        what = "sd (of the population)" if how == "sd" else how
+        notes.append(f"{what}: over the evaluations of a run{f' from number {first} on' * (first > 1)}.")
     notes += _protocols(results)
     statuses = [read_status(folder) for folder, now in states.items() if now == "finished"]
     if statuses:
@@ -282,12 +275,9 @@ def _protocols(results: Results) -> list[str]:
 
 
 def _protocol(protocol: Mapping[str, Any]) -> str:
-    parts = [f"{protocol['samples']:,} samples"]
-    real = protocol.get("real")
-    if isinstance(real, Mapping) and "n" in real:
-        parts[0] += f", {real['n']:,} real"
-    names = ("extractor", "hash", "resize", "weights")
-    return ", ".join([*parts, *(f"{name} {protocol[name]}" for name in names if name in protocol)])
+    counts = [f"{protocol['samples']:,} samples"]
+    counts += [f"{protocol['real']['n']:,} real"] if "n" in (protocol.get("real") or {}) else []
+    return ", ".join(counts + [f"{name} {x}" for name, x in protocol.items() if isinstance(x, str)])
 
 
 def duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
@@ -388,24 +389,23 @@ def _parse(kind: type[T], name: str, given: Any) -> T:
     """Let jsonargparse read a dataclass, its entries that are dataclasses first, so that errors name them."""
     if not isinstance(given, dict):
         raise ValueError(f"it is {given!r}: give names with values below it")
-    assert is_dataclass(kind)
-    known = {entry.name: entry for entry in fields(kind) if entry.init}
-    _check_names("", given, known)
+    entries = {x.name: x for x in fields(kind) if x.init}  # type: ignore[arg-type]
+    _check_names("", given, entries)
     values = dict(given)
-    for key, entry in known.items():
+    for key, entry in entries.items():
         if key not in given and entry.default is entry.default_factory is MISSING:
             raise ValueError(f"{key} is missing")
         *_, inner = get_args(entry.type) or (None,)
         if is_dataclass(inner) and isinstance(given.get(key), dict):
-            folders = [slug(str(name)) for name in given[key]]
+            folders = Counter(slug(str(name)) for name in given[key])
             values[key] = {}
-            for place, value in given[key].items():
+            for part, value in given[key].items():
                 try:
-                    if folders.count(slug(str(place))) > 1:
-                        raise ValueError(f"another one would share its folder {slug(place)}: rename it")
-                    values[key][place] = _parse(inner, place, {} if value is None else value)
+                    if folders[slug(str(part))] > 1:
+                        raise ValueError(f"another one would share its folder {slug(part)}: rename it")
+                    values[key][part] = _parse(inner, part, {} if value is None else value)
                 except ValueError as error:
-                    raise ValueError(f"{key}.{place}: {error}") from error
+                    raise ValueError(f"{key}.{part}: {error}") from error
     parser = _Parser()
     parser.add_class_arguments(kind)
     parsed: T = kind(**parser.instantiate(parser.parse_object(values)))
