@@ -221,6 +221,22 @@ def test_values_as_people_write_them():
     assert load_table(write_table(rows__WGAN__set=given)).rows["WGAN"].set == given
 
 
+def test_data_of_a_budget():
+    """In place of the table's, with recipes of its own; what it stands for is what figures are shown of."""
+    data = {"disc": {}, "ball": {"stands_for": "ring", "columns": {"jsd": {"score": "jsd"}}}}
+    rows = {"WGAN": {"recipe": {"ball": "gan/ring"}}}
+    grid = grid_of(write_table(budgets__quick__data=data, budgets__quick__rows=rows))
+    assert [cell.title for cell in grid.cells([3])] == [
+        "GAN, disc, seed 3",
+        "GAN, ball, seed 3",
+        "WGAN, ball, seed 3",
+    ]
+    assert grid.cells([3])[2].config["model"]["init_args"]["clip"] == 0.2
+    assert list(grid.budget.data["ball"].columns) == ["jsd", "modes", "quality"]
+    assert grid.published("GAN", "ball", "modes") == (3, None)
+    assert grid.published("GAN", "disc", "modes") is None
+
+
 @pytest.mark.parametrize(
     ("changes", "place", "words"),
     [
@@ -251,16 +267,16 @@ def test_values_as_people_write_them():
         ({"columns__modes__of_class": -1}, "columns.modes: of_class", "-1: give a whole number"),
         ({"columns__modes__of_class": True}, "columns.modes: of_class", "True"),
         ({"columns__modes__first": 0}, "columns.modes: first", "0"),
-        ({"data__ring": {"stands_for": "ring"}}, "data.ring", "stands_for is for the data of a budget"),
+        ({"data__ring": {"stands_for": "disc"}}, "data.ring.stands_for", "disc is unknown: use ring"),
         ({"budgets__quick__seeds": []}, "budgets.quick: seeds", "[]: give one at least"),
         ({"budgets__quick__seeds": [1, 1]}, "budgets.quick: seeds", "[1, 1]: give one at least, and"),
         ({"budgets__quick__seeds": [-1]}, "budgets.quick: seeds", "-1"),
         ({"budgets__quick__seeds": [True]}, "budgets.quick: seeds", "True"),
         ({"budgets__quick__seconds": -3}, "budgets.quick: seconds", "-3"),
-        ({"budgets__quick__comparable": None}, "budgets.quick", "comparable is missing: say true or false"),
-        ({"budgets__quick__note": None}, "budgets.quick", "note is missing: say why"),
+        ({"budgets__quick__comparable": None}, "budgets.quick.comparable", "missing: say whether"),
+        ({"budgets__quick__note": None}, "budgets.quick.note", "missing: say why"),
         ({"budgets__quick__rows": {"WGANN": {}}}, "budgets.quick.rows", "WGANN is unknown: did you mean"),
-        ({"budgets__quick__data": {"a": {"stands_for": "rnig"}}}, "budgets.quick.data.a", "rnig is"),
+        ({"budgets__quick__data": {"a": {"stands_for": "rnig"}}}, "data.a.stands_for", "rnig is unknown"),
         ({"budgets__quick__set": {"trainer.callbacks.a": 1}}, "budget quick", "leads through callbacks"),
     ],
 )  # fmt: skip

@@ -188,26 +188,21 @@ class Table:
         for key in ("columns", "data", "rows", "budgets"):
             if not getattr(self, key):
                 raise ValueError(f"{key} is empty: name one at least")
-        for data in self.data.values():
-            if data.stands_for:
-                raise ValueError(f"data.{data.name}: stands_for is for the data of a budget")
+        for data in (data for part in (self, *self.budgets.values()) for data in part.data.values()):
+            other = [data.stands_for] if data.stands_for else []
+            _check_names(f"data.{data.name}.stands_for", other, self.data)
+            data.columns = {**data.columns, **self.columns}
+            data.stands_for = data.stands_for or data.name
         for budget in self.budgets.values():
             where = f"budgets.{budget.name}"
-            for data in budget.data.values():
-                _check_names(f"{where}.data.{data.name}: stands_for", [data.stands_for or None], self.data)
             _check_names(f"{where}.rows", budget.rows, self.rows)
             budget.data = budget.data or self.data
             for change in budget.rows.values():
                 _check_names(f"{where}.rows.{change.name}.recipe", _data_of(change.recipe), budget.data)
             if budget.comparable is None and self.compares:
-                raise ValueError(
-                    f"{where}: comparable is missing: say true or false, whether the figures are"
-                )
+                raise ValueError(f"{where}.comparable is missing: say whether the figures are, true or false")
             if budget.comparable is False and not budget.note:
-                raise ValueError(f"{where}: note is missing: say why the figures are not comparable")
-        for data in (data for chosen in (self, *self.budgets.values()) for data in chosen.data.values()):
-            data.columns = {**data.columns, **self.columns}
-            data.stands_for = data.stands_for or data.name
+                raise ValueError(f"{where}.note is missing: say why the figures are not comparable")
         for row in self.rows.values():
             _check_names(f"rows.{row.name}.recipe", _data_of(row.recipe), self.data)
             where = f"rows.{row.name}.published"
