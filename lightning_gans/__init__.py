@@ -28,8 +28,11 @@ if TYPE_CHECKING:
         StackedMNIST,
         UnpairedImages,
     )
-    from lightning_gans.game.adversarial import AdversarialModule, load
+    from lightning_gans.game.adversarial import AdversarialModule
+    from lightning_gans.game.checkpoints import load
     from lightning_gans.game.latent_game import LatentGame
+    from lightning_gans.game.sides import Side
+    from lightning_gans.game.translation import TranslationGame
     from lightning_gans.metrics.classifier import ClassifierExtractor, DatasetClassifier
     from lightning_gans.models import (
         DCGAN,
@@ -77,13 +80,23 @@ __all__ = [
     "LatentGame",
     "PairedImages",
     "RealnessGAN",
+    "Side",
     "Sketches",
     "StackedMNIST",
+    "TranslationGame",
     "UnpairedImages",
     "load",
 ]
 
-_HOMES = ("game.adversarial", "game.latent_game", "data", "models", "metrics.classifier")
+_HOMES = (
+    "game.checkpoints",
+    "game.sides",
+    "game.latent_game",
+    "game.translation",
+    "data",
+    "models",
+    "metrics.classifier",
+)
 
 if not TYPE_CHECKING:  # which would take every name for one that is there
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import Data, ImageDataModule, resize
-from lightning_gans.drawing.pictures import INK, PAPER, font
+from lightning_gans.drawing.style import INK, PAPER, font
 from lightning_gans.networks import HashAutoencoder
 
 Codes = NDArray[np.uint8]  # (N, bits / 8): packed

@@ -10,6 +10,9 @@ from lightning_gans.commands.recipes import find_config
 LINKED = ("image_shape", "input_shape", "num_classes")
 """Arguments of a model that follow from the data."""
 
+FIT_ONLY = ("--name", "--checkpoint", "--samples", "--throughput")
+"""Options, with all that begin so and a dot, of which other commands take no notice; files may hold them."""
+
 
 def run(arguments: list[str]) -> None:
     """Run Lightning's ``fit``."""
@@ -17,7 +20,14 @@ def run(arguments: list[str]) -> None:
 
 
 def start(command: str, arguments: Sequence[str]) -> None:
-    """Run ``fit``, ``validate``, ``test`` or ``predict`` through Lightning's CLI."""
+    """Run ``fit``, ``validate``, ``test`` or ``predict`` through Lightning's CLI.
+
+    Raises:
+        ValueError: If another command than ``fit`` is given an option that only ``fit`` uses.
+    """
+    for option in (argument.partition("=")[0] for argument in arguments if command != "fit"):
+        if option.partition(".")[0] in FIT_ONLY:
+            raise ValueError(f"{option}: {command} writes no run and draws no samples, leave it out")
     prepared, recipe = prepare(arguments)  # a misspelt recipe ends here, before torch is imported
 
     from lightning_gans.commands.lightning_cli import CLI
@@ -59,7 +69,7 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], str | None]:
 
 
 def _stored_config(ckpt: str, configured: bool) -> str:
-    from lightning_gans.game.adversarial import read_checkpoint
+    from lightning_gans.game.checkpoints import read_checkpoint
 
     checkpoint = read_checkpoint(ckpt)
     run = Path(ckpt).parent.parent / "config.yaml"

@@ -1,6 +1,8 @@
 """Lightning's CLI as ``fit``, ``validate``, ``test`` and ``predict`` use it."""
 
 import importlib
+import inspect
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,17 +12,19 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.utilities import rank_zero_warn
 
 # The packages whose classes are found by their short names.
 import lightning_gans.data
 import lightning_gans.game.schedulers
 import lightning_gans.metrics.classifier
 import lightning_gans.models  # noqa: F401
-from lightning_gans.callbacks import Checkpoint, Evaluate, SampleGrid, Throughput
+from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
 from lightning_gans.callbacks.evaluate import check_names
 from lightning_gans.commands.fit import LINKED
 from lightning_gans.commands.parsing import OneLine
-from lightning_gans.game.adversarial import SelfContained, read_checkpoint
+from lightning_gans.game.checkpoints import SelfContained, read_checkpoint
+from lightning_gans.game.interruption import Interrupted
 from lightning_gans.networks.rebuild import class_path
 
 RUNS = Path("runs")
@@ -101,9 +105,6 @@ class CLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         # Lightning's own lets the checkpoint win over the command line, silently. See prepare().
         config = self.config[self.command]
-        for key in LINKED:
-            if config.model.init_args.get(key) is not None:
-                raise ValueError(f"model.{key} follows from the data: leave it out, or change data")
         ckpt = config.get("ckpt_path")
         if ckpt and Path(ckpt).is_file():
             stored = read_checkpoint(ckpt)["hyper_parameters"]["_class_path"]
@@ -112,38 +113,74 @@ class CLI(LightningCLI):
             if stored != given:
                 raise ValueError(f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {given}")
 
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Build the trainer: the run's folder, its loggers and its progress bar."""
-        config = self._get(self.config_init, "trainer")
-        fitting = self.command == "fit"
-        given: list[Logger] = [x for x in _as_list(config["logger"]) if isinstance(x, Logger)]
-        if not fitting:
-            self.save_config_callback = None
-            kwargs["logger"] = given or False
-        elif config["logger"] is not False and not config["fast_dev_run"]:
-            name = self._get(self.config, "name") or type(self.model).__name__.lower()
-            folder = Path(config["default_root_dir"] or ".") / RUNS
-            kwargs["logger"] = [CSVLogger(folder, name=name), *given]
-        callbacks = list(_as_list(config["callbacks"]))
-        wanted = config["enable_progress_bar"] is not False and not config["barebones"]
-        if fitting and wanted and not any(isinstance(c, ProgressBar) for c in callbacks):
-            callbacks.append(TQDMProgressBar(refresh_rate=20))
-        kwargs["callbacks"] = callbacks
-        return super().instantiate_trainer(**kwargs)
+    def before_instantiate_classes(self) -> None:
+        """Look at what a model follows from its data in, when the data is there."""
+        self.parser.add_instantiator(self._build_model, SelfContained, subclasses=True, prepend=True)
 
-    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+    def _build_model(
+        self, model: type[SelfContained], applied_instantiation_links: dict[str, Any], **arguments: Any
+    ) -> SelfContained:
+        config = self.config[self.command]
+        for key in LINKED:
+            linked = f"model.init_args.{key}" in applied_instantiation_links
+            if linked and config.model.init_args.get(key) is not None:
+                raise ValueError(f"model.{key} follows from the data: leave it out, or change data")
+            parameter = inspect.signature(model).parameters.get(key)
+            if parameter and parameter.default is parameter.empty and arguments.get(key) is None:
+                data = config.data.class_path.rpartition(".")[2]
+                raise ValueError(f"data={data} has no {key}: a {model.__name__} needs data that has it")
+        return model(**arguments)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the trainer: the run's folder, its loggers, its callbacks and its progress bar."""
+        config = {**self._get(self.config_init, "trainer"), **kwargs}
+        given: list[Logger] = [x for x in _as_list(config["logger"]) if isinstance(x, Logger)]
+        callbacks: list[Callback] = [*_as_list(config["callbacks"])]
         if self.command != "fit":
-            callbacks = [c for c in callbacks if isinstance(c, Evaluate)]
+            self.save_config_callback = None
+            config["logger"] = given or False
+        else:
+            callbacks += self._callbacks_of_each_run(config)
+            bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+            if not bar and config["enable_progress_bar"] is not False and not config["barebones"]:
+                callbacks.append(TQDMProgressBar(refresh_rate=20))
+            if config["logger"] is False:
+                self.save_config_callback = None  # there is no folder that is this run's alone
+            elif not config["fast_dev_run"]:
+                name = self._get(self.config, "name") or type(self.model).__name__.lower()
+                folder = Path(config["default_root_dir"] or ".") / RUNS
+                config["logger"] = [CSVLogger(folder, name=name), *given]
+        check_names(callbacks)
+        return self._instantiate_trainer({**config, "callbacks": callbacks}, [])
+
+    def _callbacks_of_each_run(self, config: dict[str, Any]) -> list[Callback]:
+        """Leave out those that can do nothing here; say so of options that the user has set for nothing."""
+        unused = {}
+        if config["logger"] is False:
+            unused["name"] = "with trainer.logger false there is no folder of that name"
         if config["enable_checkpointing"] is False:
-            callbacks = [c for c in callbacks if not isinstance(c, Checkpoint)]
-        if not hasattr(self.model, "sample"):  # games from images to images, classifiers
-            callbacks = [c for c in callbacks if not isinstance(c, SampleGrid)]
-        check_names([*_as_list(config["callbacks"]), *callbacks])
-        return super()._instantiate_trainer(config, callbacks)
+            unused["checkpoint"] = "trainer.enable_checkpointing is false"
+        if not hasattr(self.model, "sample") and not hasattr(self.model, "translate"):
+            unused["samples"] = f"a {type(self.model).__name__} has neither sample() nor translate()"
+        parser = self._parser(self.command)
+        for key, reason in unused.items():
+            if self._get(self.config, key) != parser.get_defaults()[key]:
+                rank_zero_warn(f"{key} is not used: {reason}")
+        return [self._get(self.config_init, key) for key in parser.callback_keys if key not in unused]
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         # A checkpoint is data: no code in it is run.
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
+
+    def fit(self, **arguments: Any) -> None:
+        """Train; if a signal ends the run, say how to go on."""
+        try:
+            self.trainer.fit(**arguments)
+        except Interrupted as stop:
+            if self.trainer.is_global_zero:
+                resume = f"\nGo on with: lightning-gans fit --ckpt_path {stop.checkpoint}"
+                print(f"lightning-gans: {stop}{resume if stop.checkpoint else ''}", file=sys.stderr)
+            raise
 
     def after_fit(self) -> None:
         """Say where the run is."""

@@ -47,6 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             hint = f"did you mean {near[0]}?" if near else "try --help"
             raise ValueError(f"unknown command {command}: {hint}")
         import_module(f"{commands.__name__}.{command.replace('-', '_')}").run(rest)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Lightning makes an exit with 1 of Ctrl-C.
+        if not any(isinstance(error, KeyboardInterrupt) for error in (stop, stop.__context__)):
+            raise
+        print("lightning-gans: interrupted", file=sys.stderr)
+        sys.exit(130)
     except Exception as error:
         if debug or not (isinstance(error, EXPECTED) or type(error).__name__ == "MisconfigurationException"):
             raise

@@ -4,11 +4,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from torchvision.transforms.functional import to_pil_image
 
 from lightning_gans.commands.parsing import call
-from lightning_gans.drawing.pictures import Scatter, as_stored, image_grid
-from lightning_gans.game.adversarial import load
+from lightning_gans.drawing.grids import image_grid
+from lightning_gans.drawing.pixels import as_stored
+from lightning_gans.drawing.scatter import Scatter
+from lightning_gans.game.checkpoints import load
 from lightning_gans.game.latent_game import LatentGame
+from lightning_gans.game.translation import TranslationGame
 
 
 def run(arguments: list[str]) -> None:
@@ -47,7 +51,8 @@ def sample(
 
     game = load(ckpt_path)
     if not isinstance(game, LatentGame):
-        raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} has no latent to sample from")
+        way = ": use translate" if isinstance(game, TranslationGame) else ""
+        raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} has no latent to sample from{way}")
     images = game.sample(n, ema=weights == "ema", seed=seed)
     stored = as_stored(images)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,9 +70,7 @@ def sample(
     elif images.ndim == 2:
         raise ValueError(f"out={out}: vectors are no pictures, give a .png (scatter plot) or an .npz")
     else:
-        from torchvision.io import write_png
-
         path.mkdir(parents=True, exist_ok=True)
         for i, image in enumerate(stored):
-            write_png(image, str(path / f"{i:06d}.png"))
+            to_pil_image(image).save(path / f"{i:06d}.png")
     print(f"{n} samples: {out}")

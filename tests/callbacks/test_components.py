@@ -26,8 +26,8 @@ def images():
 
 def drawn(folder):
     return {
-        int(path.stem.removeprefix("step=")): np.asarray(Image.open(path).convert("RGB"))
-        for path in (folder / "components").glob("step=*.png")
+        int(path.stem.removeprefix("update=")): np.asarray(Image.open(path).convert("RGB"))
+        for path in (folder / "components").glob("update=*.png")
     }
 
 
@@ -94,7 +94,7 @@ def test_training_is_the_same_bit_for_bit(tmp_path):
 
 def test_resumed_run_owes_nothing_and_repeats_nothing(tmp_path):
     fit(tmp_path, points(), ring(), [Components(4), Save(tmp_path / "half.ckpt", 5)], 5)
-    (tmp_path / "components" / "step=00000000.png").rename(tmp_path / "first.png")
+    (tmp_path / "components" / "update=00000000.png").rename(tmp_path / "first.png")
     fit(tmp_path, points(), ring(), [Components(4)], 9, ckpt_path=tmp_path / "half.ckpt")
     assert sorted(drawn(tmp_path)) == [4, 5, 8, 9]
 

@@ -11,12 +11,12 @@ from torch.multiprocessing import ProcessRaisedException
 
 from lightning_gans.callbacks import GeneratorEMA, field
 from lightning_gans.callbacks.field import Field, HasField, slopes
-from lightning_gans.drawing.pictures import FieldPlot, FieldView, bounded, one_a_square, typical_length
+from lightning_gans.drawing.fields import FieldPlot, FieldView, bounded, one_a_square, typical_length
 from lightning_gans.game.latents import Normal
 from lightning_gans.models import GAN, WGANGP
 from lightning_gans.models.coulomb.game import CoulombGAN
 from lightning_gans.networks.mlp import MaxoutDiscriminator, MLPDiscriminator, MLPGenerator
-from tests.callbacks.helpers import Save, digits, fit, image_game, point_game, ring, steps_drawn, weights
+from tests.callbacks.helpers import Save, digits, fit, image_game, point_game, ring, updates_drawn, weights
 from tests.callbacks.test_sample_grid import Watcher
 
 SMALL = {
@@ -201,8 +201,8 @@ def test_a_resumed_run_goes_on_with_the_same_pictures(tmp_path):
     seed_everything(0, verbose=False)
     fit(tmp_path / "first", point_game(), ring(), [Field(4), Save(tmp_path / "half.ckpt", 5)], 6)
     fit(tmp_path / "second", point_game(), ring(), [Field(4)], 8, ckpt_path=tmp_path / "half.ckpt")
-    assert steps_drawn(tmp_path / "second", "field") == [8]
-    name = "field/step=00000008.png"
+    assert updates_drawn(tmp_path / "second", "field") == [8]
+    name = "field/update=00000008.png"
     assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
     with Image.open(tmp_path / "second/field.gif") as gif:
         assert gif.n_frames == len([0, 4, 8])
@@ -219,7 +219,7 @@ def test_draws_start_cadence_and_end_and_leaves_the_training_bit_for_bit(tmp_pat
     assert torch.equal(ends[0][0], ends[1][0])
     assert torch.equal(ends[0][1], ends[1][1])
     assert ends[0][2] == ends[1][2]
-    assert steps_drawn(tmp_path, "field") == [0, 2, 4, 5]
+    assert updates_drawn(tmp_path, "field") == [0, 2, 4, 5]
     with Image.open(tmp_path / "field.gif") as gif:
         assert gif.n_frames == 4
 
@@ -232,7 +232,7 @@ def test_two_ranks_draw_once_and_know_the_same_energy(tmp_path):
 
     game = Bowl((2,), **SMALL)
     fit(tmp_path, game, ring(), [Field(4), Note(None, -1)], 6, devices=2, strategy="ddp_fork")
-    assert steps_drawn(tmp_path, "field") == [0, 4, 6]
+    assert updates_drawn(tmp_path, "field") == [0, 4, 6]
     assert (tmp_path / "rank0").read_text() == (tmp_path / "rank1").read_text()
 
 
@@ -280,7 +280,7 @@ def test_all_ranks_stop_when_there_is_nothing_to_draw(tmp_path, monkeypatch):
     with pytest.raises(ProcessRaisedException, match="Field finds no real points"):
         fit(tmp_path, point_game(), ring(), [Noted()], 2, devices=2, strategy="ddp_fork")
     assert {note.read_text()[:26] for note in notes} == {"Field finds no real points"}
-    assert steps_drawn(tmp_path, "field") == []
+    assert updates_drawn(tmp_path, "field") == []
 
 
 def test_nothing_is_kept_of_a_run(tmp_path):

@@ -17,7 +17,7 @@ from lightning_gans.game.latents import Normal
 from lightning_gans.models.realness.anchors import CustomAnchors
 from lightning_gans.models.realness.game import RealnessGAN
 from lightning_gans.networks.mlp import MaxoutDiscriminator, MLPGenerator
-from tests.callbacks.helpers import Save, digits, fit, point_game, ring, steps_drawn, weights
+from tests.callbacks.helpers import Save, digits, fit, point_game, ring, updates_drawn, weights
 from tests.callbacks.test_sample_grid import Watcher
 
 
@@ -76,7 +76,7 @@ def test_draws_start_cadence_and_end_and_leaves_the_training_bit_for_bit(tmp_pat
     assert torch.equal(ends[0][0], ends[1][0])
     assert torch.equal(ends[0][1], ends[1][1])
     assert ends[0][2] == ends[1][2]
-    assert steps_drawn(tmp_path, "realness") == callbacks[0].steps == [0, 2, 4, 5]
+    assert updates_drawn(tmp_path, "realness") == callbacks[0].steps == [0, 2, 4, 5]
     assert callbacks[0].real.shape == (4, 3)
     with Image.open(tmp_path / "realness.gif") as gif:
         assert gif.n_frames == 4
@@ -96,7 +96,7 @@ def test_the_history_survives_a_resume_exactly(tmp_path):
     assert whole.steps == second.steps == [0, 2, 4, 6]
     assert torch.equal(whole.real, second.real)
     assert torch.equal(whole.fake, second.fake)
-    name = "realness/step=00000006.png"
+    name = "realness/update=00000006.png"
     assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 

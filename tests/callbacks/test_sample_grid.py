@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gans.callbacks import GeneratorEMA, SampleGrid, Throughput
 from lightning_gans.data import GaussianMixtures
-from lightning_gans.drawing.pictures import image_grid
+from lightning_gans.drawing.grids import image_grid
 from tests.callbacks.helpers import (
     Save,
     digits,
@@ -21,7 +21,7 @@ from tests.callbacks.helpers import (
     norm_game,
     point_game,
     ring,
-    steps_drawn,
+    updates_drawn,
     weights,
 )
 
@@ -43,7 +43,7 @@ def pixels(path):
 )
 def test_draws_start_cadence_and_end_once_each(tmp_path, schedule, max_steps, expected):
     fit(tmp_path, image_game(**schedule), digits(), [SampleGrid(4)], max_steps)
-    assert steps_drawn(tmp_path) == expected
+    assert updates_drawn(tmp_path) == expected
     with Image.open(tmp_path / "samples.gif") as gif:
         assert gif.n_frames == len(expected)
 
@@ -52,13 +52,13 @@ def test_picture_is_the_grid_of_fixed_samples(tmp_path):
     game = image_game()
     fit(tmp_path, game, digits(), [SampleGrid(4, num_samples=6, seed=3, columns=3)], 4)
     expected = image_grid(game.sample(6, seed=3), columns=3)
-    assert np.array_equal(pixels(tmp_path / "samples/step=00000004.png"), np.asarray(expected))
+    assert np.array_equal(pixels(tmp_path / "samples/update=00000004.png"), np.asarray(expected))
 
 
 def test_averaged_weights_are_drawn(tmp_path):
     game = norm_game()
     fit(tmp_path, game, digits(), [GeneratorEMA(0.999), SampleGrid(4, num_samples=4)], 4)
-    drawn = pixels(tmp_path / "samples/step=00000004.png")
+    drawn = pixels(tmp_path / "samples/update=00000004.png")
     assert np.array_equal(drawn, np.asarray(image_grid(game.sample(4, seed=0, ema=True))))
     assert not np.array_equal(drawn, np.asarray(image_grid(game.sample(4, seed=0, ema=False))))
 
@@ -114,9 +114,9 @@ def test_a_resumed_run_goes_on_with_the_same_pictures(tmp_path):
     torch.load(tmp_path / "half.ckpt", weights_only=True)
     fit(tmp_path / "second", image_game(), digits(), [SampleGrid(4)], 14, ckpt_path=tmp_path / "half.ckpt")
 
-    assert steps_drawn(tmp_path / "second") == [12, 14]
+    assert updates_drawn(tmp_path / "second") == [12, 14]
     for step in (12, 14):
-        name = f"samples/step={step:08d}.png"
+        name = f"samples/update={step:08d}.png"
         assert np.array_equal(pixels(tmp_path / "whole" / name), pixels(tmp_path / "second" / name))
     with Image.open(tmp_path / "second/samples.gif") as gif:
         assert gif.n_frames == len([0, 4, 8, 12, 14])
@@ -125,13 +125,13 @@ def test_a_resumed_run_goes_on_with_the_same_pictures(tmp_path):
 def test_a_picture_that_a_killed_run_owed_is_drawn_on_resume(tmp_path):
     fit(tmp_path / "a", image_game(), digits(), [Save(tmp_path / "before.ckpt", 4), SampleGrid(4)], 5)
     fit(tmp_path / "b", image_game(), digits(), [SampleGrid(4)], 6, ckpt_path=tmp_path / "before.ckpt")
-    assert steps_drawn(tmp_path / "b") == [4, 6]
+    assert updates_drawn(tmp_path / "b") == [4, 6]
 
 
 def test_pictures_that_are_gone_are_skipped(tmp_path):
     class Delete(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-            (tmp_path / "samples/step=00000000.png").unlink(missing_ok=True)
+            (tmp_path / "samples/update=00000000.png").unlink(missing_ok=True)
 
     fit(tmp_path, image_game(), digits(), [SampleGrid(2), Delete()], 4)
     with Image.open(tmp_path / "samples.gif") as gif:
@@ -153,7 +153,7 @@ def test_one_callback_serves_several_runs(tmp_path):
     callback = SampleGrid(4)
     for name in ("a", "b"):
         fit(tmp_path / name, image_game(), digits(), [callback], 4)
-        assert steps_drawn(tmp_path / name) == [0, 4]
+        assert updates_drawn(tmp_path / name) == [0, 4]
 
 
 def test_without_gif(tmp_path):
@@ -179,8 +179,8 @@ def test_classes_take_turns_in_a_conditional_game(tmp_path):
 def test_points_are_drawn_and_modes_counted_and_logged(tmp_path):
     logger = CSVLogger(tmp_path, name="", version="")
     trainer = fit(tmp_path, point_game(), ring(), [SampleGrid(4)], 6, logger=logger)
-    assert steps_drawn(tmp_path) == [0, 4, 6]
-    assert pixels(tmp_path / "samples/step=00000004.png").shape == (560, 600, 3)
+    assert updates_drawn(tmp_path) == [0, 4, 6]
+    assert pixels(tmp_path / "samples/update=00000004.png").shape == (560, 600, 3)
     assert 0 <= trainer.callback_metrics["val/modes"] <= 8
     assert 0 <= trainer.callback_metrics["val/high_quality"] <= 1
     with (tmp_path / "metrics.csv").open() as file:
@@ -204,7 +204,7 @@ def test_a_perfect_generator_has_all_modes(tmp_path):
 def test_points_of_three_dimensions(tmp_path):
     data = GaussianMixtures("cube", samples=500, batch_size=32)
     fit(tmp_path, point_game(3), data, [SampleGrid(4)], 2)
-    assert steps_drawn(tmp_path) == [0, 2]
+    assert updates_drawn(tmp_path) == [0, 2]
 
 
 @pytest.mark.parametrize("dim", [2, 5])
@@ -215,7 +215,7 @@ def test_points_of_loaders_without_a_data_module(tmp_path, dim):
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(point_game(dim), DataLoader(data, 16))
-    assert steps_drawn(tmp_path) == [0, 2]
+    assert updates_drawn(tmp_path) == [0, 2]
     assert "val/modes" not in trainer.callback_metrics
 
 
@@ -295,5 +295,5 @@ def test_two_ranks_draw_once_and_do_not_wait_for_each_other(tmp_path):
 
     drawing = [SampleGrid(4), GeneratorEMA(0.9), Throughput(4), Note()]
     fit(tmp_path, point_game(), ring(), drawing, 6, devices=2, strategy="ddp_fork")
-    assert steps_drawn(tmp_path) == [0, 4, 6]
+    assert updates_drawn(tmp_path) == [0, 4, 6]
     assert (tmp_path / "rank0").read_text() == (tmp_path / "rank1").read_text()

@@ -245,7 +245,7 @@ def _speak_into(path: Path) -> None:
 
 def _checkpoint(cell: Cell) -> Path | None:
     """Return where a run goes on."""
-    from lightning_gans.game.adversarial import read_checkpoint
+    from lightning_gans.game.checkpoints import read_checkpoint
 
     found = [place / "checkpoints" / "last.ckpt" for place in versions(cell.folder)]
     path = next((path for path in reversed(found) if path.is_file()), None)
