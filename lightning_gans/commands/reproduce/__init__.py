@@ -31,9 +31,7 @@ def run(arguments: Sequence[str]) -> None:
     Raises:
         ValueError: If they do not fit.
     """
-    parser = _Parser(
-        "lightning-gans reproduce", description=reproduce.__doc__.split("\n")[0], allow_abbrev=False
-    )
+    parser = _Parser("lightning-gans reproduce", description=__doc__, allow_abbrev=False)
     parser.add_argument("table", help=f"{', '.join(table_names())}; or the path of a YAML file")
     parser.add_argument("--budget", default="quick", help="quick (default), paper, or another of the table's")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default 1)")

@@ -7,4 +7,4 @@ from pathlib import Path
 from lightning_gans.commands.reproduce.cells import main
 from lightning_gans.commands.reproduce.tables import Cell
 
-sys.exit(main(Cell("", "", None, json.load(sys.stdin), Path(sys.argv[1]))))
+sys.exit(main(Cell("", "", -1, json.load(sys.stdin), Path(sys.argv[1]))))

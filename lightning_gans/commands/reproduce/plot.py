@@ -4,16 +4,17 @@ import io
 import math
 from typing import Any
 
-from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
 from lightning_gans.commands.reproduce.results import ARROWS, Results, summary
 from lightning_gans.commands.reproduce.tables import Column, DataSet, Row
+from lightning_gans.drawing.style import INK, new_figure, styled
 
-INK, GREY, RULE, ACCENT = "#22252b", "#7b8190", "#e3e5ea", "#c1442e"
+GREY, RULE, ACCENT = "#7b8190", "#e3e5ea", "#c1442e"
 COLOURS = ("#2a6f97", "#e08e2b", "#5b8e55", "#8b5fa8", "#b5495b", "#4a4e69")
 
 
+@styled
 def draw(results: Results) -> bytes:
     """Draw a panel a column and data set; return a PNG.
 
@@ -22,28 +23,28 @@ def draw(results: Results) -> bytes:
     """
     table, budget = results.grid.table, results.grid.budget
     panels = [(data, column) for data in budget.data.values() for column in data.columns.values()]
-    wide = max(2.4, 0.8 + 0.32 * max(len(results.rows(data)) for data in budget.data.values()))
-    across = min(len(panels), max(2, int(14 / wide)))
+    wide = max(240, 80 + 32 * max(len(results.rows(data)) for data in budget.data.values()))
+    across = min(len(panels), max(2, 1400 // wide))
     down = math.ceil(len(panels) / across)
-    canvas = Canvas(figsize=(max(wide * across, 6), 3.2 * down + 0.7), layout="constrained")
+    canvas = new_figure(max(wide * across, 600), 320 * down + 70)
     axes = canvas.subplots(down, across, squeeze=False).flatten()
     named: dict[str, Any] = {}
     for axis, (data, column) in zip(axes, panels, strict=False):
         axis.spines[["top", "right", "left"]].set_visible(False)
         axis.spines["bottom"].set_color(RULE)
-        axis.tick_params(colors=GREY, labelsize=8.5, length=0)
+        axis.tick_params(labelcolor=GREY, length=0)
         axis.grid(axis="y", color=RULE, linewidth=0.8)
         axis.set_axisbelow(True)
         title = f"{data.name}: {column.name}" if len(budget.data) > 1 else column.name
-        axis.set_title(f"{title} {ARROWS[column.better]}", loc="left", fontsize=10, color=INK, weight="bold")
+        axis.set_title(f"{title} {ARROWS[column.better]}", weight="bold")
         _draw_rows(axis, results, data, column)
         handles, labels = axis.get_legend_handles_labels()
         named |= dict(zip(labels, handles, strict=True))
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
-    canvas.suptitle(f"{table.title}\n{_subtitle(results)}", x=0.01, ha="left", fontsize=10, color=INK)
+    canvas.suptitle(f"{table.title}\n{_subtitle(results)}", x=0.01, ha="left")
     if named:
-        canvas.legend(named.values(), named, loc="outside right upper", frameon=False, fontsize=9)
+        canvas.legend(named.values(), named, loc="outside right upper", handletextpad=0.5)
     file = io.BytesIO()
     canvas.savefig(file, dpi=150, format="png")
     return file.getvalue()
@@ -70,7 +71,8 @@ def _draw_rows(axis: Any, results: Results, data: DataSet, column: Column) -> No
         place = max(ticks, default=0.0) + step if row.x is None else row.x
         ticks.setdefault(place, row.name)
         series.setdefault(_series(row), []).append((place, row))
-    names = list(dict.fromkeys(map(_series, results.grid.table.rows.values())))
+    ordered = sorted(results.grid.table.rows.values(), key=lambda row: row.x is None)
+    names = list(dict.fromkeys(map(_series, ordered)))
     for name, places in series.items():
         number = names.index(name)
         colour = COLOURS[number % len(COLOURS)]
@@ -98,7 +100,7 @@ def _draw_rows(axis: Any, results: Results, data: DataSet, column: Column) -> No
         if label.get_text() in results.grid.table.rows:
             label.set(rotation=45, ha="right", rotation_mode="anchor", color=INK)
     axis.set_xlim(min(ticks) - step, max(ticks) + step)
-    axis.set_xlabel(results.grid.table.x, color=GREY, fontsize=9)
+    axis.set_xlabel(results.grid.table.x, color=GREY)
     axis.yaxis.set_major_locator(MaxNLocator(5))
     axis.margins(y=0.12)
 

@@ -110,7 +110,7 @@ def figure_of(cell: Cell, column: Column, lines: Sequence[Mapping[str, Any]]) ->
     classes = min((len(value) for value in values if isinstance(value, list)), default=None)
     if classes is not None and (column.of_class is None or column.of_class >= classes):
         return problem(f"{column.score} has classes 0 to {classes - 1}, not {column.of_class}")
-    values = [value[column.of_class] if isinstance(value, list) else value for value in values]
+    values = [value[column.of_class or 0] if isinstance(value, list) else value for value in values]
     # The smallest or the mean of some evaluations would be another figure than the column says.
     known = all(isinstance(value, int | float) and math.isfinite(value) for value in values)
     value = float(OVER[column.over](values)) if known else None
@@ -131,23 +131,22 @@ def summary(values: Sequence[float]) -> tuple[float, float] | None:
 
 def as_csv(results: Results) -> str:
     """Return a line a figure, and one for each that is published only."""
-    grid, lines = results.grid, []
+    grid, lines = results.grid, list[dict[str, Any]]()
     for data in grid.budget.data.values():
         for row, column in product(results.rows(data), data.columns.values()):
             published = grid.published(row.name, data.name, column.name)
             value, deviation = published or (None, None)
-            absent = Figure(Cell(row.name, data.name, None, {}, grid.folder), column, MISSING)
+            absent = Figure(Cell(row.name, data.name, -1, {}, grid.folder), column, MISSING)
             for x in results.of(row.name, data.name, column) or [absent] * bool(published):
                 spent = read_status(x.cell.folder)["seconds"] if x.state == "finished" else None
-                line = {
-                    **{"row": row.name, "data": data.name, "seed": x.cell.seed, "column": column.name},
-                    **{"measured": x.value, "published": value, "published_sd": deviation},
-                    "comparable": published and str(bool(grid.budget.comparable)).lower(),
-                    **{"state": x.state, "update": x.update, "evaluations": x.evaluations},
-                    **{name: x.protocol.get(name) for name in ("samples", "extractor", "hash")},
-                    "seconds": spent and round(spent, 1),
-                    "folder": "" if x is absent else x.cell.folder.relative_to(grid.folder).as_posix(),
-                }
+                line = {"row": row.name, "data": data.name, "seed": x.cell.seed, "column": column.name}
+                line |= {"measured": x.value, "published": value, "published_sd": deviation}
+                line |= {"comparable": published and str(bool(grid.budget.comparable)).lower()}
+                line |= {"state": x.state, "update": x.update, "evaluations": x.evaluations}
+                line |= {name: x.protocol.get(name) for name in ("samples", "extractor", "hash")}
+                line |= {"seconds": spent and round(spent, 1)}
+                line |= {"folder": x.cell.folder.relative_to(grid.folder).as_posix()}
+                line |= {"seed": None, "folder": None} if x is absent else {}
                 lines.append(line)
     file = io.StringIO()
     writer = csv.DictWriter(file, lines[0] if lines else (), lineterminator="\n")

@@ -4,14 +4,14 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 
 import yaml
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 else:
     Overrides = dict  # without types of entries: jsonargparse would import the classes that they name
 
-T = TypeVar("T")
 Recipe = str | dict[str, str | None] | None
 """A recipe's name or path, one for each data set, or None: not implemented here."""
 Published = float | tuple[float, float] | None
@@ -188,7 +187,8 @@ class Table:
         for key in ("columns", "data", "rows", "budgets"):
             if not getattr(self, key):
                 raise ValueError(f"{key} is empty: name one at least")
-        for data in (data for part in (self, *self.budgets.values()) for data in part.data.values()):
+        data_sets = [self.data, *(budget.data for budget in self.budgets.values())]
+        for data in (data for chosen in data_sets for data in chosen.values()):
             other = [data.stands_for] if data.stands_for else []
             _check_names(f"data.{data.name}.stands_for", other, self.data)
             data.columns = {**data.columns, **self.columns}
@@ -228,7 +228,7 @@ class Cell:
     Attributes:
         row: Name of the row.
         data: Name of the data set.
-        seed: Of the run; None where there is none.
+        seed: Of the run.
         config: All that ``fit`` is told.
         folder: Its own.
         seconds: That it takes, by the table.
@@ -236,7 +236,7 @@ class Cell:
 
     row: str
     data: str
-    seed: int | None
+    seed: int
     config: Mapping[str, Any]
     folder: Path
     seconds: float | None = None
@@ -366,7 +366,7 @@ def load_table(name: str) -> Table:
         raise FileNotFoundError(f"table={name} is neither a file nor a table: {near}")
     given = read_yaml(path)
     try:
-        table = _parse(Table, path.stem, given)
+        table: Table = _parse(Table, path.stem, given)
         for budget in table.budgets.values():
             Grid(table, budget, Path()).cells()
     except (FileNotFoundError, ValueError) as error:
@@ -380,18 +380,18 @@ class _Parser(FunctionParser):
         raise ValueError(f"{explain(message)}{f' (it is {value[1]})' if value else ''}") from ex
 
 
-def _parse(kind: type[T], name: str, given: Any) -> T:
+def _parse(kind: type[Any], name: str, given: Any) -> Any:
     """Let jsonargparse read a dataclass, its entries that are dataclasses first, so that errors name them."""
     if not isinstance(given, dict):
         raise ValueError(f"it is {given!r}: give names with values below it")
-    entries = {x.name: x for x in fields(kind) if x.init}  # type: ignore[arg-type]
+    entries = {x.name: x for x in fields(kind) if x.init}
     _check_names("", given, entries)
     values = dict(given)
     for key, entry in entries.items():
         if key not in given and entry.default is entry.default_factory is MISSING:
             raise ValueError(f"{key} is missing")
         *_, inner = get_args(entry.type) or (None,)
-        if is_dataclass(inner) and isinstance(given.get(key), dict):
+        if isinstance(inner, type) and is_dataclass(inner) and isinstance(given.get(key), dict):
             folders = Counter(slug(str(name)) for name in given[key])
             values[key] = {}
             for part, value in given[key].items():
@@ -403,14 +403,16 @@ def _parse(kind: type[T], name: str, given: Any) -> T:
                     raise ValueError(f"{key}.{part}: {error}") from error
     parser = _Parser()
     parser.add_class_arguments(kind)
-    parsed: T = kind(**parser.instantiate(parser.parse_object(values)))
+    parsed = kind(**parser.instantiate(parser.parse_object(values)))
     if "seed_everything" in getattr(parsed, "set", ()):
         raise ValueError("set: seed_everything is each run's own: name them in seeds of the budget")
     parsed.name = name
     return parsed
 
 
-def _check_names(where: str, names: Iterable[object], known: Iterable[str], complete: bool = False) -> None:
+def _check_names(
+    where: str, names: Collection[object], known: Collection[str], complete: bool = False
+) -> None:
     """Look whether names are known, and (``complete``) whether all are there."""
     for name in names:
         if name not in known:
@@ -420,7 +422,7 @@ def _check_names(where: str, names: Iterable[object], known: Iterable[str], comp
             raise ValueError(f"{where}.{name} is missing: give the paper's figure, or null if it has none")
 
 
-def _data_of(recipe: Recipe) -> Iterable[str]:
+def _data_of(recipe: Recipe) -> Collection[str]:
     return recipe if isinstance(recipe, Mapping) else ()
 
 
