@@ -1,0 +1,87 @@
+"""benchmarks/gpu.py, small and on the CPU."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.transforms.functional import to_pil_image
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    import gpu
+
+    return gpu
+
+
+@pytest.fixture
+def images():
+    """A folder of images, of two classes."""
+    rng = torch.Generator().manual_seed(0)
+    for split in ("train", "test"):
+        for name in ("cat", "ship"):
+            folder = Path("images", split, name)
+            folder.mkdir(parents=True)
+            for index in range(16):
+                picture = torch.randint(256, (3, 16, 16), dtype=torch.uint8, generator=rng)
+                to_pil_image(picture).save(folder / f"{index}.png")
+    return str(Path("images").absolute())
+
+
+def run(gpu, *arguments):
+    status = gpu.main(["--device", "cpu", "--tiny", "--json", "out/result.json", *arguments])
+    return status, json.loads(Path("out/result.json").read_text())["rows"]
+
+
+def test_parts(gpu, images, monkeypatch):
+    monkeypatch.setenv("LIGHTNING_GANS_CACHE", "cache")
+    status, rows = run(gpu, "--skip", "tests", "dcgan-512", "--cifar", images)
+    assert status == 0
+    for part in ("dcgan-128", "wgan-gp"):
+        own = {row["name"]: row for row in rows if row["part"] == part}
+        assert set(gpu.VARIANTS) < set(own)
+        assert len(own) == len(gpu.VARIANTS) + 1
+        assert all(row["images/s"] > 0 and row["ratio"] > 0 for row in own.values())
+    assert {"classifier", "DCGAN"} == {row["name"] for row in rows if row["part"] == "mnist"}
+    scores = {row["name"]: row.get("FID") for row in rows if row["part"] == "cifar10"}
+    assert all(scores[name] > 0 for name in gpu.GAMES)
+
+
+def test_goes_on_after_a_part_without_data(gpu, capsys):
+    status, rows = run(gpu, "--only", "cifar10", "mnist", "--cifar", "nowhere")
+    assert status == 0
+    assert [row["name"] for row in rows if row["part"] == "cifar10"] == ["skipped"]
+    assert "DCGAN" in {row["name"] for row in rows if row["part"] == "mnist"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_prints_and_writes_what_is_done(gpu, monkeypatch, capsys, number):
+    def first(bench, part, seconds):
+        bench.add(part, "done", seconds=1.0)
+
+    def second(bench, part, seconds):
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(gpu, "PARTS", {"one": (first, 1), "two": (second, 1), "three": (first, 1)})
+    before = signal.getsignal(number)
+    status, rows = run(gpu)
+    assert status == 128 + number
+    assert [row["part"] for row in rows] == ["one"]
+    assert "done" in capsys.readouterr().out.split("this is done")[1]
+    assert signal.getsignal(number) is before
+
+
+def test_a_part_that_hangs_is_ended(gpu, monkeypatch):
+    def hangs(bench, part, seconds):
+        with gpu.limit(0.01):
+            while True:
+                pass
+
+    monkeypatch.setattr(gpu, "PARTS", {"one": (hangs, 1), "two": (lambda *_: 1 / 0, 1)})
+    status, rows = run(gpu)
+    assert status == 1
+    assert [row["name"] for row in rows] == ["stopped", "failed"]
