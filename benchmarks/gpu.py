@@ -50,8 +50,7 @@ from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # the package need not be installed
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the package need not be installed
 
 import torch
 from common import machine, quiet, silent_trainer
@@ -78,6 +77,7 @@ from lightning_gans.callbacks import Evaluate
 from lightning_gans.metrics import FID
 from lightning_gans.networks.classifier import ConvClassifier
 
+ROOT = Path(__file__).parents[1]
 GOAL = 0.92
 FAST = {"precision": "bf16-mixed", "channels_last": True}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -167,7 +167,8 @@ class Bench:
 
     def add(self, part: str, name: str, **values: Any) -> None:
         """Print a row, and write all so far."""
-        row = {"part": part, "name": name, **{k: v for k, v in values.items() if v is not None}}
+        values = {key: value for key, value in values.items() if value is not None}
+        row = {"part": part, "name": name, **values}
         self.rows.append(row)
         print(f"{part}: {name}: " + ", ".join(f"{k} {shown(v)}" for k, v in values.items()), flush=True)
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -34,15 +34,16 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def exact(monkeypatch):
-    """float32 is float32, and compiling for a CPU would take minutes."""
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    if DEVICE == "cuda":
+def exact():
+    """float32 is float32, and nothing is compiled for a CPU, which would take minutes."""
+    flags = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [flag.allow_tf32 for flag in flags]
+    for flag in flags:
+        flag.allow_tf32 = False
+    with torch.compiler.set_stance("default" if DEVICE == "cuda" else "force_eager"):
         yield
-    else:
-        with torch.compiler.set_stance("force_eager"):
-            yield
+    for flag, value in zip(flags, before, strict=True):
+        flag.allow_tf32 = value
 
 
 def trainer(callbacks=(), **arguments):
