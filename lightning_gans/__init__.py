@@ -21,7 +21,8 @@ from lightning_gans.data import (
     StackedMNIST,
     UnpairedImages,
 )
-from lightning_gans.game.adversarial import AdversarialModule, load
+from lightning_gans.game.adversarial import AdversarialModule
+from lightning_gans.game.checkpoints import load
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.metrics.classifier import ClassifierExtractor, DatasetClassifier
 from lightning_gans.models import (

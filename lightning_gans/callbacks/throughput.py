@@ -4,6 +4,9 @@ from time import perf_counter
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.utils._pytree import tree_leaves
+
+from lightning_gans.callbacks.cadence import Cadence
 
 
 class Throughput(Callback):
@@ -23,25 +26,24 @@ class Throughput(Callback):
 
     def __init__(self, every_n_updates: int = 50) -> None:
         super().__init__()
-        if every_n_updates < 1:
-            raise ValueError(f"every_n_updates={every_n_updates} is no cadence: give 1 or more")
         self.every_n_updates = every_n_updates
-        self._next = 0
+        self._cadence = Cadence(every_n_updates)
         self._images = 0
         self._started = 0.0
         self._paused = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the first window."""
-        self._open(trainer.global_step)
+        self._cadence.start(trainer.global_step)
+        self._open()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the batch; report when the window is full."""
-        self._images += batch[0].shape[0]
+        self._images += len(tree_leaves(batch)[0])
         step = trainer.global_step
-        if step < self._next:
+        if not self._cadence.due(step):
             return
         elapsed = perf_counter() - self._started
         speed = round(self._images * trainer.world_size / max(elapsed, 1e-9))
@@ -49,7 +51,7 @@ class Throughput(Callback):
         trainer.progress_bar_metrics["images/s"] = speed
         for logger in trainer.loggers:
             logger.log_metrics({"train/images_per_second": speed}, step=step)
-        self._open(step)
+        self._open()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
@@ -59,7 +61,6 @@ class Throughput(Callback):
         """Go on."""
         self._started += perf_counter() - self._paused
 
-    def _open(self, step: int) -> None:
-        self._next = (step // self.every_n_updates + 1) * self.every_n_updates
+    def _open(self) -> None:
         self._images = 0
         self._started = perf_counter()

@@ -160,7 +160,7 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], str | None]:
 
 
 def _stored_config(ckpt: str, configured: bool) -> str:
-    from lightning_gans.game.adversarial import read_checkpoint
+    from lightning_gans.game.checkpoints import read_checkpoint
 
     checkpoint = read_checkpoint(ckpt)
     run = Path(ckpt).parent.parent / "config.yaml"
@@ -221,7 +221,7 @@ def fit_parser() -> Any:
     from lightning.pytorch import LightningDataModule, Trainer
     from lightning.pytorch.cli import LightningArgumentParser
 
-    from lightning_gans.game.adversarial import SelfContained
+    from lightning_gans.game.checkpoints import SelfContained
 
     class Parser(OneLine, LightningArgumentParser):
         pass
@@ -246,7 +246,7 @@ def fit_or_score(arguments: Sequence[str]) -> None:
 
     from lightning_gans.callbacks import Checkpoint, Evaluate, SampleGrid
     from lightning_gans.callbacks.evaluate import check_names
-    from lightning_gans.game.adversarial import SelfContained
+    from lightning_gans.game.checkpoints import SelfContained
     from lightning_gans.networks.rebuild import class_path
 
     for harmless in (
@@ -277,7 +277,7 @@ def fit_or_score(arguments: Sequence[str]) -> None:
                     raise ValueError(f"model.{key} follows from the data: leave it out, or change data")
             ckpt = config.get("ckpt_path")
             if ckpt and Path(ckpt).is_file():
-                from lightning_gans.game.adversarial import read_checkpoint
+                from lightning_gans.game.checkpoints import read_checkpoint
 
                 stored = read_checkpoint(ckpt)["hyper_parameters"]["_class_path"]
                 module, _, name = config.model.class_path.rpartition(".")

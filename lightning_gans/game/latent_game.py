@@ -1,6 +1,7 @@
 """The game from latent vectors to images, which most papers play: schedule, sampling, checks."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -8,9 +9,12 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
-from lightning_gans.game.adversarial import AdversarialModule, Player
+from lightning_gans import checks
+from lightning_gans.game.adversarial import AdversarialModule
 from lightning_gans.game.latents import Latent, Normal
 from lightning_gans.game.optimizers import Adam
+from lightning_gans.game.players import Player
+from lightning_gans.game.sides import Side, check_labels, check_real, read_batch
 from lightning_gans.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from lightning_gans.networks.mlp import MLPDiscriminator, MLPGenerator
 
@@ -24,14 +28,20 @@ DiscriminatorFactory = Callable[[tuple[int, ...]], nn.Module]
 class LatentGame(AdversarialModule):
     """A generator maps latent vectors to images, a discriminator (or critic) tells them from real ones.
 
-    A paper writes two losses; it may name other latents and networks than DCGAN's (MLPs for vectors)::
+    A paper writes two losses of the two sides; it may name other latents and networks than DCGAN's (MLPs for
+    vectors)::
 
         class MyGAN(LatentGame):
             def discriminator_loss(self, real, fake):
-                return self.discriminator(fake).mean() - self.discriminator(real).mean()
+                return self.judge(fake).mean() - self.judge(real).mean()
 
             def generator_loss(self, real, fake):
-                return -self.discriminator(fake).mean()
+                return -self.judge(fake).mean()
+
+    What its discriminator sees of a :class:`~lightning_gans.game.sides.Side` is said in :meth:`judge`, what
+    its networks find in real images in :meth:`real_side`. A round is ``discriminator_steps`` updates of the
+    discriminator and ``generator_steps`` of the generator, each on a batch of its own, except that the
+    generator's first shares the discriminator's last.
 
     Args:
         image_shape: ``(channels, height, width)``, or ``(d,)`` for vectors.
@@ -43,16 +53,27 @@ class LatentGame(AdversarialModule):
         discriminator_optimizer: Makes the optimizer of the discriminator.
         generator_scheduler: Makes the learning-rate scheduler of the generator.
         discriminator_scheduler: Makes that of the discriminator.
-        discriminator_steps: Discriminator updates before each turn of the generator, each on a fresh batch.
-        generator_steps: Generator updates in its turn, each on fresh latents.
+        discriminator_steps: Discriminator updates in a round, each on a fresh batch.
+        generator_steps: Generator updates in a round.
         kwargs: Arguments of :class:`~lightning_gans.game.adversarial.AdversarialModule`.
 
     Raises:
         ValueError: If a number of steps is not positive, or ``image_shape`` is no shape.
     """
 
+    conditional: bool = False
+    """Whether the generator sees labels."""
+
+    semi_supervised: bool = False
+    """Whether the losses of a conditional game accept real samples without a label, -1."""
+
     shares_fake: bool = False
-    """Whether the generator's turn scores the fake batch that the discriminator was just trained on."""
+    """Whether the generator's first update in a round judges the fakes that the discriminator just learned
+    from."""
+
+    num_outputs: int | None = None
+    """Numbers that the discriminator returns for an image, asked for as ``outputs`` of what makes it. None:
+    one logit, or a map of patches."""
 
     def __init__(
         self,
@@ -70,15 +91,8 @@ class LatentGame(AdversarialModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.image_shape = tuple(image_shape)
-        if len(self.image_shape) not in (1, 3) or min(self.image_shape) < 1:
-            raise ValueError(f"image_shape={image_shape} is neither (channels, height, width) nor (d,)")
-        for name, steps in (
-            ("discriminator_steps", discriminator_steps),
-            ("generator_steps", generator_steps),
-        ):
-            if steps < 1:
-                raise ValueError(f"{name}={steps}: each player moves at least once, give 1 or more")
+        self.image_shape = checks.image_shape(image_shape)
+        checks.at_least(1, discriminator_steps=discriminator_steps, generator_steps=generator_steps)
         if self.conditional and not num_classes:
             raise ValueError(f"num_classes={num_classes}: {type(self).__name__} needs data with labels")
         self.num_classes = num_classes
@@ -89,7 +103,7 @@ class LatentGame(AdversarialModule):
         )
         discriminator = discriminator if discriminator is not None else self.default_discriminator()
         self.discriminator = (
-            discriminator if isinstance(discriminator, nn.Module) else self.build_discriminator(discriminator)
+            discriminator if isinstance(discriminator, nn.Module) else self._made_by(discriminator)
         )
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
@@ -97,7 +111,9 @@ class LatentGame(AdversarialModule):
         self.discriminator_scheduler = discriminator_scheduler
         self.discriminator_steps = discriminator_steps
         self.generator_steps = generator_steps
-        self.turns = 0  # discriminator updates since the generator's last turn
+        self._batches = 0  # of this round, before the next one
+        self._discriminator_steps = discriminator_steps  # in this round
+        self._unseen = True  # no real batch of this run was looked at yet
 
     # ------------------------------------------------------------------ what a paper writes
 
@@ -117,55 +133,60 @@ class LatentGame(AdversarialModule):
             return partial(MLPDiscriminator, hidden=(128, 128))
         return DCGANDiscriminator
 
-    def build_discriminator(self, factory: DiscriminatorFactory) -> nn.Module:
-        """Make the discriminator; a paper whose discriminator has several outputs asks for them here."""
-        return factory(self.image_shape)
-
-    def with_outputs(self, factory: DiscriminatorFactory, outputs: int) -> nn.Module:
-        """Make a discriminator with several outputs, for :meth:`build_discriminator`.
-
-        Raises:
-            ValueError: If what makes it does not take their number.
-        """
-        try:
-            return factory(self.image_shape, outputs=outputs)  # type: ignore[call-arg]
-        except TypeError as error:
-            if "unexpected keyword argument 'outputs'" not in str(error):
-                raise
-            raise ValueError(
-                f"discriminator takes no argument outputs, by which {type(self).__name__} asks for "
-                f"{outputs} logits an image: use DCGANDiscriminator or another that does"
-            ) from error
-
-    def discriminator_loss(self, real: Tensor, fake: Tensor, **labels: Tensor) -> Tensor:
-        """What the discriminator minimises: a scalar from ``(n, *image_shape)`` images.
-
-        ``fake`` carries no graph. Conditional games get ``real_labels`` and ``fake_labels`` too.
-        """
+    def discriminator_loss(self, real: Side, fake: Side) -> Tensor:
+        """What the discriminator minimises, a scalar; ``fake`` carries no graph."""
         raise NotImplementedError
 
-    def generator_loss(self, real: Tensor, fake: Tensor, **labels: Tensor) -> Tensor:
-        """What the generator minimises; the discriminator's weights are frozen."""
+    def generator_loss(self, real: Side, fake: Side) -> Tensor:
+        """What the generator minimises, a scalar; the discriminator's weights are frozen."""
         raise NotImplementedError
+
+    def judge(self, side: Side) -> Any:
+        """Let the discriminator look at samples; the only place that calls it.
+
+        Returns:
+            Logits, one an image ``(n,)`` or one a patch ``(n, 1, h, w)``; or several outputs as a tuple that
+            begins with them.
+        """
+        return self.discriminator(side.images)
+
+    def generate(self, latents: Tensor, labels: Tensor | None = None, ema: bool = False) -> Tensor:
+        """Map ``(n, latent_dim)`` latents to ``(n, *image_shape)``; the only place that calls the generator.
+
+        Args:
+            latents: Where to start from.
+            labels: ``(n,)`` int64, for a conditional game.
+            ema: With averaged weights, if there are any.
+        """
+        arguments = (latents, labels) if self.conditional else (latents,)
+        images: Tensor = self.network("generator", ema)(*arguments)
+        return images
+
+    def real_side(self, real: Side) -> Side:
+        """Add what networks of this game find in real samples, such as an encoder's latents: nothing here.
+
+        Called without gradients before the discriminator's update, and with them before the generator's.
+        """
+        return real
+
+    def fake_labels(self, real: Side) -> Tensor | None:
+        """Choose the classes ``(n,)`` of as many fakes as ``real`` has: all alike in conditional games."""
+        return self.draw_labels(len(real), self.rng) if self.conditional else None
 
     def after_discriminator_step(self) -> None:
         """Do what the paper does after each discriminator update (WGAN clips its weights here)."""
 
     def steps_before_generator(self) -> int:
-        """Return how many discriminator updates the coming turn of the generator waits for."""
+        """Return how many discriminator updates the round that begins now has."""
         return self.discriminator_steps
+
+    def on_round_start(self) -> None:
+        """Do what the paper does before a round."""
 
     # ------------------------------------------------------------------ the game
 
-    @property
-    def reporting(self) -> bool:
-        """Whether a row of the log is due within the generator's coming turn."""
-        if self._trainer is None:
-            return False
-        return self.trainer.global_step % self._log_every + self.generator_steps >= self._log_every
-
     def players(self) -> dict[str, Player]:
-        """The discriminator moves first; a learned latent trains with the generator."""
+        """The discriminator is updated first; a learned latent trains with the generator."""
         return {
             "discriminator": Player(
                 ("discriminator",), self.discriminator_optimizer, self.discriminator_scheduler
@@ -173,57 +194,69 @@ class LatentGame(AdversarialModule):
             "generator": Player(("generator", "latent"), self.generator_optimizer, self.generator_scheduler),
         }
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """One discriminator update on one batch, and the generator's turn when it is due."""
-        real, real_labels = self.memory_format(batch[0]), batch[1]
-        self.turns += 1
-        due = self.turns >= self.steps_before_generator()
-        fake, labels = self.discriminator_turn(real, real_labels, keep_graph=due and self.shares_fake)
-        if not due:
-            return
-        self.turns = 0
-        for turn in range(self.generator_steps):
-            if turn == 0 and self.shares_fake:
-                self.generator_turn(real, real_labels, fake, labels)
-            else:
-                self.generator_turn(real, real_labels)
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """One batch of a round: an update of the discriminator, of the generator, or of both."""
+        real = self.read(batch)
+        discriminator, generator = self.advance_round()
+        fake = None
+        if discriminator:
+            fake = self.update_discriminator(real, keep_graph=generator and self.shares_fake)
+        if generator:
+            self.update_generator(real, fake if self.shares_fake else None)
 
-    def discriminator_turn(
-        self, real: Tensor, real_labels: Tensor, keep_graph: bool = False
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def read(self, batch: Any) -> Side:
+        """Take a batch of data as real samples; the first of a run is checked.
+
+        Raises:
+            ValueError: If it is no batch of the model's images.
+        """
+        real = read_batch(batch)
+        if self._unseen:
+            check_real(real.images, self.image_shape, "the first batch of images")
+            check_labels(real.labels, len(real))
+            self._unseen = False
+        return replace(real, images=self.memory_format(real.images))
+
+    def advance_round(self) -> tuple[bool, bool]:
+        """Go on by a batch; return whether the discriminator, and the generator, are updated on it."""
+        if self._batches == 0:
+            self.on_round_start()
+            self._discriminator_steps = self.steps_before_generator()
+        self._batches += 1
+        batch, steps = self._batches, self._discriminator_steps
+        if batch >= steps + self.generator_steps - 1:
+            self._batches = 0
+        return batch <= steps, batch >= steps
+
+    def update_discriminator(self, real: Side, keep_graph: bool = False) -> Side:
         """Update the discriminator once, on ``real`` and as many new fakes.
 
         Args:
-            real: ``(n, *image_shape)``.
-            real_labels: ``(n,)`` int64.
+            real: Samples of the data.
             keep_graph: Whether the generator is going to learn from the same fakes.
 
         Returns:
-            The fakes, and the labels for the losses of a conditional game.
+            The fakes.
         """
         with torch.set_grad_enabled(keep_graph):
-            fake, labels = self.draw_fakes(len(real), real_labels)
-        loss = self.discriminator_loss(real, fake.detach(), **labels)
+            fake = self.draw_fakes(real)
+        with torch.no_grad():
+            real = self.real_side(real)
+        loss = self.discriminator_loss(real, fake.detach())
         self.minimise("discriminator", loss)
         self.report({"discriminator_loss": loss})
         self.after_discriminator_step()
-        return fake, labels
+        return fake
 
-    def generator_turn(
-        self,
-        real: Tensor,
-        real_labels: Tensor,
-        fake: Tensor | None = None,
-        labels: dict[str, Tensor] | None = None,
-    ) -> None:
-        """Update the generator once, on ``fake`` with its ``labels``, or on new fakes.
+    def update_generator(self, real: Side, fake: Side | None = None) -> None:
+        """Update the generator once, on ``fake`` or on new fakes.
 
         What the latents are penalised for is added to the generator's loss, and reported beside it.
         """
-        if fake is None or labels is None:
-            fake, labels = self.draw_fakes(len(real), real_labels)
+        if fake is None:
+            fake = self.draw_fakes(real)
         with self.frozen(self.discriminator):
-            loss = self.generator_loss(real, fake, **labels)
+            loss = self.generator_loss(self.real_side(real), fake)
             self.report({"generator_loss": loss})
             self.minimise("generator", self.penalised(loss))
 
@@ -235,18 +268,33 @@ class LatentGame(AdversarialModule):
         self.report({"latent_penalty": penalty})
         return generator_loss + penalty
 
-    def draw_fakes(self, n: int, real_labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Draw ``n`` fakes with this rank's noise, and the labels for the losses of a conditional game."""
-        latents = self.latent(n, self.rng)
-        if not self.conditional:
-            return self.generator(latents), {}
-        labels = self.draw_labels(n, self.rng)
-        return self.generator(latents, labels), {"real_labels": real_labels, "fake_labels": labels}
+    def draw_fakes(self, real: Side) -> Side:
+        """Draw as many fakes as there are real samples, with this rank's noise."""
+        latents, labels = self.latent(len(real), self.rng), self.fake_labels(real)
+        return Side(self.generate(latents, labels), labels, latents)
 
     def draw_labels(self, n: int, rng: torch.Generator) -> Tensor:
         """Draw ``(n,)`` labels, all classes alike."""
         assert self.num_classes is not None
         return torch.randint(self.num_classes, (n,), generator=rng, device=rng.device)
+
+    def held_out_losses(self, batch: Any) -> dict[str, Tensor]:
+        """Return the losses of both players on held-out samples and as many fakes."""
+        real = self.read(batch)
+        with torch.no_grad():
+            real, fake = self.real_side(real), self.draw_fakes(real)
+        return {
+            "discriminator_loss": self.discriminator_loss(real, fake),
+            "generator_loss": self.generator_loss(real, fake),
+        }
+
+    def run_state(self) -> dict[str, Any]:
+        """Return the place in the round."""
+        return {"batches": self._batches, "discriminator_steps": self._discriminator_steps}
+
+    def load_run_state(self, state: dict[str, Any]) -> None:
+        """Go on from this place in the round."""
+        self._batches, self._discriminator_steps = state["batches"], state["discriminator_steps"]
 
     # ------------------------------------------------------------------ sampling
 
@@ -265,7 +313,7 @@ class LatentGame(AdversarialModule):
             ``(n, *image_shape)`` float32; images are in [-1, 1].
         """
         latents, drawn = self.draw_latents(n, ema, seed)
-        return self.generate(latents, drawn if labels is None else labels, ema)
+        return self.sample_from(latents, drawn if labels is None else labels, ema)
 
     def draw_latents(self, n: int, ema: bool = True, seed: int | None = None) -> tuple[Tensor, Tensor | None]:
         """Draw latents ``(n, latent_dim)``, and classes ``(n,)`` if the game is conditional.
@@ -278,83 +326,38 @@ class LatentGame(AdversarialModule):
         seed = int(torch.randint(2**62, ())) if seed is None else seed
         # The noise is drawn on the CPU: one seed, the same samples on every device.
         rng = torch.Generator().manual_seed(seed)
-        latent = self.network("latent", ema)
-        with self.inference(latent):
-            latents: Tensor = latent(n, rng)
+        with self.inference():
+            latents: Tensor = self.network("latent", ema)(n, rng)
         return latents, self.draw_labels(n, rng) if self.conditional else None
 
-    def generate(self, latents: Tensor, labels: Tensor | None = None, ema: bool = True) -> Tensor:
+    def sample_from(self, latents: Tensor, labels: Tensor | None = None, ema: bool = True) -> Tensor:
         """Map ``(n, latent_dim)`` latents to ``(n, *image_shape)`` float32 images, in evaluation mode."""
-        generator = self.network("generator", ema)
+        if self.conditional and labels is None:
+            raise ValueError(f"labels=None: {type(self).__name__} needs a class for each latent")
         images = []
-        with self.inference(generator):
+        with self.inference():
             for i in range(0, len(latents), 500):
-                chunk = latents[i : i + 500].to(self.device)
-                if self.conditional:
-                    if labels is None:
-                        raise ValueError(f"labels=None: {type(self).__name__} needs a class for each latent")
-                    images.append(generator(chunk, labels[i : i + 500].to(self.device)).float())
-                else:
-                    images.append(generator(chunk).float())
+                chosen = None if labels is None else labels[i : i + 500].to(self.device)
+                images.append(self.generate(latents[i : i + 500].to(self.device), chosen, ema).float())
         return torch.cat(images)
 
     def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the logits ``(n,)`` of images (the mean over patches), in evaluation mode."""
-        arguments = [images.to(self.device)] + ([labels.to(self.device)] if labels is not None else [])
-        with self.inference(self.discriminator):
-            logits: Tensor = self.discriminator(*arguments)
-        return logits.float().reshape(len(images), -1).mean(1)
+        """Return the discriminator's logits ``(n,)`` of images, in evaluation mode; unlabeled by default."""
+        images = images.to(self.device)
+        real = read_batch((images,) if labels is None else (images, labels.to(self.device)))
+        with self.inference():
+            return self.logits(self.judge(self.real_side(real)))
 
-    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def logits(self, judged: Any) -> Tensor:
+        """Return what :meth:`judge` returned as one number an image, ``(n,)``: the mean over patches."""
+        first: Tensor = judged[0] if isinstance(judged, tuple) else judged
+        return first.float().reshape(len(first), -1).mean(1)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Generate as many images as the batch has."""
-        return self.sample(len(batch[0]), seed=self._draw(batch_idx))
+        return self.sample(len(read_batch(batch)), seed=self.evaluation_seed(batch_idx))
 
-    # ------------------------------------------------------------------ held-out losses
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Log both losses on held-out data; a discriminator that does worse here has learned by heart."""
-        self._held_out("val", batch, batch_idx)
-
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Log both losses on the test data."""
-        self._held_out("test", batch, batch_idx)
-
-    def _held_out(self, stage: str, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        training, self.rng = self.rng, torch.Generator(self.device).manual_seed(self._draw(batch_idx))
-        try:
-            # A gradient penalty differentiates even here, which inference mode forbids.
-            with torch.inference_mode(False):
-                real, real_labels = self.memory_format(batch[0]).clone(), batch[1].clone()
-                with torch.no_grad():
-                    fake, labels = self.draw_fakes(len(real), real_labels)
-                with torch.enable_grad():
-                    losses = {
-                        "discriminator_loss": self.discriminator_loss(real, fake, **labels).detach(),
-                        "generator_loss": self.generator_loss(real, fake, **labels).detach(),
-                    }
-        finally:
-            self.rng = training
-        row: dict[str, Any] = {f"{stage}/{name}": loss for name, loss in losses.items()}
-        if self.trainer.state.fn == "fit":
-            row["step"] = float(self.trainer.global_step)  # the loggers' x-axis, which would be batches
-        self.log_dict(row, batch_size=len(real), sync_dist=True)
-
-    def _draw(self, batch_idx: int) -> int:
-        # The same noise at each evaluation, another on each rank.
-        return batch_idx * self.trainer.world_size + self.global_rank
-
-    # ------------------------------------------------------------------ state and checks
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the place in the schedule."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["turns"] = self.turns
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the place in the schedule."""
-        super().on_load_checkpoint(checkpoint)
-        if self._trainer is not None and self.trainer.training:
-            self.turns = checkpoint.get("turns", 0)
+    # ------------------------------------------------------------------ checks before a run
 
     def setup(self, stage: str) -> None:
         """Try the networks on two images before any long work starts.
@@ -362,6 +365,7 @@ class LatentGame(AdversarialModule):
         Raises:
             ValueError: If latent, generator, discriminator and data do not fit together.
         """
+        self._unseen = True
         data: Any = getattr(self.trainer, "datamodule", None)
         if getattr(data, "view_names", ()):
             raise ValueError(
@@ -375,7 +379,7 @@ class LatentGame(AdversarialModule):
                     f"{unlabeled} training samples of {type(data).__name__} have no label, but a conditional "
                     f"{type(self).__name__} needs all: leave out label_fraction and unlabeled data"
                 )
-        shape = getattr(data, "image_shape", self.image_shape)
+        shape = getattr(data, "image_shape", None) or self.image_shape
         if tuple(shape) != self.image_shape:
             raise ValueError(
                 f"image_shape={self.image_shape} of the model is not that of the data, {tuple(shape)}: use it"
@@ -383,10 +387,15 @@ class LatentGame(AdversarialModule):
         if stage == "fit":
             batch_size = getattr(data, "batch_size", None)
             if batch_size is not None:
-                self._check_batch(batch_size)
+                self.check_batch(batch_size)
             self._try_networks()
 
-    def _check_batch(self, batch_size: int) -> None:
+    def check_batch(self, batch_size: int) -> None:
+        """Check that the game can learn from batches of this size on each rank.
+
+        Raises:
+            ValueError: If it cannot.
+        """
         normed = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.modules())
         if normed and batch_size < 2:
             raise ValueError(
@@ -394,48 +403,65 @@ class LatentGame(AdversarialModule):
             )
         self.latent.check_batch(batch_size)
 
-    def _try_networks(self) -> None:
-        rng = torch.Generator().manual_seed(0)
-        place = next(self.generator.parameters(), torch.empty(0)).device
-        name = type(self).__name__
-        with self.inference(self.latent):
-            latents = self.latent(2, rng).to(place)
-        extra = [self.draw_labels(2, rng).to(place)] if self.conditional else []
-        with self.inference(self.generator, self.discriminator):
-            try:
-                images = self.generator(latents, *extra)
-            except RuntimeError as error:
-                raise ValueError(
-                    f"generator of {name} cannot read latents of shape {tuple(latents.shape)}: "
-                    f"{_first_line(error)}; make latent.dim and the generator's latent_dim equal"
-                ) from error
-            if images.shape != (2, *self.image_shape):
-                raise ValueError(
-                    f"generator of {name} makes images of shape {tuple(images.shape[1:])}, but image_shape="
-                    f"{self.image_shape}: build it for that shape"
-                )
-            try:
-                logits = self.discriminator(images, *extra)
-            except RuntimeError as error:
-                raise ValueError(
-                    f"discriminator of {name} cannot read images of shape {self.image_shape}: "
-                    f"{_first_line(error)}"
-                ) from error
-        self.check_logits(logits)
-
-    def check_logits(self, logits: Any) -> None:
-        """Check what the discriminator returned for two images.
+    def check_judged(self, judged: Any) -> None:
+        """Check what :meth:`judge` returned for two images.
 
         Raises:
-            ValueError: If that is not one logit an image, or one a patch.
+            ValueError: If that is not what the losses need.
         """
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        if shape not in ((2,), (2, 1)) and not (len(shape) == 4 and shape[:2] == (2, 1)):
+        first = judged[0] if isinstance(judged, tuple) and judged else judged
+        found = tuple(first.shape) if isinstance(first, Tensor) else type(first).__name__
+        if self.num_outputs is not None:
+            fits, wanted = found == (2, self.num_outputs), f"(N, {self.num_outputs})"
+        else:
+            fits = found in ((2,), (2, 1)) or (len(found) == 4 and found[:2] == (2, 1))
+            wanted = "one logit an image, (N,), or a map of patches, (N, 1, h, w)"
+        if not fits:
             raise ValueError(
-                f"discriminator of {type(self).__name__} returned {shape} for 2 images: "
-                "it must return one logit an image, (N,), or a map of patches, (N, 1, h, w)"
+                f"discriminator of {type(self).__name__} returned {found} for 2 images: it must return "
+                + wanted
             )
 
+    def _made_by(self, factory: DiscriminatorFactory) -> nn.Module:
+        if self.num_outputs is None:
+            return factory(self.image_shape)
+        try:
+            return factory(self.image_shape, outputs=self.num_outputs)  # type: ignore[call-arg]
+        except TypeError as error:
+            if "unexpected keyword argument 'outputs'" not in str(error):
+                raise
+            raise ValueError(
+                f"discriminator takes no argument outputs, by which {type(self).__name__} asks for "
+                f"{self.num_outputs} logits an image: use DCGANDiscriminator or another that does"
+            ) from error
 
-def _first_line(error: Exception) -> str:
+    def _try_networks(self) -> None:
+        name = type(self).__name__
+        latents, labels = self.draw_latents(2, ema=False, seed=0)
+        try:
+            images = self.sample_from(latents, labels, ema=False)
+        except RuntimeError as error:
+            raise ValueError(
+                f"generator of {name} cannot read latents of shape {tuple(latents.shape)}: "
+                f"{first_line(error)}; make latent.dim and the generator's latent_dim equal"
+            ) from error
+        if images.shape != (2, *self.image_shape):
+            raise ValueError(
+                f"generator of {name} makes images of shape {tuple(images.shape[1:])}, but image_shape="
+                f"{self.image_shape}: build it for that shape"
+            )
+        fake = Side(images, None if labels is None else labels.to(images.device), latents.to(images.device))
+        try:
+            with self.inference():
+                judged = self.judge(fake), self.judge(self.real_side(read_batch((images,))))
+        except RuntimeError as error:
+            raise ValueError(
+                f"discriminator of {name} cannot read images of shape {self.image_shape}: {first_line(error)}"
+            ) from error
+        for of_side in judged:
+            self.check_judged(of_side)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, or its kind."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

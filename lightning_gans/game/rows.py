@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 
@@ -34,3 +34,15 @@ def write_row(
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
         trainer.progress_bar_metrics.update({name: values[name] for name in bar if name in values})
     return values
+
+
+def log_scores(module: LightningModule, row: Mapping[str, Tensor | float]) -> None:
+    """Log what an evaluation found, at its end; all ranks call this, with equal values.
+
+    While training the row stands at the generator update. ``validate`` and ``test`` have none: Lightning's
+    own log prints the row there, and returns it to the caller.
+    """
+    if module.trainer.state.fn == "fit":
+        write_row(module.trainer, row)
+    else:
+        module.log_dict(dict(row), sync_dist=True)

@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.cache import cache_folder
-from lightning_gans.game.adversarial import SelfContained, load
+from lightning_gans.game.checkpoints import SelfContained, load
 from lightning_gans.metrics.extractors import Extractor, hash_of, resized
 from lightning_gans.networks.classifier import ConvClassifier
 

@@ -3,10 +3,10 @@
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
+from lightning_gans.game.sides import Side
 from lightning_gans.losses import gan as losses
 from lightning_gans.networks.conditional import ConditionalMLPDiscriminator, ConditionalMLPGenerator
 from lightning_gans.networks.dcgan import ConditionalDCGANDiscriminator, ConditionalDCGANGenerator
@@ -59,31 +59,19 @@ class ConditionalGAN(LatentGame):
             return partial(ConditionalMLPDiscriminator, num_classes=self.num_classes, hidden=(128, 128))
         return partial(ConditionalDCGANDiscriminator, num_classes=self.num_classes)
 
-    def draw_fakes(self, n: int, real_labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Draw a fake for each real label."""
-        fake = self.generator(self.latent(n, self.rng), real_labels)
-        return fake, {"real_labels": real_labels, "fake_labels": real_labels}
+    def fake_labels(self, real: Side) -> Tensor | None:
+        """Give each fake the label of a real sample."""
+        return real.labels
 
-    def discriminator_loss(  # type: ignore[override]
-        self, real: Tensor, fake: Tensor, real_labels: Tensor | None = None, fake_labels: Tensor | None = None
-    ) -> Tensor:
-        """``-E[log D(x|y)] - E[log(1 - D(G(z|y)|y))]``; without labels all are unlabeled."""
-        return losses.discriminator_loss(self._judge(real, real_labels), self._judge(fake, fake_labels))
-
-    def generator_loss(  # type: ignore[override]
-        self, real: Tensor, fake: Tensor, real_labels: Tensor | None = None, fake_labels: Tensor | None = None
-    ) -> Tensor:
-        """``-E[log D(G(z|y)|y)]``."""
-        return losses.generator_loss(self._judge(fake, fake_labels))
-
-    def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the logits ``(n,)`` of images, in evaluation mode; unlabeled by default."""
-        return super().score(images, _or_unlabeled(labels, len(images)))
-
-    def _judge(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        logits: Tensor = self.discriminator(images, _or_unlabeled(labels, len(images)).to(images.device))
+    def judge(self, side: Side) -> Tensor:
+        """Show D the label too."""
+        logits: Tensor = self.discriminator(side.images, side.labels)
         return logits
 
+    def discriminator_loss(self, real: Side, fake: Side) -> Tensor:
+        """``-E[log D(x|y)] - E[log(1 - D(G(z|y)|y))]``."""
+        return losses.discriminator_loss(self.judge(real), self.judge(fake))
 
-def _or_unlabeled(labels: Tensor | None, n: int) -> Tensor:
-    return torch.full((n,), -1) if labels is None else labels
+    def generator_loss(self, real: Side, fake: Side) -> Tensor:
+        """``-E[log D(G(z|y)|y)]``."""
+        return losses.generator_loss(self.judge(fake))

@@ -20,7 +20,7 @@ class DCGAN(GAN):
     The paper's rules (section 3) are the defaults: strided convolutions instead of pooling, batch norm but
     at G's output and D's input, ReLU in G and tanh at its end, LeakyReLU 0.2 in D, weights from N(0, 0.02),
     Adam 2e-4 with beta1 0.5. Real and fake go through D as two batches: one mixed batch would tell
-    them apart by its statistics. G's turn scores the same fakes again, as the authors' Torch code does.
+    them apart by its statistics. G's update judges the same fakes again, as the authors' Torch code does.
 
     Args:
         image_shape: ``(channels, size, size)``.

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
+from lightning_gans.game.sides import Side
 from lightning_gans.losses import gan as losses
 from lightning_gans.networks.mlp import MaxoutDiscriminator, MLPGenerator
 
@@ -21,13 +22,14 @@ class GAN(LatentGame):
         image_shape: ``(channels, height, width)``, or ``(d,)`` for vectors.
         objective: What G minimises: ``-E[log D(G(z))]`` (non-saturating, section 3), or the game's own
             ``E[log(1 - D(G(z)))]``, which stalls while D wins.
-        simultaneous: Both players move at once from the same weights and the same noise, as in the released
-            code, instead of in turn (Algorithm 1). The losses are this class's, in a subclass too.
+        simultaneous: Both players are updated at once from the same weights and the same noise, as in the
+            released code, instead of one after the other (Algorithm 1). The losses are this class's,
+            in a subclass too.
         discriminator_loss_scale: Factor of D's loss; 0.5 in the released code, 1 in the paper.
         kwargs: Arguments of :class:`~lightning_gans.game.latent_game.LatentGame`.
 
     Raises:
-        ValueError: If simultaneous updates are asked for with several steps a turn.
+        ValueError: If simultaneous updates are asked for with several steps a round.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class GAN(LatentGame):
         self.discriminator_loss_scale = discriminator_loss_scale
         if simultaneous and (self.discriminator_steps, self.generator_steps) != (1, 1):
             raise ValueError(
-                f"simultaneous=True moves both players once: discriminator_steps={self.discriminator_steps} "
+                f"simultaneous=True is one update of both: discriminator_steps={self.discriminator_steps} "
                 f"and generator_steps={self.generator_steps} must both be 1"
             )
 
@@ -58,22 +60,22 @@ class GAN(LatentGame):
         """Maxout with dropout for images."""
         return super().default_discriminator() if len(self.image_shape) == 1 else MaxoutDiscriminator
 
-    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+    def discriminator_loss(self, real: Side, fake: Side) -> Tensor:
         """``-E[log D(x)] - E[log(1 - D(G(z)))]``."""
-        return self._discriminator_loss(self.discriminator(real), self.discriminator(fake))
+        return self._discriminator_loss(self.judge(real), self.judge(fake))
 
-    def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+    def generator_loss(self, real: Side, fake: Side) -> Tensor:
         """``-E[log D(G(z))]``, or ``E[log(1 - D(G(z)))]``."""
-        return self._generator_loss(self.discriminator(fake))
+        return self._generator_loss(self.judge(fake))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def training_step(self, batch: Any, batch_idx: int) -> None:
         """Algorithm 1, or the simultaneous step of the released code."""
         if not self.simultaneous:
             return super().training_step(batch, batch_idx)
-        real = self.memory_format(batch[0])
-        fake, _ = self.draw_fakes(len(real), batch[1])
+        real = self.read(batch)
+        fake = self.draw_fakes(real)
         # One pass through D serves both players: the same weights and the same dropout mask.
-        real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
+        real_logits, fake_logits = self.judge(real), self.judge(fake)
         discriminator_loss = self._discriminator_loss(real_logits, fake_logits)
         generator_loss = self._generator_loss(fake_logits)
         self.gradients("discriminator", discriminator_loss, shared_graph=True)

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from lightning_gans.game.latent_game import LatentGame
+from lightning_gans.game.sides import Side
 from lightning_gans.losses import hinge as losses
 
 
@@ -14,10 +15,10 @@ class HingeGAN(LatentGame):
 
     shares_fake = True
 
-    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+    def discriminator_loss(self, real: Side, fake: Side) -> Tensor:
         """``E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]``."""
-        return losses.discriminator_loss(self.discriminator(real), self.discriminator(fake))
+        return losses.discriminator_loss(self.judge(real), self.judge(fake))
 
-    def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+    def generator_loss(self, real: Side, fake: Side) -> Tensor:
         """``-E[D(G(z))]``."""
-        return losses.generator_loss(self.discriminator(fake))
+        return losses.generator_loss(self.judge(fake))

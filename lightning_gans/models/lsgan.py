@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from lightning_gans.game.latent_game import LatentGame
+from lightning_gans.game.sides import Side
 from lightning_gans.losses import lsgan as losses
 
 
@@ -14,10 +15,10 @@ class LSGAN(LatentGame):
 
     shares_fake = True
 
-    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+    def discriminator_loss(self, real: Side, fake: Side) -> Tensor:
         """``1/2 E[(D(x) - 1)^2] + 1/2 E[D(G(z))^2]``."""
-        return losses.discriminator_loss(self.discriminator(real), self.discriminator(fake))
+        return losses.discriminator_loss(self.judge(real), self.judge(fake))
 
-    def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+    def generator_loss(self, real: Side, fake: Side) -> Tensor:
         """``1/2 E[(D(G(z)) - 1)^2]``."""
-        return losses.generator_loss(self.discriminator(fake))
+        return losses.generator_loss(self.judge(fake))

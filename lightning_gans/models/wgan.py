@@ -1,14 +1,17 @@
 """Wasserstein GAN (Arjovsky et al., 2017, 1701.07875) and WGAN-GP (Gulrajani et al., 2017, 1704.00028)."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
+from lightning_gans import checks
 from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
 from lightning_gans.game.latents import Latent, Normal
 from lightning_gans.game.optimizers import Adam, RMSprop
+from lightning_gans.game.sides import Side
 from lightning_gans.losses import wgan as losses
 from lightning_gans.networks.dcgan import DCGANDiscriminator
 from lightning_gans.networks.resnet import ResNetDiscriminator, ResNetGenerator
@@ -17,9 +20,9 @@ from lightning_gans.networks.resnet import ResNetDiscriminator, ResNetGenerator
 class _Wasserstein(LatentGame):
     """The critic's estimate of the Wasserstein distance, and the generator that lowers it."""
 
-    def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+    def generator_loss(self, real: Side, fake: Side) -> Tensor:
         """``-E[f(G(z))]``."""
-        return losses.generator_loss(self.discriminator(fake))
+        return losses.generator_loss(self.judge(fake))
 
 
 class WGAN(_Wasserstein):
@@ -68,10 +71,9 @@ class WGAN(_Wasserstein):
             discriminator_optimizer=discriminator_optimizer,
             **kwargs,
         )
-        if clip <= 0:
-            raise ValueError(f"clip={clip} leaves the critic no weights: give a positive number")
-        if boost < 1:
-            raise ValueError(f"boost={boost}: the critic takes at least one step, give 1 or more")
+        checks.positive(clip=clip)
+        checks.at_least(1, boost=boost)
+        checks.at_least(0, warmup_updates=warmup_updates, boost_every=boost_every)
         self.clip = clip
         self.clipped = clipped
         self.warmup_updates = warmup_updates
@@ -79,9 +81,9 @@ class WGAN(_Wasserstein):
         self.boost = boost
         self._clip_critic()
 
-    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+    def discriminator_loss(self, real: Side, fake: Side) -> Tensor:
         """``E[f(G(z))] - E[f(x)]``, the negative of the estimate."""
-        loss = losses.discriminator_loss(self.discriminator(real), self.discriminator(fake))
+        loss = losses.discriminator_loss(self.judge(real), self.judge(fake))
         if self.training:
             self.report({"wasserstein_estimate": -loss.detach()})
         return loss
@@ -98,7 +100,7 @@ class WGAN(_Wasserstein):
         return self.discriminator_steps
 
     def _clip_critic(self) -> None:
-        parameters = self._trainable(self.discriminator)
+        parameters = self.trainable(self.discriminator)
         if self.clipped == "weights":
             parameters = tuple(p for p in parameters if p.ndim > 1)
         losses.clip_weights(parameters, self.clip)
@@ -145,8 +147,7 @@ class WGANGP(_Wasserstein):
             discriminator_optimizer=discriminator_optimizer,
             **kwargs,
         )
-        if penalty < 0:
-            raise ValueError(f"penalty={penalty} rewards steep critics: give 0 or more")
+        checks.within("[0, inf)", penalty=penalty)
         if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.discriminator.modules()):
             raise ValueError(
                 "discriminator has batch norm, which couples the samples that the penalty treats one by one: "
@@ -172,10 +173,12 @@ class WGANGP(_Wasserstein):
             return ResNetDiscriminator
         return partial(DCGANDiscriminator, norm="none")
 
-    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+    def discriminator_loss(self, real: Side, fake: Side) -> Tensor:
         """``E[f(G(z))] - E[f(x)]`` plus the penalty; the reported estimate is without it."""
-        loss = losses.discriminator_loss(self.discriminator(real), self.discriminator(fake))
-        penalty = losses.gradient_penalty(self.discriminator, real, fake, rng=self.rng)
+        loss = losses.discriminator_loss(self.judge(real), self.judge(fake))
+        penalty = losses.gradient_penalty(
+            lambda images: self.judge(replace(fake, images=images)), real.images, fake.images, rng=self.rng
+        )
         if self.training:
             self.report({"wasserstein_estimate": -loss.detach(), "gradient_penalty": penalty})
         return loss + self.penalty * penalty

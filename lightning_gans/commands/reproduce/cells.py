@@ -262,7 +262,7 @@ def _speak_into(path: Path) -> None:
 
 def _checkpoint(folder: Path, config: Mapping[str, Any]) -> Path | None:
     """Return where a run goes on."""
-    from lightning_gans.game.adversarial import read_checkpoint
+    from lightning_gans.game.checkpoints import read_checkpoint
 
     for place in reversed(versions(folder)):
         path = place / "checkpoints" / "last.ckpt"

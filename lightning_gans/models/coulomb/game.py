@@ -6,9 +6,11 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
+from lightning_gans import checks
 from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
 from lightning_gans.game.latents import Latent, Normal
 from lightning_gans.game.optimizers import Adam
+from lightning_gans.game.sides import Side
 from lightning_gans.models.coulomb import losses
 from lightning_gans.models.coulomb.networks import CoulombDiscriminator, CoulombGenerator
 
@@ -67,8 +69,7 @@ class CoulombGAN(LatentGame):
             **kwargs,
         )
         losses.check_kernel(kernel_dim, epsilon)
-        if weight_decay < 0:
-            raise ValueError(f"weight_decay={weight_decay} rewards large weights: give 0 or more")
+        checks.within("[0, inf)", weight_decay=weight_decay)
         if self.generator_steps != 1:
             raise ValueError(
                 f"generator_steps={self.generator_steps}: G climbs the field that it is itself a source of, "
@@ -98,20 +99,20 @@ class CoulombGAN(LatentGame):
     def _papers_size(self) -> bool:
         return self.image_shape[1:] in ((32, 32), (64, 64))
 
-    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+    def discriminator_loss(self, real: Side, fake: Side) -> Tensor:
         """``E[(D(y) - Phi(y))^2] + E[(D(x) - Phi(x))^2]``, real y and generated x in passes of their own."""
         # Held-out data may end in one sample: of that nothing would be left.
         exclude_self = self.exclude_self and (self.training or len(real) > 1)
         at_real, at_fake = losses.potentials(
-            real, fake, self.kernel_dim, self.epsilon, exclude_self, self._gathers()
+            real.images, fake.images, self.kernel_dim, self.epsilon, exclude_self, self._gathers()
         )
         if self.training:
             self._report_field(at_real, at_fake)
-        return losses.discriminator_loss(self.discriminator(real), self.discriminator(fake), at_real, at_fake)
+        return losses.discriminator_loss(self.judge(real), self.judge(fake), at_real, at_fake)
 
-    def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+    def generator_loss(self, real: Side, fake: Side) -> Tensor:
         """``-E[D(G(z))]``."""
-        return losses.generator_loss(self.discriminator(fake))
+        return losses.generator_loss(self.judge(fake))
 
     def field(self, points: Tensor, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Return the potential ``(n,)`` at points ``(n, ...)``, and the force on a generated sample there.
@@ -121,33 +122,30 @@ class CoulombGAN(LatentGame):
         kernel = self.kernel_dim, self.epsilon
         return losses.potential(points, real, fake, *kernel), losses.force(points, real, fake, *kernel)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def training_step(self, batch: Any, batch_idx: int) -> None:
         """G climbs D, and D regresses the potential of the fakes that G climbed with.
 
-        D's loss does not depend on G's weights, only on these fakes: both players move as if at once, as in
-        the authors' TensorFlow code, and in the order of their PyTorch code.
+        D's loss does not depend on G's weights, only on these fakes: both players are updated as if at once,
+        as in the authors' TensorFlow code, and in the order of their PyTorch code.
         """
-        real, real_labels = self.memory_format(batch[0]), batch[1]
-        self.turns += 1
-        due = self.turns >= self.steps_before_generator()
+        real = self.read(batch)
+        _, due = self.advance_round()
         with torch.set_grad_enabled(due):
-            fake, labels = self.draw_fakes(len(real), real_labels)
+            fake = self.draw_fakes(real)
         if due:
-            self.turns = 0
-            self.generator_turn(real, real_labels, fake, labels)
+            self.update_generator(real, fake)
         fake = fake.detach()
         loss = self.discriminator_loss(real, fake)
         terms = {"discriminator_loss": loss}
         if self.previous is not None:
-            targets = losses.potential(
-                self.previous, real, fake, self.kernel_dim, self.epsilon, self._gathers()
-            )
-            terms["previous_loss"] = losses.regression_loss(self.discriminator(self.previous), targets)
+            kernel = self.kernel_dim, self.epsilon
+            targets = losses.potential(self.previous, real.images, fake.images, *kernel, self._gathers())
+            terms["previous_loss"] = losses.regression_loss(self.judge(Side(self.previous)), targets)
             loss = loss + terms["previous_loss"]
         self.minimise("discriminator", loss)
         self.report(terms)
         if self.remember_previous:
-            self.previous = fake
+            self.previous = fake.images
 
     def minimise(self, player: str, loss: Tensor) -> None:
         """As the base, with the L2 penalty of the player's convolution kernels."""
@@ -172,16 +170,16 @@ class CoulombGAN(LatentGame):
             }
         )
 
-    def check_logits(self, logits: Any) -> None:
+    def check_judged(self, judged: Any) -> None:
         """Check that the discriminator returned one number for each of two images.
 
         Raises:
             ValueError: If it did not.
         """
-        super().check_logits(logits)
-        if logits.shape != (2,):
+        super().check_judged(judged)
+        if judged.shape != (2,):
             raise ValueError(
-                f"discriminator of {type(self).__name__} returned {tuple(logits.shape)} for 2 images: "
+                f"discriminator of {type(self).__name__} returned {tuple(judged.shape)} for 2 images: "
                 "each has one potential, it must return (N,)"
             )
 
@@ -201,26 +199,11 @@ class CoulombGAN(LatentGame):
             for player in self.players()
         }
 
-    def on_train_start(self) -> None:
-        """Bring remembered fakes of a resumed run to the device."""
-        super().on_train_start()
-        if self.previous is not None:
-            self.previous = self.previous.to(self.device)
+    def run_state(self) -> dict[str, Any]:
+        """Add the remembered fakes."""
+        return {**super().run_state(), "previous": self.previous}
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the remembered fakes of all ranks."""
-        super().on_save_checkpoint(checkpoint)
-        if self.remember_previous:
-            mine = None if self.previous is None else self.previous.cpu()
-            previous: list[Tensor | None] = [mine]
-            if self.trainer.world_size > 1:
-                previous = [None] * self.trainer.world_size
-                torch.distributed.all_gather_object(previous, mine)
-            checkpoint["previous"] = previous
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the remembered fakes of this rank; another number of ranks begins without."""
-        super().on_load_checkpoint(checkpoint)
-        if self.remember_previous and self._trainer is not None and self.trainer.training:
-            previous = checkpoint.get("previous", [])
-            self.previous = previous[self.global_rank] if len(previous) == self.trainer.world_size else None
+    def load_run_state(self, state: dict[str, Any]) -> None:
+        """Go on with the remembered fakes."""
+        super().load_run_state(state)
+        self.previous = state["previous"] if self.remember_previous else None

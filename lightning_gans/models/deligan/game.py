@@ -3,11 +3,11 @@
 import warnings
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFactory
 from lightning_gans.game.latents import GaussianMixture, Latent
+from lightning_gans.game.sides import Side
 from lightning_gans.losses import semi_supervised
 from lightning_gans.models.deligan.networks import (
     DeLiGANCIFARDiscriminator,
@@ -32,11 +32,12 @@ class DeLiGAN(GAN):
 
     Args:
         image_shape: ``(channels, height, width)``, or ``(d,)`` for vectors.
+        num_classes: Number of classes of the data, if it has any.
         objective: GAN's two; or ``classes``: the discriminator has an output for each class, learns from real
             labels too, and plays GAN's game (halved for D, minimax for G) with the logsumexp of the outputs,
             as in the released CIFAR-10 code. Samples without label, -1, are welcome.
-        schedule: A :class:`~lightning_gans.models.deligan.threshold.Threshold` decides who moves. None: in
-            turn, by ``discriminator_steps`` and ``generator_steps``, which are left out otherwise.
+        schedule: A :class:`~lightning_gans.models.deligan.threshold.Threshold` decides which player is
+            updated. None: ``discriminator_steps`` and ``generator_steps``, which are left out otherwise.
         kwargs: Arguments of :class:`~lightning_gans.models.gan.GAN`.
 
     Raises:
@@ -46,21 +47,27 @@ class DeLiGAN(GAN):
     def __init__(
         self,
         image_shape: tuple[int, ...],
+        num_classes: int | None = None,
         objective: Literal["non_saturating", "minimax", "classes"] = "non_saturating",
         schedule: Threshold | None = None,
         **kwargs: Any,
     ) -> None:
-        self.classifies = objective == "classes"  # the discriminator is built for it
-        super().__init__(image_shape, objective="minimax" if objective == "classes" else objective, **kwargs)
+        self.classifies = objective == "classes"
+        if self.classifies:  # the discriminator is built for it
+            self.num_outputs = num_classes
+            if not num_classes:
+                raise ValueError(f"num_classes={num_classes}: objective=classes needs data with labels")
+        objective_of_gan = "minimax" if objective == "classes" else objective
+        super().__init__(image_shape, num_classes=num_classes, objective=objective_of_gan, **kwargs)
         if schedule is not None and (objective != "non_saturating" or self.simultaneous):
             raise ValueError(
-                f"schedule=Threshold goes by the non-saturating loss of players in turn: leave it out with "
+                f"schedule=Threshold goes by the non-saturating loss of one update: leave it out with "
                 f"objective={objective} and simultaneous={self.simultaneous}"
             )
         steps = self.discriminator_steps, self.generator_steps
         if schedule is not None and steps != (1, 1):
             raise ValueError(
-                f"schedule=Threshold decides who moves: leave out discriminator_steps={steps[0]} and "
+                f"schedule=Threshold decides who is updated: leave out discriminator_steps={steps[0]} and "
                 f"generator_steps={steps[1]}"
             )
         if self.classifies and self.simultaneous:
@@ -90,91 +97,75 @@ class DeLiGAN(GAN):
             return DeLiGANCIFARDiscriminator
         return super().default_discriminator()
 
-    def build_discriminator(self, factory: DiscriminatorFactory) -> nn.Module:
-        """Ask for an output for each class."""
-        if not self.classifies:
-            return super().build_discriminator(factory)
-        if not self.num_classes:
-            raise ValueError(f"num_classes={self.num_classes}: objective=classes needs data with labels")
-        return self.with_outputs(factory, self.num_classes)
-
     # ------------------------------------------------------------------ losses
 
-    def discriminator_loss(  # type: ignore[override]
-        self, real: Tensor, fake: Tensor, real_labels: Tensor | None = None
-    ) -> Tensor:
-        """GAN's, or with the classes of real samples; without ``real_labels`` none has a label."""
+    def discriminator_loss(self, real: Side, fake: Side) -> Tensor:
+        """GAN's, or with the classes of the real samples that have one."""
         if not self.classifies:
             return super().discriminator_loss(real, fake)
-        if real_labels is None:
-            real_labels = torch.full((len(real),), -1, device=real.device)
-        real_outputs, fake_outputs = self.discriminator(real), self.discriminator(fake)
-        if self.training and self.reporting:
-            self.report({"class_loss": semi_supervised.class_loss(real_outputs, real_labels)})
-        loss = semi_supervised.discriminator_loss(real_outputs, fake_outputs, real_labels)
+        real_outputs, fake_outputs = self.judge(real), self.judge(fake)
+        assert real.labels is not None
+        if self.reporting:
+            self.report({"class_loss": semi_supervised.class_loss(real_outputs, real.labels)})
+        loss = semi_supervised.discriminator_loss(real_outputs, fake_outputs, real.labels)
         return self.discriminator_loss_scale * loss
 
-    def generator_loss(  # type: ignore[override]
-        self, real: Tensor, fake: Tensor, real_labels: Tensor | None = None
-    ) -> Tensor:
+    def generator_loss(self, real: Side, fake: Side) -> Tensor:
         """GAN's, on the logits of "real"."""
-        return self._generator_loss(self._real_logit(self.discriminator(fake)))
+        return self._generator_loss(self._real_logit(self.judge(fake)))
 
-    def draw_fakes(self, n: int, real_labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Hand the labels on to the losses if they need them."""
-        fake, labels = super().draw_fakes(n, real_labels)
-        return fake, {"real_labels": real_labels} if self.classifies else labels
+    def logits(self, judged: Any) -> Tensor:
+        """Return the logits ``(n,)`` of "real"."""
+        return super().logits(self._real_logit(judged))
 
     def _real_logit(self, outputs: Tensor) -> Tensor:
         return semi_supervised.real_logit(outputs) if self.classifies else outputs
 
     # ------------------------------------------------------------------ the schedule
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Move in turn, or as the generator's loss decides."""
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """Update both players as the base does, or those that the generator's loss decides for."""
         if self.schedule is None:
             return super().training_step(batch, batch_idx)
-        real, real_labels = self.memory_format(batch[0]), batch[1]
+        real = self.read(batch)
         if self.schedule.adapt() and self.schedule.extra_step:
-            self._half_step(real, real_labels)
-        for _ in range(self.schedule.moves):
-            if self.schedule.generator_moves(self._gate(real, real_labels)):
-                self.generator_turn(real, real_labels)
-            else:
-                self.discriminator_turn(real, real_labels)
+            self._half_step(real)
+        for _ in range(self.schedule.updates):
+            if not self.schedule.chooses_generator(self._gate(real)):
+                self.update_discriminator(real)
+            elif not 0 <= self.trainer.max_steps <= self.trainer.global_step:
+                self.update_generator(real)
         self.report({"threshold": self.schedule.threshold})
         return None
 
-    def _gate(self, real: Tensor, real_labels: Tensor) -> float:
+    def _gate(self, real: Side) -> float:
         """Return the generator's loss, without penalty, in evaluation mode; the same on all ranks."""
-        with self.inference(self.generator, self.discriminator):
-            fake, _ = self.draw_fakes(len(real), real_labels)
-            loss = self.generator_loss(real, fake)
+        with self.inference():
+            loss = self.generator_loss(real, self.draw_fakes(real))
         return float(self.trainer.strategy.reduce(loss, reduce_op="mean"))
 
-    def _half_step(self, real: Tensor, real_labels: Tensor) -> None:
+    def _half_step(self, real: Side) -> None:
         groups = self.player_optimizer("discriminator").param_groups
         rates = [group["lr"] for group in groups]
         for group in groups:
             group["lr"] = group["lr"] / 2
         try:
-            self.discriminator_turn(real, real_labels)
+            self.update_discriminator(real)
         finally:
             for group, rate in zip(groups, rates, strict=True):
                 group["lr"] = rate
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def run_state(self) -> dict[str, Any]:
         """Add the threshold and its count."""
-        super().on_save_checkpoint(checkpoint)
-        if self.schedule is not None:
-            checkpoint["schedule"] = {"threshold": self.schedule.threshold, "count": self.schedule.count}
+        schedule = self.schedule and {"threshold": self.schedule.threshold, "count": self.schedule.count}
+        return {**super().run_state(), "schedule": schedule}
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take them up."""
-        super().on_load_checkpoint(checkpoint)
-        if self.schedule is not None and "schedule" in checkpoint:
-            self.schedule.threshold = checkpoint["schedule"]["threshold"]
-            self.schedule.count = checkpoint["schedule"]["count"]
+    def load_run_state(self, state: dict[str, Any]) -> None:
+        """Go on with this threshold."""
+        super().load_run_state(state)
+        if self.schedule is not None and state["schedule"] is not None:
+            self.schedule.threshold = state["schedule"]["threshold"]
+            self.schedule.count = state["schedule"]["count"]
 
     # ------------------------------------------------------------------ the mixture
 
@@ -192,28 +183,3 @@ class DeLiGAN(GAN):
                     stacklevel=2,
                 )
         return super().penalised(generator_loss)
-
-    # ------------------------------------------------------------------ what the base cannot know of classes
-
-    def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the logits ``(n,)`` of "real", in evaluation mode."""
-        if not self.classifies:
-            return super().score(images, labels)
-        with self.inference(self.discriminator):
-            return self._real_logit(self.discriminator(images.to(self.device)))
-
-    def check_logits(self, logits: Any) -> None:
-        """Check what the discriminator returned for two images.
-
-        Raises:
-            ValueError: If that is not one logit an image, or one for each class.
-        """
-        if not self.classifies:
-            return super().check_logits(logits)
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        if shape != (2, self.num_classes):
-            raise ValueError(
-                f"discriminator of {type(self).__name__} returned {shape} for 2 images: objective=classes "
-                f"needs (N, {self.num_classes}), a logit for each class"
-            )
-        return None

@@ -1,28 +1,30 @@
-"""A schedule that lets the generator's loss decide who moves."""
+"""A schedule that lets the generator's loss decide which player is updated."""
 
 import math
 from typing import Literal
 
 from torch import nn
 
+from lightning_gans import checks
 from lightning_gans.networks.rebuild import Rebuildable
 
 
 class Threshold(Rebuildable, nn.Module):
-    """Who moves next, decided by the generator's loss: the schedule of DeLiGAN's released code.
+    """Which player is updated next, by the generator's loss: the schedule of DeLiGAN's released code.
 
-    On each batch the players make ``moves`` moves. Before each the generator's loss is looked at: above t the
-    generator moves, otherwise the discriminator. t adapts, before each batch: it rises after many moves of
-    the generator, and falls after many of the discriminator. (log 2 = 0.693 is the loss where D = 1/2.)
+    Each batch serves ``updates`` updates. Before each the generator's loss is computed: above t the generator
+    is updated, otherwise the discriminator. t adapts, before each batch: it rises after many updates of the
+    generator, and falls after many of the discriminator. (log 2 = 0.693 is the loss where D = 1/2.) Updates
+    of the generator beyond ``trainer.max_steps`` are left out.
 
     Args:
-        moves: Moves on each batch.
+        updates: Updates on each batch.
         start: t at the start, which it never exceeds.
         floor: What t never falls below.
         rise: What is added to t.
         fall: What is taken from it.
         counting: What is counted, +1 for the generator and -1 for the discriminator: the ``consecutive``
-            moves of one player (images), or the ``net`` number of moves since t last changed (points).
+            updates of one player (images), or the ``net`` number since t last changed (points).
         generator_limit: t rises when the count is above this.
         discriminator_limit: t falls when the count is below minus this.
         extra_step: Each rise is followed by a discriminator step at half the learning rate (sketches).
@@ -33,7 +35,7 @@ class Threshold(Rebuildable, nn.Module):
 
     def __init__(
         self,
-        moves: int = 5,
+        updates: int = 5,
         start: float = 1.0,
         floor: float = 0.7,
         rise: float = 0.003,
@@ -44,21 +46,13 @@ class Threshold(Rebuildable, nn.Module):
         extra_step: bool = False,
     ) -> None:
         super().__init__()
-        if not isinstance(moves, int) or moves < 1:
-            raise ValueError(f"moves={moves}: somebody has to move, give an integer of 1 or more")
+        checks.at_least(1, updates=updates)
         if not 0 < floor <= start < math.inf:
             raise ValueError(f"floor={floor} and start={start}: t falls from start to floor, above 0")
-        if counting not in ("consecutive", "net"):
-            raise ValueError(f"counting={counting!r} is unknown: use consecutive or net")
-        for name, value in (
-            ("rise", rise),
-            ("fall", fall),
-            ("generator_limit", generator_limit),
-            ("discriminator_limit", discriminator_limit),
-        ):
-            if not value >= 0:
-                raise ValueError(f"{name}={value} must not be negative")
-        self.moves, self.start, self.floor, self.rise, self.fall = moves, start, floor, rise, fall
+        checks.one_of(("consecutive", "net"), counting=counting)
+        limits = {"generator_limit": generator_limit, "discriminator_limit": discriminator_limit}
+        checks.within("[0, inf)", rise=rise, fall=fall, **limits)
+        self.updates, self.start, self.floor, self.rise, self.fall = updates, start, floor, rise, fall
         self.counting, self.extra_step = counting, extra_step
         self.generator_limit, self.discriminator_limit = generator_limit, discriminator_limit
         self.threshold, self.count = start, 0
@@ -72,10 +66,10 @@ class Threshold(Rebuildable, nn.Module):
             self.threshold, self.count = max(self.threshold - self.fall, self.floor), 0
         return False
 
-    def generator_moves(self, loss: float) -> bool:
-        """Decide by the generator's loss whether it is to move, and count the move."""
-        move = 1 if loss > self.threshold else -1
-        if self.counting == "consecutive" and self.count * move < 0:
+    def chooses_generator(self, loss: float) -> bool:
+        """Decide by the generator's loss whether it is updated next, and count that."""
+        chosen = 1 if loss > self.threshold else -1
+        if self.counting == "consecutive" and self.count * chosen < 0:
             self.count = 0
-        self.count += move
-        return move > 0
+        self.count += chosen
+        return chosen > 0

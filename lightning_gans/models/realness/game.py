@@ -6,8 +6,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lightning_gans import checks
 from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
 from lightning_gans.game.latents import Latent, Normal
+from lightning_gans.game.sides import Side
 from lightning_gans.models.realness import losses
 from lightning_gans.models.realness.anchors import Anchors, SkewNormalAnchors, check_outcomes
 from lightning_gans.networks.dcgan import DCGANDiscriminator, DCGANGenerator
@@ -18,7 +20,7 @@ class RealnessGAN(LatentGame):
     """The discriminator returns a distribution over outcomes of realness instead of one number.
 
     ``max_G min_D E[KL(A1 || D(x))] + E[KL(A0 || D(G(z)))]`` with fixed anchors A1 for real and A0 for
-    generated images. A cycle is ``discriminator_steps`` updates of D and ``generator_steps`` of G (k_G), each
+    generated images. A round is ``discriminator_steps`` updates of D and ``generator_steps`` of G (k_G), each
     on a batch of its own, except that G's first shares D's last. Two outcomes with the anchors (0, 1) and
     (1, 0) and objective 1 are the first GAN. Networks by default: DCGAN's of width 32, D with spectral norm;
     the paper's toy networks for vectors. The reported ``kl_real`` and ``kl_fake`` sum up to the value, which
@@ -56,15 +58,13 @@ class RealnessGAN(LatentGame):
         **kwargs: Any,
     ) -> None:
         check_outcomes(num_outcomes)
-        if objective not in (1, 2, 3):
-            raise ValueError(f"objective={objective} is none of the paper's: use 1, 2 or 3")
-        if resample not in ("batch", "adaptive", "none"):
-            raise ValueError(f"resample={resample!r} is unknown: use batch, adaptive or none")
+        checks.one_of((1, 2, 3), objective=objective)
+        checks.one_of(("batch", "adaptive", "none"), resample=resample)
         if gather and resample != "batch":
             raise ValueError(f"gather=True is for resample='batch', not {resample!r}: leave it out")
         # Before the networks are made: they are made for these.
         self.num_outcomes = num_outcomes
-        self.outputs = 2 * num_outcomes if resample == "adaptive" else num_outcomes
+        self.num_outputs = 2 * num_outcomes if resample == "adaptive" else num_outcomes
         super().__init__(image_shape, **kwargs)
         self.anchors = anchors if anchors is not None else SkewNormalAnchors()
         self.objective = objective
@@ -95,14 +95,32 @@ class RealnessGAN(LatentGame):
             )
         return partial(DCGANDiscriminator, width=32, norm="spectral")
 
-    def build_discriminator(self, factory: DiscriminatorFactory) -> nn.Module:
-        """Ask for as many outputs as there are outcomes."""
-        return self.with_outputs(factory, self.outputs)
+    def judge(self, side: Side) -> Tensor:
+        """Return logits ``(n, num_outcomes)``, resampled in training.
 
-    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+        Raises:
+            ValueError: If the discriminator returned another number of them.
+        """
+        outputs: Tensor = self.discriminator(side.images)
+        if outputs.shape != (len(side), self.num_outputs):
+            raise ValueError(
+                f"discriminator of {type(self).__name__} returned {tuple(outputs.shape)} for {len(side)} "
+                f"images: num_outcomes={self.num_outcomes} and resample={self.resample!r} need "
+                f"({len(side)}, {self.num_outputs})"
+            )
+        if not self.training or self.resample == "none":
+            return outputs[:, : self.num_outcomes]
+        noise = torch.randn(
+            len(side), self.num_outcomes, generator=self.rng, device=outputs.device, dtype=torch.float32
+        )
+        if self.resample == "adaptive":
+            return losses.reparametrise(outputs, noise)
+        return losses.resample(outputs, noise, self.gather)
+
+    def discriminator_loss(self, real: Side, fake: Side) -> Tensor:
         """``E[CE(A1, D(x))] + E[CE(A0, D(G(z)))]``: the divergences and two constants."""
-        real_logits, fake_logits = self._logits(real), self._logits(fake)
-        if self.training and self.reporting:
+        real_logits, fake_logits = self.judge(real), self.judge(fake)
+        if self.reporting:
             self.report(
                 {
                     "kl_real": losses.kl_divergence(self.anchor_real, real_logits.detach()),
@@ -111,41 +129,36 @@ class RealnessGAN(LatentGame):
             )
         return losses.discriminator_loss(real_logits, fake_logits, self.anchor_real, self.anchor_fake)
 
-    def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:  # type: ignore[override]
+    def generator_loss(self, real: Side, fake: Side) -> Tensor:
         """Objective 1, 2 or 3."""
         if self.objective == 1:
-            return losses.ideal_generator_loss(self._logits(fake), self.anchor_fake)
+            return losses.ideal_generator_loss(self.judge(fake), self.anchor_fake)
         if self.objective == 3:
-            return losses.anchor_generator_loss(self._logits(fake), self.anchor_real, self.anchor_fake)
+            return losses.anchor_generator_loss(self.judge(fake), self.anchor_real, self.anchor_fake)
         with torch.no_grad():
-            real_logits = self._logits(real)
-        return losses.generator_loss(real_logits, self._logits(fake), self.anchor_fake)
+            real_logits = self.judge(real)
+        return losses.generator_loss(real_logits, self.judge(fake), self.anchor_fake)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """One batch of a cycle: an update of D, of G, or, with the last batch of D, of both."""
-        real, real_labels = self.memory_format(batch[0]), batch[1]
-        if self.turns == 0 and self.anchors.redraws:
-            self._redraw_anchors()
-        self.turns += 1  # batches of this cycle
-        if self.turns <= self.discriminator_steps:
-            self.discriminator_turn(real, real_labels)
-        if self.turns >= self.discriminator_steps:
-            self.generator_turn(real, real_labels)
-        if self.turns >= self.discriminator_steps + self.generator_steps - 1:
-            self.turns = 0
+    def on_round_start(self) -> None:
+        """Redraw anchors that are random."""
+        if self.anchors.redraws:
+            anchors = torch.stack(self.anchors(self.num_outcomes, self.rng))
+            if self.trainer.world_size > 1:  # the same on all ranks, whose streams differ
+                torch.distributed.broadcast(anchors, 0)
+            self.anchor_real, self.anchor_fake = anchors
 
     def outcome_logits(self, images: Tensor) -> Tensor:
         """Return the logits ``(n, num_outcomes)`` of images, in evaluation mode and never resampled."""
-        with self.inference(self.discriminator):
-            outputs: Tensor = self.discriminator(images.to(self.device))
-        return outputs.float()[:, : self.num_outcomes]
+        with self.inference():
+            return self.judge(Side(images.to(self.device))).float()
 
-    def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def logits(self, judged: Any) -> Tensor:
         """Return how much more D finds of A1 than of A0 in images, ``(n,)``: ``sum_u (A1 - A0)(u) l_u(x)``.
 
         This is minus objective 3 up to a constant, and with two outcomes the logit of the first GAN.
         """
-        return (self.outcome_logits(images) * (self.anchor_real - self.anchor_fake)).sum(1)
+        of_outcomes: Tensor = judged.float() * (self.anchor_real - self.anchor_fake)
+        return of_outcomes.sum(1)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take no anchors where this run has fixed ones, and keep its own where the checkpoint has none."""
@@ -157,49 +170,18 @@ class RealnessGAN(LatentGame):
                 weights.pop(name, None)
         super().on_load_checkpoint(checkpoint)
 
-    def setup(self, stage: str) -> None:
+    def check_batch(self, batch_size: int) -> None:
         """Check that a batch has statistics, and what the base checks.
 
         Raises:
             ValueError: If not.
         """
-        batch_size = getattr(getattr(self.trainer, "datamodule", None), "batch_size", 2)
         samples = batch_size * (self.trainer.world_size if self.gather else 1)
-        if stage == "fit" and self.resample == "batch" and samples < 2:
+        if self.resample == "batch" and samples < 2:
             raise ValueError(
                 f"data.batch_size={batch_size} has no spread: give 2 or more, or model.resample: none"
             )
-        super().setup(stage)
+        super().check_batch(batch_size)
 
-    def check_logits(self, logits: Any) -> None:
-        """Check what the discriminator returned for two images.
-
-        Raises:
-            ValueError: If that is not one logit an outcome (and as many log-variances, if it is adaptive).
-        """
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        if shape != (2, self.outputs):
-            raise ValueError(
-                f"discriminator of {type(self).__name__} returned {shape} for 2 images: num_outcomes="
-                f"{self.num_outcomes} and resample={self.resample!r} need (2, {self.outputs})"
-            )
-
-    def _logits(self, images: Tensor) -> Tensor:
-        """Return the logits ``(n, num_outcomes)`` of images of one kind, in training as ``resample`` says."""
-        outputs: Tensor = self.discriminator(images)
-        if self.resample == "none":
-            return outputs
-        if not self.training:
-            return outputs[:, : self.num_outcomes]
-        noise = torch.randn(
-            len(images), self.num_outcomes, generator=self.rng, device=outputs.device, dtype=torch.float32
-        )
-        if self.resample == "adaptive":
-            return losses.reparametrise(outputs, noise)
-        return losses.resample(outputs, noise, self.gather)
-
-    def _redraw_anchors(self) -> None:
-        anchors = torch.stack(self.anchors(self.num_outcomes, self.rng))
-        if self.trainer.world_size > 1:  # the same on all ranks, whose streams differ
-            torch.distributed.broadcast(anchors, 0)
-        self.anchor_real, self.anchor_fake = anchors
+    def check_judged(self, judged: Any) -> None:
+        """Accept what :meth:`judge` has checked itself."""

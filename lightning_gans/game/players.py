@@ -1,0 +1,140 @@
+"""The players of a game: what each trains, and what a step of it needs while a run goes on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+
+@dataclass(frozen=True)
+class Player:
+    """One of those who play against each other.
+
+    Attributes:
+        networks: Names of the module's attributes that this player trains. Networks without parameters are
+            allowed (a latent that is not learned).
+        optimizer: Makes the optimizer from the parameters of all these networks.
+        scheduler: Makes its learning-rate scheduler, if any.
+    """
+
+    networks: tuple[str, ...]
+    optimizer: OptimizerCallable
+    scheduler: LRSchedulerCallable | None = None
+
+
+@dataclass
+class RunningPlayer:
+    """A player during a run: looked up once, used at every step.
+
+    Attributes:
+        parameters: What it trains.
+        optimizer: torch's own.
+        step: Takes the optimizer's step; the generator's is counted by the trainer.
+        scheduler: Its learning-rate scheduler, if any.
+    """
+
+    parameters: list[nn.Parameter]
+    optimizer: Optimizer
+    step: Callable[[], Any]
+    scheduler: LRScheduler | None
+
+    def step_scheduler(self, until: int) -> None:
+        """Bring the learning rate to where it is after ``until`` updates or epochs."""
+        # Counted, not called once: Lightning skips the end of an epoch that a checkpoint was written at.
+        while self.scheduler is not None and self.scheduler.last_epoch < until:
+            self.scheduler.step()
+
+    def override(self, player: Player, optimizer: bool, trainer: Trainer) -> None:
+        """Let the settings of this run win over those that were restored with the optimizer's state.
+
+        Args:
+            player: What this run was given.
+            optimizer: Whether the optimizer's settings differ, or the schedule's alone.
+            trainer: Whose schedulers are stored in checkpoints.
+        """
+        if optimizer:
+            fresh = player.optimizer(self.parameters)
+            for new, old in zip(fresh.param_groups, self.optimizer.param_groups, strict=True):
+                old.update({key: value for key, value in new.items() if key != "params"})
+                old.pop("initial_lr", None)
+        if self.scheduler is None or player.scheduler is None:
+            return
+        # A schedule goes by the learning rate that it began with: begin anew, and go to where it was.
+        done = self.scheduler.last_epoch
+        for group in self.optimizer.param_groups:
+            group["lr"] = group.pop("initial_lr", group["lr"])
+        restarted = player.scheduler(self.optimizer)
+        for config in trainer.lr_scheduler_configs:
+            if config.scheduler is self.scheduler:
+                config.scheduler = restarted
+        self.scheduler = restarted
+        self.step_scheduler(until=done)
+
+
+def make_optimizers(module: nn.Module, players: dict[str, Player]) -> tuple[list[Optimizer], list[Any]]:
+    """Make the optimizers and schedulers of all players, for Lightning's ``configure_optimizers``.
+
+    Raises:
+        ValueError: If a scheduler waits for a metric.
+    """
+    optimizers, schedulers = [], []
+    for player in players.values():
+        parameters = [
+            p for name in player.networks for p in getattr(module, name).parameters() if p.requires_grad
+        ]
+        optimizers.append(player.optimizer(parameters))
+        if player.scheduler is not None:
+            schedulers.append(player.scheduler(optimizers[-1]))
+            if isinstance(schedulers[-1], ReduceLROnPlateau):
+                raise ValueError(
+                    "ReduceLROnPlateau waits for a metric that a game does not have: use another"
+                )
+    return optimizers, schedulers
+
+
+def running_players(
+    players: dict[str, Player], optimizers: Any, trainer: Trainer
+) -> dict[str, RunningPlayer]:
+    """Look up what every step needs.
+
+    Args:
+        players: In the order of ``optimizers``.
+        optimizers: What the module's ``optimizers()`` returns.
+        trainer: Of the run.
+    """
+    wrapped = optimizers if isinstance(optimizers, list) else [optimizers]
+    schedulers = {id(c.scheduler.optimizer): c.scheduler for c in trainer.lr_scheduler_configs}
+    running = {}
+    for name, optimizer in zip(players, wrapped, strict=True):
+        assert isinstance(optimizer, LightningOptimizer)
+        raw = optimizer.optimizer
+        running[name] = RunningPlayer(
+            parameters=[p for group in raw.param_groups for p in group["params"]],
+            optimizer=raw,
+            # Lightning counts the steps of any optimizer; it is told of the generator's alone.
+            step=optimizer.step if name == "generator" else raw.step,
+            scheduler=schedulers.get(id(raw)),
+        )
+    return running
+
+
+def average_over_ranks(parameters: list[nn.Parameter], loss: Tensor, world_size: int) -> Tensor:
+    """Average the gradients of ``parameters`` over ranks, in one call; return the average loss.
+
+    The loss travels along, so that all ranks stop together when one of them has lost it.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients] + [loss.to(gradients[0].dtype).reshape(1)])
+    torch.distributed.all_reduce(flat)
+    flat /= world_size
+    pieces = flat.split([g.numel() for g in gradients] + [1])
+    torch._foreach_copy_(gradients, [piece.view_as(g) for piece, g in zip(pieces, gradients, strict=False)])
+    averaged: Tensor = pieces[-1].reshape(())
+    return averaged

@@ -1,0 +1,58 @@
+"""Settings of the Trainer that mean something else in a game, and one of the platform that costs time."""
+
+import os
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
+
+_GPU_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
+
+
+def check_trainer(trainer: Trainer) -> None:
+    """Refuse what a game does not go with.
+
+    Raises:
+        ValueError: For a precision, a strategy or a trainer argument that does not fit; the message says what
+            to use instead.
+    """
+    if trainer.precision not in ("32-true", "bf16-mixed"):
+        raise ValueError(
+            f"trainer.precision={trainer.precision} is not supported: use bf16-mixed "
+            "(float16 needs loss scaling, which the discriminator's own steps do not go through)"
+        )
+    if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy):
+        raise ValueError(
+            f"trainer.strategy={type(trainer.strategy).__name__} wraps all players as one model: use ddp"
+        )
+    if trainer.gradient_clip_val is not None:
+        raise ValueError(
+            f"trainer.gradient_clip_val={trainer.gradient_clip_val} does not know which player is updated: "
+            "use model.gradient_clip_norm"
+        )
+    if trainer.accumulate_grad_batches != 1:
+        raise ValueError(
+            f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} means nothing in a game: "
+            "raise data.batch_size, or use more devices"
+        )
+
+
+class NoGPUCheck:
+    """Spare a run without GPU the look for one at every step.
+
+    Lightning makes torch ask the driver's management library each time, and each step of Adam asks: 0.3 ms to
+    learn again that there is no GPU. torch's own look is remembered.
+    """
+
+    def __init__(self) -> None:
+        self._removed: str | None = None
+
+    def start(self) -> None:
+        """Take the setting out of the environment, if there is no GPU."""
+        if not torch.cuda.is_available():
+            self._removed = os.environ.pop(_GPU_CHECK, None)
+
+    def stop(self) -> None:
+        """Restore the environment variable that :meth:`start` removed."""
+        if self._removed is not None:
+            os.environ[_GPU_CHECK], self._removed = self._removed, None
