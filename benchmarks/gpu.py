@@ -31,7 +31,9 @@ ends the run with the table of what is done. The results are written line by lin
 """
 
 import argparse
+import gc
 import json
+import math
 import os
 import shutil
 import signal
@@ -185,11 +187,13 @@ class Bench:
 
 
 def shown(value: Any) -> str:
-    return (
-        f"{value:,.4g}"
-        if isinstance(value, float) and abs(value) < 1000
-        else (f"{value:,.0f}" if isinstance(value, float) else str(value))
-    )
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -229,9 +233,9 @@ def tests(bench: Bench, part: str, seconds: float) -> None:
         run = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
         note = ""
         try:
-            run.wait(seconds)
+            run.wait(max(seconds - 10, 1))
         except subprocess.TimeoutExpired:
-            note = f"stopped after {seconds:.0f} s"
+            note = "stopped: no more time"
         finally:
             if run.poll() is None:  # pytest writes its report
                 os.killpg(run.pid, signal.SIGINT)
@@ -268,8 +272,17 @@ class Pictures(Dataset):
         return normalize(to_tensor(to_pil_image(self.images[index])), [0.5] * 3, [0.5] * 3)
 
 
-def tf32(on: bool) -> None:
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = on
+TORCHS_OWN = (False, True)
+"""Whether TF32 is used by matrix products, and by convolutions, if nobody says."""
+
+
+def tf32_flags() -> tuple[bool, bool]:
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+def set_tf32(products: bool, convolutions: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = products
+    torch.backends.cudnn.allow_tf32 = convolutions
 
 
 class Turn:
@@ -303,7 +316,9 @@ class Reference:
         self.bench, self.batch = bench, batch
         before = bench.allocated()
         self.loop = loop(data.image_shape, str(bench.device))
-        self.workers = 0 if bench.tiny else os.cpu_count() or 1
+        # Each worker has three batches in shared memory, of which some containers have little.
+        room = shutil.disk_usage("/dev/shm").free // (3 * 4 * batch * math.prod(data.image_shape))
+        self.workers = 0 if bench.tiny else min(len(os.sched_getaffinity(0)), room)
         options = {"num_workers": self.workers, "persistent_workers": True} if self.workers else {}
         loader = DataLoader(
             Pictures(data.training_images()[0]),
@@ -325,8 +340,8 @@ class Reference:
 
     def turn(self, seconds: float) -> float:
         """Train for so long, with torch's own settings; return images a second."""
-        before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, True
+        before = tf32_flags()
+        set_tf32(*TORCHS_OWN)
         for _ in islice(self.batches, 2 * self.workers):  # prepared while others had their turn
             pass
         turn = Turn(self.bench, seconds, self.bench.allocated() - self.held)
@@ -335,7 +350,7 @@ class Reference:
             self.train(1)
             steps += 1
         self.turns.append(turn.end(steps * self.batch))
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        set_tf32(*before)
         return self.turns[-1]["images/s"]
 
 
@@ -344,14 +359,18 @@ class TakingTurns(Callback):
 
     def __init__(self, reference: Reference, turns: int, seconds: float, warm_up: int, graphs: bool) -> None:
         self.reference, self.graphs = reference, graphs
+        self.held = reference.bench.allocated()
         self.turns: list[dict[str, Any]] = []
         self.ratios: list[float] = []
         self.script = self.play(turns, seconds, warm_up)
 
+    def medians(self) -> dict[str, float | None]:
+        return {**medians(self.turns), "ratio": statistics.median(self.ratios)} if self.ratios else {}
+
     def play(self, turns: int, seconds: float, warm_up: int) -> Iterator[None]:
         yield from repeat(None, warm_up)
         for _ in range(turns):
-            turn, steps = Turn(self.reference.bench, seconds, self.reference.held), 0
+            turn, steps = Turn(self.reference.bench, seconds, self.held), 0
             while steps == 0 or turn.goes_on():
                 yield
                 steps += 1
@@ -366,6 +385,8 @@ class TakingTurns(Callback):
                         network.compile(mode="reduce-overhead")
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self.graphs:
+            torch.compiler.cudagraph_mark_step_begin()
         if next(self.script, self) is self:
             trainer.should_stop = True
 
@@ -383,7 +404,7 @@ def speed(
     """Each variant in turns with the reference; the turns share the part's time with compiling."""
     options = {"width": 4} if bench.tiny else {}
     size, batch = (min(size, 32), 4) if bench.tiny else (size, batch)
-    turns, length, warm_up = (1, 0.0, 2) if bench.tiny else (3, seconds / 40, 30)
+    turns, length, warm_up = (1, 0.0, 2) if bench.tiny else (3, seconds / 60, 30)
     shape = (3, size, size)
     data = Synthetic(shape, 16 if bench.tiny else 16_384, batch_size=batch)
     data.setup("fit")
@@ -395,32 +416,29 @@ def speed(
             strict=True,
         )
     )
-    tf32_before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    before = tf32_flags()
     try:
         for name, variant in VARIANTS.items():
-            variant = dict(variant)
-            tf32(variant.pop("tf32", False))
-            graphs, precision = variant.pop("graphs", False), variant.pop("precision", "32-true")
+            gc.collect()  # the last fit
             torch.compiler.reset()
-            timed = TakingTurns(reference, turns, length, warm_up, graphs)
-            note = None
-            with tempfile.TemporaryDirectory() as folder:
-                trainer = bench.trainer(folder, precision=precision, max_epochs=-1, callbacks=[timed])
-                try:
+            variant = dict(variant)
+            set_tf32(*[variant.pop("tf32", False)] * 2)
+            timed = TakingTurns(reference, turns, length, warm_up, variant.pop("graphs", False))
+            precision, note = variant.pop("precision", "32-true"), "stopped: no more time"
+            try:
+                with tempfile.TemporaryDirectory() as folder:
+                    trainer = bench.trainer(folder, precision=precision, max_epochs=-1, callbacks=[timed])
                     trainer.fit(game(shape, **networks, **variant), datamodule=data)
-                except Exception as error:  # the other variants go on
-                    note = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:150]}"
-            if timed.ratios:
-                bench.add(
-                    part, name, **medians(timed.turns), ratio=statistics.median(timed.ratios), note=note
-                )
-            else:
-                bench.add(part, name, note=note)
+                note = None
+            except Exception as error:  # the other variants go on
+                note = first_line(error)
+            finally:
+                bench.add(part, name, **timed.medians(), note=note)
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32_before
+        set_tf32(*before)
         if reference.turns:
-            workers = f"{reference.workers} workers"
-            bench.add(part, f"textbook loop, {workers}", **medians(reference.turns), ratio=1.0)
+            row = {**medians(reference.turns), "ratio": 1.0}
+            bench.add(part, f"textbook loop, {reference.workers} workers", **row)
 
 
 # ---------------------------------------------------------------------- (c) time to quality
@@ -573,15 +591,17 @@ def main(given: list[str] | None = None) -> int:
                     continue
                 seconds = min(share * options.minutes / 8, bench.until - time.monotonic())
                 try:
-                    with limit(seconds + 5):
-                        work(bench, part, seconds)
+                    with limit(seconds):
+                        work(bench, part, 0.9 * seconds)
                 except TimeIsUpError:
-                    bench.add(part, "stopped", note=f"after {seconds:.0f} s: --only {part} gives it more")
+                    bench.add(
+                        part, "stopped", note=f"after {seconds:.0f} s: a larger --minutes gives it more"
+                    )
                 except FileNotFoundError as error:
-                    bench.add(part, "skipped", note=str(error).splitlines()[0])
+                    bench.add(part, "skipped", note=first_line(error))
                 except Exception as error:
                     status = 1
-                    bench.add(part, "failed", note=f"{type(error).__name__}: {error}".splitlines()[0])
+                    bench.add(part, "failed", note=first_line(error))
     except (KeyboardInterrupt, SystemExit) as end:
         status = end.code if isinstance(end, Stopped) else 130
         print("\nstopped; this is done:")
