@@ -16,8 +16,8 @@ cifar10     FID, in the features of a classifier trained here, of four papers af
 
 Speeds: in each line a `Trainer.fit` from the resident data and the textbook loop, with a DataLoader of all
 cores, take turns in one process; both get synthetic images that are in memory. `ratio` is the median over the
-turns of ours to the textbook's. Memory is the most that was allocated within a turn, without what the other
-side holds; utilisation is what nvidia-smi says, the mean over a turn.
+turns of ours to the textbook's. GiB: the most that was allocated on the GPU within a turn, without what the
+other side holds; ours with the data. busy %: utilisation, as nvidia-smi has it, the mean over a turn.
 
 To prepare: a Python with the package's dependencies (wandb, torch-fidelity and jsonargparse may be missing;
 pytest for `tests`; the package itself need not be installed), and below LIGHTNING_GANS_DATA (or --data)
@@ -25,9 +25,9 @@ MNIST/raw as torchvision has it, and a folder cifar10 (or --cifar NAME) of image
 the classifier's accuracy, test/<class>. Nothing is downloaded. A part whose data is missing is skipped with a
 line that says so, and the rest goes on.
 
-Each part has a limit and gives what it has when that is over; the limits share --minutes. Ctrl-C or SIGTERM
-ends the run with the table of what is done. The results are written line by line into a JSON file:
---json, else bench-gpu.json in the folder $OUT, else runs/bench-gpu.json.
+Each part has its share of --minutes, and gives what it has when that is over. Ctrl-C or SIGTERM ends the run
+with the table of what is done. The results are written line by line into a JSON file: --json, else
+bench-gpu.json in the folder $OUT, else runs/bench-gpu.json. The exit status is 1 if anything failed.
 """
 
 import argparse
@@ -82,9 +82,11 @@ from lightning_gans.networks.classifier import ConvClassifier
 ROOT = Path(__file__).parents[1]
 GOAL = 0.92
 FAST = {"precision": "bf16-mixed", "channels_last": True}
+TORCHS_OWN = (False, True)
+"""Whether TF32 is used by matrix products, and by convolutions, if nobody says."""
 VARIANTS: dict[str, dict[str, Any]] = {
-    "fp32": {},
-    "fp32, TF32": {"tf32": True},
+    "fp32": {"tf32": (False, False)},
+    "fp32, TF32": {"tf32": (True, True)},
     "bf16, channels_last": FAST,
     "the same, compiled": {**FAST, "compile": True},
     "the same, CUDA graphs": {**FAST, "graphs": True},
@@ -124,15 +126,8 @@ class Utilisation:
         self.process = None
         if device.type != "cuda" or shutil.which("nvidia-smi") is None:
             return
-        command = [
-            "nvidia-smi",
-            "--query-gpu=utilization.gpu",
-            "--format=csv,noheader,nounits",
-            "-lms",
-            "100",
-        ]
-        uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
-        command += [] if uuid is None else ["-i", f"GPU-{uuid}"]
+        command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+        command += ["-lms", "100", "-i", f"GPU-{torch.cuda.get_device_properties(device).uuid}"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True).start()
 
@@ -162,6 +157,7 @@ class Bench:
         self.accelerator = {"accelerator": "gpu" if self.on_gpu else "cpu"}
         self.device_name = torch.cuda.get_device_name(self.device) if self.on_gpu else "the CPU"
         self.until = time.monotonic() + 60 * options.minutes
+        self.status = 0
         self.rows: list[dict[str, Any]] = []
         self.utilisation = Utilisation(self.device)
         self.wait = torch.cuda.synchronize if self.on_gpu else lambda: None
@@ -233,17 +229,18 @@ def tests(bench: Bench, part: str, seconds: float) -> None:
         run = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
         note = ""
         try:
-            run.wait(max(seconds - 10, 1))
+            run.wait(seconds)
         except subprocess.TimeoutExpired:
             note = "stopped: no more time"
         finally:
             if run.poll() is None:  # pytest writes its report
                 os.killpg(run.pid, signal.SIGINT)
                 try:
-                    run.wait(10)
+                    run.wait(8)
                 except subprocess.TimeoutExpired:
                     os.killpg(run.pid, signal.SIGKILL)
         if not report.is_file():
+            bench.status = 1
             bench.add(part, "failed", note=note or f"pytest ended with {run.returncode}")
             return
         cases = list(ET.parse(report).getroot().iter("testcase"))
@@ -251,6 +248,7 @@ def tests(bench: Bench, part: str, seconds: float) -> None:
     bad = {name: found[0] for name, found in faults.items() if found}
     skipped = sum(case.find("skipped") is not None for case in cases)
     passed = len(cases) - len(bad) - skipped
+    bench.status = bench.status or int(bool(bad))
     bench.add(part, "all", passed=passed, failed=len(bad), skipped=skipped, note=note or None)
     for name, fault in bad.items():
         bench.add(part, name, note=(fault.get("message") or "failed").split("\n")[0][:200])
@@ -270,10 +268,6 @@ class Pictures(Dataset):
 
     def __getitem__(self, index: int) -> Tensor:
         return normalize(to_tensor(to_pil_image(self.images[index])), [0.5] * 3, [0.5] * 3)
-
-
-TORCHS_OWN = (False, True)
-"""Whether TF32 is used by matrix products, and by convolutions, if nobody says."""
 
 
 def tf32_flags() -> tuple[bool, bool]:
@@ -316,9 +310,11 @@ class Reference:
         self.bench, self.batch = bench, batch
         before = bench.allocated()
         self.loop = loop(data.image_shape, str(bench.device))
-        # Each worker has three batches in shared memory, of which some containers have little.
-        room = shutil.disk_usage("/dev/shm").free // (3 * 4 * batch * math.prod(data.image_shape))
-        self.workers = 0 if bench.tiny else min(len(os.sched_getaffinity(0)), room)
+        self.workers = 0
+        if not bench.tiny:
+            # Each worker has three batches in shared memory, of which some containers have little.
+            room = shutil.disk_usage("/dev/shm").free // (3 * 4 * batch * math.prod(data.image_shape))
+            self.workers = min(len(os.sched_getaffinity(0)), room)
         options = {"num_workers": self.workers, "persistent_workers": True} if self.workers else {}
         loader = DataLoader(
             Pictures(data.training_images()[0]),
@@ -404,7 +400,7 @@ def speed(
     """Each variant in turns with the reference; the turns share the part's time with compiling."""
     options = {"width": 4} if bench.tiny else {}
     size, batch = (min(size, 32), 4) if bench.tiny else (size, batch)
-    turns, length, warm_up = (1, 0.0, 2) if bench.tiny else (3, seconds / 60, 30)
+    turns, length, warm_up = (1, 0.0, 2) if bench.tiny else (3, min(1.0, seconds / 60), 30)
     shape = (3, size, size)
     data = Synthetic(shape, 16 if bench.tiny else 16_384, batch_size=batch)
     data.setup("fit")
@@ -422,7 +418,7 @@ def speed(
             gc.collect()  # the last fit
             torch.compiler.reset()
             variant = dict(variant)
-            set_tf32(*[variant.pop("tf32", False)] * 2)
+            set_tf32(*variant.pop("tf32", TORCHS_OWN))
             timed = TakingTurns(reference, turns, length, warm_up, variant.pop("graphs", False))
             precision, note = variant.pop("precision", "32-true"), "stopped: no more time"
             try:
@@ -431,7 +427,7 @@ def speed(
                     trainer.fit(game(shape, **networks, **variant), datamodule=data)
                 note = None
             except Exception as error:  # the other variants go on
-                note = first_line(error)
+                note, bench.status = first_line(error), 1
             finally:
                 bench.add(part, name, **timed.medians(), note=note)
     finally:
@@ -539,13 +535,13 @@ def cifar10(bench: Bench, part: str, seconds: float) -> None:
 # ---------------------------------------------------------------------- all of it
 
 Part = Callable[[Bench, str, float], None]
-PARTS: dict[str, tuple[Part, float]] = {  # and its seconds, if there are 8 minutes
+PARTS: dict[str, tuple[Part, float]] = {  # and its part of the time; what it leaves goes to the next
     "tests": (tests, 80),
-    "dcgan-128": (partial(speed, game=DCGAN, loop=Textbook, size=64, batch=128), 40),
-    "dcgan-512": (partial(speed, game=DCGAN, loop=Textbook, size=64, batch=512), 35),
+    "dcgan-128": (partial(speed, game=DCGAN, loop=Textbook, size=64, batch=128), 35),
+    "dcgan-512": (partial(speed, game=DCGAN, loop=Textbook, size=64, batch=512), 30),
     "wgan-gp": (partial(speed, game=WGANGP, loop=TextbookWGANGP, size=32, batch=64), 35),
-    "mnist": (mnist, 40),
-    "cifar10": (cifar10, 240),
+    "mnist": (mnist, 30),
+    "cifar10": (cifar10, 270),
 }
 
 
@@ -556,7 +552,7 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
     names = {"nargs": "+", "choices": list(PARTS), "metavar": "PART"}
     parser.add_argument("--only", default=list(PARTS), help="these parts alone", **names)
     parser.add_argument("--skip", default=[], help="all but these parts", **names)
-    parser.add_argument("--minutes", type=float, default=8.0, help="for all parts together")
+    parser.add_argument("--minutes", type=float, default=7.8, help="for all parts together")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="small and short: a test of this script")
     parser.add_argument("--data", help="folder of the data, in place of LIGHTNING_GANS_DATA")
@@ -575,42 +571,45 @@ def stop(number: int, frame: Any) -> None:
     raise Stopped(128 + number)
 
 
+def play(bench: Bench, part: str, shares: float) -> None:
+    """Do a part in its share of the time that is left; what fails or is missing becomes a row."""
+    work, share = PARTS[part]
+    seconds = (bench.until - time.monotonic()) * share / shares
+    try:
+        with limit(seconds):
+            work(bench, part, max(seconds - 10, seconds / 2))  # 10 for what comes last
+    except TimeIsUpError:
+        bench.add(part, "stopped", note=f"after {seconds:.0f} s: a larger --minutes gives it more")
+    except FileNotFoundError as error:
+        bench.add(part, "skipped", note=first_line(error))
+    except Exception as error:
+        bench.status = 1
+        bench.add(part, "failed", note=first_line(error))
+
+
 def main(given: list[str] | None = None) -> int:
     """Run the parts; return the exit status."""
     options = arguments(given)
     quiet()
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     torch.backends.cudnn.benchmark = options.device == "cuda"
-    bench, status = Bench(options), 0
+    bench = Bench(options)
     print(f"{bench.device_name}; {machine()}", flush=True)
     stance = "default" if bench.on_gpu else "force_eager"  # compiling for a CPU would take minutes
     try:
         with torch.compiler.set_stance(stance):
-            for part, (work, share) in PARTS.items():
-                if part in options.skip or part not in options.only:
-                    continue
-                seconds = min(share * options.minutes / 8, bench.until - time.monotonic())
-                try:
-                    with limit(seconds):
-                        work(bench, part, 0.9 * seconds)
-                except TimeIsUpError:
-                    bench.add(
-                        part, "stopped", note=f"after {seconds:.0f} s: a larger --minutes gives it more"
-                    )
-                except FileNotFoundError as error:
-                    bench.add(part, "skipped", note=first_line(error))
-                except Exception as error:
-                    status = 1
-                    bench.add(part, "failed", note=first_line(error))
+            chosen = [part for part in PARTS if part in options.only and part not in options.skip]
+            for index, part in enumerate(chosen):
+                play(bench, part, sum(PARTS[name][1] for name in chosen[index:]))
     except (KeyboardInterrupt, SystemExit) as end:
-        status = end.code if isinstance(end, Stopped) else 130
+        bench.status = end.code if isinstance(end, Stopped) else 130
         print("\nstopped; this is done:")
     finally:
         bench.utilisation.close()
         for number, handler in handlers.items():
             signal.signal(number, handler)
     print(f"\n{bench.device_name}; {machine()}{table(bench.rows)}\n\n{bench.path}")
-    return status
+    return bench.status
 
 
 if __name__ == "__main__":

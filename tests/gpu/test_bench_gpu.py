@@ -3,16 +3,46 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torchvision.transforms.functional import to_pil_image
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+WITHOUT = """
+import importlib.metadata, sys
+
+missing = ("wandb", "torch_fidelity", "torch-fidelity", "jsonargparse", "docstring_parser", "lmdb", "gdown",
+    "tensorboard", "lightning-gans")
+find = importlib.metadata.distribution
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+def distribution(name):
+    if name in missing:
+        raise importlib.metadata.PackageNotFoundError(name)
+    return find(name)
+
+sys.meta_path.insert(0, Missing())
+importlib.metadata.distribution = distribution
+sys.path.insert(0, sys.argv[1])
+
+import gpu
+
+sys.exit(gpu.main(["--device", "cpu", "--tiny", "--only", "wgan-gp", "mnist"]))
+"""
+
 
 @pytest.fixture
 def gpu(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    monkeypatch.syspath_prepend(BENCHMARKS)
     import gpu
 
     return gpu
@@ -85,3 +115,11 @@ def test_a_part_that_hangs_is_ended(gpu, monkeypatch):
     status, rows = run(gpu)
     assert status == 1
     assert [row["name"] for row in rows] == ["stopped", "failed"]
+
+
+def test_runs_where_the_package_is_not_installed_and_optional_ones_are_missing():
+    command = [sys.executable, "-c", WITHOUT, str(BENCHMARKS)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "CUDA graphs" in done.stdout
+    assert Path("runs/bench-gpu.json").is_file()

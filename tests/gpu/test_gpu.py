@@ -122,4 +122,4 @@ def test_evaluates_as_on_the_cpu():
     names = [name for name in rows[0] if name in ("val/fid", "val/is")]
     assert len(names) == 2
     for name in names:
-        assert rows[1][name] == pytest.approx(rows[0][name], rel=1e-3)
+        assert rows[1][name] == pytest.approx(rows[0][name], rel=1e-2)
