@@ -1,5 +1,6 @@
 """benchmarks/gpu.py, small and on the CPU."""
 
+import ast
 import json
 import os
 import signal
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from torchvision.transforms.functional import to_pil_image
+
+import lightning_gans
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -117,6 +120,18 @@ def test_a_part_that_hangs_is_ended(gpu, monkeypatch):
     assert [row["name"] for row in rows] == ["stopped", "failed"]
 
 
+def test_optional_packages_are_imported_where_they_are_used():
+    optional = {"wandb", "torch_fidelity", "jsonargparse", "lmdb", "gdown", "tensorboard"}
+    package = Path(lightning_gans.__file__).parent
+    for path in package.rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            early = {name.split(".")[0] for name in names} & optional
+            assert not early or path.relative_to(package).parts[0] == "commands", (path, early)
+
+
+@pytest.mark.slow
 def test_runs_where_the_package_is_not_installed_and_optional_ones_are_missing():
     command = [sys.executable, "-c", WITHOUT, str(BENCHMARKS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
