@@ -43,7 +43,7 @@ from lightning_gans import GAN, Digits
 from lightning_gans.callbacks.checkpoint import Checkpoint
 from lightning_gans.callbacks.ema import GeneratorEMA
 from lightning_gans.callbacks.sample_grid import SampleGrid
-from lightning_gans.game.adversarial import read_checkpoint
+from lightning_gans.game.checkpoints import read_checkpoint
 from lightning_gans.game.latents import Normal
 from lightning_gans.networks.dcgan import DCGANGenerator
 from lightning_gans.networks.mlp import MaxoutDiscriminator
