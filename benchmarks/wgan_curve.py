@@ -17,6 +17,7 @@ import torch
 from common import machine, quiet, silent_trainer
 from lightning import seed_everything
 from lightning.pytorch import Callback
+from lightning_gans.drawing.pictures import image_grid
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mnist_quality import SIZE, Judge
@@ -24,7 +25,6 @@ from scipy.signal import medfilt
 from scipy.stats import spearmanr
 
 from lightning_gans import MNIST, WGAN
-from lightning_gans.drawing.pictures import image_grid
 
 
 class Curve(Callback):
