@@ -58,7 +58,8 @@ def explain(message: str, options: Sequence[str] = ()) -> str:
             near = difflib.get_close_matches(unknown[1], sorted(names()), n=2, cutoff=0.6)
             text = f"{unknown[1]} is unknown" + (f": did you mean {' or '.join(near)}?" if near else "")
             break
-    return f"{key[1]}: {text}" if key and key[1] not in text else text
+    named = key and re.search(rf"\b{re.escape(key[1])}\b", text)
+    return text if key is None or named else f"{key[1]}: {text}"
 
 
 def _known_classes() -> Iterator[type]:
