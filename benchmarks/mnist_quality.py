@@ -28,6 +28,10 @@ from torch.nn.functional import cross_entropy
 
 from lightning_gans import DCGAN, MNIST, load
 from lightning_gans.data.loader import MemoryLoader, to_float
+<<<<<<< HEAD
+=======
+from lightning_gans.drawing.grids import image_grid
+>>>>>>> commands
 
 SIZE = 32
 SAMPLES = 10_000

@@ -25,6 +25,10 @@ from scipy.signal import medfilt
 from scipy.stats import spearmanr
 
 from lightning_gans import MNIST, WGAN
+<<<<<<< HEAD
+=======
+from lightning_gans.drawing.grids import image_grid
+>>>>>>> commands
 
 
 class Curve(Callback):
