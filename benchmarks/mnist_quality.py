@@ -21,17 +21,13 @@ from pathlib import Path
 import torch
 from common import machine, quiet, silent_trainer
 from lightning import seed_everything
-from lightning_gans.drawing.pictures import image_grid
 from textbook import Textbook
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lightning_gans import DCGAN, MNIST, load
 from lightning_gans.data.loader import MemoryLoader, to_float
-<<<<<<< HEAD
-=======
 from lightning_gans.drawing.grids import image_grid
->>>>>>> commands
 
 SIZE = 32
 SAMPLES = 10_000

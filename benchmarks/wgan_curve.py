@@ -17,7 +17,6 @@ import torch
 from common import machine, quiet, silent_trainer
 from lightning import seed_everything
 from lightning.pytorch import Callback
-from lightning_gans.drawing.pictures import image_grid
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mnist_quality import SIZE, Judge
@@ -25,10 +24,7 @@ from scipy.signal import medfilt
 from scipy.stats import spearmanr
 
 from lightning_gans import MNIST, WGAN
-<<<<<<< HEAD
-=======
 from lightning_gans.drawing.grids import image_grid
->>>>>>> commands
 
 
 class Curve(Callback):
