@@ -1,4 +1,4 @@
-"""The command ``lightning-gans dedup``: near-duplicates of a training set, by DCGAN's semantic hashing."""
+"""Find near-duplicate images by semantic hashing, as the DCGAN paper did."""
 
 import csv
 import json
@@ -22,9 +22,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lightning_gans import checks
+from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import ImageDataModule, resize
 from lightning_gans.data.sources import ImageSource, TensorImages
-from lightning_gans.drawing.pictures import INK, PAPER, font
+from lightning_gans.drawing.style import INK, PAPER, font
 from lightning_gans.networks import HashAutoencoder
 
 Codes = NDArray[np.uint8]  # (N, bits / 8): packed
@@ -67,6 +68,11 @@ class Report:
     loss: float
     idle_bits: int
     settings: dict[str, Any]
+
+
+def run(arguments: list[str]) -> None:
+    """Run ``dedup`` with arguments from the command line."""
+    call(dedup, arguments)
 
 
 def dedup(

@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from lightning_gans import checks
@@ -36,6 +35,8 @@ class Digits(ImageDataModule):
 
     def load(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return uint8 (N, 1, 8, 8) and int64 (N,)."""
+        from sklearn.datasets import load_digits  # half a second that other data does not need
+
         digits = load_digits()
         order = torch.randperm(len(digits.images), generator=torch.Generator().manual_seed(0))
         chosen = order[:1500] if split == "train" else order[1500:]
