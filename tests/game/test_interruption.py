@@ -1,5 +1,6 @@
 """Signals: a run ends at the end of a batch, saved, with the exit code of the signal."""
 
+import csv
 import os
 import signal
 import subprocess
@@ -90,7 +91,7 @@ def test_the_command_line_ends_with_the_code_of_the_signal(kind, ranks, tmp_path
     )
     try:
         deadline = time.monotonic() + 100
-        while not list(tmp_path.glob("runs/*/*/metrics.csv")) and time.monotonic() < deadline:
+        while not trains(tmp_path) and time.monotonic() < deadline:
             assert process.poll() is None, process.stderr.read()[-2000:]
             time.sleep(0.1)
         process.send_signal(number)
