@@ -75,6 +75,14 @@ def test_without_a_checkpoint_callback_nothing_is_saved():
     assert (caught.value.code, caught.value.update, caught.value.checkpoint) == (143, 3, None)
 
 
+def trains(folder):
+    """Whether a row of training has been written."""
+    for path in folder.glob("runs/*/*/metrics.csv"):
+        with path.open() as file:
+            return any(row.get("train/generator_loss") for row in csv.DictReader(file))
+    return False
+
+
 @pytest.mark.parametrize(
     ("kind", "ranks"), [("SIGINT", 1), pytest.param("SIGTERM", 2, marks=pytest.mark.slow)]
 )
