@@ -98,12 +98,12 @@ def test_the_command_line_ends_with_the_code_of_the_signal(kind, ranks, tmp_path
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        deadline = time.monotonic() + 100
+        deadline = time.monotonic() + 300
         while not trains(tmp_path) and time.monotonic() < deadline:
             assert process.poll() is None, process.stderr.read()[-2000:]
             time.sleep(0.1)
         process.send_signal(number)
-        output = "\n".join(process.communicate(timeout=60))
+        output = "\n".join(process.communicate(timeout=300))
     finally:
         process.kill()
     assert process.returncode == code, output[-2000:]
