@@ -182,9 +182,8 @@ class CLI(LightningCLI):
         try:
             self.trainer.fit(**arguments)
         except Interrupted as stop:
-            if self.trainer.is_global_zero:
-                resume = f"\nGo on with: lightning-gans fit --ckpt_path {stop.checkpoint}"
-                print(f"lightning-gans: {stop}{resume if stop.checkpoint else ''}", file=sys.stderr)
+            if stop.checkpoint and self.trainer.is_global_zero:
+                print(f"Go on with: lightning-gans fit --ckpt_path {stop.checkpoint}", file=sys.stderr)
             raise
 
     def after_fit(self) -> None:
