@@ -219,7 +219,8 @@ def replacing(path: Path) -> Iterator[Path]:
     part = path.with_name(f"{path.name}.part")
     try:
         yield part
-        part.replace(path)
+        if part.exists():
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 

@@ -77,7 +77,7 @@ def labelled_grid(
 
 def with_headings(picture: Image.Image, headings: Sequence[str]) -> Image.Image:
     """Add a strip above a picture, with texts at equal distances."""
-    canvas = Image.new("RGB", (picture.width, picture.height + STRIP), PAPER)
+    canvas = Image.new(picture.mode, (picture.width, picture.height + STRIP), PAPER)
     canvas.paste(picture, (0, STRIP))
     pen = ImageDraw.Draw(canvas)
     for i, text in enumerate(headings):

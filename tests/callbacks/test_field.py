@@ -3,11 +3,11 @@ from functools import partial
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer, seed_everything
-from lightning_gans.drawing.fields import FieldPlot
 from PIL import Image
 
 from lightning_gans.callbacks import GeneratorEMA, field
 from lightning_gans.callbacks.field import Field, HasField, slopes
+from lightning_gans.drawing.fields import FieldPlot
 from lightning_gans.game.latents import Normal
 from lightning_gans.models import GAN, WGANGP
 from lightning_gans.models.coulomb.game import CoulombGAN
