@@ -1,7 +1,6 @@
 """What callbacks that draw have in common: when, where to, and the animation at the end."""
 
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -85,7 +84,7 @@ class Pictures(Callback):
     # ------------------------------------------------------------------ when
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Make the folder and try to write into it, before any long work starts.
+        """Refuse what cannot be drawn, or a folder that cannot be written, before any long work starts.
 
         Raises:
             OSError: If it cannot be written.
@@ -105,7 +104,7 @@ class Pictures(Callback):
             return
         place = Path(trainer.log_dir or trainer.default_root_dir)  # all ranks ask: the answer is broadcast
         if trainer.is_global_zero:
-            _check_writable(place / self.folder, type(self).__name__)
+            checks.writable_folder(**{f"folder of {type(self).__name__}": place / self.folder})
         self._place = place
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -269,15 +268,3 @@ def check_game(module: LightningModule, name: str) -> None:
                 f"{name} draws what {type(module).__name__}.{method}() makes, but there is none: "
                 "write it, or leave the callback out"
             )
-
-
-def _check_writable(folder: Path, name: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(
-            f"{name} cannot write to {folder} ({error.strerror}): set trainer.default_root_dir, or the "
-            "logger's save_dir, to a folder that can be written"
-        ) from error

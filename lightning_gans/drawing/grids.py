@@ -62,7 +62,7 @@ def labelled_grid(
         headings: Written above each column.
     """
     grid = image_grid(images, columns, max(1, round(64 / max(images.shape[2:])))).convert("RGB")
-    figure = new_figure(grid.width, grid.height, "none")
+    figure = new_figure(grid.width, grid.height, layout=None)
     axes = figure.add_axes((0, 0, 1, 1), title=title)  # the image keeps its pixels; labels are outside
     axes.imshow(grid, interpolation="nearest", aspect="auto")
     axes.spines[:].set_visible(False)

@@ -267,7 +267,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_training(tmp_path):
     (tmp_path / "samples").write_text("in the way")
     game = image_game()
     before = weights(game)
-    with pytest.raises(OSError, match=r"SampleGrid cannot write to .*samples \(.*\): set trainer") as raised:
+    with pytest.raises(OSError, match=r"SampleGrid=.*samples: cannot write to") as raised:
         fit(tmp_path, game, digits(), [SampleGrid(2)], 2)
     assert "\n" not in str(raised.value)
     assert torch.equal(weights(game), before)

@@ -35,7 +35,7 @@ def test_colours_and_arrows_are_where_the_field_is():
         view = FieldView("", plot.mesh()[:, 0], still, torch.tensor([force]))
         return np.asarray(plot.draw(here, "", [view])).astype(int)
 
-    axes = plot.planes[0].axes
+    axes = plot.axes[0]
     pixels = picture([1.0, 0.0])
     left, right = (pixels[place(axes, x, 0.4)] for x in (-1.3, 1.3))
     assert left[0] > left[2] + 40  # negative: orange
