@@ -161,7 +161,6 @@ class Pictures(Callback):
             with failure_is_a_warning(f"the picture {path}"):
                 with isolate_rng():
                     picture, values = self.picture(trainer, module)
-                path.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(path) as part:
                     picture.save(part, "PNG", compress_level=1)
                 drawn = True
@@ -215,6 +214,7 @@ def failure_is_a_warning(what: str) -> Iterator[None]:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a file beside ``path`` to write to, and move it there when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     try:
         yield part
