@@ -1,4 +1,4 @@
-"""The command ``lightning-gans preview``: what a data module serves, as a picture and in numbers."""
+"""Look at a data set: a labelled contact sheet, counts, classes, images a second."""
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain
@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from lightning_gans import checks
+from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.loader import BatchLoader, ZipLoader
 from lightning_gans.drawing.grids import in_colour, labelled_grid
@@ -24,6 +25,11 @@ LARGE = 96
 CLASSES, POINTS, TABLE = 16, 4_000, 40
 SEARCHED = 25_000
 """Training images that are looked through for rare classes."""
+
+
+def run(arguments: list[str]) -> None:
+    """Run ``preview`` with arguments from the command line."""
+    call(preview, arguments)
 
 
 def preview(
