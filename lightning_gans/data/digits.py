@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_gans import checks
 from lightning_gans.data.base import ImageDataModule, Split
 
 
@@ -26,8 +27,7 @@ class Digits(ImageDataModule):
     class_names = tuple("0123456789")
 
     def __init__(self, image_size: int = 8, **kwargs: Any) -> None:
-        if image_size not in (8, 16, 32):
-            raise ValueError(f"image_size={image_size} is not offered for Digits: use 8, 16 or 32")
+        checks.one_of((8, 16, 32), image_size=image_size)
         super().__init__(image_size=image_size, **kwargs)
 
     def prepare_data(self) -> None:

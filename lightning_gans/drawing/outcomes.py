@@ -15,9 +15,9 @@ from lightning_gans.drawing.style import FAKE, PAPER, REAL, new_figure, render, 
 DARK_REAL, DARK_FAKE = "#08264a", "#5a1d02"
 
 
-def expected_realness(distributions: Tensor) -> Tensor:
+def expected_realness(distributions: Any) -> Any:
     """Return sum_u u p(u) of distributions ``(..., N)`` over N outcomes u, evenly spaced from 0 to 1."""
-    return distributions @ torch.linspace(0, 1, distributions.shape[-1])
+    return np.asarray(distributions) @ np.linspace(0, 1, distributions.shape[-1], dtype=np.float32)
 
 
 @styled
@@ -28,12 +28,14 @@ def draw_history(history: Mapping[int, Tensor], anchors: Tensor) -> Image.Image:
         history: By generator update: mean distributions ``(2, N)`` of real and of generated images.
         anchors: A1 and A0, ``(2, N)``.
     """
-    updates, both = list(history), torch.stack(list(history.values()), 1)
+    updates, both = list(history), torch.stack(list(history.values()), 1).numpy()
     figure = new_figure(840, 720)
     grid: Any = figure.add_gridspec(3, 2, width_ratios=(1, 4), height_ratios=(1, 1, 0.8))
     edges, outcomes = _edges(updates), np.arange(anchors.shape[1])
     below: Any = figure.add_subplot(grid[2, 1], title="expected realness, and that of the anchors (dashed)")
-    kinds = zip(("real", "fake"), "₁₀", (REAL, FAKE), (DARK_REAL, DARK_FAKE), both, anchors, strict=True)
+    kinds = zip(
+        ("real", "fake"), "₁₀", (REAL, FAKE), (DARK_REAL, DARK_FAKE), both, anchors.numpy(), strict=True
+    )
     for row, (kind, index, colour, dark, past, anchor) in enumerate(kinds):
         side: Any = figure.add_subplot(grid[row, 0], title=f"A{index} (bars), now (line)", ylabel="outcome")
         side.barh(outcomes, anchor, height=0.86, color=colour, alpha=0.3)

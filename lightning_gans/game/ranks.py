@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
@@ -34,12 +35,12 @@ def average_over_ranks(parameters: list[nn.Parameter], loss: Tensor, samples: in
     return averaged
 
 
-def share_buffers(module: nn.Module) -> None:
+def share_buffers(module: LightningModule) -> None:
     """Give all ranks the buffers of the first. All ranks call this, before they score one generator together.
 
     The running statistics of batch norm follow the samples that a rank has seen. Lightning's DDP shares them
     at the start of each batch and not at its end, so that training is the same with and without this.
     """
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if module.trainer.world_size > 1:
         for buffer in module.buffers():
             torch.distributed.broadcast(buffer, 0)
