@@ -22,7 +22,7 @@ from lightning.pytorch import Callback, seed_everything
 
 from lightning_gans import DCGAN, MNIST, WGAN, WGANGP
 from lightning_gans.callbacks import Evaluate
-from lightning_gans.drawing.pictures import image_grid
+from lightning_gans.drawing.grids import image_grid
 from lightning_gans.metrics import (
     FID,
     IS,
