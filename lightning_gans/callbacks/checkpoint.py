@@ -77,6 +77,12 @@ class Checkpoint(ModelCheckpoint):
         if trainer.global_step != self._saved_at:
             self._save(trainer)
 
+    def save_interrupted(self, trainer: Trainer) -> Path | None:
+        """Save a run that a signal ends; return where its state is."""
+        if trainer.global_step != self._saved_at:
+            self._save(trainer)
+        return Path(self._last_checkpoint_saved) if self._last_checkpoint_saved else None
+
     def _save(self, trainer: Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return

@@ -1,4 +1,4 @@
-"""The command ``lightning-gans evaluate``: score a checkpoint, a folder of images or an npz."""
+"""Score a checkpoint, a folder of images or an npz: FID, IS, KID, ..."""
 
 import csv as csv_format
 import json as json_format
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchmetrics import Metric
 
+import lightning_gans.metrics.classifier  # noqa: F401 - an extractor that is found by its short name
+from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import Data, ImageDataModule
 from lightning_gans.data.cache import cache_folder
 from lightning_gans.data.decode import DamagedImage, Decoder, open_image, to_channels
@@ -27,6 +29,11 @@ from lightning_gans.metrics.statistics import RealStatistics, open_npz
 from lightning_gans.metrics.stream import Samples, SampleStream, samples_of
 
 _ORIENTATION = 0x0112  # EXIF
+
+
+def run(arguments: list[str]) -> None:
+    """Run ``evaluate`` with arguments from the command line."""
+    call(evaluate, arguments)
 
 
 def evaluate(

@@ -1,12 +1,19 @@
-"""The command ``lightning-gans fitting-capacity``: classifiers trained on what a checkpoint generates."""
+"""Train classifiers on generated images, test them on real ones."""
 
 from typing import Any
 
 import torch
 from lightning import LightningDataModule
 
+import lightning_gans.data  # noqa: F401 - found by short names
+from lightning_gans.commands.parsing import call
 from lightning_gans.game.checkpoints import load
 from lightning_gans.metrics import fitting_capacity as module
+
+
+def run(arguments: list[str]) -> None:
+    """Run ``fitting-capacity`` with arguments from the command line."""
+    call(fitting_capacity, arguments)
 
 
 def fitting_capacity(

@@ -11,7 +11,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lightning_gans.checks import at_least
-from lightning_gans.drawing.pictures import neighbours_picture
+from lightning_gans.drawing.grids import neighbours_picture
 from lightning_gans.metrics.states import check_finite, check_images, check_index, in_order
 
 SCORES = ("distance", "distance_min", "distance_held_out", "ratio")

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from lightning_gans.drawing.pictures import as_stored, warn_of_range
+from lightning_gans.drawing.pixels import as_stored, warn_of_range
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from lightning_gans import load
 from lightning_gans.callbacks import Evaluate
-from lightning_gans.commands.cli import recipe_names, recipes_folder
+from lightning_gans.commands.recipes import recipe_names, recipes_folder
 from lightning_gans.metrics import Inception, classifier
 from lightning_gans.metrics.classifier import DatasetClassifier
 from tests.data.test_datasets import write_idx
@@ -100,7 +100,7 @@ def test_recipe(name, cli):
     run = Path("runs") / name / "version_0"
     for file in ("config.yaml", "metrics.csv", "samples.gif", "checkpoints/last.ckpt"):
         assert (run / file).stat().st_size > 0
-    assert len(list((run / "samples").glob("step=*.png"))) == 2
+    assert len(list((run / "samples").glob("update=*.png"))) == 2
     cli("sample", "--ckpt_path", run / "checkpoints" / "last.ckpt", "--n", 4, "--out", "four.png")
 
 
