@@ -208,7 +208,7 @@ def check_game(game: Any, data: Any, budget: Budget) -> None:
     theirs, ours = ((x.num_classes, tuple(x.image_shape)) for x in (data, game))
     if theirs != ours:
         raise ValueError(
-            f"data={name} has {theirs[0]} classes, the game {ours[0]}; its images are {theirs[1]}, the game's "
+            f"data={name} has {theirs[0]} classes, the game {ours[0]}; images are {theirs[1]}, the game's "
             f"{ours[1]}: give the data that it was trained on"
         )
     if len(game.image_shape) != 3:

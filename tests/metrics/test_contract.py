@@ -21,7 +21,9 @@ from lightning_gans.metrics.stream import Samples
 from .own import Brightness, MeanFeature, NeedsColour, Pixels, Two
 from .tiny import TinyExtractor
 
-OURS = [name for name in m.__all__ if isinstance(getattr(m, name), type) and issubclass(getattr(m, name), Metric)]
+OURS = [
+    name for name in m.__all__ if isinstance(getattr(m, name), type) and issubclass(getattr(m, name), Metric)
+]
 N, PALETTE = 20, [[0, 0, 0], [255, 255, 255]]
 MEANS, COVARIANCES = torch.tensor([[0.0, 0.0], [1.0, 1.0]]), torch.eye(2).expand(2, 2, 2)
 
