@@ -35,7 +35,7 @@ STYLE: Any = {
     "figure.titlesize": 11,
     "legend.fontsize": 9,
     "legend.frameon": False,
-    "legend.handletextpad": 0.1,
+    "legend.handletextpad": 0.3,
     "lines.markeredgewidth": 0,
     "xtick.color": INK,
     "xtick.labelsize": 8,
