@@ -1,6 +1,7 @@
 """What callbacks that draw have in common: when, where to, and the animation at the end."""
 
 import shutil
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from torch.utils.data import default_collate
 from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.drawing.gifs import save_gif
+from lightning_gans.game.interruption import Interrupted
 from lightning_gans.game.rows import write_row
 from lightning_gans.game.sides import read_batch
 
@@ -132,7 +134,7 @@ class Pictures(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Animate what there is when the user stops the run."""
-        if isinstance(exception, KeyboardInterrupt):
+        if isinstance(exception, Interrupted) and exception.signal is signal.SIGINT:
             self._animate(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,5 +1,7 @@
+import os
 import random
 import re
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_gans.callbacks import GeneratorEMA, SampleGrid, Throughput
 from lightning_gans.data import GaussianMixtures
 from lightning_gans.drawing.grids import image_grid
+from lightning_gans.game.interruption import Interrupted
 from lightning_gans.game.translation import TranslationGame
 from tests.callbacks.helpers import (
     Save,
@@ -144,9 +147,9 @@ def test_stopping_by_hand_leaves_an_animation(tmp_path):
     class Stop(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             if trainer.global_step == 3:
-                raise KeyboardInterrupt
+                os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(SystemExit):
+    with pytest.raises(Interrupted):
         fit(tmp_path, image_game(), digits(), [SampleGrid(2), Stop()], 10)
     assert (tmp_path / "samples.gif").is_file()
 
