@@ -59,8 +59,7 @@ class Classifier(nn.Module):
 
 def digits(split: str) -> tuple[Tensor, Tensor]:
     """uint8 images (N, 1, 32, 32), resized as the data module does it, and labels (N,)."""
-    data = MNIST(image_size=SIZE, download=False)
-    return data._read(split)
+    return MNIST(image_size=SIZE, download=False).real_images(split)[:2]
 
 
 def judged(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,8 +22,7 @@ import lightning_gans.metrics.classifier
 import lightning_gans.models  # noqa: F401
 from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
 from lightning_gans.callbacks.evaluate import check_names
-from lightning_gans.commands.fit import LINKED
-from lightning_gans.commands.parsing import OneLine
+from lightning_gans.commands.parsing import LINKED, OneLine
 from lightning_gans.game.checkpoints import SelfContained, read_checkpoint
 from lightning_gans.game.interruption import Interrupted
 from lightning_gans.networks.rebuild import class_path
@@ -183,9 +182,8 @@ class CLI(LightningCLI):
         try:
             self.trainer.fit(**arguments)
         except Interrupted as stop:
-            if self.trainer.is_global_zero:
-                resume = f"\nGo on with: lightning-gans fit --ckpt_path {stop.checkpoint}"
-                print(f"lightning-gans: {stop}{resume if stop.checkpoint else ''}", file=sys.stderr)
+            if stop.checkpoint and self.trainer.is_global_zero:
+                print(f"Go on with: lightning-gans fit --ckpt_path {stop.checkpoint}", file=sys.stderr)
             raise
 
     def after_fit(self) -> None:
