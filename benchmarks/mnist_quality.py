@@ -27,7 +27,7 @@ from torch.nn.functional import cross_entropy
 
 from lightning_gans import DCGAN, MNIST, load
 from lightning_gans.data.loader import MemoryLoader, to_float
-from lightning_gans.drawing.pictures import image_grid
+from lightning_gans.drawing.grids import image_grid
 
 SIZE = 32
 SAMPLES = 10_000
