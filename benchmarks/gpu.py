@@ -170,6 +170,9 @@ class Bench:
         row = {"part": part, "name": name, **values}
         self.rows.append(row)
         print(f"{part}: {name}: " + ", ".join(f"{k} {shown(v)}" for k, v in values.items()), flush=True)
+        self.write()
+
+    def write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         about = {"device": self.device_name, "machine": machine(), "cuda": torch.version.cuda}
         if self.on_gpu:
@@ -609,6 +612,7 @@ def main(given: list[str] | None = None) -> int:
         bench.utilisation.close()
         for number, handler in handlers.items():
             signal.signal(number, handler)
+    bench.write()
     print(f"\n{bench.device_name}; {machine()}{table(bench.rows)}\n\n{bench.path}")
     return bench.status
 
