@@ -103,17 +103,17 @@ class Checkpoint(ModelCheckpoint):
     def _refuse_broken_weights(self, trainer: Trainer) -> None:
         module = trainer.lightning_module
         weights = {name: value for name, value in module.state_dict().items() if value.is_floating_point()}
-        norms = torch._foreach_norm(list(weights.values()), torch.inf)
-        finite = torch.stack([norm.float() for norm in norms]).isfinite()
+        finite = torch.stack([value.isfinite().all() for value in weights.values()])
         if trainer.strategy.reduce_boolean_decision(bool(finite.all()), all=True):
             return
         broken = [name for name, fine in zip(weights, finite.tolist(), strict=True) if not fine]
-        where = "of another rank's game" if not broken else f"of {broken[0].split('.')[0]} ({broken[0]})"
-        good = f"{self.last_model_path} holds update {self._saved_at}" if self.last_model_path else "there is none"
+        where = f"of {broken[0].split('.')[0]} ({broken[0]})" if broken else "on another rank"
+        good = self.last_model_path or trainer.ckpt_path
         raise FloatingPointError(
             f"{type(module).__name__}: weights {where} are not finite at generator update "
-            f"{trainer.global_step}; the last good state: {good}. Resume from there with a smaller learning rate "
-            "or model.gradient_clip_norm"
+            f"{trainer.global_step}; "
+            + (f"{good} holds the last good state, of update {self._saved_at}" if good else "nothing was saved")
+            + ". Try a smaller learning rate or model.gradient_clip_norm"
         )
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
