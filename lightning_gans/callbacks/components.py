@@ -103,7 +103,7 @@ class Components(Pictures):
         labels = None
         if getattr(game, "conditional", False):
             labels = torch.arange(len(components)) % self.columns % (game.num_classes or 1)
-        samples = game.generate(latents, labels).cpu()
+        samples = game.sample_from(latents, labels).cpu()
         colours: list[Colour] = list(colormaps["turbo"](np.linspace(0.02, 0.98, drawn)))
         if len(game.image_shape) == 3:
             left = _images(samples, colours, self.columns)

@@ -273,7 +273,7 @@ class Evaluate(Callback):
         self._real, self._made_for, self._looked, self.scores = real, made_for, False, None
         with isolate_rng(), torch.no_grad():
             latents, classes = latents_and_classes(game, 2, True, 0)
-            samples = as_stored(game.generate(latents, classes))
+            samples = as_stored(game.sample_from(latents, classes))
             width = self._evaluation.try_out(Samples(samples, torch.arange(2), classes))
             if real is not None:
                 self._evaluation.check_real(real, width, tuple(samples.shape[1:]))
@@ -381,7 +381,7 @@ class Evaluate(Callback):
         for start in range(share.start, share.stop, self.batch_size):
             part = slice(start, min(start + self.batch_size, share.stop))
             chosen = None if classes is None else classes[part]
-            made = game.generate(latents[part], chosen, ema)
+            made = game.sample_from(latents[part], chosen, ema)
             samples = as_stored(made, start)
             if not self._looked:
                 self._looked = True
@@ -397,7 +397,7 @@ class Evaluate(Callback):
             places, _, indices = metric.nearest
             ema, chosen = self.weights == "ema", places.cpu()
             latents, classes = latents_and_classes(game, self.num_samples, ema, self.seed)
-            samples = game.generate(latents[chosen], None if classes is None else classes[chosen], ema)
+            samples = game.sample_from(latents[chosen], None if classes is None else classes[chosen], ema)
             real = self._real
             found = [torch.cat([real.read(i, i + 1) for i in row]) for row in indices.cpu().tolist()]
             name = "" if self.name is None else f"{self.name}-"

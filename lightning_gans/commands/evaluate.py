@@ -21,7 +21,7 @@ from lightning_gans.data.decode import DamagedImage, Decoder, open_image, to_cha
 from lightning_gans.data.folder import list_images
 from lightning_gans.data.sources import ImageFiles
 from lightning_gans.drawing.pictures import as_stored
-from lightning_gans.game.adversarial import load
+from lightning_gans.game.checkpoints import load
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.metrics import FID, IS
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Samples, Scores
@@ -265,7 +265,7 @@ def _of_game(game: LatentGame, count: int, ema: bool, seed: int, batch_size: int
     for start in range(0, count, batch_size):
         part = slice(start, min(start + batch_size, count))
         chosen = None if classes is None else classes[part]
-        images = as_stored(game.generate(latents[part], chosen, ema), start)
+        images = as_stored(game.sample_from(latents[part], chosen, ema), start)
         yield Samples(images, torch.arange(part.start, part.stop), chosen)
 
 
