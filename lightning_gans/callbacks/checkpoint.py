@@ -112,7 +112,11 @@ class Checkpoint(ModelCheckpoint):
         raise FloatingPointError(
             f"{type(module).__name__}: weights {where} are not finite at generator update "
             f"{trainer.global_step}; "
-            + (f"{good} holds the last good state, of update {self._saved_at}" if good else "nothing was saved")
+            + (
+                f"{good} holds the last good state, of update {self._saved_at}"
+                if good
+                else "nothing was saved"
+            )
             + ". Try a smaller learning rate or model.gradient_clip_norm"
         )
 

@@ -54,7 +54,9 @@ def store_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     """Add what Lightning's checkpoints leave out: the metrics that callbacks see, a row that is due, a stop."""
     loop, row = trainer.fit_loop, {}
     if trainer.training and place(loop) is Place.BATCH_END and trainer._logger_connector.should_update_logs:
-        row = dict(trainer._logger_connector.metrics["log"])  # of LightningModule.log: written after this hook
+        row = dict(
+            trainer._logger_connector.metrics["log"]
+        )  # of LightningModule.log: written after this hook
     checkpoint[KEY] = {
         "metrics": dict(trainer.callback_metrics),
         "row": row,

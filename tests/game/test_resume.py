@@ -1,0 +1,163 @@
+"""Killed at any hook and resumed, a run leaves to the bit what it would have left: checkpoint, log, pictures."""
+
+from functools import partial
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from PIL import Image
+from torch.optim.lr_scheduler import ExponentialLR
+
+from lightning_gans import GAN, GaussianMixtures
+from lightning_gans.callbacks import Checkpoint, GeneratorEMA
+from lightning_gans.callbacks.pictures import Pictures
+from lightning_gans.data import MemoryLoader
+from lightning_gans.game.csv_logger import WholeCSVLogger
+from lightning_gans.game.latents import Normal
+from lightning_gans.metrics.classifier import DatasetClassifier
+from lightning_gans.networks import MLPDiscriminator, MLPGenerator
+
+
+class Dots(Pictures):
+    """Draws a few samples as grey values: as cheap as can be."""
+
+    folder = "dots"
+
+    def picture(self, trainer, module):
+        shades = (module.sample(4, seed=0).clamp(-1, 1) * 100 + 128).byte()
+        return Image.fromarray(shades.numpy()), {"dots/mean": float(shades.float().mean())}
+
+
+class Ring(GaussianMixtures):
+    """Four batches an epoch, two of validation."""
+
+    def __init__(self):
+        super().__init__("ring", samples=64, batch_size=16, val_fraction=0.25, flip=False)
+        self.has_test_split = False
+
+
+def points(**arguments):
+    return GAN(
+        (2,),
+        latent=Normal(4),
+        generator=partial(MLPGenerator, hidden=(8,), output="none"),
+        discriminator=partial(MLPDiscriminator, hidden=(8,)),
+        **arguments,
+    )
+
+
+def game(data):
+    return points()
+
+
+def by_epochs(data):
+    return points(
+        scheduler_interval="epoch",
+        generator_scheduler=partial(ExponentialLR, gamma=0.5),
+        discriminator_scheduler=partial(ExponentialLR, gamma=0.7),
+    )
+
+
+class Probe(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 8)
+
+    def features_and_logits(self, x):
+        logits = self.layer(x)
+        return x, logits
+
+
+def classifier(data):
+    return DatasetClassifier((2,), 8, Probe(), lr=0.1)
+
+
+def ours(every=3):
+    return lambda: [Checkpoint(every_n_updates=every, dirpath=None)]
+
+
+def every_epoch(**options):
+    return lambda: [
+        ModelCheckpoint(
+            filename="{epoch}", save_top_k=-1, enable_version_counter=False, save_last=True, **options
+        )
+    ]
+
+
+def case(model=game, callbacks=ours(), data=Ring, pictures=True, **trainer):
+    return {"model": model, "callbacks": callbacks, "data": data, "pictures": pictures, "trainer": trainer}
+
+
+def make(case):
+    """Return what makes and fits a run of a case."""
+
+    def run(folder, extra, ckpt_path):
+        torch.manual_seed(5)
+        data = case["data"]()
+        model = case["model"](data)
+        callbacks = [Dots(every_n_updates=5), GeneratorEMA(0.9)] if case["pictures"] else []
+        callbacks += case["callbacks"]()
+        for callback in callbacks:
+            if isinstance(callback, ModelCheckpoint):
+                callback.dirpath = str(folder / "checkpoints")
+        trainer = Trainer(
+            callbacks=[extra[0], *callbacks, *extra[1:]],
+            logger=WholeCSVLogger(folder, name=""),
+            accelerator="cpu",
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **{"log_every_n_steps": 2, "num_sanity_val_steps": 2} | case["trainer"],
+        )
+        if isinstance(data, MemoryLoader):
+            trainer.fit(model, data, ckpt_path=ckpt_path)
+        else:
+            trainer.fit(model, datamodule=data, ckpt_path=ckpt_path)
+
+    return run
+
+
+def bare():
+    data = Ring()
+    data.setup("fit")
+    images, labels = data.training_images()
+    return MemoryLoader(images, labels, 16, shuffle=True, drop_last=True, seed=0)
+
+
+EPOCHS, STEPS = {"max_epochs": 3}, {"max_steps": 9}
+CASES = {
+    "epochs": case(**EPOCHS),
+    "steps": case(**STEPS),
+    "each update, epochs": case(callbacks=ours(1), **EPOCHS),
+    "each update, steps": case(callbacks=ours(1), **STEPS),
+    "second epochs are validated": case(by_epochs, ours(1), check_val_every_n_epoch=2, max_epochs=4),
+    "second epochs are validated, steps": case(by_epochs, ours(1), check_val_every_n_epoch=2, max_steps=11),
+    "Lightning's, by epoch": case(by_epochs, every_epoch(save_on_train_epoch_end=True), **EPOCHS),
+    "Lightning's, by epoch, steps": case(by_epochs, every_epoch(save_on_train_epoch_end=True), **STEPS),
+    "Lightning's, after validation": case(by_epochs, every_epoch(save_on_train_epoch_end=False), **EPOCHS),
+    "Lightning's, after validation, steps": case(
+        by_epochs, every_epoch(save_on_train_epoch_end=False), **STEPS
+    ),
+    "parts of epochs": case(by_epochs, ours(1), limit_train_batches=2, max_epochs=5),
+    "parts of epochs, steps": case(by_epochs, ours(1), limit_train_batches=2, max_steps=9),
+    "new loaders": case(callbacks=ours(1), reload_dataloaders_every_n_epochs=1, **EPOCHS),
+    "validated within epochs": case(callbacks=ours(1), val_check_interval=2, **EPOCHS),
+    "validated across epochs": case(
+        callbacks=ours(1), val_check_interval=5, check_val_every_n_epoch=None, **STEPS
+    ),
+    "bare loader": case(callbacks=ours(1), data=bare, **EPOCHS),
+    "bare loader, steps": case(callbacks=ours(1), data=bare, **STEPS),
+    "stopped early": case(
+        callbacks=lambda: [EarlyStopping("val/generator_loss", patience=1, mode="max"), *ours(1)()],
+        max_epochs=9,
+    ),
+    "stopped early, Lightning's": case(
+        callbacks=lambda: [
+            EarlyStopping("val/generator_loss", patience=1, mode="max", check_on_train_epoch_end=False),
+            *every_epoch(save_on_train_epoch_end=False)(),
+        ],
+        max_epochs=9,
+    ),
+    "classifier": case(classifier, ours(1), pictures=False, **EPOCHS),
+    "classifier, steps": case(classifier, ours(1), pictures=False, **STEPS),
+    "classifier, Lightning's": case(classifier, every_epoch(), pictures=False, **EPOCHS),
+}
