@@ -145,9 +145,13 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
     @property
     def reporting(self) -> bool:
         """Whether the row of the coming generator update will be written; never outside of training."""
+        return self.row_is_due(within=1)
+
+    def row_is_due(self, within: int) -> bool:
+        """Return whether a row of the log will be written within so many generator updates."""
         if self._trainer is None or not self.training:
             return False
-        return (self.trainer.global_step + 1) % self._log_every == 0
+        return self.trainer.global_step % self._log_every + within >= self._log_every
 
     # ------------------------------------------------------------------ networks and weights
 

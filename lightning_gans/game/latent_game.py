@@ -185,6 +185,11 @@ class LatentGame(AdversarialModule):
 
     # ------------------------------------------------------------------ the game
 
+    @property
+    def reporting(self) -> bool:
+        """Whether a row of the log will be written within this round; never outside of training."""
+        return self.row_is_due(within=self.generator_steps)
+
     def players(self) -> dict[str, Player]:
         """The discriminator is updated first; a learned latent trains with the generator."""
         return {

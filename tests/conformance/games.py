@@ -1,4 +1,4 @@
-"""Small games of every paper, on vectors and on images."""
+"""Small games of every paper and of other shapes, on vectors and on images."""
 
 from functools import partial
 
@@ -6,15 +6,22 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch import nn
 
-from lightning_gans import Digits, GaussianMixtures, models
+from lightning_gans import Digits, GaussianMixtures, LatentGame, models
 from lightning_gans.callbacks import Checkpoint
 from lightning_gans.networks import MLPDiscriminator, MLPGenerator
 
+from . import shapes
+
 PAPERS = sorted(models.__all__)
+SHAPES = ("ACGAN", "RelativisticGAN", "TwoTranslators", "VEEGAN")
 
 
 def paper(name):
-    return getattr(models, name)
+    return getattr(models, name) if name in PAPERS else getattr(shapes, name)
+
+
+EVERY_GAME = (*PAPERS, *SHAPES)
+LATENT_GAMES = tuple(name for name in EVERY_GAME if issubclass(paper(name), LatentGame))
 
 
 def digits(**arguments):
@@ -23,6 +30,18 @@ def digits(**arguments):
 
 def ring(**arguments):
     return GaussianMixtures(**{"layout": "ring", "samples": 320, "batch_size": 16, **arguments})
+
+
+def pairs(**arguments):
+    return shapes.Negatives(**{"batch_size": 16, "limit": 160, **arguments})
+
+
+def data_of(name, **arguments):
+    """Data that the game can learn from: points where it does not matter, for they are cheapest."""
+    cls = paper(name)
+    if not issubclass(cls, LatentGame):
+        return pairs(**arguments)
+    return digits(**arguments) if cls.conditional else ring(**arguments)
 
 
 def game(name, data=None, **arguments):
@@ -35,7 +54,25 @@ def game(name, data=None, **arguments):
             **arguments,
         }
     torch.manual_seed(0)
+    if not issubclass(paper(name), LatentGame):
+        return paper(name)(data.input_shape, data.image_shape, **arguments)
     return paper(name)(image_shape=data.image_shape, num_classes=data.num_classes, **arguments)
+
+
+def small_networks(shape):
+    """Networks of a few weights, as arguments of a game."""
+    output = "tanh" if len(shape) == 3 else "none"
+    return {
+        "generator": partial(MLPGenerator, hidden=(4,), output=output),
+        "discriminator": partial(MLPDiscriminator, hidden=(4,)),
+    }
+
+
+def outputs(module, ema=True):
+    """What a game makes of fixed latents or inputs."""
+    if isinstance(module, LatentGame):
+        return module.sample(5, seed=1, ema=ema)
+    return module.translate(torch.linspace(-1, 1, 5 * 64).view(5, 1, 8, 8), ema=ema)
 
 
 def trainer(callbacks=(), **arguments):

@@ -24,7 +24,7 @@ torch.set_num_threads(1)
 EXTRA = {
     # Starts between what the ranks see: each by itself would move another player.
     "DeLiGAN, threshold": lambda: DeLiGAN(
-        (2,), schedule=Threshold(moves=3, start=0.7, floor=0.65, rise=0.01)
+        (2,), schedule=Threshold(updates=3, start=0.7, floor=0.65, rise=0.01)
     ),
     "RealnessGAN, released anchors": lambda: RealnessGAN((2,), 5, ReleasedAnchors(), generator_steps=2),
     "RealnessGAN, gathered": lambda: RealnessGAN(
@@ -117,7 +117,7 @@ def resumed(name, folder):
         fit.fit(module, digits(), ckpt_path=ckpt_path)
         torch.distributed.barrier()
         stored = torch.load(folder / where / "last.ckpt", weights_only=True)
-        keys = ("state_dict", "optimizer_states", "random_states", "turns", "global_step")
+        keys = ("state_dict", "optimizer_states", "run_state", "global_step")
         return {key: stored[key] for key in keys}, reachable(module)
 
     whole = run(f"{name}-whole", 8)

@@ -11,14 +11,15 @@ from torch import nn
 import lightning_gans
 from lightning_gans import DCGAN, GAN, WGAN, WGANGP, AdversarialModule, LatentGame
 from lightning_gans.callbacks import Checkpoint, GeneratorEMA
-from lightning_gans.game.adversarial import Player
 from lightning_gans.game.optimizers import SGD, Adam
-from lightning_gans.networks import DCGANDiscriminator, MLPDiscriminator, MLPGenerator
+from lightning_gans.game.players import Player
+from lightning_gans.game.sides import Side
+from lightning_gans.networks import DCGANDiscriminator, MLPGenerator
 from lightning_gans.networks.rebuild import Rebuildable, describe
-from tests.conformance.games import PlainNet, digits, game, ring, same, trainer
+from tests.conformance.games import PlainNet, digits, game, ring, same, small_networks, trainer
 
 
-class Turns(Callback):
+class Updates(Callback):
     """Writes down who steps, and on which latents."""
 
     def __init__(self):
@@ -40,29 +41,31 @@ class Turns(Callback):
 
 
 def small(cls, **arguments):
-    return cls(
-        image_shape=(2,),
-        generator=partial(MLPGenerator, hidden=(4,), output="none"),
-        discriminator=partial(MLPDiscriminator, hidden=(4,)),
-        **arguments,
-    )
+    return cls(image_shape=(2,), **small_networks((2,)), **arguments)
 
 
 def test_k_steps_of_the_discriminator():
     """gan.md 9: k = 3, over 12 generator steps D steps 36 times, and G's latents are all its own."""
-    turns = Turns()
-    trainer([turns], max_steps=12).fit(small(GAN, discriminator_steps=3), ring())
-    assert turns.order == (["discriminator"] * 3 + ["generator"]) * 12
-    latents = [tuple(z.flatten().tolist()) for z in turns.latents]
+    watch = Updates()
+    trainer([watch], max_steps=12).fit(small(GAN, discriminator_steps=3), ring())
+    assert watch.order == (["discriminator"] * 3 + ["generator"]) * 12
+    latents = [tuple(z.flatten().tolist()) for z in watch.latents]
     assert len(set(latents)) == len(latents) == 48
 
 
 def test_generator_steps():
-    turns = Turns()
-    fit = trainer([turns], max_steps=6)
+    watch = Updates()
+    fit = trainer([watch], max_steps=6)
     fit.fit(small(GAN, generator_steps=2), ring())
-    assert turns.order == ["discriminator", "generator", "generator"] * 3
+    assert watch.order == ["discriminator", "generator", "generator"] * 3
     assert fit.global_step == 6
+
+
+@pytest.mark.parametrize(("steps", "updates"), [(2, 7), (5, 1)])
+def test_max_steps_is_never_overshot(steps, updates):
+    fit = trainer(max_steps=updates)
+    fit.fit(small(GAN, generator_steps=steps), ring())
+    assert fit.global_step == updates
 
 
 @pytest.mark.parametrize(("updates", "steps"), [(30, 2525), (1001, 7570)])
@@ -78,10 +81,10 @@ def test_warm_up_of_wgan(updates, steps):
 
 
 def test_warm_up_runs():
-    turns = Turns()
+    watch = Updates()
     module = small(WGAN, warmup_updates=2, boost_every=3, boost=7, discriminator_steps=2)
-    trainer([turns], max_steps=5).fit(module, ring())
-    steps = [len(turn.split()) for turn in " ".join(turns.order).split("generator")][:-1]
+    trainer([watch], max_steps=5).fit(module, ring())
+    steps = [len(turn.split()) for turn in " ".join(watch.order).split("generator")][:-1]
     assert steps == [7, 7, 2, 7, 2]
 
 
@@ -119,20 +122,20 @@ def test_simultaneous_step_is_the_step_of_both_gradients():
     data = ring()
     module = small(GAN, simultaneous=True, generator_optimizer=SGD, discriminator_optimizer=SGD)
     start = {k: v.clone() for k, v in module.state_dict().items()}
-    turns, batches = Turns(), []
+    watch, batches = Updates(), []
 
     class Batches(Callback):
         def on_train_batch_start(self, trainer, module, batch, batch_idx):
             batches.append(batch[0].clone())
 
-    trainer([turns, Batches()], max_steps=1).fit(module, data)
-    (latents,), (real,) = turns.latents, batches
+    trainer([watch, Batches()], max_steps=1).fit(module, data)
+    (latents,), (real,) = watch.latents, batches
     copy = small(GAN)
     copy.load_state_dict(start)
-    fake = copy.generator(latents)
+    fake = copy.generate(latents)
     losses = {
-        "discriminator": copy.discriminator_loss(real, fake.detach()),
-        "generator": copy.generator_loss(real, fake),
+        "discriminator": copy.discriminator_loss(Side(real), Side(fake).detach()),
+        "generator": copy.generator_loss(Side(real), Side(fake)),
     }
     for player, loss in losses.items():
         network = getattr(copy, player)
@@ -201,7 +204,6 @@ class Labelled(LatentGame):
     """A conditional game in three lines."""
 
     conditional = True
-    seen = ()
 
     def default_generator(self):
         return lambda shape, dim: lightning_gans.networks.ConditionalDCGANGenerator(shape, dim)
@@ -209,12 +211,14 @@ class Labelled(LatentGame):
     def default_discriminator(self):
         return lightning_gans.networks.ConditionalDCGANDiscriminator
 
-    def discriminator_loss(self, real, fake, real_labels, fake_labels):
-        self.seen = (real_labels, fake_labels)
-        return (self.discriminator(fake, fake_labels) - self.discriminator(real, real_labels)).mean()
+    def judge(self, side):
+        return self.discriminator(side.images, side.labels)
 
-    def generator_loss(self, real, fake, real_labels, fake_labels):
-        return -self.discriminator(fake, fake_labels).mean()
+    def discriminator_loss(self, real, fake):
+        return (self.judge(fake) - self.judge(real)).mean()
+
+    def generator_loss(self, real, fake):
+        return -self.judge(fake).mean()
 
 
 def test_the_base_carries_games_with_labels():
@@ -222,15 +226,14 @@ def test_the_base_carries_games_with_labels():
     with pytest.raises(ValueError, match="num_classes=None: Labelled needs data with labels"):
         Labelled(image_shape=(1, 28, 28))
     module = Labelled(image_shape=(1, 28, 28), num_classes=data.num_classes)
-    module._trainer = None
     labels = torch.arange(10)
     assert module.sample(10, labels, seed=1).shape == (10, 1, 28, 28)
     assert module.sample(3).shape == (3, 1, 28, 28)
-    fake, drawn = module.draw_fakes(5, labels[:5])
-    loss = module.discriminator_loss(torch.zeros(5, 1, 28, 28), fake, **drawn)
-    assert loss.ndim == 0
-    assert same(module.seen[0], labels[:5])
-    assert module.seen[1].dtype == torch.int64
+    real = Side(torch.zeros(5, 1, 28, 28), labels[:5])
+    fake = module.draw_fakes(real)
+    assert fake.labels.dtype == torch.int64
+    assert fake.latents.shape == (5, 100)
+    assert module.discriminator_loss(real, fake).ndim == 0
 
 
 # ---------------------------------------------------------------------- log, schedulers, clipping
@@ -415,7 +418,7 @@ def test_checkpoint_counts_by_crossing():
     trainer([Saves(every_n_updates=4, dirpath="here")], max_steps=14).fit(
         small(GAN, generator_steps=3), ring()
     )
-    assert saved == [6, 9, 12, 15]
+    assert saved == [4, 8, 12, 14]
     saved.clear()
     fit = trainer([Saves(every_n_updates=100, every_n_minutes=1e-9, dirpath="there")], max_steps=25)
     fit.fit(small(GAN), ring())
@@ -445,7 +448,7 @@ def test_trainer_settings_that_mean_something_else(arguments, message):
         ({"generator_steps": -1}, "generator_steps=-1"),
         ({"gradient_clip_norm": 0.0}, "gradient_clip_norm=0.0"),
         ({"image_shape": (3, 3)}, r"image_shape=\(3, 3\)"),
-        ({"simultaneous": True, "discriminator_steps": 2}, "simultaneous=True moves both players once"),
+        ({"simultaneous": True, "discriminator_steps": 2}, "simultaneous=True"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -500,10 +503,10 @@ def test_own_losses_by_subclassing():
 
     class MyGAN(LatentGame):
         def discriminator_loss(self, real, fake):
-            return self.discriminator(fake).mean() - self.discriminator(real).mean()
+            return self.judge(fake).mean() - self.judge(real).mean()
 
         def generator_loss(self, real, fake):
-            return -self.discriminator(fake).mean()
+            return -self.judge(fake).mean()
 
     fit = trainer(max_steps=2)
     fit.fit(MyGAN(image_shape=(1, 8, 8)), digits())

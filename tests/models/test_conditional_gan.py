@@ -5,6 +5,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from lightning_gans import Digits, GaussianMixtures
+from lightning_gans.game.sides import Side
 from lightning_gans.losses import gan
 from lightning_gans.models import ConditionalGAN
 from lightning_gans.networks import ConditionalDCGANGenerator
@@ -41,8 +42,8 @@ def test_fakes_get_the_labels_of_the_real_batch(fraction):
     assert ((torch.cat(seen.real) < 0).float().mean() > 0.5) == (fraction < 1)
     for batch, labels in enumerate(seen.real):
         assert torch.equal(seen.generator[batch], labels)
-        for turn in range(3):  # real, fake, and fake again for the generator
-            assert torch.equal(seen.discriminator[3 * batch + turn], labels)
+        for judged in range(3):  # real, fake, and fake again for the generator
+            assert torch.equal(seen.discriminator[3 * batch + judged], labels)
 
 
 def test_losses_are_those_of_the_gan():
@@ -50,9 +51,9 @@ def test_losses_are_those_of_the_gan():
     real, fake = torch.rand(2, 5, 1, 8, 8)
     labels = torch.tensor([0, 3, -1, 9, 5])
     d = module.discriminator
-    loss = module.discriminator_loss(real, fake, real_labels=labels, fake_labels=labels)
+    loss = module.discriminator_loss(Side(real, labels), Side(fake, labels))
     torch.testing.assert_close(loss, gan.discriminator_loss(d(real, labels), d(fake, labels)))
-    loss = module.generator_loss(real, fake, real_labels=labels, fake_labels=labels)
+    loss = module.generator_loss(Side(real, labels), Side(fake, labels))
     torch.testing.assert_close(loss, gan.generator_loss(d(fake, labels)))
     torch.testing.assert_close(module.score(real), module.score(real, torch.full((5,), -1)))
     assert not torch.equal(module.score(real), module.score(real, labels))
@@ -62,10 +63,10 @@ def test_labels_matter_to_samples():
     module = game()
     with torch.no_grad():
         latents = torch.randn(1, 100).expand(10, -1)
-        images = module.generate(latents, torch.arange(10))
+        images = module.sample_from(latents, torch.arange(10))
     assert len(images.flatten(1).unique(dim=0)) == 10
     with pytest.raises(ValueError, match="labels=None"):
-        module.generate(latents)
+        module.sample_from(latents)
 
 
 @pytest.mark.parametrize(

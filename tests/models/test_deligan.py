@@ -14,6 +14,7 @@ from lightning_gans import DeLiGAN
 from lightning_gans.callbacks import Checkpoint, GeneratorEMA
 from lightning_gans.game.latents import GaussianMixture, Normal, Uniform
 from lightning_gans.game.optimizers import SGD
+from lightning_gans.game.sides import Side
 from lightning_gans.losses import gan, semi_supervised
 from lightning_gans.models.deligan import (
     DeLiGANCIFARDiscriminator,
@@ -49,11 +50,11 @@ def play(schedule, batches):
     for losses in batches:
         rises.append(schedule.adapt())
         thresholds.append(round(schedule.threshold, 6))
-        moves.append([schedule.generator_moves(loss) for loss in losses])
+        moves.append([schedule.chooses_generator(loss) for loss in losses])
     return thresholds, moves, rises
 
 
-def test_consecutive_moves_by_hand():
+def test_consecutive_updates_by_hand():
     """Known answer: a run of more than 3 of G raises t (not above 1), one of 2 or more of D lowers it."""
     high, low = 2.0, 0.1
     batches = [
@@ -72,7 +73,7 @@ def test_consecutive_moves_by_hand():
     assert rises == [D, D, G, D, D, D, G, G]
 
 
-def test_net_moves_by_hand():
+def test_net_updates_by_hand():
     schedule = Threshold(
         floor=0.73, rise=0.01, fall=0.001, counting="net", generator_limit=10, discriminator_limit=150
     )
@@ -91,12 +92,12 @@ def test_threshold_stays_above_its_floor():
     schedule = Threshold(start=0.705)
     thresholds, _, _ = play(schedule, [[0.1] * 5] * 4)
     assert thresholds == [0.705, 0.702, 0.7, 0.7]
-    assert schedule.generator_moves(0.71)
-    assert not schedule.generator_moves(0.7)
+    assert schedule.chooses_generator(0.71)
+    assert not schedule.chooses_generator(0.7)
 
 
-class Moves(Callback):
-    """Plays prescribed losses, and notes who moves, at which learning rate, and the threshold."""
+class Updates(Callback):
+    """Plays prescribed losses, and notes who is updated, at which learning rate, and the threshold."""
 
     def __init__(self, losses):
         self.losses, self.seen = iter(losses), []
@@ -110,16 +111,16 @@ class Moves(Callback):
             )
 
 
-def test_the_game_moves_as_the_schedule_says():
+def test_players_are_updated_as_the_schedule_says():
     """5 of G; t rises, an extra half step of D (sketches), then G D D D D; t falls, then G."""
     module = game(schedule=Threshold(start=1.0, extra_step=True))
-    moves = Moves([2.0] * 5 + [2.0, 0.1, 0.1, 0.1, 0.1] + [2.0] * 5)
-    fit = trainer([moves], max_steps=7)
+    updates = Updates([2.0] * 5 + [2.0, 0.1, 0.1, 0.1, 0.1] + [2.0] * 5)
+    fit = trainer([updates], max_steps=7)
     fit.fit(module, ring())
     full, half = ("d", 2e-4), ("d", 1e-4)
     g = ("g", 2e-4)
-    assert moves.seen == [g] * 5 + [half, g] + [full] * 4 + [g] * 5
-    assert fit.global_step == 11  # it ends with its batch
+    assert updates.seen == [g] * 5 + [half, g] + [full] * 4 + [g]
+    assert fit.global_step == 7
     assert module.schedule.threshold == pytest.approx(0.997)
 
 
@@ -129,7 +130,7 @@ def test_gate_is_the_adversarial_loss_in_evaluation_mode():
         latent=GaussianMixture(4, 8, penalty_weight=100.0),
         generator=partial(DCGANGenerator, width=4),
         discriminator=partial(DCGANDiscriminator, width=4),
-        schedule=Threshold(moves=1, start=0.5, floor=0.4),
+        schedule=Threshold(updates=1, start=0.5, floor=0.4),
     )
     gates = []
 
@@ -161,7 +162,7 @@ def test_gate_is_the_adversarial_loss_in_evaluation_mode():
 
 
 def test_ranks_decide_by_their_mean():
-    module, moves = game(schedule=Threshold()), Moves(())
+    module, updates = game(schedule=Threshold()), Updates(())
     asked = []
 
     class OtherRanks(Callback):
@@ -169,15 +170,15 @@ def test_ranks_decide_by_their_mean():
             del module._gate
             trainer.strategy.reduce = lambda loss, reduce_op: asked.append(reduce_op) or loss + 100
 
-    trainer([moves, OtherRanks()], max_steps=5).fit(module, ring())
-    assert [player for player, _ in moves.seen] == ["g"] * 5
+    trainer([updates, OtherRanks()], max_steps=5).fit(module, ring())
+    assert [player for player, _ in updates.seen] == ["g"] * 5
     assert asked == ["mean"] * 5
 
 
 def test_killed_and_resumed_under_the_schedule():
     def run(folder, ckpt_path=None, extra=()):
         torch.manual_seed(5)
-        schedule = Threshold(moves=3, start=0.72, floor=0.68, rise=0.01, fall=0.01)
+        schedule = Threshold(updates=3, start=0.72, floor=0.68, rise=0.01, fall=0.01)
         module = game(schedule=schedule, generator_optimizer=SGD, discriminator_optimizer=SGD)
         callbacks = [Checkpoint(every_n_updates=3, dirpath=folder), GeneratorEMA(0.9), *extra]
         trainer(callbacks, max_steps=60).fit(module, ring(), ckpt_path=ckpt_path)
@@ -186,25 +187,25 @@ def test_killed_and_resumed_under_the_schedule():
     whole = run("whole")
     with pytest.raises(Killed):
         run("killed", extra=[KillAt(17)])
-    stored = torch.load("killed/last.ckpt", weights_only=True)["schedule"]
+    stored = torch.load("killed/last.ckpt", weights_only=True)["run_state"][0]["state"]["schedule"]
     assert stored["threshold"] != 0.72
     resumed = run("killed", "killed/last.ckpt")
-    for key in ("state_dict", "optimizer_states", "random_states", "schedule", "global_step"):
+    for key in ("state_dict", "optimizer_states", "run_state", "global_step"):
         assert same(whole[key], resumed[key]), key
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"moves": 0}, "moves=0: somebody has to move"),
+        ({"updates": 0}, "updates=0"),
         ({"floor": 1.1}, "floor=1.1 and start=1.0"),
         ({"floor": 0.0}, "floor=0.0 and start=1.0"),
         ({"counting": "all"}, "counting='all' is unknown"),
-        ({"rise": -0.1}, "rise=-0.1 must not be negative"),
-        ({"discriminator_limit": -1}, "discriminator_limit=-1 must not be negative"),
-        ({"fall": float("nan")}, "fall=nan must not be negative"),
+        ({"rise": -0.1}, "rise=-0.1"),
+        ({"discriminator_limit": -1}, "discriminator_limit=-1"),
+        ({"fall": float("nan")}, "fall=nan"),
         ({"start": float("inf")}, "floor=0.7 and start=inf"),
-        ({"moves": 2.5}, "moves=2.5: somebody has to move"),
+        ({"updates": 2.5}, "updates=2.5"),
     ],
 )
 def test_bad_thresholds(arguments, message):
@@ -249,7 +250,7 @@ def test_samples_of_a_component():
     with torch.no_grad():
         module.latent.mu.zero_()  # the averaged generator goes with the averaged latent
     latents = module.network("latent", ema=True).of_components(torch.full((5,), 3), rng)
-    own = module.generate(latents.detach(), ema=True)
+    own = module.sample_from(latents.detach(), ema=True)
     assert own.std(0).max() < 1e-3
     assert module.sample(50, seed=0).std(0).min() > 1e-2
 
@@ -294,16 +295,18 @@ def test_losses_with_classes():
     real_outputs, fake_outputs = module.discriminator(real), module.discriminator(fake)
     assert real_outputs.shape == (6, 10)
     torch.testing.assert_close(
-        module.discriminator_loss(real, fake, real_labels=labels),
+        module.discriminator_loss(Side(real, labels), Side(fake)),
         semi_supervised.discriminator_loss(real_outputs, fake_outputs, labels),
     )
     unlabelled = torch.full((6,), -1)
     torch.testing.assert_close(
-        module.discriminator_loss(real, fake),
+        module.discriminator_loss(Side(real, unlabelled), Side(fake)),
         semi_supervised.discriminator_loss(real_outputs, fake_outputs, unlabelled),
     )
     z = fake_outputs.logsumexp(1)
-    torch.testing.assert_close(module.generator_loss(real, fake), -torch.nn.functional.softplus(z).mean())
+    torch.testing.assert_close(
+        module.generator_loss(Side(real, labels), Side(fake)), -torch.nn.functional.softplus(z).mean()
+    )
     torch.testing.assert_close(module.score(fake), z)
 
 
@@ -319,7 +322,7 @@ def test_classes_are_learned_from_a_few_labels():
 
 
 def test_class_loss_is_in_every_row():
-    """Rows are due at any update of the generator's turn, long after the discriminator's."""
+    """Rows are due at any update of the generator in a round, long after the discriminator's."""
     rows = []
 
     class Rows(Callback):
@@ -331,8 +334,8 @@ def test_class_loss_is_in_every_row():
     report = module.report
     module.report = lambda values: computed.extend(k for k in values if k == "class_loss") or report(values)
     trainer([Rows()], max_steps=15, log_every_n_steps=5).fit(module, digits())
-    assert len(set(rows[1:])) == 3  # written at 6, 12 and 15
-    assert rows[0] != rows[0]
+    assert [row == row for row in rows] == [False] * 5 + [True] * 10  # seen before the row of 15 is written
+    assert len(set(rows[5:])) == 2
     assert len(computed) == 3
 
 
@@ -346,9 +349,9 @@ def test_a_half_step_that_fails_leaves_the_learning_rate(error):
         assert optimizer.param_groups[0]["lr"] == 1e-4
         raise error
 
-    module.discriminator_turn = fails
+    module.update_discriminator = fails
     with pytest.raises(RuntimeError, match="out of memory"):
-        module._half_step(torch.zeros(2, 2), torch.zeros(2))
+        module._half_step(Side(torch.zeros(2, 2)))
     assert optimizer.param_groups[0]["lr"] == 2e-4
 
 
@@ -364,7 +367,7 @@ def test_what_does_not_fit():
             DeLiGAN((2,), schedule=Threshold(), **arguments)
     for arguments in ({"discriminator_steps": 5}, {"generator_steps": 2}):
         with pytest.raises(
-            ValueError, match=r"schedule=Threshold decides who moves: leave out discr.*_steps="
+            ValueError, match=r"schedule=Threshold decides who is updated: leave out discr.*_steps="
         ):
             DeLiGAN((2,), schedule=Threshold(), **arguments)
     with pytest.raises(ValueError, match="takes no argument outputs, by which DeLiGAN asks for 3 logits"):
@@ -372,5 +375,5 @@ def test_what_does_not_fit():
     with pytest.raises(ValueError, match="simultaneous=True is GAN's"):
         DeLiGAN((2,), objective="classes", num_classes=3, simultaneous=True)
     module = DeLiGAN((2,), objective="classes", num_classes=8, discriminator=MLPDiscriminator((2,)))
-    with pytest.raises(ValueError, match=r"returned \(2,\) for 2 images: objective=classes needs \(N, 8\)"):
+    with pytest.raises(ValueError, match=r"returned \(2,\) for 2 images: it must return \(N, 8\)"):
         trainer(max_steps=1).fit(module, ring())

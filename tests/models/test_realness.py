@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_gans
 from lightning_gans.callbacks import Checkpoint
+from lightning_gans.game.sides import Side
 from lightning_gans.models import GAN
 from lightning_gans.models.realness import losses
 from lightning_gans.models.realness.anchors import CustomAnchors, ReleasedAnchors, SkewNormalAnchors
@@ -95,30 +96,30 @@ def test_two_outcomes_are_the_first_gan(objective):
         torch.testing.assert_close(mine, its, rtol=0, atol=1e-6)
 
 
-class Turns(Callback):
-    """Records who moved on which batch, and the anchors at that time."""
+class Updates(Callback):
+    """Records who is updated on which batch, and the anchors at that time."""
 
     def __init__(self):
-        self.moves, self.anchors, self.batches = [], [], []
+        self.seen, self.anchors, self.batches = [], [], []
 
     def on_train_start(self, trainer, module):
         for name in ("discriminator", "generator"):
-            turn = getattr(module, f"{name}_turn")
+            update = getattr(module, f"update_{name}")
 
-            def watched(real, *rest, name=name, turn=turn):
-                self.moves.append((name[0], len(self.batches) - 1))
-                assert torch.equal(real, self.batches[-1])
+            def watched(real, *rest, name=name, update=update, **options):
+                self.seen.append((name[0], len(self.batches) - 1))
+                assert torch.equal(real.images, self.batches[-1])
                 self.anchors.append(module.anchor_real.clone())
-                return turn(real, *rest)
+                return update(real, *rest, **options)
 
-            setattr(module, f"{name}_turn", watched)
+            setattr(module, f"update_{name}", watched)
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
         self.batches.append(batch[0].clone())
 
 
 @pytest.mark.parametrize(
-    ("steps", "moves"),
+    ("steps", "updates"),
     [
         ((1, 1), "d0 g0 d1 g1 d2 g2 d3 g3"),
         ((1, 3), "d0 g0 g1 g2 d3 g3 g4 g5"),
@@ -126,32 +127,32 @@ class Turns(Callback):
         ((2, 2), "d0 d1 g1 g2 d3 d4 g4 g5"),
     ],
 )
-def test_every_update_of_the_generator_sees_a_batch_of_its_own(steps, moves):
-    turns = Turns()
+def test_every_update_of_the_generator_sees_a_batch_of_its_own(steps, updates):
+    watch = Updates()
     module = game(discriminator_steps=steps[0], generator_steps=steps[1])
-    trainer([turns], max_steps=moves.count("g")).fit(module, ring())
-    assert turns.moves == [(move[0], int(move[1:])) for move in moves.split()]
+    trainer([watch], max_steps=updates.count("g")).fit(module, ring())
+    assert watch.seen == [(update[0], int(update[1:])) for update in updates.split()]
 
 
-def test_released_anchors_are_drawn_once_a_cycle():
-    turns = Turns()
+def test_released_anchors_are_drawn_once_a_round():
+    watch = Updates()
     module = game(anchors=ReleasedAnchors(), discriminator_steps=2, generator_steps=2)
-    trainer([turns], max_steps=4).fit(module, ring())
-    cycles = turns.anchors[:4], turns.anchors[4:]
-    assert all(same(anchor, cycle[0]) for cycle in cycles for anchor in cycle)
-    assert not same(cycles[0][0], cycles[1][0])
+    trainer([watch], max_steps=4).fit(module, ring())
+    rounds = watch.anchors[:4], watch.anchors[4:]
+    assert all(same(anchor, round_[0]) for round_ in rounds for anchor in round_)
+    assert not same(rounds[0][0], rounds[1][0])
     assert {"anchor_real", "anchor_fake"} <= module.state_dict().keys()
     assert not any("anchor" in key for key in game().state_dict())
 
 
 def test_fixed_anchors_stay():
-    turns = Turns()
-    trainer([turns], max_steps=3).fit(game(), ring())
-    assert all(same(anchor, turns.anchors[0]) for anchor in turns.anchors)
+    watch = Updates()
+    trainer([watch], max_steps=3).fit(game(), ring())
+    assert all(same(anchor, watch.anchors[0]) for anchor in watch.anchors)
 
 
 @pytest.mark.parametrize("kill", [6, 12])
-def test_killed_within_a_cycle(kill):
+def test_killed_within_a_round(kill):
     def run(folder, ckpt_path=None, extra=()):
         module = game(anchors=ReleasedAnchors(), generator_steps=3)
         torch.manual_seed(5)
@@ -162,9 +163,9 @@ def test_killed_within_a_cycle(kill):
     whole = run("whole")
     with pytest.raises(Killed):
         run("killed", extra=[KillAt(kill)])
-    assert torch.load("killed/last.ckpt", weights_only=True)["turns"] in (1, 2)
+    assert torch.load("killed/last.ckpt", weights_only=True)["run_state"][0]["state"]["batches"] in (1, 2)
     resumed = run("killed", ckpt_path="killed/last.ckpt")
-    for key in ("state_dict", "optimizer_states", "random_states", "turns", "global_step"):
+    for key in ("state_dict", "optimizer_states", "run_state", "global_step"):
         assert same(whole[key], resumed[key]), key
 
 
@@ -199,8 +200,10 @@ def test_objectives(objective):
         losses.generator_loss(r, f, a0),
         losses.anchor_generator_loss(f, a1, a0),
     ][objective - 1]
-    torch.testing.assert_close(module.generator_loss(real, fake), expected)
-    torch.testing.assert_close(module.discriminator_loss(real, fake), losses.discriminator_loss(r, f, a1, a0))
+    torch.testing.assert_close(module.generator_loss(Side(real), Side(fake)), expected)
+    torch.testing.assert_close(
+        module.discriminator_loss(Side(real), Side(fake)), losses.discriminator_loss(r, f, a1, a0)
+    )
 
 
 @pytest.mark.parametrize("resample", ["batch", "adaptive"])
@@ -208,14 +211,17 @@ def test_resampled_in_training_only(resample):
     module = game(resample=resample)
     real, fake = torch.randn(2, 8, 2)
     state = torch.get_rng_state()
-    drawn = [module.rng.manual_seed(seed) and module.discriminator_loss(real, fake) for seed in (1, 1, 2)]
+    drawn = [
+        module.rng.manual_seed(seed) and module.discriminator_loss(Side(real), Side(fake))
+        for seed in (1, 1, 2)
+    ]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
     assert torch.equal(torch.get_rng_state(), state)
     module.eval()
     logits = [module.discriminator(x)[:, :5] for x in (real, fake)]
     expected = losses.discriminator_loss(*logits, module.anchor_real, module.anchor_fake)
-    assert torch.equal(module.discriminator_loss(real, fake), expected)
+    assert torch.equal(module.discriminator_loss(Side(real), Side(fake)), expected)
     assert torch.equal(module.train().outcome_logits(real), logits[0])
 
 
@@ -224,7 +230,7 @@ def test_real_and_fake_are_resampled_apart():
     module.discriminator = nn.Identity()
     real, fake = torch.randn(50_000, 5), torch.randn(50_000, 5) * 3 + 7
     for images in (real, fake):
-        logits = module._logits(images)
+        logits = module.judge(Side(images))
         torch.testing.assert_close(logits.mean(0), images.mean(0), rtol=0, atol=0.1)
         torch.testing.assert_close(logits.std(0), images.std(0), rtol=0, atol=0.1)
 
@@ -233,14 +239,14 @@ def test_reported_divergences():
     module = game(resample="none")
     trainer(max_steps=1).fit(module, ring())
     real, fake = torch.randn(2, 8, 2)
-    loss = module.discriminator_loss(real, fake)
+    loss = module.discriminator_loss(Side(real), Side(fake))
     value = module._reported["kl_real"] + module._reported["kl_fake"]
     entropies = sum(-torch.xlogy(a, a).sum() for a in (module.anchor_real, module.anchor_fake))
     torch.testing.assert_close(value + entropies, loss.detach())
     # where D says (A1 + A0) / 2 everywhere, the value is its floor
     best = ((module.anchor_real + module.anchor_fake) / 2 + 1e-30).log()
     module.discriminator = Constant(best)
-    module.discriminator_loss(real, fake)
+    module.discriminator_loss(Side(real), Side(fake))
     value = module._reported["kl_real"] + module._reported["kl_fake"]
     torch.testing.assert_close(value, losses.optimum(module.anchor_real, module.anchor_fake))
 
@@ -248,7 +254,7 @@ def test_reported_divergences():
 def test_score_is_minus_objective_3_up_to_a_constant():
     module = game(objective=3, num_outcomes=3)  # whose anchors have unequal entropies
     images = torch.randn(2, 1, 2)
-    losses_of_each = torch.stack([module.eval().generator_loss(x, x) for x in images])
+    losses_of_each = torch.stack([module.eval().generator_loss(Side(x), Side(x)) for x in images])
     scores = torch.cat([module.score(x) for x in images])
     torch.testing.assert_close(scores.diff(), -losses_of_each.diff())
     assert (scores + losses_of_each).abs().min() > 0.1
@@ -303,7 +309,7 @@ def test_anchors_from_the_command_line(anchors, kind, arguments, cli):
     config = yaml.safe_load((CHECKPOINT.parents[1] / "config.yaml").read_text())
     assert (
         config["model"]["init_args"]["anchors"]["class_path"]
-        == f"lightning_gans.models.realness.anchors.{kind.__name__}"
+        == f"lightning_gans.models.realness.{kind.__name__}"
     )
 
 
@@ -321,8 +327,8 @@ def test_impossible_anchors_on_the_command_line(fails):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: game(objective=4), "objective=4 is none of the paper's: use 1, 2 or 3"),
-        (lambda: game(resample="all"), "resample='all' is unknown: use batch, adaptive or none"),
+        (lambda: game(objective=4), "objective=4"),
+        (lambda: game(resample="all"), "resample='all'"),
         (lambda: game(resample="none", gather=True), "gather=True is for resample='batch', not 'none'"),
         (lambda: game(num_outcomes=1), "num_outcomes=1: one outcome tells nothing apart"),
         (lambda: game(num_outcomes=0), "num_outcomes=0: one outcome tells nothing apart"),
@@ -367,7 +373,7 @@ def test_the_last_batch_of_an_epoch_has_no_spread():
 
 
 def test_a_batch_for_the_generator_alone():
-    """No gradient reaches D, and it does not move."""
+    """No gradient reaches D, and it stays."""
     weights = []
 
     class Weights(Callback):
@@ -394,10 +400,10 @@ def test_resumed_with_other_anchors(before, after):
     assert same(module.anchor_real, own) == (not after.redraws)
 
 
-def test_resumed_with_a_shorter_cycle():
-    """D moves again, though the stored place lies beyond the cycle's end."""
+def test_resumed_with_a_shorter_round():
+    """D is updated again, though the stored place lies beyond the round's end."""
     module = game(generator_steps=3)
     trainer([Checkpoint(dirpath="here")], max_steps=2).fit(module, ring())
-    turns = Turns()
-    trainer([turns], max_steps=5).fit(game(), ring(), ckpt_path="here/last.ckpt")
-    assert [move for move, _ in turns.moves] == ["g", "d", "g", "d", "g"]
+    watch = Updates()
+    trainer([watch], max_steps=5).fit(game(), ring(), ckpt_path="here/last.ckpt")
+    assert [move for move, _ in watch.seen] == ["g", "d", "g", "d", "g"]

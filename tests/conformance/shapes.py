@@ -1,0 +1,161 @@
+"""Games of other shapes than the catalogue's, as users would write them, for the conformance suite.
+
+Two heads (ACGAN), an encoder that trains with the generator and latents in the discriminator (VEEGAN), two
+generators and two discriminators between two kinds of images (CycleGAN), and the README's example.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, l1_loss, mse_loss, softplus
+
+from lightning_gans import Digits, LatentGame
+from lightning_gans.game.optimizers import Adam
+from lightning_gans.game.players import Player
+from lightning_gans.game.sides import Side
+from lightning_gans.game.translation import TranslationGame
+from lightning_gans.losses import gan, lsgan
+from lightning_gans.networks import ConditionalMLPGenerator, Rebuildable
+
+
+class RelativisticGAN(LatentGame):
+    """Real samples should look more real than generated ones, pair by pair."""
+
+    def discriminator_loss(self, real, fake):
+        return softplus(self.judge(fake) - self.judge(real)).mean()
+
+    def generator_loss(self, real, fake):
+        return softplus(self.judge(real) - self.judge(fake)).mean()
+
+
+class TwoHeads(Rebuildable, nn.Module):
+    """Logits of "real" and of the classes."""
+
+    def __init__(self, image_shape, num_classes):
+        super().__init__()
+        self.features = nn.Sequential(nn.Flatten(), nn.LazyLinear(32), nn.ReLU())
+        self.features(torch.zeros(1, *image_shape))
+        self.source, self.classes = nn.Linear(32, 1), nn.Linear(32, num_classes)
+
+    def forward(self, images):
+        features = self.features(images)
+        return self.source(features).flatten(), self.classes(features)
+
+
+class ACGAN(LatentGame):
+    """The discriminator also names the class, of real samples and of generated ones."""
+
+    conditional = True
+
+    def default_generator(self):
+        return lambda shape, dim: ConditionalMLPGenerator(shape, dim, self.num_classes, hidden=(32,))
+
+    def default_discriminator(self):
+        return TwoHeads(self.image_shape, self.num_classes)
+
+    def discriminator_loss(self, real, fake):
+        (on_real, real_classes), (on_fake, fake_classes) = self.judge(real), self.judge(fake)
+        classes = cross_entropy(real_classes, real.labels) + cross_entropy(fake_classes, fake.labels)
+        return gan.discriminator_loss(on_real, on_fake) + classes
+
+    def generator_loss(self, real, fake):
+        on_fake, classes = self.judge(fake)
+        return gan.generator_loss(on_fake) + cross_entropy(classes, fake.labels)
+
+
+def mlp(inputs, outputs):
+    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, 32), nn.ReLU(), nn.Linear(32, outputs))
+
+
+class VEEGAN(LatentGame):
+    """An encoder finds latents of real samples; the discriminator sees samples with their latents."""
+
+    def __init__(self, image_shape, **arguments):
+        super().__init__(image_shape, **arguments)
+        self.encoder = mlp(torch.Size(image_shape).numel(), self.latent.dim)
+
+    def default_discriminator(self):
+        return mlp(torch.Size(self.image_shape).numel() + self.latent.dim, 1)
+
+    def players(self):
+        players = super().players()
+        players["generator"] = Player(("generator", "latent", "encoder"), self.generator_optimizer)
+        return players
+
+    def real_side(self, real):
+        return Side(real.images, real.labels, self.encoder(real.images))
+
+    def judge(self, side):
+        return self.discriminator(torch.cat([side.images.flatten(1), side.latents], 1)).flatten()
+
+    def discriminator_loss(self, real, fake):
+        return gan.discriminator_loss(self.judge(fake), self.judge(real))
+
+    def generator_loss(self, real, fake):
+        reconstruction = mse_loss(self.encoder(fake.images), fake.latents)
+        return self.judge(fake).mean() - self.judge(real).mean() + reconstruction
+
+
+class Convolutions(Rebuildable, nn.Module):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(inputs, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, outputs, 3, padding=1)
+        )
+
+    def forward(self, images):
+        return self.layers(images)
+
+
+class TwoTranslators(TranslationGame):
+    """There and back again: each kind of images has a generator and a discriminator, as in CycleGAN."""
+
+    def __init__(self, input_shape, image_shape, **arguments):
+        super().__init__(input_shape, image_shape, **arguments)
+        inputs, outputs = input_shape[0], image_shape[0]
+        self.there, self.back = Convolutions(inputs, outputs), Convolutions(outputs, inputs)
+        self.target_judge, self.input_judge = Convolutions(outputs, 1), Convolutions(inputs, 1)
+
+    def players(self):
+        return {
+            "generator": Player(("there", "back"), Adam),
+            "discriminator": Player(("target_judge", "input_judge"), Adam),
+        }
+
+    def generate(self, inputs, ema=False):
+        return self.network("there", ema)(inputs).tanh()
+
+    def judge(self, side):
+        return self.target_judge(side.images)
+
+    def training_step(self, batch, batch_idx):
+        real = self.read(batch)
+        with self.frozen(self.target_judge, self.input_judge):
+            fake, back = self.draw_fakes(real), self.back(real.images).tanh()
+            fooled = lsgan.generator_loss(self.judge(fake)) + lsgan.generator_loss(self.input_judge(back))
+            cycle = l1_loss(self.back(fake.images).tanh(), real.inputs)
+            cycle = cycle + l1_loss(self.generate(back), real.images)
+            self.minimise("generator", fooled + 10 * cycle)
+        loss = lsgan.discriminator_loss(self.judge(real), self.judge(fake.detach()))
+        loss = loss + lsgan.discriminator_loss(self.input_judge(real.inputs), self.input_judge(back.detach()))
+        self.minimise("discriminator", loss)
+        self.report({"generator_loss": fooled, "discriminator_loss": loss, "cycle": cycle})
+
+
+class Negatives(Digits):
+    """Digits as pairs: the negative is the input, the digit the target."""
+
+    view_names = ("input", "target")
+
+    def __init__(self, batch_size: int = 16, limit: int | None = None, **arguments):
+        super().__init__(batch_size=batch_size, limit=limit, **arguments)
+        self.input_shape = self.image_shape
+
+    def views(self):
+        return Negative()
+
+
+class Negative:
+    draws = 1
+
+    def __call__(self, images: Tensor, labels: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+        return -images, images
