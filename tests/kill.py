@@ -1,8 +1,7 @@
 """Runs that are killed and resumed, at any hook, and what they leave, against an undisturbed run.
 
 ``make_run(folder, extra, ckpt_path)`` builds game, data and trainer anew, with the callbacks ``extra`` beside
-its own, and fits them. It writes ``folder/checkpoints/last.ckpt``; its log and pictures go anywhere below
-``folder``. The same seed every time.
+its own, and fits them. Checkpoints, log and pictures go anywhere below ``folder``. The same seed every time.
 """
 
 import csv
@@ -93,16 +92,22 @@ def undisturbed(make_run, folder):
     return list(dict.fromkeys(moments.seen))
 
 
-def killed_and_resumed(make_run, folder, *at, checkpoint="checkpoints/last.ckpt"):
-    """Run to the end, killed at each of the moments ``at`` and resumed from the last checkpoint, if any."""
-    last = Path(folder) / checkpoint
+def killed_and_resumed(make_run, folder, *at):
+    """Run to the end, killed at each of the moments ``at`` and resumed from the newest checkpoint, if any."""
     for moment in (*at, None):
         moments = Moments(moment)
         try:
-            make_run(Path(folder), moments.callbacks(), str(last) if last.exists() else None)
+            make_run(Path(folder), moments.callbacks(), _newest(Path(folder)))
         except Killed:
             continue
         assert moment is None, f"the run ended without being killed {moment}"
+
+
+def _newest(folder):
+    stored = [
+        (torch.load(path, weights_only=True)["global_step"], str(path)) for path in folder.rglob("*.ckpt")
+    ]
+    return max(stored)[1] if stored else None
 
 
 def same(a, b):
@@ -127,26 +132,26 @@ def differences(a, b, path=""):
     return [] if a == b or (a != a and b != b) else [f"{path}: {a!r} | {b!r}"]
 
 
-def remains(folder, checkpoint="checkpoints/last.ckpt"):
-    """Return all that a run left: the whole checkpoint, rows of the log, scores, pictures by content."""
+def remains(folder):
+    """Return all that a run left: whole checkpoints, rows of the log, scores, pictures by content."""
     folder = Path(folder)
-    stored = _without(torch.load(folder / checkpoint, weights_only=True), str(folder.resolve()))
     rows = set()
     for file in folder.rglob("metrics.csv"):
         with file.open(newline="") as lines:
             rows |= {frozenset((k, v) for k, v in row.items() if v) for row in csv.DictReader(lines)}
     scores = {line for file in folder.rglob("*.jsonl") for line in file.read_text().splitlines()}
-    pictures = {
-        f"{file.parent.name}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in folder.rglob("*.png")
-    }
     return {
-        "checkpoint": stored,
+        "checkpoints": {
+            file.name: _without(torch.load(file, weights_only=True), str(folder.resolve()))
+            for file in folder.rglob("*.ckpt")
+        },
         "rows": sorted(sorted(row) for row in rows),
         "scores": sorted(json.dumps(json.loads(line), sort_keys=True) for line in scores),
-        "pictures": pictures,
-        "animations": sorted(file.name for file in folder.rglob("*.gif")),
-        "checkpoints": sorted({file.name for file in folder.rglob("*.ckpt")}),
+        "pictures": {
+            f"{file.parent.name}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in folder.rglob("*.png")
+        },
+        "animations": {file.name for file in folder.rglob("*.gif")},  # a resumed run's has its own pictures
     }
 
 

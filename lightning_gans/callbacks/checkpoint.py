@@ -81,7 +81,7 @@ class Checkpoint(ModelCheckpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Epochs are no measure here, except where one is the last: early stopping says so after a validation."""
+        """Epochs are no measure here, but where early stopping says that this is the last."""
         if trainer.should_stop:
             self.on_train_end(trainer, pl_module)
 
@@ -109,15 +109,12 @@ class Checkpoint(ModelCheckpoint):
         broken = [name for name, fine in zip(weights, finite.tolist(), strict=True) if not fine]
         where = f"of {broken[0].split('.')[0]} ({broken[0]})" if broken else "on another rank"
         good = self.last_model_path or trainer.ckpt_path
+        state = (
+            f"{good} holds the last good state, of update {self._saved_at}" if good else "none was saved yet"
+        )
         raise FloatingPointError(
             f"{type(module).__name__}: weights {where} are not finite at generator update "
-            f"{trainer.global_step}; "
-            + (
-                f"{good} holds the last good state, of update {self._saved_at}"
-                if good
-                else "nothing was saved"
-            )
-            + ". Try a smaller learning rate or model.gradient_clip_norm"
+            f"{trainer.global_step}; {state}. Try a smaller learning rate or model.gradient_clip_norm"
         )
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:

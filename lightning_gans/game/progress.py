@@ -1,10 +1,10 @@
 """Where in a run a checkpoint was written, and how a run goes on from there.
 
-Lightning guesses from its counters what a resumed run has still to do. It guesses wrong around the end of an
-epoch: validations are skipped, epochs counted twice or not at all, the loader's position is dropped, and a run
-that was killed after its last update never reaches its end. The counters themselves are right: they say at
-which hook the checkpoint was written. :class:`ResumedFitLoop` reads them, does what was still to be done of
-that update and of that epoch, in Lightning's own order and by its own methods, and goes on.
+Lightning guesses from its counters what a resumed run has still to do. Around the end of an epoch it guesses
+wrong: validations are skipped, epochs counted twice or not at all, the loader's position is dropped, and a
+run that was killed after its last update never reaches its end. The counters themselves are right: they say
+at which hook the checkpoint was written. :class:`ResumedFitLoop` reads them, does what was still to be done
+of that update and of that epoch, in Lightning's own order and by its own methods, and goes on.
 """
 
 from enum import Enum, auto
@@ -51,12 +51,11 @@ def place(loop: _FitLoop) -> Place:
 
 
 def store_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Add what Lightning's checkpoints leave out: the metrics that callbacks see, a row that is due, a stop."""
-    loop, row = trainer.fit_loop, {}
-    if trainer.training and place(loop) is Place.BATCH_END and trainer._logger_connector.should_update_logs:
-        row = dict(
-            trainer._logger_connector.metrics["log"]
-        )  # of LightningModule.log: written after this hook
+    """Add what Lightning leaves out: the metrics that callbacks see, a row that is due, a stop."""
+    log = trainer._logger_connector
+    row: dict[str, Any] = {}
+    if trainer.training and place(trainer.fit_loop) is Place.BATCH_END and log.should_update_logs:
+        row = dict(log.metrics["log"])  # of LightningModule.log: written after this hook
     checkpoint[KEY] = {
         "metrics": dict(trainer.callback_metrics),
         "row": row,
@@ -100,6 +99,8 @@ class ResumedFitLoop(_FitLoop):
         at = self._tidy(place(self))
         trainer = self.trainer
         device = trainer.strategy.root_device
+        for optimizer in trainer.optimizers:
+            optimizer._opt_called = True  # type: ignore[attr-defined] # else torch warns of schedulers' next step
         metrics = {name: value.to(device) for name, value in self.stored.get("metrics", {}).items()}
         trainer.callback_metrics.update(metrics)
         if at is not Place.BETWEEN_EPOCHS:
@@ -152,7 +153,8 @@ class ResumedFitLoop(_FitLoop):
 
     def _finish_epoch(self, at: Place) -> None:
         loop, fetcher = self.epoch_loop, self._data_fetcher
-        assert fetcher is not None and self._combined_loader is not None
+        assert fetcher is not None
+        assert self._combined_loader is not None
         loop.on_run_start(fetcher)
         if at is not Place.UPDATE:
             if at is Place.BATCH_END:

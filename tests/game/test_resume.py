@@ -1,7 +1,8 @@
-"""Killed at any hook and resumed, a run leaves to the bit what it would have left: checkpoint, log, pictures."""
+"""Killed at any hook and resumed, a run leaves to the bit what it would have left without that."""
 
 from functools import partial
 
+import pytest
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -16,6 +17,7 @@ from lightning_gans.game.csv_logger import WholeCSVLogger
 from lightning_gans.game.latents import Normal
 from lightning_gans.metrics.classifier import DatasetClassifier
 from lightning_gans.networks import MLPDiscriminator, MLPGenerator
+from tests.kill import differences, killed_and_resumed, remains, undisturbed
 
 
 class Dots(Pictures):
@@ -78,13 +80,12 @@ def ours(every=3):
 
 def every_epoch(**options):
     return lambda: [
-        ModelCheckpoint(
-            filename="{epoch}", save_top_k=-1, enable_version_counter=False, save_last=True, **options
-        )
+        ModelCheckpoint(filename="{epoch}", save_top_k=-1, enable_version_counter=False, **options)
     ]
 
 
-def case(model=game, callbacks=ours(), data=Ring, pictures=True, **trainer):
+def case(model=game, callbacks=None, data=Ring, pictures=True, **trainer):
+    callbacks = callbacks or ours()
     return {"model": model, "callbacks": callbacks, "data": data, "pictures": pictures, "trainer": trainer}
 
 
@@ -161,3 +162,33 @@ CASES = {
     "classifier, steps": case(classifier, ours(1), pictures=False, **STEPS),
     "classifier, Lightning's": case(classifier, every_epoch(), pictures=False, **EPOCHS),
 }
+
+
+def check(name, folder, whole, *at):
+    killed_and_resumed(make(CASES[name]), folder, *at)
+    different = differences(whole, remains(folder))
+    assert not different, (*map(str, at), different[:5])
+
+
+def around_the_second_end(moments):
+    ends = [i for i, moment in enumerate(moments) if moment.hook == "on_train_epoch_end" and moment.after]
+    return moments[ends[1] - 8 : ends[1] + 2], moments[ends[0]], moments[ends[1]]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_killed_around_the_end_of_an_epoch(name, tmp_path):
+    moments = undisturbed(make(CASES[name]), tmp_path / "whole")
+    whole = remains(tmp_path / "whole")
+    around, first, second = around_the_second_end(moments)
+    for i, at in enumerate([*((moment,) for moment in (*around[::2], *moments[-3:-1])), (first, second)]):
+        check(name, tmp_path / str(i), whole, *at)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_killed_at_any_moment(name, tmp_path):
+    moments = undisturbed(make(CASES[name]), tmp_path / "whole")
+    whole = remains(tmp_path / "whole")
+    for i, moment in enumerate(moments):
+        check(name, tmp_path / f"{i}-once", whole, moment)
+        check(name, tmp_path / f"{i}-twice", whole, moments[i // 2], moment)
