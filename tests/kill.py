@@ -8,6 +8,7 @@ import csv
 import hashlib
 import json
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,10 +136,12 @@ def differences(a, b, path=""):
 def remains(folder):
     """Return all that a run left: whole checkpoints, rows of the log, scores, pictures by content."""
     folder = Path(folder)
-    rows = set()
+    rows, pictures = set(), defaultdict(set)
     for file in folder.rglob("metrics.csv"):
         with file.open(newline="") as lines:
             rows |= {frozenset((k, v) for k, v in row.items() if v) for row in csv.DictReader(lines)}
+    for file in folder.rglob("*.png"):  # of all parts: a half-written one shows
+        pictures[f"{file.parent.name}/{file.name}"].add(hashlib.sha256(file.read_bytes()).hexdigest())
     scores = {line for file in folder.rglob("*.jsonl") for line in file.read_text().splitlines()}
     return {
         "checkpoints": {
@@ -147,10 +150,7 @@ def remains(folder):
         },
         "rows": sorted(sorted(row) for row in rows),
         "scores": sorted(json.dumps(json.loads(line), sort_keys=True) for line in scores),
-        "pictures": {
-            f"{file.parent.name}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in folder.rglob("*.png")
-        },
+        "pictures": dict(pictures),
         "animations": {file.name for file in folder.rglob("*.gif")},  # a resumed run's has its own pictures
     }
 

@@ -3,9 +3,9 @@
 import csv
 from pathlib import Path
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 
 class WholeCSVLogger(CSVLogger):
@@ -21,6 +21,7 @@ class WholeCSVLogger(CSVLogger):
         """The writer of the file."""
         if self._experiment is None:
             self._experiment = _Writer(log_dir=self.log_dir)
+        assert isinstance(self._experiment, ExperimentWriter)
         return self._experiment
 
 

@@ -7,15 +7,17 @@ at which hook the checkpoint was written. :class:`ResumedFitLoop` reads them, do
 of that update and of that epoch, in Lightning's own order and by its own methods, and goes on.
 """
 
+import warnings
 from enum import Enum, auto
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric.utilities.types import _Stateful
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.loops import _FitLoop, _Loop
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.loops.fit_loop import _FitLoop
+from lightning.pytorch.loops.loop import _Loop
+from lightning.pytorch.loops.progress import _ProcessedTracker
 
 KEY = "progress"
 
@@ -34,7 +36,8 @@ class Place(Enum):
 
 def place(loop: _FitLoop) -> Place:
     """Tell from a loop's counters at which hook it is, or was when they were stored."""
-    epoch, batch = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
+    epoch = cast(_ProcessedTracker, loop.epoch_progress.current)
+    batch = cast(_ProcessedTracker, loop.epoch_loop.batch_progress.current)
     if epoch.completed == epoch.ready:
         return Place.BETWEEN_EPOCHS
     if epoch.started < epoch.ready:
@@ -140,7 +143,7 @@ class ResumedFitLoop(_FitLoop):
                 setattr(validation.total, name, getattr(validation.total, name) - count)
             validation.current.reset()
         elif at in (Place.BETWEEN_EPOCHS, Place.EPOCH_END) and self._was_cut():
-            for tracker in (epoch.total, epoch.current):
+            for tracker in cast(list[_ProcessedTracker], [epoch.total, epoch.current]):
                 tracker.processed = tracker.completed = tracker.ready - 1
             return Place.UPDATE
         return at
@@ -163,9 +166,10 @@ class ResumedFitLoop(_FitLoop):
             loop._skip_next_val = at is Place.VALIDATION_END
             loop.on_advance_end(fetcher)
         if not loop.done and not all(isinstance(x, _Stateful) for x in self._combined_loader.flattened):
-            rank_zero_warn(
+            warnings.warn(
                 "the run goes on within an epoch, and its loader does not know where it was: it begins anew. "
-                "A loader with state_dict and load_state_dict would go on exactly"
+                "A loader with state_dict and load_state_dict would go on exactly",
+                stacklevel=2,
             )
         while not loop.done:
             try:
@@ -191,7 +195,8 @@ def epoch_is_whole(trainer: Trainer) -> bool:
 
 
 def _early_stopping(trainer: Trainer) -> list[EarlyStopping]:
-    return [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, EarlyStopping)]
 
 
 def _has_stopped(callback: EarlyStopping) -> bool:

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from PIL import Image
 from torch.optim.lr_scheduler import ExponentialLR
@@ -33,8 +33,8 @@ class Dots(Pictures):
 class Ring(GaussianMixtures):
     """Four batches an epoch, two of validation."""
 
-    def __init__(self):
-        super().__init__("ring", samples=64, batch_size=16, val_fraction=0.25, flip=False)
+    def __init__(self, **arguments):
+        super().__init__(**{"samples": 64, "batch_size": 16, "val_fraction": 0.25, **arguments})
         self.has_test_split = False
 
 
@@ -117,11 +117,11 @@ def make(case):
     return run
 
 
-def bare():
-    data = Ring()
+def bare(data=None):
+    data = data or Ring()
     data.setup("fit")
     images, labels = data.training_images()
-    return MemoryLoader(images, labels, 16, shuffle=True, drop_last=True, seed=0)
+    return MemoryLoader(images, labels, data.batch_size, shuffle=True, drop_last=True, seed=data.seed)
 
 
 EPOCHS, STEPS = {"max_epochs": 3}, {"max_steps": 9}
@@ -192,3 +192,47 @@ def test_killed_at_any_moment(name, tmp_path):
     for i, moment in enumerate(moments):
         check(name, tmp_path / f"{i}-once", whole, moment)
         check(name, tmp_path / f"{i}-twice", whole, moments[i // 2], moment)
+
+
+class StopAt(Callback):
+    """Asks a run to stop after an update, within an epoch."""
+
+    def on_train_batch_end(self, trainer, *_):
+        trainer.should_stop = trainer.should_stop or trainer.global_step == 5
+
+
+PROLONGED = {
+    "ours": case(by_epochs, ours(), pictures=False),
+    "Lightning's": case(by_epochs, every_epoch(save_on_train_epoch_end=True), pictures=False),
+    "bare loader's": case(callbacks=ours(), data=bare, pictures=False),
+}
+
+
+@pytest.mark.parametrize("first", ["an epoch", "within an epoch", "stopped"])
+@pytest.mark.parametrize("name", PROLONGED)
+def test_a_run_that_is_prolonged_is_the_longer_run(name, first, tmp_path):
+    limit = {"an epoch": {"max_epochs": 1}, "within an epoch": {"max_steps": 5}, "stopped": {"max_epochs": 3}}
+    parts = [({"max_epochs": 3}, []), (limit[first], [StopAt()] if first == "stopped" else [])]
+    for folder, (trainer, extra) in zip(("whole", "parts"), parts, strict=True):
+        make({**PROLONGED[name], "trainer": trainer})(tmp_path / folder, [Callback(), *extra], None)
+    last = max((tmp_path / "parts").rglob("*.ckpt"))
+    make({**PROLONGED[name], "trainer": {"max_epochs": 3}})(tmp_path / "parts", [Callback()], str(last))
+    whole, parts = remains(tmp_path / "whole"), remains(tmp_path / "parts")
+    end = max(whole["checkpoints"])
+    assert differences(whole["checkpoints"][end], parts["checkpoints"][end]) == []
+
+
+@pytest.mark.parametrize("seen", [3, 4], ids=["after an epoch", "within one"])
+@pytest.mark.parametrize("loader", [False, True], ids=["data module", "bare loader"])
+@pytest.mark.parametrize("changed", [{"batch_size": 8}, {"samples": 48}, {"seed": 1}], ids=str)
+def test_other_data_is_refused(changed, loader, seen, tmp_path):
+    def data(**arguments):
+        module = Ring(**arguments)
+        return module if not loader else bare(module)
+
+    run = make(case(data=data, max_steps=seen))
+    run(tmp_path, [Callback()], None)
+    with pytest.raises(ValueError, match="resume with"):
+        make(case(data=lambda: data(**changed), max_steps=9))(
+            tmp_path, [Callback()], str(tmp_path / "checkpoints" / "last.ckpt")
+        )
