@@ -13,6 +13,7 @@ from pathlib import Path
 
 import lightning
 import torch
+from lightning import Trainer
 from lightning.pytorch import Callback
 from torch import nn
 
@@ -52,6 +53,22 @@ def quiet() -> None:
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
+
+
+def silent_trainer(**arguments) -> Trainer:
+    """A trainer that trains and does nothing else; on the CPU, unless ``accelerator`` says otherwise."""
+    return Trainer(
+        **{
+            "accelerator": "cpu",
+            "devices": 1,
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "limit_val_batches": 0,
+            **arguments,
+        }
+    )
 
 
 @dataclass

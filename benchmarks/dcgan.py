@@ -12,10 +12,27 @@ import tempfile
 from collections.abc import Callable
 
 import torch
-from common import PausedFit, alternate, arguments, finish, machine, parameters, quiet, table
+from common import PausedFit, alternate, arguments, finish, machine, parameters, quiet, silent_trainer, table
 from textbook import Textbook
 
+from lightning_gans import DCGAN
+from lightning_gans.data import DataModule
+
 WARM_UP = 2
+
+
+class Synthetic(DataModule):
+    """Random bytes in place of images."""
+
+    num_classes, class_names = None, ()
+
+    def __init__(self, image_shape: tuple[int, ...], count: int, **options) -> None:
+        self.image_shape, self.count = image_shape, count
+        super().__init__(**options)
+
+    def load(self, split):
+        shape = (self.count, *self.image_shape)
+        return torch.randint(256, shape, dtype=torch.uint8), torch.full((self.count,), -1)
 
 
 def textbook(image_shape: tuple[int, ...], batch: int) -> Callable[[int], None]:
@@ -32,36 +49,14 @@ def textbook(image_shape: tuple[int, ...], batch: int) -> Callable[[int], None]:
 
 def ours(image_shape: tuple[int, ...], batch: int, steps: int, precision: str, **options: bool) -> PausedFit:
     """Our full fit, batch by batch."""
-    from lightning import Trainer
-
-    from lightning_gans import DCGAN
-    from lightning_gans.data import DataModule
-
-    class Synthetic(DataModule):
-        num_classes, class_names = None, ()
-
-        def load(self, split):
-            return torch.randint(256, (8 * batch, *image_shape), dtype=torch.uint8), torch.full(
-                (8 * batch,), -1
-            )
-
-    Synthetic.image_shape = image_shape
 
     def fit(pause: PausedFit) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            trainer = Trainer(
-                max_steps=pause.max_steps,
-                precision=precision,
-                accelerator="cpu",
-                callbacks=[pause],
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                limit_val_batches=0,
-                default_root_dir=folder,
+            trainer = silent_trainer(
+                max_steps=pause.max_steps, precision=precision, callbacks=[pause], default_root_dir=folder
             )
-            trainer.fit(DCGAN(image_shape, **options), datamodule=Synthetic(batch_size=batch))
+            data = Synthetic(image_shape, 8 * batch, batch_size=batch)
+            trainer.fit(DCGAN(image_shape, **options), datamodule=data)
 
     return PausedFit(fit, steps)
 

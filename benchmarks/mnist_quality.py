@@ -19,14 +19,15 @@ import warnings
 from pathlib import Path
 
 import torch
-from common import machine, quiet
-from lightning import Trainer, seed_everything
+from common import machine, quiet, silent_trainer
+from lightning import seed_everything
 from textbook import Textbook
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lightning_gans import DCGAN, MNIST, load, pictures
+from lightning_gans import DCGAN, MNIST, load
 from lightning_gans.data.loader import MemoryLoader, to_float
+from lightning_gans.drawing.pictures import image_grid
 
 SIZE = 32
 SAMPLES = 10_000
@@ -193,19 +194,6 @@ def textbook(minutes: float, seed: int) -> tuple[Tensor, int, float]:
     return samples, updates, updates * 128 / seconds
 
 
-def silent_trainer(**arguments) -> Trainer:
-    """A trainer on the CPU that trains and does nothing else."""
-    return Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        **arguments,
-    )
-
-
 def trained(seed: int, updates: int, precision: str) -> tuple[DCGAN, float]:
     """Train our DCGAN; return it and the seconds that took."""
     seed_everything(seed, verbose=False)
@@ -226,7 +214,7 @@ def compare_precisions(judge: Judge, seeds: list[int], updates: int, out: Path) 
             images = model.sample(SAMPLES, seed=0)
             row.append({**judge.score(images), "seconds": seconds})
             show(f"{precision}, seed {seed}, {updates} updates in {seconds:.0f} s", row[-1])
-            pictures.image_grid(images[:64]).save(out / f"precision-{precision}-{seed}.png")
+            image_grid(images[:64]).save(out / f"precision-{precision}-{seed}.png")
             store(out, "precision", scores)
     print(f"\n{updates} updates, {len(seeds)} seeds: mean +- standard deviation")
     for key in ("min_share", "max_share", "top_probability", "fid"):
@@ -279,7 +267,7 @@ def main() -> None:
         images, updates, speed = textbook(options.minutes, options.seed)
         score = judge.score(images)
         show(f"textbook loop, {options.minutes} minutes, {updates} updates, {speed:.0f} images/s", score)
-        pictures.image_grid(images[:64]).save(options.out / "textbook.png")
+        image_grid(images[:64]).save(options.out / "textbook.png")
         store(options.out, "textbook", {**score, "updates": updates, "images_per_second": speed})
     else:
         compare_precisions(judge, options.seeds, options.updates, options.out)

@@ -17,12 +17,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from common import machine, quiet
-from lightning.pytorch import Callback, Trainer, seed_everything
+from common import machine, quiet, silent_trainer
+from lightning.pytorch import Callback, seed_everything
 
 from lightning_gans import DCGAN, MNIST, WGAN, WGANGP
 from lightning_gans.callbacks import Evaluate
-from lightning_gans.drawing.pictures import image_grid
+from lightning_gans.drawing.grids import image_grid
 from lightning_gans.metrics import (
     FID,
     IS,
@@ -97,11 +97,9 @@ def run(name: str, seed: int, options: argparse.Namespace) -> None:
     evaluate = Evaluate(
         metrics, ClassifierExtractor(options.classifier), 10**9, SAMPLES, num_real=SAMPLES, split="test"
     )
-    trainer = Trainer(
-        max_epochs=-1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, limit_val_batches=0, default_root_dir=options.out / f"{name}-{seed}",
-        callbacks=[budget, evaluate],
-    )  # fmt: skip
+    trainer = silent_trainer(
+        max_epochs=-1, default_root_dir=options.out / f"{name}-{seed}", callbacks=[budget, evaluate]
+    )
     trainer.fit(game, data)
     image_grid(game.sample(64, seed=0)).save(options.out / f"{name}-{seed}.png")
     assert evaluate.scores is not None

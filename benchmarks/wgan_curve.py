@@ -14,16 +14,17 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from common import machine, quiet
+from common import machine, quiet, silent_trainer
 from lightning import seed_everything
 from lightning.pytorch import Callback
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from mnist_quality import SIZE, Judge, silent_trainer
+from mnist_quality import SIZE, Judge
 from scipy.signal import medfilt
 from scipy.stats import spearmanr
 
-from lightning_gans import MNIST, WGAN, pictures
+from lightning_gans import MNIST, WGAN
+from lightning_gans.drawing.pictures import image_grid
 
 
 class Curve(Callback):
@@ -81,7 +82,7 @@ def draw(curve: Curve, path: Path) -> None:
     right.set_ylim(bottom=0)
     top.set_title("WGAN on MNIST: the estimate falls while the samples get better")
     chosen = torch.linspace(0, len(at) - 1, min(6, len(at))).round().int().tolist()
-    sheets = [pictures.image_grid(curve.grids[i], columns=4, scale=2) for i in chosen]
+    sheets = [image_grid(curve.grids[i], columns=4, scale=2) for i in chosen]
     for i, (index, sheet) in enumerate(zip(chosen, sheets, strict=True)):
         axes = strip.inset_axes((i / len(chosen), 0, 0.95 / len(chosen), 1))
         axes.imshow(sheet, cmap="gray", vmin=0, vmax=255)

@@ -1,42 +1,51 @@
-"""GAN papers for PyTorch Lightning: train, compare, subclass, reproduce."""
+"""GAN papers for PyTorch Lightning: train, compare, subclass, reproduce.
 
-from lightning_gans.data import (
-    CIFAR10,
-    CIFAR100,
-    LSUN,
-    MNIST,
-    STL10,
-    SVHN,
-    CelebA,
-    Colorization,
-    Digits,
-    Facades,
-    FashionMNIST,
-    GaussianMixtures,
-    ImageDataModule,
-    ImageFolder,
-    Inpainting,
-    PairedImages,
-    Sketches,
-    StackedMNIST,
-    UnpairedImages,
-)
-from lightning_gans.game.adversarial import AdversarialModule
-from lightning_gans.game.checkpoints import load
-from lightning_gans.game.latent_game import LatentGame
-from lightning_gans.metrics.classifier import ClassifierExtractor, DatasetClassifier
-from lightning_gans.models import (
-    DCGAN,
-    GAN,
-    LSGAN,
-    WGAN,
-    WGANGP,
-    ConditionalGAN,
-    CoulombGAN,
-    DeLiGAN,
-    HingeGAN,
-    RealnessGAN,
-)
+What has a name here is imported when it is first used: ``lightning-gans --help`` needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_gans.data import (
+        CIFAR10,
+        CIFAR100,
+        LSUN,
+        MNIST,
+        STL10,
+        SVHN,
+        CelebA,
+        Colorization,
+        Digits,
+        Facades,
+        FashionMNIST,
+        GaussianMixtures,
+        ImageDataModule,
+        ImageFolder,
+        Inpainting,
+        PairedImages,
+        Sketches,
+        StackedMNIST,
+        UnpairedImages,
+    )
+    from lightning_gans.game.adversarial import AdversarialModule
+    from lightning_gans.game.checkpoints import load
+    from lightning_gans.game.latent_game import LatentGame
+    from lightning_gans.game.sides import Side
+    from lightning_gans.game.translation import TranslationGame
+    from lightning_gans.metrics.classifier import ClassifierExtractor, DatasetClassifier
+    from lightning_gans.models import (
+        DCGAN,
+        GAN,
+        LSGAN,
+        WGAN,
+        WGANGP,
+        ConditionalGAN,
+        CoulombGAN,
+        DeLiGAN,
+        HingeGAN,
+        RealnessGAN,
+    )
 
 __version__ = "0.1.0"
 
@@ -71,8 +80,32 @@ __all__ = [
     "LatentGame",
     "PairedImages",
     "RealnessGAN",
+    "Side",
     "Sketches",
     "StackedMNIST",
+    "TranslationGame",
     "UnpairedImages",
     "load",
 ]
+
+_HOMES = (
+    "game.checkpoints",
+    "game.sides",
+    "game.latent_game",
+    "game.translation",
+    "data",
+    "models",
+    "metrics.classifier",
+)
+
+if not TYPE_CHECKING:  # which would take every name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        if name in __all__:
+            homes = (import_module(f"{__name__}.{home}") for home in _HOMES)
+            globals()[name] = next(vars(home)[name] for home in homes if name in vars(home))
+            return globals()[name]
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

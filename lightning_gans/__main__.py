@@ -1,6 +1,6 @@
 """``python -m lightning_gans`` is ``lightning-gans``."""
 
-from lightning_gans.commands.cli import main
+from lightning_gans.commands.main import main
 
 if __name__ == "__main__":
     main()

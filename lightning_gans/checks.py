@@ -65,13 +65,15 @@ def one_of(choices: Iterable[Any], **values: Any) -> None:
 
 
 def suggestion(given: object, choices: Iterable[Any], otherwise: str = "use") -> str:
-    """Return what may have been meant by an unknown name, and the choices, at most 20 of them."""
+    """Return what may have been meant by an unknown name, or the choices, at most 20 of them; or both."""
     known = [str(choice) for choice in choices]
     folded = {name.casefold(): name for name in reversed(known)}
     near = difflib.get_close_matches(str(given).casefold(), folded, n=1, cutoff=0.5)
-    meant = f"did you mean {folded[near[0]]}? " if near else ""
-    listed = ", ".join(known[:20] + ["..."] * (len(known) > 20))
-    return f"{meant}{otherwise} {listed}" if known else "there are none"
+    meant = f"did you mean {folded[near[0]]}?" if near else ""
+    listed = (
+        f"{otherwise} {', '.join(known[:20] + ['...'] * (len(known) > 20))}" if known else "there are none"
+    )
+    return meant if meant and len(known) > 8 else f"{meant} {listed}".strip()
 
 
 def shaped(shape: Sequence[int | str], dtype: str = "", **tensors: "Tensor | None") -> None:
@@ -122,7 +124,7 @@ def labels(num_classes: int, unlabeled: bool = False, **tensors: "Tensor | None"
             raise ValueError(f"{name}[{place}]={int(tensor[place])}: give {first} to {num_classes - 1}")
 
 
-def image_shape(shape: Sequence[int]) -> tuple[int, ...]:
+def image_shape(shape: Sequence[int], name: str = "image_shape") -> tuple[int, ...]:
     """Return the shape of samples as a tuple: (channels, height, width), or (d,) for vectors.
 
     Raises:
@@ -130,7 +132,7 @@ def image_shape(shape: Sequence[int]) -> tuple[int, ...]:
     """
     shape = tuple(shape)
     if len(shape) not in (1, 3) or not all(isinstance(n, int) and n > 0 for n in shape):
-        raise ValueError(f"image_shape={shape}: give (channels, height, width), or (d,) for vectors")
+        raise ValueError(f"{name}={shape}: give (channels, height, width), or (d,) for vectors")
     return shape
 
 

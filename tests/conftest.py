@@ -19,7 +19,7 @@ def in_tmp_folder(tmp_path, monkeypatch):
 @pytest.fixture
 def cli():
     """The command line, in this process."""
-    from lightning_gans.commands.cli import main
+    from lightning_gans.commands.main import main
 
     def run(*arguments):
         main([str(argument) for argument in arguments])
@@ -30,7 +30,7 @@ def cli():
 @pytest.fixture
 def fails(capsys):
     """The command line, which must refuse: returns its one line."""
-    from lightning_gans.commands.cli import main
+    from lightning_gans.commands.main import main
 
     def run(*arguments):
         capsys.readouterr()

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_info
+
+from lightning_gans.game.interruption import Interrupted
 
 from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
@@ -92,6 +95,16 @@ class Checkpoint(ModelCheckpoint):
         """Save the last update, if nobody knew before that it was the last."""
         if trainer.global_step != self._saved_at:
             self._save(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save a run that a signal has ended, and say where."""
+        if not isinstance(exception, Interrupted):
+            return
+        if trainer.global_step != self._saved_at:
+            self._save(trainer)
+        if self._last_checkpoint_saved:
+            exception.checkpoint = Path(self._last_checkpoint_saved)
+        rank_zero_info(str(exception))
 
     def _save(self, trainer: Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]

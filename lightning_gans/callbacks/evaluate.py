@@ -15,7 +15,8 @@ from torchmetrics import Metric
 
 from lightning_gans.data.base import ImageDataModule
 from lightning_gans.data.cache import cache_folder
-from lightning_gans.drawing.pictures import as_stored, neighbours_picture, warn_of_range
+from lightning_gans.drawing.grids import neighbours_picture
+from lightning_gans.drawing.pixels import as_stored, warn_of_range
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Samples, Scores
 from lightning_gans.metrics.extractors import Extractor
 from lightning_gans.metrics.mixture import ModeCoverage

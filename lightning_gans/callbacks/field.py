@@ -12,8 +12,10 @@ from PIL import Image
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from lightning_gans.callbacks.pictures import Game, Pictures, check_game, real_samples
-from lightning_gans.drawing.pictures import FieldPlot, FieldView
+from lightning_gans import checks
+from lightning_gans.callbacks.pictures import Pictures, check_game, real_samples
+from lightning_gans.drawing.fields import FieldPlot, FieldView
+from lightning_gans.game.latent_game import LatentGame
 
 
 @runtime_checkable
@@ -41,7 +43,7 @@ class Field(Pictures):
     the plane: ``num_points`` real and as many generated ones over a background, thin arrows for the field
     all over and bold ones for the force on generated points, one in each square of a grid that has some.
     Pictures come at the start, every ``every_n_updates`` generator updates and at the end, to
-    ``field/step=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a logger is
+    ``field/update=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a logger is
     attached; ``field.gif`` is the whole training, over all resumes of a run.
 
     - A game with a field of its own (a method ``field``, :class:`HasField`): its potential and its forces,
@@ -79,7 +81,8 @@ class Field(Pictures):
         gif: bool = True,
         frame_duration: float = 0.12,
     ) -> None:
-        super().__init__(every_n_updates, gif, frame_duration, num_points=num_points)
+        super().__init__(every_n_updates, gif, frame_duration)
+        checks.at_least(1, num_points=num_points)
         self.num_points = num_points
         self.critic = critic
         self.seed = seed
@@ -87,7 +90,7 @@ class Field(Pictures):
         self._plot: FieldPlot | None = None
 
     def prepare(self, trainer: Trainer, module: LightningModule) -> None:
-        """Look whether the game can be drawn.
+        """Refuse games that cannot be drawn.
 
         Raises:
             TypeError: If it has no ``sample`` and ``score``.
@@ -106,22 +109,22 @@ class Field(Pictures):
             )
 
     def release(self) -> None:
-        """Let go of the plot, which has the real points of a run."""
+        """Delete the plot, which has the real points of a run."""
         self._plot = None
 
     def picture(self, trainer: Trainer, module: LightningModule) -> tuple[Image.Image, dict[str, float]]:
         """Draw points, field and forces."""
-        game = cast(Game, module)
+        game = cast(LatentGame, module)
         own = isinstance(module, HasField)
         fake = game.sample(self.num_points, ema=False, seed=self.seed)
         if self._plot is None:
-            real = real_samples(trainer, self.num_points)
-            if real is None:
-                raise ValueError("Field finds no real points: give trainer.fit() a loader that has some")
-            self._real = real.to(fake)
-            self._plot = FieldPlot(real, panels=2 if own and self.critic else 1, signed=own)
+            found = real_samples(trainer, self.num_points)
+            if found is None:
+                raise ValueError("there are no real points: give trainer.fit() a loader that has some")
+            self._real = found.to(fake)
+            self._plot = FieldPlot(found, panels=2 if own and self.critic else 1, signed=own)
         plot, real = self._plot, self._real
-        title, values, views = f"step {trainer.global_step:,}", {}, []
+        title, values, views = f"update {trainer.global_step:,}", {}, []
         if isinstance(module, HasField):
             view, potentials = _view(
                 "potential", plot, real, fake, partial(module.field, real=real, fake=fake)
@@ -139,7 +142,7 @@ class Field(Pictures):
         return plot.draw(fake, title, views), values
 
 
-def slopes(game: Game, points: Tensor) -> tuple[Tensor, Tensor]:
+def slopes(game: LatentGame, points: Tensor) -> tuple[Tensor, Tensor]:
     """Return the discriminator's scores of ``(n, d)`` points and their gradients ``(n, d)``.
 
     By forward differentiation, which ``score`` lets through although it keeps no graph: whatever a game

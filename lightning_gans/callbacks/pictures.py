@@ -1,11 +1,12 @@
 """What callbacks that draw have in common: when, where to, and the animation at the end."""
 
-import sys
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,42 +16,31 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.seed import isolate_rng
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import default_collate
 
-from lightning_gans.drawing.pictures import save_gif
-
-
-class Game(Protocol):
-    """What a module must offer to be drawn as samples and scores."""
-
-    image_shape: tuple[int, ...]
-    num_classes: int | None
-    device: torch.device
-
-    def sample(
-        self, n: int, labels: Tensor | None = None, ema: bool = True, seed: int | None = None
-    ) -> Tensor:
-        """Return ``n`` generated samples."""
-        ...
-
-    def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the discriminator's score of each sample."""
-        ...
+from lightning_gans import checks
+from lightning_gans.callbacks.cadence import Cadence
+from lightning_gans.drawing.gifs import save_gif
+from lightning_gans.game.rows import write_row
+from lightning_gans.game.sides import read_batch
 
 
 class Pictures(Callback):
     """Draw a picture at the start, one every ``every_n_updates`` generator updates and one at the end.
 
-    They go to ``<folder>/step=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a
-    logger is attached; ``<folder>.gif`` is the whole training, over all resumes of a run. Rank 0 draws, with
-    random numbers of its own: the training stays the same, bit for bit. A subclass names its :attr:`folder`
-    and writes :meth:`picture`, :meth:`prepare` or :meth:`stands_aside` if not every game can be drawn, and
-    :meth:`release` if it keeps what its pictures have in common.
+    They go to ``<folder>/update=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a
+    logger is attached; ``<folder>.gif`` is the whole training, over all resumes of a run: the pictures of
+    before are copied from the run that the checkpoint is of. Rank 0 draws, with random numbers of its own:
+    the training stays the same, bit for bit. A picture that fails is a warning, not the end of the run.
+
+    A subclass names its :attr:`folder` and writes :meth:`picture`; beside it :meth:`prepare` or
+    :meth:`stands_aside` if not every game can be drawn, and :meth:`release` if it keeps something from
+    picture to picture.
 
     Args:
         every_n_updates: Generator updates between two pictures.
         gif: Whether to make the animation.
         frame_duration: Seconds that the animation shows a picture.
-        more: Other numbers of the subclass that must be positive.
 
     Raises:
         ValueError: If a number is not positive.
@@ -59,23 +49,15 @@ class Pictures(Callback):
     folder: ClassVar[str]
     """Name of the folder, of the animation and of the pictures in the loggers."""
 
-    def __init__(
-        self, every_n_updates: int = 500, gif: bool = True, frame_duration: float = 0.12, **more: float
-    ) -> None:
+    def __init__(self, every_n_updates: int = 500, gif: bool = True, frame_duration: float = 0.12) -> None:
         super().__init__()
-        for name, number in {
-            "every_n_updates": every_n_updates,
-            "frame_duration": frame_duration,
-            **more,
-        }.items():
-            if number <= 0:
-                raise ValueError(f"{name}={number} makes no picture: give a positive number")
-        self.every_n_updates = every_n_updates
+        checks.at_least(1, every_n_updates=every_n_updates)
+        checks.positive(frame_duration=frame_duration)
         self.gif = gif
         self.frame_duration = frame_duration
+        self._cadence = Cadence(every_n_updates)
         self._place: Path | None = None  # the run's folder; None where nothing is to be drawn
-        self._next = 0
-        self._frames: dict[int, str] = {}
+        self._updates: list[int] = []  # those that were drawn
 
     # ------------------------------------------------------------------ what a subclass writes
 
@@ -90,14 +72,14 @@ class Pictures(Callback):
         return None
 
     def release(self) -> None:
-        """Let go of what the pictures of a run have in common; before a run, and after it."""
+        """Delete what is kept from picture to picture; called before a run, and after it."""
 
     def picture(self, trainer: Trainer, module: LightningModule) -> tuple[Image.Image, dict[str, float]]:
         """Draw the game as it is now; on rank 0 only. The values are logged."""
         raise NotImplementedError
 
-    def captions(self, module: LightningModule, steps: Sequence[int]) -> list[str] | None:
-        """Return a line for each picture of the animation, where the pictures do not say their step."""
+    def captions(self, module: LightningModule, updates: Sequence[int]) -> list[str] | None:
+        """Return a line for each picture of the animation, where the pictures do not say their update."""
         return None
 
     # ------------------------------------------------------------------ when
@@ -110,18 +92,16 @@ class Pictures(Callback):
         """
         if stage != "fit":
             return
+        self._place = None
         reason = self.stands_aside(pl_module)
         if reason is not None:
-            self._place = None
             warnings.warn(f"{type(self).__name__} draws nothing: {reason}", stacklevel=2)
             return
         self.prepare(trainer, pl_module)
         self.release()
         if trainer.global_step == 0:  # a new run; what a resumed one has drawn is restored after this hook
-            self._next, self._frames = 0, {}
-        self._place = None
+            self._updates = []
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._next = sys.maxsize
             return
         place = Path(trainer.log_dir or trainer.default_root_dir)  # all ranks ask: the answer is broadcast
         if trainer.is_global_zero:
@@ -130,16 +110,19 @@ class Pictures(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the start of a new run, or what a run that was killed still owed."""
-        if trainer.global_step >= self._next:
+        if self._updates:
+            self._cadence.start(max(self._updates))
+            self._copy_earlier(trainer)
+        else:
+            self._cadence.next = 0
+        if self._cadence.due(trainer.global_step):
             self._draw(trainer, pl_module)
-        elif self._place is not None:
-            self._plan(trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Draw when a multiple of ``every_n_updates`` is reached or passed."""
-        if trainer.global_step >= self._next:
+        if self._cadence.due(trainer.global_step):
             self._draw(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -154,65 +137,98 @@ class Pictures(Callback):
             self._animate(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return when the next picture is due and where the drawn ones are."""
-        return {"next": self._next, "frames": dict(self._frames)}
+        """Return the updates that were drawn."""
+        return {"updates": list(self._updates)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where the run stopped."""
-        self._next, self._frames = state_dict["next"], dict(state_dict["frames"])
+        self._updates = list(state_dict["updates"])
 
     # ------------------------------------------------------------------ inside
 
-    def _plan(self, step: int) -> None:
-        self._next = (step // self.every_n_updates + 1) * self.every_n_updates
+    def _file(self, update: int, run: Path | None = None) -> Path:
+        run = run or self._place
+        assert run is not None
+        return run / self.folder / f"update={update:08d}.png"
 
     def _draw(self, trainer: Trainer, module: LightningModule) -> None:
-        step = trainer.global_step
-        if self._place is None:
+        update = trainer.global_step
+        if self._place is None or update in self._updates:
             return
-        self._plan(step)
-        if step in self._frames:
-            return
-        path = self._place / self.folder / f"step={step:08d}.png"
         values: dict[str, float] = {}
-        failure: Exception | None = None
+        drawn = False
         if trainer.is_global_zero:
-            try:
+            path = self._file(update)
+            with failure_is_a_warning(f"the picture {path}"):
                 with isolate_rng():
                     picture, values = self.picture(trainer, module)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                picture.save(path, compress_level=1)
-                self._show(trainer, picture, values, step)
-            except Exception as error:
-                failure = error
-        # All ranks know the values, so that checkpoints by metric decide alike; or why there are none.
-        values, failure = trainer.strategy.broadcast((values, failure))
-        if failure is not None:
-            raise failure
-        self._frames[step] = str(path)
-        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
+                with replacing(path) as part:
+                    picture.save(part, "PNG", compress_level=1)
+                drawn = True
+                self._show(trainer, picture, update)
+        # All ranks know the values, so that checkpoints by metric decide alike.
+        values, drawn = trainer.strategy.broadcast((values, drawn))
+        self._updates += [update] * drawn
+        write_row(trainer, values)
 
-    def _show(self, trainer: Trainer, picture: Image.Image, values: dict[str, float], step: int) -> None:
+    def _show(self, trainer: Trainer, picture: Image.Image, update: int) -> None:
         for logger in trainer.loggers:
-            if values:
-                logger.log_metrics(values, step=step)
             if isinstance(logger, TensorBoardLogger):
                 pixels = np.asarray(picture.convert("RGB"))
-                logger.experiment.add_image(self.folder, pixels, step, dataformats="HWC")
+                logger.experiment.add_image(self.folder, pixels, update, dataformats="HWC")
             elif isinstance(logger, WandbLogger):
-                logger.log_image(self.folder, [picture], step=step)
+                logger.log_image(self.folder, [picture], step=update)
+
+    def _copy_earlier(self, trainer: Trainer) -> None:
+        """Copy the pictures of the run that is resumed, if its checkpoint lies in its folder."""
+        if self._place is None or not trainer.is_global_zero or not trainer.ckpt_path:
+            return
+        runs = Path(trainer.ckpt_path).absolute().parents[:2]
+        with failure_is_a_warning(f"copying earlier pictures to {self._place / self.folder}"):
+            for update in self._updates:
+                path = self._file(update)
+                earlier = next((e for run in runs if (e := self._file(update, run)).is_file()), None)
+                if earlier is not None and not path.exists():
+                    with replacing(path) as part:
+                        shutil.copyfile(earlier, part)
 
     def _animate(self, trainer: Trainer, module: LightningModule) -> None:
         if not self.gif or self._place is None or not trainer.is_global_zero:
             return
-        steps = sorted(self._frames)
-        frames = [Path(self._frames[step]) for step in steps]
-        captions = self.captions(module, steps)
-        save_gif(frames, self._place / f"{self.folder}.gif", self.frame_duration, captions)
+        path, updates = self._place / f"{self.folder}.gif", sorted(self._updates)
+        drawn = [update for update in updates if self._file(update).is_file()]
+        if drawn:
+            with failure_is_a_warning(f"the animation {path}"), replacing(path) as part:
+                frames = [self._file(update) for update in drawn]
+                save_gif(frames, part, self.frame_duration, self.captions(module, drawn))
 
 
-def real_batches(trainer: Trainer, n: int) -> Iterator[Tensor]:
-    """Give up to ``n`` real samples in batches, always the same, without moving the training's own loader."""
+@contextmanager
+def failure_is_a_warning(what: str) -> Iterator[None]:
+    """Turn an exception into a warning that names ``what`` and the reason."""
+    try:
+        yield
+    except Exception as error:
+        warnings.warn(f"{what} failed, and the run goes on: {type(error).__name__}: {error}", stacklevel=3)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a file beside ``path`` to write to, and move it there when it is complete."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def fixed_batches(trainer: Trainer, n: int) -> Iterator[Any]:
+    """Give batches of real samples, always the same, without moving the training's own loader.
+
+    Of the validation data; without any the first ``n`` samples of the training data.
+    """
     data, loader = trainer.datamodule, trainer.val_dataloaders  # type: ignore[attr-defined]
     if data is not None and is_overridden("val_dataloader", data):
         loader = data.val_dataloader()
@@ -220,10 +236,16 @@ def real_batches(trainer: Trainer, n: int) -> Iterator[Tensor]:
         loader = loader[0] if loader else None
     if loader is None:
         dataset = getattr(trainer.train_dataloader, "dataset", None)
-        loader = [[torch.stack([dataset[i][0] for i in range(min(n, len(dataset)))])]] if dataset else []
-    for batch in loader:
-        yield batch[0][:n]
-        n -= len(batch[0])
+        loader = [default_collate([dataset[i] for i in range(min(n, len(dataset)))])] if dataset else []
+    yield from loader
+
+
+def real_batches(trainer: Trainer, n: int) -> Iterator[Tensor]:
+    """Give up to ``n`` real samples in batches, always the same."""
+    for batch in fixed_batches(trainer, n):
+        images = read_batch(batch).images[:n]
+        yield images
+        n -= len(images)
         if n <= 0:
             return
 

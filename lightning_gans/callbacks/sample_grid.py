@@ -1,39 +1,46 @@
 """Pictures of the samples while a game trains."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
+from torch import Tensor
 
-from lightning_gans.callbacks.evaluate import Evaluate
-from lightning_gans.callbacks.pictures import Game, Pictures, check_game, real_samples
-from lightning_gans.drawing.pictures import Scatter, image_grid
-from lightning_gans.metrics import ModeCoverage, mode_coverage
+from lightning_gans import checks
+from lightning_gans.callbacks.pictures import Pictures, check_game, fixed_batches, real_samples
+from lightning_gans.drawing.grids import image_grid, in_colour, with_headings
+from lightning_gans.drawing.scatter import Scatter
+from lightning_gans.game.latent_game import LatentGame
+from lightning_gans.game.translation import TranslationGame
+from lightning_gans.metrics import mode_coverage
 
 POINTS, DRAWN = 2_500, 1_000
+IMAGES, PAIRS = 64, 8
 
 
 class SampleGrid(Pictures):
-    """Draw what the generator makes of the same latents again and again, and animate it at the end.
+    """Draw what the generator makes of the same latents or inputs again and again, and animate it at the end.
 
     A picture at the start, one every ``every_n_updates`` generator updates and one at the end go to
-    ``samples/step=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a logger is
+    ``samples/update=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a logger is
     attached; ``samples.gif`` is the whole training, over all resumes of a run. Averaged weights are drawn if
-    there are any (:class:`~lightning_gans.callbacks.GeneratorEMA`); classes take turns in conditional games.
+    there are any (:class:`~lightning_gans.callbacks.GeneratorEMA`).
 
-    - Images: a grid of ``num_samples``.
+    - Images: a grid of ``num_samples``; of conditional games, the classes one after the other.
     - Points of two dimensions: 1,000 real and 1,000 fake ones over the landscape of the discriminator's
       scores; of three or more: the first three coordinates, without landscape. Where the data knows its
-      modes (``means`` and ``covariances``), 2,500 samples are counted, and ``val/modes`` and
-      ``val/high_quality`` are logged, unless an ``Evaluate`` with ``ModeCoverage`` logs its own.
+      modes (``means`` and ``covariances``), 2,500 samples are counted, and ``samples/modes`` and
+      ``samples/high_quality`` are logged.
+    - Games from images to images: ``num_samples`` inputs of the validation data, what is made of them, and,
+      of pairs, the targets.
 
     Watching does not change the training: weights are the same, bit for bit, with this callback and without.
 
     Args:
         every_n_updates: Generator updates between two pictures.
-        num_samples: Images in a grid.
+        num_samples: Images in a grid, or inputs; 64, or 8 inputs, by default.
         seed: Of the latents.
         columns: Images in a row of the grid.
         scale: Side of the square that a pixel becomes; small images are enlarged by default.
@@ -49,78 +56,99 @@ class SampleGrid(Pictures):
     def __init__(
         self,
         every_n_updates: int = 500,
-        num_samples: int = 64,
+        num_samples: int | None = None,
         seed: int = 0,
         columns: int = 8,
         scale: int | None = None,
         gif: bool = True,
         frame_duration: float = 0.12,
     ) -> None:
-        side = 1 if scale is None else scale
-        super().__init__(
-            every_n_updates, gif, frame_duration, num_samples=num_samples, columns=columns, scale=side
-        )
+        super().__init__(every_n_updates, gif, frame_duration)
+        checks.at_least(1, num_samples=num_samples, columns=columns, scale=scale)
         self.num_samples = num_samples
         self.seed = seed
         self.columns = columns
         self.scale = scale
         self._scatter: Scatter | None = None
+        self._pairs: list[Tensor] = []  # inputs and, unless they are unpaired, targets
 
     def prepare(self, trainer: Trainer, module: LightningModule) -> None:
-        """Look whether the module can be drawn.
+        """Refuse modules that cannot be drawn.
 
         Raises:
-            TypeError: If it has no ``sample`` and ``score``.
+            TypeError: If it has no ``translate``, and no ``sample`` and ``score``.
             ValueError: If its samples are points of one dimension.
         """
+        if isinstance(module, TranslationGame):
+            return
         check_game(module, "SampleGrid")
-        if tuple(cast(Game, module).image_shape) == (1,):
+        if tuple(cast(LatentGame, module).image_shape) == (1,):
             raise ValueError(
                 "SampleGrid cannot draw image_shape=(1,): it needs images, or points of 2 or more"
             )
 
     def release(self) -> None:
-        """Let go of the scatter, which has the real points of a run."""
-        self._scatter = None
+        """Delete the real points and images of a run."""
+        self._scatter, self._pairs = None, []
 
     def picture(self, trainer: Trainer, module: LightningModule) -> tuple[Image.Image, dict[str, float]]:
-        """Draw a grid of images, or a scatter of points whose modes are counted."""
-        game = cast(Game, module)
+        """Draw a grid of images, translated or made of latents, or a scatter of points."""
+        if isinstance(module, TranslationGame):
+            return self._translations(trainer, module), {}
+        game = cast(LatentGame, module)
         vectors = len(game.image_shape) == 1
-        n = POINTS if vectors else self.num_samples
+        n = POINTS if vectors else self.num_samples or IMAGES
         labels = torch.arange(n) % (game.num_classes or 1) if getattr(game, "conditional", False) else None
         samples = game.sample(n, labels, seed=self.seed).cpu()
         if not vectors:
             return image_grid(samples, self.columns, self.scale), {}
-        title, values = f"step {trainer.global_step:,}", {}
-        means = getattr(trainer.datamodule, "means", None)  # type: ignore[attr-defined]
-        if means is not None:
-            # The function, not the metric: one rank draws, and a metric would wait for the others.
-            scores = mode_coverage(samples, means, trainer.datamodule.covariances)  # type: ignore[attr-defined]
-            values = {f"val/{name}": float(scores[name]) for name in ("modes", "high_quality")}
-            title += (
-                f"   ·   modes {values['val/modes']:.0f}/{len(means)}"
-                f"   ·   high quality {values['val/high_quality']:.0%}"
-            )
         if self._scatter is None:
             real = real_samples(trainer, DRAWN)
             self._scatter = Scatter(samples[:DRAWN], real=False) if real is None else Scatter(real)
-        plot, landscape = self._scatter, None
-        if plot.flat and labels is None:
-            landscape = game.score(plot.mesh())
-        return plot.draw(samples[:DRAWN], title, landscape), {} if _counted(trainer) else values
+        title, values = f"update {trainer.global_step:,}", {}
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if getattr(data, "means", None) is not None:
+            # The function, not the metric: one rank draws, and a metric would wait for the others.
+            scores = mode_coverage(samples, data.means, data.covariances)
+            values = {f"samples/{name}": float(scores[name]) for name in ("modes", "high_quality")}
+            title += (
+                f"   ·   modes {values['samples/modes']:.0f}/{len(data.means)}"
+                f"   ·   high quality {values['samples/high_quality']:.0%}"
+            )
+        plot = self._scatter
+        landscape = game.score(plot.mesh()) if plot.flat and labels is None else None
+        return plot.draw(samples[:DRAWN], title, landscape), values
 
-    def captions(self, module: LightningModule, steps: Sequence[int]) -> list[str] | None:
-        """Write the step above grids; scatters have it in their title."""
-        images = len(cast(Game, module).image_shape) == 3
-        return [f"step {step:,}" for step in steps] if images else None
+    def _translations(self, trainer: Trainer, game: TranslationGame) -> Image.Image:
+        paired = "target" in getattr(trainer.datamodule, "view_names", ["target"])  # type: ignore[attr-defined]
+        if not self._pairs:
+            self._pairs = _validation_pairs(trainer, game, self.num_samples or PAIRS)[: 1 + paired]
+        inputs, *targets = self._pairs
+        kinds = [inputs, game.translate(inputs).cpu(), *targets]
+        # Kinds may differ in channels and size: all are drawn in colour, and as large as the output.
+        rows = torch.stack([in_colour(kind, game.image_shape[1:]) for kind in kinds], 1)
+        across = min(len(inputs), max(1, self.columns // len(kinds)))
+        grid = image_grid(rows.flatten(0, 1), across * len(kinds), self.scale)
+        return with_headings(grid, ["input", "output", "target"][: len(kinds)] * across)
+
+    def captions(self, module: LightningModule, updates: Sequence[int]) -> list[str] | None:
+        """Write the update above grids; scatters have it in their title."""
+        images = len(cast(LatentGame, module).image_shape) == 3
+        return [f"update {update:,}" for update in updates] if images else None
 
 
-def _counted(trainer: Trainer) -> bool:
-    """Whether another callback counts the modes, of other samples."""
-    return any(
-        isinstance(metric, ModeCoverage)
-        for callback in trainer.callbacks  # type: ignore[attr-defined]
-        if isinstance(callback, Evaluate)
-        for metric in callback.evaluation_arguments[0]
-    )
+def _validation_pairs(trainer: Trainer, game: TranslationGame, n: int) -> list[Tensor]:
+    """Return up to ``n`` inputs and targets, always the same.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    found: list[tuple[Any, Tensor]] = []
+    for batch in fixed_batches(trainer, n):
+        side = game.read(batch)
+        found += zip(cast(Tensor, side.inputs).cpu(), side.images.cpu(), strict=True)
+        if len(found) >= n:
+            break
+    if not found:
+        raise ValueError("there are no images to translate: give trainer.fit() a loader that has some")
+    return [torch.stack(kind) for kind in zip(*found[:n], strict=True)]

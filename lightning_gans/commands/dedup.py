@@ -1,4 +1,4 @@
-"""The command ``lightning-gans dedup``: near-duplicates of a training set, by DCGAN's semantic hashing."""
+"""Find near-duplicate images by semantic hashing, as the DCGAN paper did."""
 
 import csv
 import json
@@ -21,8 +21,11 @@ from scipy.sparse import csr_array
 from torch import Tensor
 from tqdm import tqdm
 
-from lightning_gans.data.base import Data, ImageDataModule, resize
-from lightning_gans.drawing.pictures import INK, PAPER, font
+from lightning_gans import checks
+from lightning_gans.commands.parsing import call
+from lightning_gans.data.base import ImageDataModule, resize
+from lightning_gans.data.sources import ImageSource, TensorImages
+from lightning_gans.drawing.style import INK, PAPER, font
 from lightning_gans.networks import HashAutoencoder
 
 Codes = NDArray[np.uint8]  # (N, bits / 8): packed
@@ -37,7 +40,7 @@ FLAT = 1 / 255
 ROWS, COLUMNS = 1024, 8192
 """Codes that are compared with codes at once."""
 MOST_PAIRS = 50_000_000
-SIDE, PAIRS_IN_ROW, LABEL = 96, 4, 34
+SIDE, PAIRS_IN_ROW = 96, 4
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,11 @@ class Report:
     loss: float
     idle_bits: int
     settings: dict[str, Any]
+
+
+def run(arguments: list[str]) -> None:
+    """Run ``dedup`` with arguments from the command line."""
+    call(dedup, arguments)
 
 
 def dedup(
@@ -117,19 +125,24 @@ def dedup(
     Raises:
         ValueError: If an argument is out of range, there are fewer than 2 images, or ``distance`` joins so
             many images that the pairs do not fit into memory.
-        NotADirectoryError: If ``out`` is a file.
+        OSError: If ``out`` is a file, or cannot be written.
     """
     settings = {name: value for name, value in locals().items() if name not in ("data", "out")}
-    _check(settings)
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"out={out} is a file: give a folder")
+    checks.at_least(0, distance=distance, seed=seed, pairs_in_picture=pairs_in_picture)
+    checks.at_least(1, code_dim=code_dim, epochs=epochs)
+    checks.at_least(2, train_images=train_images)
+    checks.within("[0, 1)", noise=noise, dropout=dropout)
+    if distance >= code_dim:
+        raise ValueError(f"distance={distance} is not less than code_dim={code_dim}: lower it")
+    checks.writable_folder(out=out)
     data.drop_last = False  # no batch has to be filled
     data.prepare_data()
     data.setup("fit")
-    images, _ = data.training_images()
+    stored, _ = data.training_images()
+    images = TensorImages(stored) if isinstance(stored, Tensor) else stored
     if len(images) < 2:
         raise ValueError(f"{type(data).__name__}: {len(images)} training images have no duplicates")
+    folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -162,15 +175,12 @@ def dedup(
         for a, b, d in zip(kept, dropped, apart, strict=True)
     ]
     _write(folder, report, pairs)
-    shown = np.random.default_rng(seed).permutation(len(pairs))[:pairs_in_picture]
-    shown.sort()
+    shown = np.sort(np.random.default_rng(seed).permutation(len(pairs))[:pairs_in_picture])
     (folder / "pairs.png").unlink(missing_ok=True)
     if len(shown):
+        left, right = (images.__getitems__(places[shown].tolist()) for places in (kept, dropped))
         title = f"{len(shown)} of {len(pairs)} pairs: kept, dropped"
-        picture = draw_pairs(
-            _read(images, kept[shown]), _read(images, dropped[shown]), [pairs[i] for i in shown], title
-        )
-        picture.save(folder / "pairs.png")
+        draw_pairs(left, right, [pairs[i] for i in shown], title).save(folder / "pairs.png")
     return report
 
 
@@ -234,26 +244,21 @@ def _near(codes: Codes, distance: int) -> tuple[Places, Places, Places]:
 
     found: list[Tensor] = []
     count = 0
-    with tqdm(
-        total=size * (size - 1) // 2, desc="comparing codes", unit="pair", unit_scale=True, delay=2
-    ) as bar:
-        for top in range(0, size, ROWS):
-            rows = signs(top, top + ROWS)
-            for left in range(top, size, COLUMNS):
-                # Of signs, the product is the equal bits less the unequal ones: exact in float32.
-                equal = rows @ signs(left, left + COLUMNS).T
-                row, column = (equal >= bits - 2 * distance).nonzero(as_tuple=True)
-                above = row + top < column + left
-                row, column = row[above], column[above]
-                apart = (bits - equal[row, column]) / 2
-                found.append(torch.stack([row + top, column + left, apart.long()]).int().cpu())
-                count += len(row)
-                if count > MOST_PAIRS:
-                    raise ValueError(
-                        f"distance={distance} joins more than {MOST_PAIRS} pairs of {size} codes: lower it"
-                    )
-            after = size - top
-            bar.update(after * (after - 1) // 2 - max(after - ROWS, 0) * max(after - ROWS - 1, 0) // 2)
+    for top in tqdm(range(0, size, ROWS), desc="comparing codes", unit=f" x {ROWS} codes", delay=2):
+        rows = signs(top, top + ROWS)
+        for left in range(top, size, COLUMNS):
+            # Of signs, the product is the equal bits less the unequal ones: exact in float32.
+            equal = rows @ signs(left, left + COLUMNS).T
+            row, column = (equal >= bits - 2 * distance).nonzero(as_tuple=True)
+            above = row + top < column + left
+            row, column = row[above], column[above]
+            apart = (bits - equal[row, column]) / 2
+            found.append(torch.stack([row + top, column + left, apart.long()]).int().cpu())
+            count += len(row)
+            if count > MOST_PAIRS:
+                raise ValueError(
+                    f"distance={distance} joins more than {MOST_PAIRS} pairs of {size} codes: lower it"
+                )
     earlier, later, apart = torch.cat(found, 1).numpy()
     return earlier, later, apart
 
@@ -267,16 +272,13 @@ def draw_pairs(kept: Tensor, dropped: Tensor, pairs: list[tuple[str, str, int]],
         pairs: Name of the left one, name of the right one, bits in which their codes differ.
         title: The line above.
     """
-    width, height, gap = 2 * SIDE + 2, SIDE + LABEL, 14
-    rows = -(-len(pairs) // PAIRS_IN_ROW)
-    columns = min(len(pairs), PAIRS_IN_ROW)
-    sheet = Image.new("RGB", (max(columns, 2) * (width + gap) + gap, rows * (height + gap) + 34), PAPER)
+    width, height = 2 * SIDE + 16, SIDE + 48
+    sheet = Image.new("RGB", (PAIRS_IN_ROW * width + 14, -(-len(pairs) // PAIRS_IN_ROW) * height + 34), PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((gap, 8), title, fill=INK, font=font(13))
+    pen.text((14, 8), title, fill=INK, font=font(13))
     for index, (left, right, (*names, apart)) in enumerate(zip(kept, dropped, pairs, strict=True)):
-        x = gap + index % PAIRS_IN_ROW * (width + gap)
-        y = 32 + index // PAIRS_IN_ROW * (height + gap)
-        for image, name, corner in ((left, names[0], x), (right, names[1], x + SIDE + 2)):
+        x, y = 14 + index % PAIRS_IN_ROW * width, 32 + index // PAIRS_IN_ROW * height
+        for image, name, corner in zip((left, right), names, (x, x + SIDE + 2), strict=True):
             sheet.paste(_drawn(image), (corner, y))
             # The end of a path tells more than its start.
             name = name if len(name) < 16 else f"...{name[-12:]}"
@@ -287,41 +289,19 @@ def draw_pairs(kept: Tensor, dropped: Tensor, pairs: list[tuple[str, str, int]],
 
 
 def _drawn(image: Tensor) -> Image.Image:
-    pixels = image[: 3 if len(image) > 2 else 1].permute(1, 2, 0).numpy()
-    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    picture = Image.fromarray(image[:3].permute(1, 2, 0).numpy() if len(image) > 2 else image[0].numpy())
     how = Image.Resampling.LANCZOS if picture.height > SIDE else Image.Resampling.NEAREST
     return picture.resize((SIDE, SIDE), how)
 
 
-def _check(settings: dict[str, Any]) -> None:
-    least = {"distance": 0, "code_dim": 1, "epochs": 1, "train_images": 2, "seed": 0, "pairs_in_picture": 0}
-    for name, bound in least.items():
-        if settings[name] < bound:
-            raise ValueError(f"{name}={settings[name]} must be at least {bound}")
-    for name in ("noise", "dropout"):
-        if not 0 <= settings[name] < 1:
-            raise ValueError(f"{name}={settings[name]} must be at least 0 and less than 1")
-    if settings["distance"] >= settings["code_dim"]:
-        raise ValueError(f"distance={settings['distance']} must be less than code_dim={settings['code_dim']}")
-
-
-def _read(images: Data, places: Places) -> Tensor:
-    """Return images, uint8 (n, C, H, W)."""
-    return (
-        images[torch.from_numpy(places)]
-        if isinstance(images, Tensor)
-        else images.__getitems__(places.tolist())
-    )
-
-
-def _crops(images: Data, places: Places, doing: str) -> Iterator[Tensor]:
+def _crops(images: ImageSource, places: Places, doing: str) -> Iterator[Tensor]:
     """Yield the 32x32 central crops of images in batches, uint8 (n, C, 32, 32), read ahead by threads."""
-    size = max(1, min(READ, READ_BYTES // math.prod(images.shape[-3:])))
+    size = max(1, min(READ, READ_BYTES // math.prod(images.shape)))
     batches = iter(np.array_split(places, range(size, len(places), size)))
-    threads = 1 if isinstance(images, Tensor) else min(8, os.cpu_count() or 1)
+    threads = 1 if isinstance(images, TensorImages) else min(8, os.cpu_count() or 1)
 
     def read(batch: Places) -> Tensor:
-        return resize(_read(images, batch), CROP)
+        return resize(images.__getitems__(batch.tolist()), CROP)
 
     bar = tqdm(total=len(places), desc=doing, unit="image", delay=2)
     with ThreadPoolExecutor(threads) as pool, bar:
@@ -333,10 +313,10 @@ def _crops(images: Data, places: Places, doing: str) -> Iterator[Tensor]:
             bar.update(len(crops))
 
 
-def _sample(images: Data, size: int) -> Tensor:
+def _sample(images: ImageSource, size: int) -> Tensor:
     """Return the crops of ``size`` random images, or of all, in order: uint8 (n, C, 32, 32)."""
     places = torch.randperm(len(images))[:size].sort().values.numpy()
-    crops = torch.empty(len(places), images.shape[-3], CROP, CROP, dtype=torch.uint8)
+    crops = torch.empty(len(places), images.shape[0], CROP, CROP, dtype=torch.uint8)
     start = 0
     for batch in _crops(images, places, "reading images"):
         crops[start : start + len(batch)] = batch
@@ -385,9 +365,9 @@ def _train(network: HashAutoencoder, crops: Tensor, epochs: int) -> tuple[Tensor
     return mean, sum(losses) / len(losses)
 
 
-def _code(network: HashAutoencoder, mean: Tensor, images: Data) -> Codes:
+def _code(network: HashAutoencoder, mean: Tensor, images: ImageSource) -> Codes:
     """Return the codes of all images, 8 bits a byte; zeros for a crop of one colour."""
-    codes = []
+    codes = list[Codes]()
     for crops in _crops(images, np.arange(len(images)), "coding images"):
         pixels = standardise(crops.to(mean.device))
         code = network.codes(pixels - mean) & pixels.flatten(1).any(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""The command ``lightning-gans evaluate``: score a checkpoint, a folder of images or an npz."""
+"""Score a checkpoint, a folder of images or an npz: FID, IS, KID, ..."""
 
 import csv as csv_format
 import json as json_format
@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchmetrics import Metric
 
+import lightning_gans.metrics.classifier  # noqa: F401 - an extractor that is found by its short name
 from lightning_gans.callbacks.evaluate import latents_and_classes, table
+from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import Data, ImageDataModule
 from lightning_gans.data.cache import cache_folder
 from lightning_gans.data.decode import DamagedImage, Decoder, open_image, to_channels
 from lightning_gans.data.folder import list_images
 from lightning_gans.data.sources import ImageFiles
-from lightning_gans.drawing.pictures import as_stored
+from lightning_gans.drawing.pixels import as_stored
 from lightning_gans.game.checkpoints import load
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.metrics import FID, IS
@@ -29,6 +31,11 @@ from lightning_gans.metrics.extractors import Extractor, Inception
 from lightning_gans.metrics.statistics import RealStatistics, open_npz
 
 _ORIENTATION = 0x0112  # EXIF
+
+
+def run(arguments: list[str]) -> None:
+    """Run ``evaluate`` with arguments from the command line."""
+    call(evaluate, arguments)
 
 
 def evaluate(

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from lightning import LightningDataModule
 from torch import Tensor
 
+from lightning_gans import checks
 from lightning_gans.data.cache import cache_folder, decode_all, decode_to_disk, find_damaged
-from lightning_gans.data.decode import DamagedImage
+from lightning_gans.data.decode import DamagedImage, first_line
 from lightning_gans.data.loader import BatchLoader, MemoryLoader, Views, WorkerLoader, ZipLoader
 from lightning_gans.data.selection import imbalanced, of_classes, of_each_class, partly_unlabeled
 from lightning_gans.data.sources import ImageSource, MappedImages, TensorImages
@@ -83,26 +84,17 @@ class DataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in (
-            ("batch_size", batch_size),
-            ("eval_batch_size", eval_batch_size),
-            ("limit", limit),
-            ("limit_per_class", limit_per_class),
-        ):
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
-        if not 0 <= val_fraction < 1:
-            raise ValueError(f"val_fraction={val_fraction} must be at least 0 and less than 1")
-        if not 0 < label_fraction <= 1:
-            raise ValueError(f"label_fraction={label_fraction} must be more than 0 and at most 1")
-        if class_weights is not None and not (
-            any(class_weights) and all(0 <= weight <= 1 for weight in class_weights)
-        ):
-            raise ValueError(f"class_weights={class_weights} must lie between 0 and 1, and not all be 0")
+        checks.at_least(1, batch_size=batch_size, eval_batch_size=eval_batch_size)
+        checks.at_least(1, limit=limit, limit_per_class=limit_per_class)
+        checks.at_least(0, seed=seed)
+        checks.within("[0, 1)", val_fraction=val_fraction)
+        checks.within("(0, 1]", label_fraction=label_fraction)
+        for weight in class_weights or ():
+            checks.within("[0, 1]", class_weights=weight)
+        if class_weights is not None and not any(class_weights):
+            raise ValueError(f"class_weights={class_weights} keep no sample: raise one")
         if limit is not None and limit_per_class is not None:
             raise ValueError(f"limit={limit} and limit_per_class={limit_per_class}: give one of them")
-        if seed < 0:
-            raise ValueError(f"seed={seed} must not be negative")
         if limit is not None and drop_last and limit < batch_size:
             raise ValueError(
                 f"limit={limit} is smaller than batch_size={batch_size}: raise limit, lower batch_size, or "
@@ -146,9 +138,9 @@ class DataModule(LightningDataModule):
         data, labels = self.load(split)
         return data, labels, torch.arange(len(labels))
 
-    def _store(self, data: Data, labels: Tensor, *, training: bool) -> tuple[Data, Tensor]:
-        """Bring samples to the form in which they are served."""
-        return data, labels
+    def _store(self, data: Data, kept: Tensor, *, training: bool) -> Data:
+        """Return some samples of a split in the form in which they are served."""
+        return _taken(data, kept)
 
     def setup(self, stage: str | None = None) -> None:
         """Load what a stage needs and was not loaded before."""
@@ -166,14 +158,10 @@ class DataModule(LightningDataModule):
             if split == "train":
                 self._set_up_training(*read)
             else:
-                self._splits[split] = self._select(*read, training=False)
+                data, labels, kept = read
+                self._splits[split] = self._store(data, kept, training=False), labels
         if not holding_out and self.val_split in self._splits:
             self._splits["val"] = self._splits[self.val_split]
-
-    def _select(self, data: Data, labels: Tensor, kept: Tensor, *, training: bool) -> tuple[Data, Tensor]:
-        if len(kept) < len(data):
-            data = data.at(kept) if isinstance(data, ImageSource) else data[kept]
-        return self._store(data, labels, training=training)
 
     def _set_up_training(self, data: Data, labels: Tensor, origin: Tensor) -> None:
         by_class = self.class_weights is not None or self.limit_per_class is not None
@@ -213,10 +201,10 @@ class DataModule(LightningDataModule):
         if self.label_fraction < 1:
             training_labels = partly_unlabeled(training_labels, self.label_fraction, self.seed)
         if held_out > 0:
-            self._splits["val"] = self._select(data, labels[held], origin[held], training=False)
+            self._splits["val"] = self._store(data, origin[held], training=False), labels[held]
         origin = origin[kept]
-        self._names = _Names(data, origin)
-        self._splits["train"] = self._select(data, training_labels, origin, training=True)
+        self._names = _names(data, origin)
+        self._splits["train"] = self._store(data, origin, training=True), training_labels
 
     def training_images(self) -> tuple[Data, Tensor]:
         """Return the training samples as they are stored, and their labels; after ``setup``.
@@ -311,16 +299,17 @@ class DataModule(LightningDataModule):
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
 
-class _Names:
-    """Names of samples that were chosen out of a split."""
+def _taken(data: Data, kept: Tensor) -> Data:
+    """Return some samples, without a copy if they are all."""
+    if len(kept) == len(data):
+        return data
+    return data.at(kept) if isinstance(data, ImageSource) else data[kept]
 
-    def __init__(self, data: Data, origin: Tensor) -> None:
-        self.source = data if isinstance(data, ImageSource) else None
-        self.origin = origin
 
-    def __call__(self, index: int) -> str:
-        number = int(self.origin[index])
-        return str(number) if self.source is None else self.source.name(number)
+def _names(data: Data, origin: Tensor) -> Callable[[int], str]:
+    """Return what names samples that were chosen out of a split: by file, or by number."""
+    name = data.name if isinstance(data, ImageSource) else str
+    return lambda index: name(int(origin[index]))
 
 
 class ImageDataModule(DataModule):
@@ -374,39 +363,28 @@ class ImageDataModule(DataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, size in (("image_size", image_size), ("load_size", load_size)):
-            if size is not None and size < 1:
-                raise ValueError(f"{name}={size} must be at least 1 pixel")
+        checks.at_least(1, image_size=image_size, load_size=load_size)
+        checks.at_least(0, num_workers=num_workers)
+        checks.one_of(("auto", True, False), in_memory=in_memory)
+        checks.existing_file(exclude=exclude)
         self.root = data_root(root)
         self.image_size = image_size or self.native_size
         self.load_size = load_size or self.image_size
         if self.load_size < self.image_size:
             raise ValueError(f"load_size={load_size} is smaller than image_size={self.image_size}: raise it")
-        if in_memory not in ("auto", True, False):
-            raise ValueError(f"in_memory={in_memory!r} is unknown: use auto, true or false")
-        if num_workers < 0:
-            raise ValueError(f"num_workers={num_workers} must not be negative")
-        if exclude is not None and not Path(exclude).is_file():
-            raise ValueError(f"exclude={exclude} is no file: give a text file with a sample a line")
         self.download, self.in_memory, self.num_workers = download, in_memory, num_workers
         self.exclude = exclude
-        self._classes = self._find_classes(classes)
-        if self._classes is not None:
-            self.class_names = tuple(self.class_names[index] for index in self._classes)
+        self._classes: list[int] | None = None
+        if classes is not None:
+            wanted = tuple(str(name) for name in classes)
+            for name in wanted:
+                checks.one_of(self.class_names, classes=name)
+            if not wanted or len(set(wanted)) < len(wanted):
+                raise ValueError(f"classes={list(wanted)}: name at least one class, and each only once")
+            self._classes = [self.class_names.index(name) for name in wanted]
+            self.class_names = wanted
         self.num_classes = len(self.class_names) or None
         self.image_shape = (self.channels, self.image_size, self.image_size)
-
-    def _find_classes(self, given: Sequence[str | int] | None) -> list[int] | None:
-        if given is None:
-            return None
-        wanted = [str(name) for name in given]
-        unknown = [name for name in wanted if name not in self.class_names]
-        if unknown:
-            known = ", ".join(self.class_names[:20]) + (", ..." if len(self.class_names) > 20 else "")
-            raise ValueError(f"classes: {unknown[0]!r} is unknown: " + (known or "this data has no labels"))
-        if not wanted or len(set(wanted)) < len(wanted):
-            raise ValueError(f"classes={wanted}: name at least one class, and each only once")
-        return [self.class_names.index(name) for name in wanted]
 
     def prepare_data(self) -> None:
         """Download and decode what is missing, on one process a machine."""
@@ -427,8 +405,7 @@ class ImageDataModule(DataModule):
         if self._classes is not None:
             kept, labels = of_classes(labels, self._classes)
         if self.exclude is not None and split == "train":
-            rest = self._not_excluded(images, self.exclude)
-            inside = rest[kept]
+            inside = self._not_excluded(images, self.exclude)[kept]
             kept, labels = kept[inside], labels[inside]
         if len(kept) == 0:
             raise DataError(f"{type(self).__name__}: no {split} images are left: change classes or exclude")
@@ -437,20 +414,21 @@ class ImageDataModule(DataModule):
     def _not_excluded(self, images: Data, file: str) -> Tensor:
         text = Path(file).read_text(encoding="utf-8", errors="surrogateescape")  # file names can be any bytes
         excluded = set(text.split("\n")) - {""}
-        name = _Names(images, torch.arange(len(images)))
+        name = _names(images, torch.arange(len(images)))
         stays = torch.tensor([name(index) not in excluded for index in range(len(images))])
-        found = len(images) - int(stays.sum())
-        if found < len(excluded):
+        strange = len(excluded) - int((~stays).sum())
+        if strange > 0:
             raise DataError(
-                f"exclude={file}: {len(excluded) - found} of {len(excluded)} samples are not in the training "
-                "data: it belongs to other data"
+                f"exclude={file}: {strange} of {len(excluded)} samples are not in the training data: it "
+                "belongs to other data"
             )
         return stays
 
-    def _store(self, data: Data, labels: Tensor, *, training: bool) -> tuple[Data, Tensor]:
-        assert isinstance(data, Tensor)
-        images = resize(data, self.load_size if training else self.image_size)
-        return (images if self.in_memory else TensorImages(images)), labels
+    def _store(self, data: Data, kept: Tensor, *, training: bool) -> Data:
+        images = _taken(data, kept)
+        assert isinstance(images, Tensor)
+        images = resize(images, self.load_size if training else self.image_size)
+        return images if self.in_memory else TensorImages(images)
 
     def real_images(self, split: Literal["train", "test"]) -> tuple[Data, Tensor, dict[str, str]]:
         """Return the images of a split for an evaluation, as they are stored.
@@ -469,8 +447,7 @@ class ImageDataModule(DataModule):
         return data, labels, {"data": type(self).__name__, "split": split, "content": digest.hexdigest()[:16]}
 
     def _serve(self, data: Data, labels: Tensor, *, training: bool, **options: Any) -> BatchLoader:
-        cut = training and self.load_size > self.image_size
-        crop = self.image_size if cut else None
+        crop = self.image_size if training and self.load_size > self.image_size else None
         return super()._serve(data, labels, training=training, **{"crop": crop} | options)
 
     def _checked_load(self, split: Split) -> tuple[Data, Tensor]:
@@ -483,7 +460,7 @@ class ImageDataModule(DataModule):
         except (DataError, DamagedImage):
             raise
         except (RuntimeError, OSError, AssertionError, EOFError, IndexError, KeyError, ValueError) as error:
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            reason = first_line(error)
             where = f"{self.files} under {self.root.absolute()} ({reason})"
             # torchvision has no exception of its own for files that are not there.
             if isinstance(error, OSError) or any(word in reason for word in ("not found", "ownload")):
@@ -524,43 +501,37 @@ class FileDataModule(ImageDataModule):
     def __init__(
         self, on_error: Literal["error", "skip"] = "error", cache: bool | str = True, **kwargs: Any
     ) -> None:
-        if on_error not in ("error", "skip"):
-            raise ValueError(f"on_error={on_error!r} is unknown: use error or skip")
+        checks.one_of(("error", "skip"), on_error=on_error)
         super().__init__(**kwargs)
         self.on_error, self.cache = on_error, cache
 
     def _read(self, split: Split) -> tuple[Data, Tensor, Tensor]:
         """Leave out damaged files before samples are chosen, so that as many are chosen as asked for."""
         data, labels, kept = super()._read(split)
+        assert isinstance(data, ImageSource)
         if self.on_error == "skip":
-            assert isinstance(data, ImageSource)
             if self.cache is False:
                 good = find_damaged(data, "skip")
             else:
                 data = data.resized(self.load_size if split == "train" else self.image_size)
                 _, good = decode_to_disk(data, self._cache_folder, "skip")
-            usable = torch.zeros(len(data), dtype=torch.bool)
-            usable[good] = True
-            kept, labels = kept[usable[kept]], labels[usable[kept]]
+            usable = torch.isin(kept, good)
+            kept, labels = kept[usable], labels[usable]
         return data, labels, kept
 
-    def _select(self, data: Data, labels: Tensor, kept: Tensor, *, training: bool) -> tuple[Data, Tensor]:
+    def _store(self, data: Data, kept: Tensor, *, training: bool) -> Data:
         assert isinstance(data, ImageSource)
         data = data.resized(self.load_size if training else self.image_size)
         fits = self._fits_in_memory(len(kept) * math.prod(data.shape))
         if self.cache is False:
-            data = data.at(kept)
-            return (decode_all(data, "error")[0] if fits else data), labels
+            return decode_all(data.at(kept), "error")[0] if fits else data.at(kept)
         if len(kept) < len(data) // _FEW:
             data, kept = data.at(kept), torch.arange(len(kept))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="skipped")  # said before
-            mapped, good = decode_to_disk(data, self._cache_folder, self.on_error)
-        place = torch.full((len(data),), -1)
-        place[good] = torch.arange(len(good))
-        chosen = mapped.at(place[kept]) if len(kept) < len(mapped) else mapped
-        assert isinstance(chosen, MappedImages)
-        return (chosen.read() if fits else chosen), labels
+            stored, good = decode_to_disk(data, self._cache_folder, self.on_error)
+        chosen = _taken(stored, torch.searchsorted(good, kept))  # what is kept is good, in ascending order
+        return chosen.read() if fits and isinstance(chosen, MappedImages) else chosen
 
     @property
     def _cache_folder(self) -> Path:

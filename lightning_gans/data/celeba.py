@@ -1,6 +1,5 @@
 """CelebA faces."""
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
+from lightning_gans import checks
 from lightning_gans.data.base import DataError, FileDataModule, Split
 from lightning_gans.data.decode import Decoder
 from lightning_gans.data.official import check_files
@@ -60,16 +60,10 @@ class CelebA(FileDataModule):
         verify: bool = True,
         **kwargs: Any,
     ) -> None:
+        checks.one_of(self.attributes, attribute=attribute)
+        checks.within(f"[1, {_WIDTH}]", crop=crop)
         if attribute is not None:
-            if attribute not in self.attributes:
-                nearest = difflib.get_close_matches(attribute.title(), self.attributes, n=1, cutoff=0)[0]
-                raise ValueError(
-                    f"attribute={attribute!r} is none of CelebA's {len(self.attributes)}: did you mean "
-                    f"{nearest!r}?"
-                )
             self.class_names = (f"not {attribute}", attribute)
-        if crop is not None and not 1 <= crop <= _WIDTH:
-            raise ValueError(f"crop={crop} must lie between 1 and {_WIDTH}, the width of the images")
         super().__init__(**kwargs)
         self.crop = crop or (108 if self.image_size <= 64 else _WIDTH)
         self.attribute, self.all_images, self.verify = attribute, all_images, verify
@@ -92,8 +86,7 @@ class CelebA(FileDataModule):
         if self.attribute is not None:
             values = _read_attribute(folder / _ATTRIBUTES, self.attribute)
             labels = torch.tensor([values[name] for name in names])
-        decoder = Decoder(self.channels, self.image_size, crop=self.crop)
-        return ImageFiles(folder / _IMAGES, names, decoder), labels
+        return ImageFiles(folder / _IMAGES, names, Decoder(3, self.image_size, self.crop)), labels
 
     def _fetch(self) -> None:
         try:

@@ -1,14 +1,15 @@
 """CIFAR-10 and CIFAR-100."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torchvision import datasets
 
-from lightning_gans.data.base import ImageDataModule, Split
-from lightning_gans.data.official import check_files, read
+from lightning_gans.data.base import Split
+from lightning_gans.data.official import OfficialImages, read
 
+_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
 _FINE_CLASSES = """
     apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
     castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
@@ -20,7 +21,7 @@ _FINE_CLASSES = """
 """
 
 
-class CIFAR10(ImageDataModule):
+class CIFAR10(OfficialImages):
     """50,000 + 10,000 photographs of 10 kinds of animals and vehicles, RGB, 32x32.
 
     Read by torchvision from ``root/cifar-10-batches-py``. The official test set is the test split.
@@ -36,31 +37,16 @@ class CIFAR10(ImageDataModule):
 
     channels = 3
     native_size = 32
-    class_names: tuple[str, ...] = (
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
-    )
+    class_names: tuple[str, ...] = tuple(_CLASSES.split())
     files = "cifar-10-batches-py/{data_batch_1..5,test_batch}"
     source = datasets.CIFAR10.url
     dataset: ClassVar[type[datasets.CIFAR10]] = datasets.CIFAR10
-
-    def __init__(self, *, verify: bool = True, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.verify = verify
 
     def load(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return uint8 (N, 3, 32, 32) and int64 (N,)."""
         folder = self.root / self.dataset.base_folder
         files = self.dataset.train_list + self.dataset.test_list
-        if not check_files(folder, files, verify=self.verify, download=self.download):
+        if not self.complete(folder, files):
             self.dataset(self.root, download=True)
         data = read(self.dataset, self.root, train=split == "train")
         return torch.from_numpy(data.data).permute(0, 3, 1, 2), torch.tensor(data.targets)

@@ -6,45 +6,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import PIL
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+from lightning_gans import checks
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
-_RESAMPLING = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-}
-_ORIENTATION_TAG = 0x0112
-_UPRIGHT = {  # what undoes each orientation of EXIF; 1 is upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 # Pillow's readers have no exception of their own for broken files.
-_BROKEN = (
-    OSError,  # the bytes are in memory already, so it is not the system's
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-)
-_FLOAT = "float pixels have no fixed range: save it with 8 or 16 bits"
+# What is read is in memory already, so that an OSError is not the system's.
+_CODECS = struct.error, zlib.error
+_BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, *_CODECS)
 
 
 class DamagedImage(ValueError):
@@ -76,17 +54,12 @@ class Decoder:
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        if self.channels not in (1, 3):
-            raise ValueError(f"channels={self.channels} must be 1 (grey) or 3 (RGB)")
-        for name, value in (("size", self.size), ("crop", self.crop)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1 pixel")
-        if self.aspect not in ("crop", "squash"):
-            raise ValueError(f"aspect={self.aspect!r} must be 'crop' or 'squash'")
+        checks.one_of((1, 3), channels=self.channels)
+        checks.at_least(1, size=self.size, crop=self.crop)
+        checks.one_of(("crop", "squash"), aspect=self.aspect)
+        checks.one_of(get_args(Interpolation), interpolation=self.interpolation)
         if self.aspect == "squash" and self.crop is not None:
             raise ValueError(f"crop={self.crop} is not used with aspect='squash': leave out one of them")
-        if self.interpolation not in _RESAMPLING:
-            raise ValueError(f"interpolation={self.interpolation!r} must be one of {', '.join(_RESAMPLING)}")
 
     def __call__(self, image: Image.Image, name: str = "image") -> Tensor:
         """Return uint8 (channels, size, size).
@@ -119,7 +92,8 @@ class Decoder:
             if (width, height) != (side, side):
                 image = image.crop((left, top, left + side, top + side))
         if image.size != (self.size, self.size):
-            image = image.resize((self.size, self.size), _RESAMPLING[self.interpolation])
+            how = Image.Resampling[self.interpolation.upper()]
+            image = image.resize((self.size, self.size), how)
         return np.asarray(image).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
 
 
@@ -134,7 +108,7 @@ def open_image(file: str | Path | BytesIO, name: str) -> Image.Image:
         The first frame, all of it in memory, turned as EXIF says.
 
     Raises:
-        DamagedImage: If it is no image, cut off, broken, of float pixels, or too large to be safe
+        DamagedImage: If it is no image, cut off, broken, or too large to be safe
             (``PIL.Image.MAX_IMAGE_PIXELS``).
         OSError: If the file cannot be read at all.
     """
@@ -151,20 +125,16 @@ def open_image(file: str | Path | BytesIO, name: str) -> Image.Image:
         raise DamagedImage(f"{name}: not an image that Pillow {PIL.__version__} reads; replace it") from error
     except Image.DecompressionBombError as error:
         raise DamagedImage(
-            f"{name}: {_line(error)}; if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
+            f"{name}: {first_line(error)}; if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
         ) from error
     except _BROKEN as error:
-        raise DamagedImage(f"{name}: damaged image ({_line(error)}); replace it") from error
+        raise DamagedImage(f"{name}: damaged image ({first_line(error)}); replace it") from error
+    with suppress(*_BROKEN):  # a picture with broken EXIF is still a picture
+        ImageOps.exif_transpose(image, in_place=True)
     if image.mode == "I":
         if image.format not in ("PNG", "PPM"):
             raise DamagedImage(f"{name}: 32-bit pixels have no fixed range: save it with 8 or 16 bits")
         image = image.convert("I;16")  # what these formats mean, however dark the picture is
-    with suppress(*_BROKEN):  # a picture with broken EXIF is still a picture
-        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
-        if turn is not None:
-            image = image.transpose(turn)
-    if image.mode == "F":
-        raise DamagedImage(f"{name}: {_FLOAT}")
     return image
 
 
@@ -193,7 +163,7 @@ def to_channels(image: Image.Image, channels: int, name: str = "image") -> Image
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         image = ImageCms.buildTransform(lab, rgb, "LAB", "RGB").apply(image)
     elif image.mode == "F":
-        raise DamagedImage(f"{name}: {_FLOAT}")
+        raise DamagedImage(f"{name}: float pixels have no fixed range: save it with 8 or 16 bits")
     if image.mode == target:
         return image
     try:
@@ -219,5 +189,6 @@ def _is_transparent(image: Image.Image) -> bool:
     return image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info or alpha_in_palette
 
 
-def _line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its kind if it has none."""
     return str(error).strip().split("\n")[0] or type(error).__name__

@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
+from lightning_gans import checks
 from lightning_gans.data.base import ImageDataModule, Split
 
 
@@ -27,8 +27,7 @@ class Digits(ImageDataModule):
     class_names = tuple("0123456789")
 
     def __init__(self, image_size: int = 8, **kwargs: Any) -> None:
-        if image_size not in (8, 16, 32):
-            raise ValueError(f"image_size={image_size} is not offered for Digits: use 8, 16 or 32")
+        checks.one_of((8, 16, 32), image_size=image_size)
         super().__init__(image_size=image_size, **kwargs)
 
     def prepare_data(self) -> None:
@@ -36,6 +35,8 @@ class Digits(ImageDataModule):
 
     def load(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return uint8 (N, 1, 8, 8) and int64 (N,)."""
+        from sklearn.datasets import load_digits  # half a second that other data does not need
+
         digits = load_digits()
         order = torch.randperm(len(digits.images), generator=torch.Generator().manual_seed(0))
         chosen = order[:1500] if split == "train" else order[1500:]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from lightning_gans import checks
 from lightning_gans.data.base import Data, DataError, FileDataModule, Split, data_root
 from lightning_gans.data.decode import Decoder, Interpolation
 from lightning_gans.data.sources import ImageFiles
@@ -53,8 +54,7 @@ class ImageFolder(FileDataModule):
         interpolation: Interpolation = "bilinear",
         **kwargs: Any,
     ) -> None:
-        if channels not in (1, 3):
-            raise ValueError(f"channels={channels} is unknown: use 1 (grey) or 3 (colour)")
+        checks.one_of((1, 3), channels=channels)
         self.folder = find_folder(folder, kwargs.get("root"), type(self).__name__, self.source)
         self.channels = channels
         self._decoder = Decoder(channels, image_size, crop, interpolation=interpolation)
@@ -202,7 +202,7 @@ def list_splits(folder: Path) -> dict[Split, list[str]]:
             if splits[name] in files:
                 raise DataError(f"folder={folder} has two folders of {splits[name]} images: {name} is one")
             files[splits[name]] = list_images(folder / name, folder)
-        elif _has_images(folder / name):
+        elif any(path.suffix.lower() in IMG_EXTENSIONS for path in (folder / name).rglob("*")):
             raise DataError(
                 f"folder={folder} has images beside train, in {name}, which is no split (val, test): move "
                 "them, or rename train if that is a class"
@@ -210,10 +210,6 @@ def list_splits(folder: Path) -> dict[Split, list[str]]:
     if "val" in files and "test" not in files:
         files["test"] = files.pop("val")
     return files
-
-
-def _has_images(folder: Path) -> bool:
-    return any(path.suffix.lower() in IMG_EXTENSIONS for path in folder.rglob("*"))
 
 
 def list_images(folder: Path, relative_to: Path) -> list[str]:
@@ -237,9 +233,7 @@ def list_images(folder: Path, relative_to: Path) -> list[str]:
                     continue
                 if entry.is_dir():
                     places.append((Path(entry.path), (*above, real)))
-                elif entry.name.lower().endswith(
-                    IMG_EXTENSIONS
-                ):  # a link to nowhere is named when it is read
+                elif entry.name.lower().endswith(IMG_EXTENSIONS):  # a broken link is named when it is read
                     visible.append(prefix + entry.name)
     if not visible:
         raise DataError(

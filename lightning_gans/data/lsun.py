@@ -1,6 +1,5 @@
 """LSUN scenes and objects."""
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_gans import checks
 from lightning_gans.data.base import DataError, FileDataModule, Split
 from lightning_gans.data.decode import Decoder
 from lightning_gans.data.sources import ImageSource, LmdbImages
@@ -50,9 +50,7 @@ class LSUN(FileDataModule):
     def __init__(self, *, categories: Sequence[str] = ("bedroom",), **kwargs: Any) -> None:
         categories = (categories,) if isinstance(categories, str) else tuple(categories)
         for category in categories:
-            if category not in self.scenes + self.objects:
-                nearest = difflib.get_close_matches(category, self.scenes + self.objects, n=1, cutoff=0)[0]
-                raise ValueError(f"categories: {category!r} is unknown to LSUN: did you mean {nearest!r}?")
+            checks.one_of(self.scenes + self.objects, categories=category)
         if not categories or len(set(categories)) < len(categories):
             raise ValueError(f"categories={list(categories)}: name at least one, and each only once")
         if len(categories) > 1:
@@ -64,12 +62,8 @@ class LSUN(FileDataModule):
         """Return the images, to be decoded when they are asked for, and int64 (N,)."""
         # Not torchvision's LSUN: it unpickles a cache of keys from the current folder, and writes one there.
         folders = [self._folder(category, split) for category in self.categories]
-        missing = [folder.name for folder in folders if not (folder / "data.mdb").is_file()]
-        if missing:
-            raise FileNotFoundError(f"not found: {', '.join(missing)}")
-        decoder = Decoder(self.channels, self.image_size)
         try:
-            images = LmdbImages(folders, decoder)
+            images = LmdbImages(folders, Decoder(self.channels, self.image_size))
         except ImportError as error:
             raise DataError(f"LSUN: {error}") from error
         sizes = images.sizes
@@ -91,7 +85,6 @@ class LSUN(FileDataModule):
 
 def _part_of(size: int, split: Split, *, whole: bool) -> Tensor:
     """Return which images of an LMDB belong to a split: all, or those (not) held out."""
-    test = min(_HELD_OUT, size // 10)
-    if whole:
-        return torch.arange(size)
-    return torch.arange(size - test) if split == "train" else torch.arange(size - test, size)
+    train = size - min(_HELD_OUT, size // 10)
+    places = torch.arange(size)
+    return places if whole else places[:train] if split == "train" else places[train:]

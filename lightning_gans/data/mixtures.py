@@ -6,10 +6,13 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from lightning_gans import checks
 from lightning_gans.data.base import DataModule, Split
 
 Layout = Literal["ring", "grid", "random_grid", "cube", "grid9", "single", "pair"]
 _STD = {"ring": 0.01, "grid": 0.05, "cube": 0.05, "grid9": math.sqrt(0.05), "single": 0.3, "pair": 0.15}
+_THREE = [-2, 0, 2]
+_LATTICES = {"grid": ([-4, -2, 0, 2, 4], 2), "cube": (_THREE, 3), "grid9": (_THREE, 2), "single": ([0], 2)}
 _TEST_SAMPLES = 10_000
 
 
@@ -55,10 +58,9 @@ class GaussianMixtures(DataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(batch_size=batch_size, **kwargs)
-        if samples < 1:
-            raise ValueError(f"samples={samples} must be at least 1")
-        if std is not None and not 0 < std < math.inf:
-            raise ValueError(f"std={std} must be a positive number")
+        checks.one_of(get_args(Layout), layout=layout)
+        checks.at_least(1, samples=samples)
+        checks.positive(std=std)
         if self.drop_last and samples < batch_size:
             raise ValueError(
                 f"samples={samples} do not fill batch_size={batch_size}: raise samples, or lower it"
@@ -94,25 +96,13 @@ def _geometry(layout: Layout) -> tuple[Tensor, Tensor]:
     if layout == "ring":
         angles = torch.arange(8, dtype=torch.float64) * (2 * math.pi / 8)
         means = torch.stack([angles.cos(), angles.sin()], dim=1)
-    elif layout == "grid":
-        means = _lattice([-4, -2, 0, 2, 4], 2)
-    elif layout == "cube":
-        means = _lattice([-2, 0, 2], 3)
-    elif layout == "grid9":
-        means = _lattice([-2, 0, 2], 2)
-    elif layout == "single":
-        means = torch.zeros(1, 2, dtype=torch.float64)
     elif layout == "pair":
         means = torch.tensor([[0.6, 0.6], [-0.6, -0.6]], dtype=torch.float64)
     else:
-        raise ValueError(f"layout={layout!r} is unknown: use {', '.join(get_args(Layout))}")
+        values, dim = _LATTICES[layout]
+        means = torch.cartesian_prod(*[torch.tensor(values, dtype=torch.float64)] * dim)
     size, dim = means.shape
     return means, _STD[layout] * torch.eye(dim, dtype=torch.float64).expand(size, dim, dim)
-
-
-def _lattice(values: list[int], dim: int) -> Tensor:
-    axis = torch.tensor(values, dtype=torch.float64)
-    return torch.cartesian_prod(*[axis] * dim)
 
 
 def _random_grid() -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
+from lightning_gans import checks
 from lightning_gans.data.base import ImageDataModule, Split
 
 _STACKED_TEST_SAMPLES = 10_000
@@ -64,8 +65,7 @@ class StackedMNIST(MNIST):
 
     def __init__(self, *, samples: int = 60_000, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if samples < 1:
-            raise ValueError(f"samples={samples} must be at least 1")
+        checks.at_least(1, samples=samples)
         self.samples = samples
 
     def load(self, split: Split) -> tuple[Tensor, Tensor]:

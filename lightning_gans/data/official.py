@@ -7,7 +7,28 @@ from typing import Any
 
 from torchvision.datasets.utils import calculate_md5
 
-from lightning_gans.data.base import DataError
+from lightning_gans.data.base import DataError, ImageDataModule
+
+
+class OfficialImages(ImageDataModule):
+    """A data set whose official files have checksums.
+
+    Args:
+        verify: Compare the files with the official checksums. False: read whatever files of that format there
+            are. CIFAR's are pickles, which can run any code: use only such as you trust.
+        **kwargs: Arguments of :class:`~lightning_gans.data.base.ImageDataModule`.
+
+    Raises:
+        DataError: If a file has a wrong checksum.
+    """
+
+    def __init__(self, *, verify: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.verify = verify
+
+    def complete(self, folder: Path, checksums: Iterable[tuple[str, str | None]]) -> bool:
+        """Tell whether all files are there (:func:`check_files`)."""
+        return check_files(folder, checksums, verify=self.verify, download=self.download)
 
 
 def check_files(

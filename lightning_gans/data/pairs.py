@@ -3,10 +3,12 @@
 import tarfile
 import tempfile
 import warnings
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -14,46 +16,129 @@ from PIL import Image
 from torch import Tensor
 from torchvision.datasets.utils import download_and_extract_archive
 
+from lightning_gans import checks
 from lightning_gans.data.base import Data, DataError, FileDataModule, Split
-from lightning_gans.data.decode import Decoder, Interpolation
+from lightning_gans.data.decode import Decoder, Interpolation, first_line
 from lightning_gans.data.folder import ImageFolder, find_folder, list_images
-from lightning_gans.data.loader import Views, ZipLoader
-from lightning_gans.data.sources import ImageFiles, ImageSource, PairFiles
+from lightning_gans.data.loader import ZipLoader, to_float
+from lightning_gans.data.sources import ImageFiles, ImageSource, PairFiles, TensorImages
 
 Direction = Literal["AtoB", "BtoA"]
-Shape = tuple[int, int, int]
 # The folders of A and B, or the one of side-by-side files: last, because it is the parent of another's.
 _LAYOUTS = (("A/{}", "B/{}"), ("{}A", "{}B"), ("{}/A", "{}/B"), ("{}",))
 
 
-class _TwoDomains(FileDataModule):
-    """What pairs and unpaired domains share: the layouts of files, sizes, shapes.
+@dataclass
+class _PairViews:
+    """Make a batch ``(input, target)`` of images that are stored together, or of single ones.
 
-    The arguments are those of :class:`PairedImages`.
+    Attributes:
+        make: From images (N, C, H, W) and random numbers (N, draws) to A and B.
+        direction: Which of them is the input.
+        draws: Random numbers that an image needs.
+    """
+
+    make: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    direction: Direction = "AtoB"
+    draws: int = 0
+
+    def __call__(self, images: Tensor, labels: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = self.make(images, draws)
+        return (a, b) if self.direction == "AtoB" else (b, a)
+
+
+class _Targets(ImageSource):
+    """The targets of stored pairs, uint8."""
+
+    def __init__(self, data: Data, views: _PairViews, channels: int) -> None:
+        self._pairs = TensorImages(data) if isinstance(data, Tensor) else data
+        super().__init__(len(data), (channels, *self._pairs.shape[1:]), self._pairs.title)
+        self._views = views
+
+    def __getitems__(self, indices: list[int]) -> Tensor:
+        """Return a batch, uint8 (n, C, H, W)."""
+        images = to_float(self._pairs.__getitems__(self._items[indices].tolist()))
+        empty = torch.zeros(len(images), self._views.draws)
+        target = self._views(images, empty, empty)[1]
+        return target.add(1).mul(127.5).round().to(torch.uint8)
+
+    def _pixels(self, item: int) -> Any:
+        return self.__getitems__([item])[0].numpy()
+
+    def _state(self) -> Iterator[bytes]:
+        yield f"{self._views.direction} {self._pairs.fingerprint()} {self._items.tolist()}".encode()
+
+
+class _Pairs(FileDataModule):
+    """What is served in batches ``(input, target)``, float32 in [-1, 1].
+
+    Training batches are shuffled, cut and mirrored; those of validation and testing are always the same.
+
+    Attributes:
+        input_shape: (C, H, W) of the input; ``image_shape`` is the target's.
+        view_names: What the parts of a batch are.
+    """
+
+    input_shape: tuple[int, ...]
+    view_names: tuple[str, ...] = ("input", "target")
+    direction: Direction = "AtoB"
+
+    def views(self) -> _PairViews:
+        """Return what makes input and target of an image as it is stored."""
+        raise NotImplementedError
+
+    def real_images(self, split: Literal["train", "test"]) -> tuple[Data, Tensor, dict[str, str]]:
+        """Return the targets of a split, with which translations are compared.
+
+        Returns:
+            A source of uint8 (C, H, W) images; labels -1 (N,); and what tells these from any others.
+        """
+        data, labels, key = super().real_images(split)
+        targets = _Targets(data, self.views(), self.image_shape[0])
+        return targets, labels, key | {"target": f"{self.direction} {self.image_shape}"}
+
+
+class _TwoDomains(FileDataModule):
+    """Images in two domains, A and B: layouts of files, sizes, shapes.
+
+    Args:
+        folder: The folder: absolute, or below the current folder, or below ``root``.
+        image_size: Height and width of the images in pixels.
+        load_size: What training images are resized to before they are cut; ``image_size``: not cut. None:
+            286 / 256 of ``image_size``.
+        direction: From which domain to which; batches are ``(a, b)`` or, with ``BtoA``, ``(b, a)``.
+        flip: Mirror training images horizontally with probability 1/2.
+        interpolation: ``bicubic``, ``bilinear`` or ``nearest`` (which keeps the colours of label maps).
+        channels_a: 3 (colour) or 1 (grey).
+        channels_b: The same for B.
+        batch_size: Images of each domain in a training batch and rank.
+        **kwargs: Arguments of :class:`~lightning_gans.data.base.FileDataModule`.
     """
 
     channels = 3
     native_size = 256
-    input_shape: Shape
+    input_shape: tuple[int, ...]
 
     def __init__(
         self,
         folder: str | Path,
-        image_size: int,
-        load_size: int | None,
-        direction: Direction,
-        interpolation: Interpolation,
-        channels_a: int,
-        channels_b: int,
+        image_size: int = 256,
+        load_size: int | None = None,
+        direction: Direction = "AtoB",
+        flip: bool = True,
+        interpolation: Interpolation = "bicubic",
+        channels_a: int = 3,
+        channels_b: int = 3,
+        batch_size: int = 1,
         **kwargs: Any,
     ) -> None:
         if load_size is None:
             load_size = round(image_size * 286 / 256)
-        super().__init__(image_size=image_size, load_size=load_size, **kwargs)
-        _check_direction(direction)
-        for name, channels in (("channels_a", channels_a), ("channels_b", channels_b)):
-            if channels not in (1, 3):
-                raise ValueError(f"{name}={channels} is unknown: use 1 (grey) or 3 (colour)")
+        super().__init__(
+            image_size=image_size, load_size=load_size, flip=flip, batch_size=batch_size, **kwargs
+        )
+        checks.one_of(get_args(Direction), direction=direction)
+        checks.one_of((1, 3), channels_a=channels_a, channels_b=channels_b)
         self.folder, self.direction = str(folder), direction
         self.decoder_a, self.decoder_b = (
             Decoder(channels, image_size, aspect="squash", interpolation=interpolation)
@@ -66,41 +151,33 @@ class _TwoDomains(FileDataModule):
         """Find the folder and, within it, that of each split's pairs, or those of its A and B."""
         folder = find_folder(self.folder, self.root, type(self).__name__, self.source)
         own: tuple[Split, ...] = ("train", "val", "test")
-        parts = {split: found for split in own if (found := _find_split(folder, split))}
-        self.has_test_split = "val" in parts or "test" in parts
-        self.val_split = "val" if "val" in parts and "test" in parts else "test"
-        if "val" in parts:
-            parts.setdefault("test", parts["val"])
-        return folder, parts
+        return folder, {split: found for split in own if (found := _find_split(folder, split))}
 
-    def prepare_data(self) -> None:
-        """Decode what is missing, on one process a machine."""
-        self._find()
-        super().prepare_data()
+    @property
+    def has_test_split(self) -> bool:  # type: ignore[override]  # known when the files are there
+        """Tell whether there are pairs beside those for training."""
+        return not {"val", "test"}.isdisjoint(self._find()[1])
 
-    def setup(self, stage: str | None = None) -> None:
-        """Load what a stage needs."""
-        self._find()
-        super().setup(stage)
-
-    def real_images(self, split: Literal["train", "test"]) -> tuple[Data, Tensor, dict[str, str]]:
-        """Refuse: these are images to be translated, not to be generated from noise.
-
-        Raises:
-            ValueError: Always.
-        """
-        raise ValueError(f"{type(self).__name__} holds two kinds of images: use ImageFolder for one of them")
+    @property
+    def val_split(self) -> Literal["val", "test"]:  # type: ignore[override]
+        """Return which split validates."""
+        return "val" if {"val", "test"} <= self._find()[1].keys() else "test"
 
     def _files(self, split: Split) -> tuple[Path, dict[str, list[str]]]:
         """Return the folder, and within it the split's one or two folders with their images."""
         folder, parts = self._find()
+        if split == "test" and "val" in parts:
+            parts.setdefault("test", parts["val"])
         if split not in parts:
             wanted = ", ".join(" + ".join(f"{part.format(split)}/" for part in layout) for layout in _LAYOUTS)
             raise DataError(f"folder={folder} has no {split} images: looked for {wanted}")
-        return folder, {part: list_images(folder / part, folder) for part in parts[split]}
+        files = {part: list_images(folder / part, folder) for part in parts[split]}
+        if len(files) == 1:
+            _warn_of_photographs(folder, next(iter(files.values()))[0])
+        return folder, files
 
 
-class PairedImages(_TwoDomains):
+class PairedImages(_Pairs, _TwoDomains):
     """Pairs of images of one thing in two domains, as for pix2pix, in batches ``(input, target)``.
 
     The two images of a pair are the halves of one file (A left, B right), or have equal names (the ending may
@@ -116,18 +193,16 @@ class PairedImages(_TwoDomains):
     others are resized to ``image_size`` at once. As in the paper's code, images that are not square are
     squashed.
 
-    Args:
-        folder: The folder: absolute, or below the current folder, or below ``root``.
-        image_size: Height and width of the images in pixels.
-        load_size: What training images are resized to before they are cut; ``image_size``: not cut. None:
-            286 / 256 of ``image_size``.
-        direction: From which domain to which.
-        flip: Mirror training pairs horizontally with probability 1/2.
-        interpolation: ``bicubic``, ``bilinear`` or ``nearest`` (which keeps the colours of label maps).
-        channels_a: 3 (colour) or 1 (grey).
-        channels_b: The same for B.
-        batch_size: Pairs a training batch and rank.
-        **kwargs: Arguments of :class:`~lightning_gans.data.base.FileDataModule`.
+    The arguments are:
+
+    - ``folder``: absolute, or below the current folder, or below ``root``
+    - ``image_size``, ``load_size`` (None: 286 / 256 of ``image_size``; ``image_size``: not cut)
+    - ``direction``: ``AtoB`` or ``BtoA``
+    - ``flip``: mirror training pairs horizontally with probability 1/2
+    - ``interpolation``: ``bicubic``, ``bilinear`` or ``nearest``, which keeps the colours of label maps
+    - ``channels_a``, ``channels_b``: 3 (colour) or 1 (grey)
+    - ``batch_size``: pairs a training batch and rank
+    - those of :class:`~lightning_gans.data.base.FileDataModule`
 
     Attributes:
         input_shape: (C, H, W) of the input; ``image_shape`` is the target's.
@@ -137,45 +212,15 @@ class PairedImages(_TwoDomains):
         ValueError: If it has none of these layouts, an image lacks its partner, or an argument does not fit.
     """
 
-    view_names = ("input", "target")
-
-    def __init__(
-        self,
-        folder: str | Path,
-        image_size: int = 256,
-        load_size: int | None = None,
-        direction: Direction = "AtoB",
-        flip: bool = True,
-        interpolation: Interpolation = "bicubic",
-        channels_a: int = 3,
-        channels_b: int = 3,
-        batch_size: int = 1,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            folder=folder,
-            image_size=image_size,
-            load_size=load_size,
-            direction=direction,
-            interpolation=interpolation,
-            channels_a=channels_a,
-            channels_b=channels_b,
-            flip=flip,
-            batch_size=batch_size,
-            **kwargs,
-        )
-
     def load(self, split: Split) -> tuple[Data, Tensor]:
         """Return the pairs of a split as images with A's and B's channels, and labels -1."""
         folder, files = self._files(split)
         pairs = _pairs(folder, files)
-        if len(pairs[0]) == 1:
-            _warn_of_photographs(folder, pairs[0][0])
         return PairFiles(folder, pairs, self.decoder_a, self.decoder_b), torch.full((len(pairs),), -1)
 
-    def views(self) -> Views:
+    def views(self) -> _PairViews:
         """Return what cuts the channels into input and target."""
-        return _Halves(self.decoder_a.channels, self.direction)
+        return _PairViews(partial(_halves, self.decoder_a.channels), self.direction)
 
 
 class Facades(PairedImages):
@@ -219,10 +264,10 @@ class Facades(PairedImages):
                 download_and_extract_archive(self.source, part)
                 (Path(part) / "facades").rename(target)
         except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
             raise FileNotFoundError(
-                f"Facades: cannot fetch {self.source} ({reason}); put its files in {target.absolute()}, or "
-                "name their folder with --data.folder, or its parent with --data.root or LIGHTNING_GANS_DATA"
+                f"Facades: cannot fetch {self.source} ({first_line(error)}); put its files in "
+                f"{target.absolute()}, or name their folder with --data.folder, or its parent with "
+                "--data.root or LIGHTNING_GANS_DATA"
             ) from error
 
 
@@ -236,17 +281,8 @@ class UnpairedImages(_TwoDomains):
 
     Args:
         folder: The folder: absolute, or below the current folder, or below ``root``.
-        image_size: Height and width of the images in pixels.
-        load_size: What training images are resized to before they are cut; ``image_size``: not cut. None:
-            286 / 256 of ``image_size``.
-        direction: ``AtoB``: batches are ``(a, b)``; ``BtoA``: ``(b, a)``.
-        flip: Mirror training images horizontally with probability 1/2.
-        interpolation: ``bicubic``, ``bilinear`` or ``nearest``.
-        channels_a: 3 (colour) or 1 (grey).
-        channels_b: The same for B.
-        batch_size: Images of each domain in a training batch and rank.
-        **kwargs: Arguments of :class:`~lightning_gans.data.base.FileDataModule`; ``limit`` and
-            ``val_fraction`` hold for each domain.
+        **kwargs: The other arguments of :class:`PairedImages`; ``batch_size``, ``limit`` and
+            ``val_fraction`` hold for each domain, ``exclude`` is not offered.
 
     Attributes:
         input_shape: (C, H, W) of a batch's first domain; ``image_shape`` is the second's.
@@ -256,51 +292,25 @@ class UnpairedImages(_TwoDomains):
         ValueError: If it has none of these layouts, or an argument does not fit.
     """
 
-    def __init__(
-        self,
-        folder: str | Path,
-        image_size: int = 256,
-        load_size: int | None = None,
-        direction: Direction = "AtoB",
-        flip: bool = True,
-        interpolation: Interpolation = "bicubic",
-        channels_a: int = 3,
-        channels_b: int = 3,
-        batch_size: int = 1,
-        **kwargs: Any,
-    ) -> None:
-        options: dict[str, Any] = {
-            "folder": folder,
-            "image_size": image_size,
-            "load_size": load_size,
-            "direction": direction,
-            "interpolation": interpolation,
-            "channels_a": channels_a,
-            "channels_b": channels_b,
-            "flip": flip,
-            "batch_size": batch_size,
-        }
-        super().__init__(**options, **kwargs)
+    def __init__(self, folder: str | Path, **kwargs: Any) -> None:
+        super().__init__(folder, **kwargs)
         if self.exclude is not None:
             raise ValueError(f"exclude={self.exclude} is not offered for UnpairedImages: remove the files")
         seed_b = int(np.random.SeedSequence([self.seed, 1]).generate_state(1)[0])
         # A domain may be smaller than a batch: it is repeated.
-        options |= kwargs | {"drop_last": False}
-        domains = [_Domain("a", **options), _Domain("b", **options | {"seed": seed_b})]
+        options: dict[str, Any] = kwargs | {"folder": folder, "drop_last": False}
+        self._domains = [_Domain("a", **options), _Domain("b", **options | {"seed": seed_b})]
         self.view_names = ("A", "B")
-        if direction == "BtoA":
-            domains, self.view_names = domains[::-1], ("B", "A")
-        self._domains = domains
+        if self.direction == "BtoA":
+            self._domains, self.view_names = self._domains[::-1], ("B", "A")
 
     def prepare_data(self) -> None:
         """Decode what is missing, on one process a machine."""
-        self._find()
         for domain in self._attached():
             domain.prepare_data()
 
     def setup(self, stage: str | None = None) -> None:
         """Load what a stage needs."""
-        self._find()
         for domain in self._attached():
             domain.setup(stage)
 
@@ -316,6 +326,11 @@ class UnpairedImages(_TwoDomains):
             ValueError: Always.
         """
         raise ValueError("UnpairedImages holds two sets of images: name the folder of one with ImageFolder")
+
+    def real_images(self, split: Literal["train", "test"]) -> tuple[Data, Tensor, dict[str, str]]:
+        """Return the images of the second domain, with which translations are compared."""
+        data, labels, key = self._attached()[1].real_images(split)
+        return data, labels, key | {"data": f"{type(self).__name__} {self.view_names[1]}"}
 
     def _loader(self, split: str, *, training: bool) -> ZipLoader:
         domains = self._attached()
@@ -343,9 +358,8 @@ class _Domain(_TwoDomains):
         folder, files = self._files(split)
         source: ImageSource
         if len(files) == 1:
-            (pairs,) = ([(name,) for name in names] for names in files.values())
-            _warn_of_photographs(folder, pairs[0][0])
-            source = PairFiles(folder, pairs, self.decoder_a, self.decoder_b, self.half)
+            names = [(name,) for name in next(iter(files.values()))]
+            source = PairFiles(folder, names, self.decoder_a, self.decoder_b, self.half)
         else:
             own = "ab".index(self.half)
             source = ImageFiles(folder, list(files.values())[own], (self.decoder_a, self.decoder_b)[own])
@@ -365,71 +379,74 @@ def _warn_of_photographs(folder: Path, name: str) -> None:
             )
 
 
-class Colorization(ImageFolder):
+class _MadePairs(_Pairs, ImageFolder):
+    """Pairs that are made of the single images of a folder.
+
+    Args:
+        folder: The folder: absolute, or below the current folder, or below ``root``.
+        image_size: Height and width of the images in pixels.
+        flip: Mirror training images horizontally with probability 1/2.
+        interpolation: ``bicubic``, ``bilinear`` or ``nearest``.
+        batch_size: Images a training batch and rank.
+        **kwargs: Arguments of :class:`~lightning_gans.data.folder.ImageFolder`.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        image_size: int = 256,
+        flip: bool = True,
+        interpolation: Interpolation = "bicubic",
+        batch_size: int = 4,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            folder, image_size, interpolation=interpolation, flip=flip, batch_size=batch_size, **kwargs
+        )
+        self.input_shape = self.image_shape
+
+
+class Colorization(_MadePairs):
     """Your own photographs and their grey copies, in batches ``(input, target)``.
 
     Grey is ITU-R 601 luma, ``0.299 R + 0.587 G + 0.114 B``. As in pix2pix, training images are mirrored but
     not cut.
 
     Args:
-        folder: The folder: absolute, or below the current folder, or below ``root``.
-        image_size: Height and width of the images in pixels.
         direction: ``AtoB``: from grey to colour; ``BtoA``: from colour to grey.
-        flip: Mirror training images horizontally with probability 1/2.
-        interpolation: ``bicubic``, ``bilinear`` or ``nearest``.
-        batch_size: Images a training batch and rank.
-        **kwargs: Arguments of :class:`~lightning_gans.data.folder.ImageFolder`.
+        **kwargs: ``folder``, ``image_size`` (256), ``flip`` (true), ``interpolation`` (bicubic),
+            ``batch_size`` (4) and the other arguments of :class:`~lightning_gans.data.folder.ImageFolder`.
 
     Attributes:
         input_shape: (C, H, W) of the input; ``image_shape`` is the target's.
     """
 
-    view_names = ("input", "target")
-
-    def __init__(
-        self,
-        folder: str,
-        image_size: int = 256,
-        direction: Direction = "AtoB",
-        flip: bool = True,
-        interpolation: Interpolation = "bicubic",
-        batch_size: int = 4,
-        **kwargs: Any,
-    ) -> None:
-        _check_direction(direction)
-        super().__init__(
-            folder=folder,
-            image_size=image_size,
-            channels=3,
-            interpolation=interpolation,
-            flip=flip,
-            batch_size=batch_size,
-            **kwargs,
-        )
+    def __init__(self, folder: str, direction: Direction = "AtoB", **kwargs: Any) -> None:
+        checks.one_of(get_args(Direction), direction=direction)
+        super().__init__(folder, channels=3, **kwargs)
         self.direction = direction
-        shapes = [(channels, image_size, image_size) for channels in (1, 3)]
-        self.input_shape, self.image_shape = shapes if direction == "AtoB" else shapes[::-1]
+        grey = (1, *self.image_shape[1:])
+        if direction == "AtoB":
+            self.input_shape = grey
+        else:
+            self.image_shape = grey
 
-    def views(self) -> Views:
-        """Return what adds the grey copies."""
-        return _Grey(self.direction)
+    def views(self) -> _PairViews:
+        """Return what makes a pair of a photograph: its grey copy and itself."""
+        return _PairViews(_grey, self.direction)
 
 
-class Inpainting(ImageFolder):
+class Inpainting(_MadePairs):
     """Your own images and copies with a hole, in batches ``(input, target)``.
 
     The hole is a square of mid grey (0 in [-1, 1]). Each image gets another one in each epoch of training,
     and always the same in evaluation. As in pix2pix, training images are mirrored but not cut.
 
     Args:
-        folder: The folder: absolute, or below the current folder, or below ``root``.
-        image_size: Height and width of the images in pixels.
         hole: Side of the hole as a share of the image's.
         mask: Where the hole is: ``random`` or ``center``.
-        flip: Mirror training images horizontally with probability 1/2.
-        interpolation: ``bicubic``, ``bilinear`` or ``nearest``.
-        batch_size: Images a training batch and rank.
-        **kwargs: Arguments of :class:`~lightning_gans.data.folder.ImageFolder`.
+        **kwargs: ``folder``, ``image_size`` (256), ``flip`` (true), ``interpolation`` (bicubic),
+            ``batch_size`` (4) and the other arguments of :class:`~lightning_gans.data.folder.ImageFolder`.
 
     Attributes:
         input_shape: (C, H, W) of the input; ``image_shape``, the target's, is the same.
@@ -438,89 +455,43 @@ class Inpainting(ImageFolder):
         ValueError: If an argument does not fit.
     """
 
-    view_names = ("input", "target")
-
     def __init__(
-        self,
-        folder: str,
-        image_size: int = 256,
-        hole: float = 0.5,
-        mask: Literal["random", "center"] = "random",
-        flip: bool = True,
-        interpolation: Interpolation = "bicubic",
-        batch_size: int = 4,
-        **kwargs: Any,
+        self, folder: str, hole: float = 0.5, mask: Literal["random", "center"] = "random", **kwargs: Any
     ) -> None:
-        if not 0 < hole < 1:
-            raise ValueError(f"hole={hole} must lie between 0 and 1: it is a share of the image's side")
-        if mask not in ("random", "center"):
-            raise ValueError(f"mask={mask!r} is unknown: use random or center")
-        super().__init__(
-            folder=folder,
-            image_size=image_size,
-            interpolation=interpolation,
-            flip=flip,
-            batch_size=batch_size,
-            **kwargs,
-        )
+        checks.within("(0, 1)", hole=hole)
+        checks.one_of(("random", "center"), mask=mask)
+        super().__init__(folder, **kwargs)
         self.hole, self.mask = hole, mask
-        self.input_shape = self.image_shape
 
-    def views(self) -> Views:
-        """Return what makes the holes."""
-        return _Hole(self.hole, random=self.mask == "random")
-
-
-@dataclass
-class _Halves:
-    """Cut images (B, Ca + Cb, H, W) into input and target."""
-
-    channels_a: int
-    direction: Direction
-    draws: int = 0
-
-    def __call__(self, images: Tensor, labels: Tensor, draws: Tensor) -> tuple[Tensor, ...]:
-        a, b = (half.contiguous() for half in images.tensor_split([self.channels_a], dim=1))
-        return (a, b) if self.direction == "AtoB" else (b, a)
+    def views(self) -> _PairViews:
+        """Return what makes a pair of an image: a copy with a hole and itself."""
+        random = self.mask == "random"
+        return _PairViews(partial(_hole, self.hole, random), draws=2 if random else 0)
 
 
-@dataclass
-class _Grey:
+def _halves(channels_a: int, images: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+    """Cut images (B, Ca + Cb, H, W) into A and B."""
+    return images[:, :channels_a].contiguous(), images[:, channels_a:].contiguous()
+
+
+def _grey(images: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
     """Pair RGB images (B, 3, H, W) with their luma (B, 1, H, W)."""
-
-    direction: Direction
-    draws: int = 0
-
-    def __call__(self, images: Tensor, labels: Tensor, draws: Tensor) -> tuple[Tensor, ...]:
-        weights = images.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
-        grey = (images * weights).sum(1, keepdim=True).clamp_(-1, 1)  # rounding can lead beyond 1
-        return (grey, images) if self.direction == "AtoB" else (images, grey)
+    weights = images.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    return (images * weights).sum(1, keepdim=True).clamp_(-1, 1), images  # rounding can lead beyond 1
 
 
-class _Hole:
+def _hole(share: float, random: bool, images: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
     """Pair images (B, C, H, W) with copies in which a square is 0."""
-
-    def __init__(self, share: float, *, random: bool) -> None:
-        self.share, self.random = share, random
-        self.draws = 2 if random else 0
-
-    def __call__(self, images: Tensor, labels: Tensor, draws: Tensor) -> tuple[Tensor, ...]:
-        size = images.shape[-1]
-        side = min(max(round(self.share * size), 1), size - 1)
-        room = size - side
-        if self.random:
-            start = (draws * (room + 1)).long()
-        else:
-            start = torch.full((len(images), 2), room // 2, device=images.device)
-        place = torch.arange(size, device=images.device) - start.unsqueeze(2)
-        rows, columns = ((place >= 0) & (place < side)).unbind(1)
-        hole = rows[:, None, :, None] & columns[:, None, None, :]
-        return images.masked_fill(hole, 0), images
-
-
-def _check_direction(direction: str) -> None:
-    if direction not in ("AtoB", "BtoA"):
-        raise ValueError(f"direction={direction} is unknown: use AtoB or BtoA")
+    size = images.shape[-1]
+    side = min(max(round(share * size), 1), size - 1)
+    room = size - side
+    if random:
+        start = (draws * (room + 1)).long()
+    else:
+        start = torch.full((len(images), 2), room // 2, device=images.device)
+    place = torch.arange(size, device=images.device) - start.unsqueeze(2)
+    rows, columns = ((place >= 0) & (place < side)).unbind(1)
+    return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0), images
 
 
 def _find_split(folder: Path, split: Split) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ import copy
 import hashlib
 import os
 import threading
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -20,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_gans import checks
 from lightning_gans.data.decode import DamagedImage, Decoder, open_image
 
 if TYPE_CHECKING:
@@ -137,25 +137,32 @@ class ImageFiles(ImageSource):
         decoder: What the images are brought to.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str], decoder: Decoder) -> None:
-        super().__init__(len(names), (decoder.channels, decoder.size, decoder.size), folder.name, [decoder])
+    def __init__(self, folder: Path, names: Sequence[str | tuple[str, ...]], *decoder: Decoder) -> None:
+        channels, size = sum(each.channels for each in decoder), decoder[0].size
+        super().__init__(len(names), (channels, size, size), folder.name, decoder)
         self.folder = folder
-        self._names = _Packed(os.fsencode(name) for name in names)
+        each = ((files,) if isinstance(files, str) else files for files in names)
+        self._names = _Packed(b"\0".join(map(os.fsencode, files)) for files in each)
+
+    def _files(self, item: int) -> list[str]:
+        """Return the files that are read."""
+        return os.fsdecode(self._names[item]).split("\0")
 
     def _pixels(self, item: int) -> Pixels:
-        name = self._name(item)
+        (name,) = self._files(item)
         return self._decoders[0].pixels(open_image(self.folder / name, name), name)
 
     def _name(self, item: int) -> str:
-        return os.fsdecode(self._names[item])
+        return ", ".join(self._files(item))
 
     def _state(self) -> Iterator[bytes]:
         yield os.fsencode(self.folder.absolute())
         for item in self._items:
-            yield _file_state(self.folder, self._names[item])
+            for file in self._files(int(item)):
+                yield _file_state(self.folder, os.fsencode(file))
 
 
-class PairFiles(ImageSource):
+class PairFiles(ImageFiles):
     """Pairs of images A and B that belong together.
 
     Args:
@@ -163,12 +170,9 @@ class PairFiles(ImageSource):
         names: For each pair one path within the folder (A is the left half of the file, B the right one), or
             two (A's and B's file).
         decoder_a: What A is brought to.
-        decoder_b: What B is brought to.
+        decoder_b: What B is brought to; of the same size.
         half: ``"both"``: A's and B's channels in one image, so that one crop and one flip hit both; or only
             ``"a"`` or ``"b"`` (the other one's file is not read).
-
-    Raises:
-        ValueError: If an argument does not fit.
     """
 
     def __init__(
@@ -179,40 +183,20 @@ class PairFiles(ImageSource):
         decoder_b: Decoder,
         half: Literal["both", "a", "b"] = "both",
     ) -> None:
-        if half not in ("both", "a", "b"):
-            raise ValueError(f"half={half!r} must be 'both', 'a' or 'b'")
-        for files in names:
-            if len(files) not in (1, 2):
-                raise ValueError(
-                    f"names: {files!r} has {len(files)} files: give one side-by-side file or two"
-                )
-        if half == "both" and decoder_a.size != decoder_b.size:
-            raise ValueError(
-                f"decoder_a.size={decoder_a.size} differs from decoder_b.size={decoder_b.size}: half='both' "
-                "needs equal ones"
-            )
-        self._halves = "ab" if half == "both" else half
-        decoders = [{"a": decoder_a, "b": decoder_b}[half] for half in self._halves]
-        channels, size = sum(decoder.channels for decoder in decoders), decoders[0].size
-        super().__init__(len(names), (channels, size, size), folder.name, decoders)
-        self.folder = folder
-        self._names = _Packed(b"\0".join(map(os.fsencode, files)) for files in names)
+        self._halves = [0, 1] if half == "both" else ["ab".index(half)]
+        super().__init__(folder, names, *((decoder_a, decoder_b)[half] for half in self._halves))
 
     def _files(self, item: int) -> list[str]:
-        """Return the files that are read: one side-by-side file, or one for each half."""
-        files = os.fsdecode(self._names[item]).split("\0")
-        return files if len(files) == 1 else [files["ab".index(half)] for half in self._halves]
+        files = super()._files(item)
+        return files if len(files) == 1 else [files[half] for half in self._halves]
 
     def _pixels(self, item: int) -> Pixels:
         files = self._files(item)
         images = [open_image(self.folder / file, file) for file in files]
         if b"\0" not in self._names[item]:
             files, images = files * len(self._halves), self._cut(images[0], files[0])
-        parts = [
-            decoder.pixels(image, file)
-            for decoder, image, file in zip(self._decoders, images, files, strict=True)
-        ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        parts = zip(self._decoders, images, files, strict=True)
+        return np.concatenate([decoder.pixels(image, file) for decoder, image, file in parts])
 
     def _cut(self, image: Image.Image, name: str) -> list[Image.Image]:
         width, height = image.size
@@ -220,17 +204,12 @@ class PairFiles(ImageSource):
             raise DamagedImage(
                 f"{name}: width {width} is odd, so it is not two images side by side; replace it"
             )
-        boxes = {"a": (0, 0, width // 2, height), "b": (width // 2, 0, width, height)}
-        return [image.crop(boxes[half]) for half in self._halves]
-
-    def _name(self, item: int) -> str:
-        return ", ".join(self._files(item))
+        half = width // 2
+        return [image.crop((side * half, 0, (side + 1) * half, height)) for side in self._halves]
 
     def _state(self) -> Iterator[bytes]:
-        yield os.fsencode(self.folder.absolute()) + self._halves.encode()
-        for item in self._items:
-            for file in self._files(int(item)):
-                yield _file_state(self.folder, os.fsencode(file))
+        yield bytes(self._halves)
+        yield from super()._state()
 
 
 class LmdbImages(ImageSource):
@@ -254,8 +233,8 @@ class LmdbImages(ImageSource):
         keys: list[bytes] = []
         ends = []
         for folder in self.folders:
-            _environments.close(folder)  # the files may be others since it was opened
-            with _environments.get(folder).begin() as transaction:
+            _close(folder)  # the files may be others since it was opened
+            with _environment(folder).begin() as transaction:
                 keys += transaction.cursor().iternext(keys=True, values=False)
             ends.append(len(keys))
         self._keys, self._ends = _Packed(keys), np.array(ends, np.int64)
@@ -268,7 +247,7 @@ class LmdbImages(ImageSource):
         return self.folders[int(np.searchsorted(self._ends, item, side="right"))]
 
     def _pixels(self, item: int) -> Pixels:
-        with _environments.get(self._folder(item)).begin() as transaction:
+        with _environment(self._folder(item)).begin() as transaction:
             value = transaction.get(self._keys[item])
         name = self._name(item)
         if value is None:
@@ -313,26 +292,11 @@ class MappedImages(ImageSource):
         """Return a batch, uint8 (n, C, H, W)."""
         return torch.from_numpy(self._mapped().take(self._items[indices], axis=0))
 
-    def tensor(self) -> Tensor:
-        """Return these images as one uint8 tensor (n, C, H, W), memory-mapped unless this is a subset.
-
-        It is for reading only: to write into it ends the process.
-        """
-        if self._is_subset():
-            return self.read()
-        with warnings.catch_warnings():
-            # A map that may be written would count as memory in use, which fails for files larger than that.
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            return torch.from_numpy(self._mapped())
-
     def read(self) -> Tensor:
         """Return these images as one uint8 tensor (n, C, H, W) in memory."""
-        if self._is_subset():
+        if not np.array_equal(self._items, np.arange(self._size)):
             return torch.from_numpy(self._mapped().take(self._items, axis=0))
         return torch.from_numpy(np.fromfile(self.file, np.uint8).reshape(len(self), *self.shape))
-
-    def _is_subset(self) -> bool:
-        return not np.array_equal(self._items, np.arange(self._size))
 
     def _mapped(self) -> Pixels:
         if self._map is None:
@@ -363,11 +327,7 @@ class TensorImages(ImageSource):
     """
 
     def __init__(self, images: Tensor) -> None:
-        if images.dtype != torch.uint8 or images.dim() != 4 or images.device.type != "cpu":
-            raise ValueError(
-                f"images are {images.dtype} {tuple(images.shape)} on {images.device}: give uint8 "
-                "(N, C, H, W) on the CPU"
-            )
+        checks.shaped(("N", "C", "H", "W"), "uint8", images=images)
         channels, height, width = images.shape[1:]
         super().__init__(len(images), (channels, height, width), "images")
         self.images = images
@@ -400,57 +360,50 @@ class _Packed:
         return self._bytes[self._starts[item] : self._starts[item + 1]]
 
 
-class _Environments:
-    """The LMDB databases that are open: one may be opened once a process, and not be used across a fork."""
+# LMDB databases that are open, by folder: one may be opened once a process, and not be used across a fork.
+_open: dict[Path, tuple[int, "lmdb.Environment"]] = {}
+_lock = threading.Lock()
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._open: dict[Path, tuple[int, lmdb.Environment]] = {}
 
-    def get(self, folder: Path) -> "lmdb.Environment":
-        folder = folder.resolve()
-        with self._lock:
-            process, environment = self._open.get(folder, (None, None))
-            if environment is None or process != os.getpid():
-                if environment is not None:
-                    environment.close()
-                environment = self._open_one(folder)
-                self._open[folder] = os.getpid(), environment
-            return environment
-
-    def close(self, folder: Path) -> None:
-        with self._lock:
-            _, environment = self._open.pop(folder.resolve(), (None, None))
+def _environment(folder: Path) -> "lmdb.Environment":
+    folder = folder.resolve()
+    with _lock:
+        process, environment = _open.get(folder, (0, None))
+        if environment is None or process != os.getpid():
             if environment is not None:
                 environment.close()
-
-    @staticmethod
-    def _open_one(folder: Path) -> "lmdb.Environment":
-        try:
-            import lmdb
-        except ImportError as error:
-            raise ImportError(
-                'LMDB databases need the package lmdb: pip install "lightning-gans[lsun]"'
-            ) from error
-        if not (folder / "data.mdb").is_file():
-            raise FileNotFoundError(
-                f"{folder / 'data.mdb'} is not there: name a folder with an LMDB database"
-            )
-        file = folder / "data.mdb"
-        try:
-            environment = lmdb.open(str(folder), readonly=True, lock=False, readahead=False)
-        except lmdb.Error as error:
-            raise ValueError(f"{file}: damaged database ({error}); fetch it again") from error
-        # What is missing at the end is mapped nevertheless: to read it would end the process (SIGBUS).
-        wanted = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
-        found = file.stat().st_size
-        if found < wanted:
-            environment.close()
-            raise ValueError(f"{file}: cut off, {found} of {wanted} bytes are there; fetch it again")
+            environment = _opened(folder / "data.mdb")
+            _open[folder] = os.getpid(), environment
         return environment
 
 
-_environments = _Environments()
+def _close(folder: Path) -> None:
+    with _lock:
+        _, environment = _open.pop(folder.resolve(), (0, None))
+        if environment is not None:
+            environment.close()
+
+
+def _opened(file: Path) -> "lmdb.Environment":
+    try:
+        import lmdb
+    except ImportError as error:
+        raise ImportError(
+            'LMDB databases need the package lmdb: pip install "lightning-gans[lsun]"'
+        ) from error
+    if not file.is_file():
+        raise FileNotFoundError(f"not found: {file}")
+    try:
+        environment = lmdb.open(str(file.parent), readonly=True, lock=False, readahead=False)
+    except lmdb.Error as error:
+        raise ValueError(f"{file}: damaged database ({error}); fetch it again") from error
+    # What is missing at the end is mapped nevertheless: to read it would end the process (SIGBUS).
+    wanted = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    found = file.stat().st_size
+    if found < wanted:
+        environment.close()
+        raise ValueError(f"{file}: cut off, {found} of {wanted} bytes are there; fetch it again")
+    return environment
 
 
 def _file_state(folder: Path, name: bytes) -> bytes:

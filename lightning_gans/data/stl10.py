@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from lightning_gans.data.base import ImageDataModule, Split
-from lightning_gans.data.official import check_files, read
+from lightning_gans.data.base import Split
+from lightning_gans.data.official import OfficialImages, read
 
 
-class STL10(ImageDataModule):
+class STL10(OfficialImages):
     """5,000 + 8,000 photographs of 10 kinds of animals and vehicles, and 100,000 unlabeled ones, RGB, 96x96.
 
     Read by torchvision from ``root/stl10_binary``. The official test set is the test split. GAN papers train
@@ -19,8 +19,7 @@ class STL10(ImageDataModule):
     Args:
         unlabeled: Add the 100,000 unlabeled images, label -1, to the training split. Loading them takes 6 GB
             of memory.
-        verify: Compare the files with the official checksums.
-        **kwargs: Arguments of :class:`~lightning_gans.data.base.ImageDataModule`.
+        **kwargs: Arguments of :class:`~lightning_gans.data.official.OfficialImages`.
 
     Raises:
         DataError: If a file has a wrong checksum.
@@ -32,9 +31,9 @@ class STL10(ImageDataModule):
     files = "stl10_binary/{train_X,train_y,unlabeled_X,test_X,test_y}.bin"
     source = datasets.STL10.url
 
-    def __init__(self, *, unlabeled: bool = False, verify: bool = True, **kwargs: Any) -> None:
+    def __init__(self, *, unlabeled: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.unlabeled, self.verify = unlabeled, verify
+        self.unlabeled = unlabeled
 
     def load(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return uint8 (N, 3, 96, 96) and int64 (N,)."""
@@ -45,8 +44,7 @@ class STL10(ImageDataModule):
             for name, checksum in official.train_list + official.test_list
             if self.unlabeled or not name.startswith("unlabeled")
         ]
-        folder = self.root / official.base_folder
-        if not check_files(folder, files, verify=self.verify, download=self.download):
+        if not self.complete(self.root / official.base_folder, files):
             official(self.root, split="test", download=True)
         part = "train+unlabeled" if split == "train" and self.unlabeled else split
         data = read(official, self.root, split=part)

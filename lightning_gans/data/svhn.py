@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from lightning_gans.data.base import ImageDataModule, Split
-from lightning_gans.data.official import check_files, read
+from lightning_gans.data.base import Split
+from lightning_gans.data.official import OfficialImages, read
 
 
-class SVHN(ImageDataModule):
+class SVHN(OfficialImages):
     """73,257 + 26,032 photographs of single digits of house numbers, RGB, 32x32; the label is the digit.
 
     Read by torchvision from ``root/{train,test,extra}_32x32.mat``. The official test set is the test split.
@@ -18,8 +18,7 @@ class SVHN(ImageDataModule):
     Args:
         extra: Add the 531,131 easier digits of the extra set to the training split. Loading them takes 4 GB
             of memory.
-        verify: Compare the files with the official checksums.
-        **kwargs: Arguments of :class:`~lightning_gans.data.base.ImageDataModule`.
+        **kwargs: Arguments of :class:`~lightning_gans.data.official.OfficialImages`.
 
     Raises:
         DataError: If a file has a wrong checksum.
@@ -31,9 +30,9 @@ class SVHN(ImageDataModule):
     files = "{train,test,extra}_32x32.mat"
     source = "http://ufldl.stanford.edu/housenumbers/"
 
-    def __init__(self, *, extra: bool = False, verify: bool = True, **kwargs: Any) -> None:
+    def __init__(self, *, extra: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.extra, self.verify = extra, verify
+        self.extra = extra
 
     def load(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return uint8 (N, 3, 32, 32) and int64 (N,)."""
@@ -44,7 +43,7 @@ class SVHN(ImageDataModule):
 
     def _part(self, name: str) -> tuple[Tensor, Tensor]:
         _, file, checksum = datasets.SVHN.split_list[name]
-        if not check_files(self.root, [(file, checksum)], verify=self.verify, download=self.download):
+        if not self.complete(self.root, [(file, checksum)]):
             datasets.SVHN(self.root, split=name, download=True)
         data = read(datasets.SVHN, self.root, split=name)
         return torch.from_numpy(data.data), torch.from_numpy(data.labels)

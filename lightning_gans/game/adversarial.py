@@ -20,14 +20,9 @@ from torch.optim import Optimizer
 from lightning_gans import checks
 from lightning_gans.game.checkpoints import SelfContained
 from lightning_gans.game.held_out import HeldOutLosses
-from lightning_gans.game.players import (
-    Player,
-    RunningPlayer,
-    average_over_ranks,
-    make_optimizers,
-    running_players,
-)
+from lightning_gans.game.players import Player, RunningPlayer, make_optimizers, running_players
 from lightning_gans.game.progress import epoch_is_whole
+from lightning_gans.game.ranks import average_over_ranks, batch_length, share_buffers
 from lightning_gans.game.rows import write_row
 from lightning_gans.game.trainer_settings import NoGPUCheck, check_trainer
 from lightning_gans.game.weights import Weights
@@ -76,6 +71,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
         self.channels_last = channels_last
         self.rng = torch.Generator()
         self._running: dict[str, RunningPlayer] = {}
+        self._samples = 1  # of this rank's batch
         self._reported: dict[str, Tensor | float] = {}
         self._log_every = sys.maxsize
         self._last_written = 0
@@ -118,7 +114,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
         loss.backward(inputs=parameters if shared_graph else None, retain_graph=shared_graph)
         loss = loss.detach()
         if self.trainer.world_size > 1:
-            loss = average_over_ranks(parameters, loss, self.trainer.world_size)
+            loss = average_over_ranks(parameters, loss, self._samples)
         if loss.device.type != "cpu":
             self._unchecked.append((player, self.trainer.global_step, loss))
         elif not math.isfinite(loss.item()):
@@ -202,6 +198,11 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
         if self.scheduler_interval == "epoch":
             self._step_schedulers(until=self.trainer.current_epoch)
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Note by how much this rank's gradients count."""
+        if self.trainer.world_size > 1:
+            self._samples = batch_length(batch)
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Write a row of the log if one is due."""
         self._write_row()
@@ -214,6 +215,11 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
             row = {f"train/{name}": value for name, value in self._reported.items()}
             write_row(self.trainer, row, bar=[name for name in row if name.endswith("_loss")])
             self._reported.clear()
+        super().on_train_batch_end(outputs, batch, batch_idx)
+
+    def on_validation_start(self) -> None:
+        """Let all ranks look at the same networks."""
+        share_buffers(self)
 
     def on_train_epoch_end(self) -> None:
         """Step schedulers that go by epochs."""
@@ -223,6 +229,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
     def on_train_end(self) -> None:
         """Check that the last losses are finite, before the run is called finished."""
         self._check_losses()
+        share_buffers(self)  # so that all ranks draw the same samples from now on
 
     def on_exception(self, exception: BaseException) -> None:
         """Restore the environment of a run that failed."""

@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from lightning_gans.game.interruption import Interruption
 from lightning_gans.game.progress import go_on_exactly, store_progress
 from lightning_gans.game.random_states import random_states, restore_random_states
 from lightning_gans.networks.rebuild import NotRebuildable, Rebuildable, class_path, describe, rebuild
@@ -29,6 +30,7 @@ class SelfContained(Rebuildable, LightningModule):
     """A generator of this module's own, another on each rank, if it has one."""
 
     _resumed: list[dict[str, Any]] | None = None
+    _interruption: Interruption | None = None
 
     def run_state(self) -> dict[str, Any]:
         """Return what a run has beside weights and optimizers: a place in a schedule, remembered samples.
@@ -90,7 +92,9 @@ class SelfContained(Rebuildable, LightningModule):
             go_on_exactly(self.trainer, checkpoint)
 
     def on_train_start(self) -> None:
-        """Go on where a resumed run stopped."""
+        """Listen to signals; go on where a resumed run stopped."""
+        self._interruption = Interruption()
+        self._interruption.start(self.trainer)
         if self._resumed is None:
             return
         ranks, self._resumed = self._resumed, None
@@ -107,6 +111,11 @@ class SelfContained(Rebuildable, LightningModule):
         restore_random_states(mine["random"], self.device)
         if self.rng is not None and "rng" in mine:
             self.rng.set_state(mine["rng"].cpu())
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """End the run if a rank has received SIGINT or SIGTERM. Whoever overrides this calls it last."""
+        if self._interruption is not None:
+            self._interruption.raise_if_received(self.trainer)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

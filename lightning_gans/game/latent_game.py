@@ -1,7 +1,7 @@
 """The game from latent vectors to images, which most papers play: schedule, sampling, checks."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,19 @@ GeneratorFactory = Callable[[tuple[int, ...], int], nn.Module]
 
 DiscriminatorFactory = Callable[[tuple[int, ...]], nn.Module]
 """Makes a discriminator from ``image_shape``."""
+
+
+@dataclass
+class _Round:
+    """The place in a round; no attribute of the module, whose own are slow to set.
+
+    Attributes:
+        batches: That were served in it.
+        discriminator_steps: Updates of the discriminator that it has.
+    """
+
+    batches: int = 0
+    discriminator_steps: int = 1
 
 
 class LatentGame(AdversarialModule):
@@ -111,8 +124,7 @@ class LatentGame(AdversarialModule):
         self.discriminator_scheduler = discriminator_scheduler
         self.discriminator_steps = discriminator_steps
         self.generator_steps = generator_steps
-        self._batches = 0  # of this round, before the next one
-        self._discriminator_steps = discriminator_steps  # in this round
+        self._round = _Round()
         self._unseen = True  # no real batch of this run was looked at yet
 
     # ------------------------------------------------------------------ what a paper writes
@@ -224,13 +236,14 @@ class LatentGame(AdversarialModule):
 
     def advance_round(self) -> tuple[bool, bool]:
         """Go on by a batch; return whether the discriminator, and the generator, are updated on it."""
-        if self._batches == 0:
+        now = self._round
+        if now.batches == 0:
             self.on_round_start()
-            self._discriminator_steps = self.steps_before_generator()
-        self._batches += 1
-        batch, steps = self._batches, self._discriminator_steps
+            now.discriminator_steps = self.steps_before_generator()
+        now.batches += 1
+        batch, steps = now.batches, now.discriminator_steps
         if batch >= steps + self.generator_steps - 1:
-            self._batches = 0
+            now.batches = 0
         return batch <= steps, batch >= steps
 
     def update_discriminator(self, real: Side, keep_graph: bool = False) -> Side:
@@ -295,11 +308,11 @@ class LatentGame(AdversarialModule):
 
     def run_state(self) -> dict[str, Any]:
         """Return the place in the round."""
-        return {"batches": self._batches, "discriminator_steps": self._discriminator_steps}
+        return asdict(self._round)
 
     def load_run_state(self, state: dict[str, Any]) -> None:
         """Go on from this place in the round."""
-        self._batches, self._discriminator_steps = state["batches"], state["discriminator_steps"]
+        self._round = _Round(state["batches"], state["discriminator_steps"])
 
     # ------------------------------------------------------------------ sampling
 

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -123,18 +122,3 @@ def running_players(
             scheduler=schedulers.get(id(raw)),
         )
     return running
-
-
-def average_over_ranks(parameters: list[nn.Parameter], loss: Tensor, world_size: int) -> Tensor:
-    """Average the gradients of ``parameters`` over ranks, in one call; return the average loss.
-
-    The loss travels along, so that all ranks stop together when one of them has lost it.
-    """
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in gradients] + [loss.to(gradients[0].dtype).reshape(1)])
-    torch.distributed.all_reduce(flat)
-    flat /= world_size
-    pieces = flat.split([g.numel() for g in gradients] + [1])
-    torch._foreach_copy_(gradients, [piece.view_as(g) for piece, g in zip(pieces, gradients, strict=False)])
-    averaged: Tensor = pieces[-1].reshape(())
-    return averaged

@@ -1,6 +1,7 @@
 """All random numbers of a process: read for a checkpoint, and put back from it."""
 
 import random
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -29,3 +30,17 @@ def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
     random.setstate((version, tuple(internal), gauss))
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"].cpu(), device)
+
+
+def _generator(device: str, state: bytes) -> torch.Generator:
+    generator = torch.Generator(device)
+    generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
+    return generator
+
+
+def _describe(generator: torch.Generator) -> tuple[Any, ...]:
+    return _generator, (str(generator.device), generator.get_state().numpy().tobytes())
+
+
+# torch passes a generator's state to a spawned process in shared memory, which is gone when it is read there.
+ForkingPickler.register(torch.Generator, _describe)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from lightning_gans import checks
 from lightning_gans.losses.precision import full_precision
 
 
@@ -66,10 +67,8 @@ def interpolate(real: Tensor, fake: Tensor, t: Tensor) -> Tensor:
     Raises:
         ValueError: If the shapes do not fit.
     """
-    if fake.shape != real.shape:
-        raise ValueError(f"fake has shape {tuple(fake.shape)}, real {tuple(real.shape)}: make them the same")
-    if t.shape != real.shape[:1]:
-        raise ValueError(f"t has shape {tuple(t.shape)}: give one number per sample, shape ({len(real)},)")
+    checks.shaped(tuple(real.shape), fake=fake)
+    checks.shaped(tuple(real.shape[:1]), t=t)
     return torch.lerp(real, fake, t.to(real).reshape(-1, *[1] * (real.dim() - 1)))
 
 
@@ -123,8 +122,7 @@ def clip_weights(parameters: Sequence[Tensor], clip: float) -> None:
     Raises:
         ValueError: If ``clip`` is not positive.
     """
-    if clip <= 0:
-        raise ValueError(f"clip is {clip}: give a positive number, the paper's is 0.01")
+    checks.positive(clip=clip)
     if parameters:  # the fused calls refuse an empty list
         torch._foreach_clamp_min_(tuple(parameters), -clip)
         torch._foreach_clamp_max_(tuple(parameters), clip)

@@ -13,7 +13,6 @@ from filelock import FileLock
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torch_fidelity.feature_extractor_inceptionv3 import BasicConv2d, FeatureExtractorInceptionV3
 
 from lightning_gans.data.cache import cache_folder
 
@@ -314,24 +313,24 @@ def _resized_like_tensorflow(images: Tensor, size: int) -> Tensor:
     return images
 
 
-class _Network(FeatureExtractorInceptionV3):  # type: ignore[misc]
-    """torch-fidelity's network; takes the tensors it is given instead of copying them."""
-
-    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = True) -> Any:
-        # The constructor loads weights: what it loads is nothing, see below.
-        return super().load_state_dict(state_dict, strict=strict and bool(state_dict), assign=assign)
-
-
-def _empty_network() -> _Network:
+def _empty_network() -> nn.Module:
     """Return the network without memory for weights: nothing drawn from the global random generator.
 
     torch-fidelity's constructor unpickles whatever the file holds, so it gets one that holds nothing.
     """
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # games need it not
+
+    class Network(FeatureExtractorInceptionV3):  # type: ignore[misc]
+        """Takes the tensors it is given instead of copying them, and nothing at all from its constructor."""
+
+        def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = True) -> Any:
+            return super().load_state_dict(state_dict, strict=strict and bool(state_dict), assign=assign)
+
     nothing = io.BytesIO()
     torch.save({}, nothing)
     nothing.seek(0)
     with torch.device("meta"):
-        return _Network("inception-v3-compat", ["2048", "logits_unbiased"], nothing)
+        return Network("inception-v3-compat", ["2048", "logits_unbiased"], nothing)
 
 
 def _read_weights(file: Path, label: str, verify: bool) -> tuple[Any, str]:
@@ -370,6 +369,8 @@ def _check_state(state: Any, network: nn.Module, label: str) -> None:
 
 def _fold(network: nn.Module) -> None:
     """Make convolutions bfloat16, the batch normalisations first folded into them in float32."""
+    from torch_fidelity.feature_extractor_inceptionv3 import BasicConv2d
+
     for part in network.modules():
         if isinstance(part, BasicConv2d):
             part.conv = fuse_conv_bn_eval(part.conv.eval(), part.bn.eval())

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lightning_gans.data.base import Data, DataModule, resize
-from lightning_gans.drawing.pictures import as_stored
+from lightning_gans.drawing.pixels import as_stored
 from lightning_gans.game.checkpoints import load
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.game.optimizers import Adam

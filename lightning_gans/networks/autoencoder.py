@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from lightning_gans.networks.checks import check_images, check_positive, checked_shape
+from lightning_gans import checks
+from lightning_gans.networks.base import check_images
 from lightning_gans.networks.rebuild import Rebuildable
 
 
@@ -33,8 +34,8 @@ class HashAutoencoder(Rebuildable, nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.image_shape = checked_shape(image_shape)
-        check_positive(code_dim=code_dim)
+        self.image_shape = checks.image_shape(image_shape)
+        checks.at_least(1, code_dim=code_dim)
         size = math.prod(self.image_shape)
         self.encoder = nn.Sequential(nn.Flatten(), nn.Dropout(noise), nn.Linear(size, code_dim))
         self.decoder = nn.Sequential(

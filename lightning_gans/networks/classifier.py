@@ -2,14 +2,38 @@
 
 from torch import Tensor, nn
 
-from lightning_gans.networks.checks import check_images, check_positive, square_image
+from lightning_gans import checks
+from lightning_gans.networks.base import check_images
 from lightning_gans.networks.rebuild import Rebuildable
 
 SMALLEST, LARGEST = 8, 128
 """Sizes that :class:`ConvClassifier` is made for."""
 
 
-class ConvClassifier(Rebuildable, nn.Module):
+class _Classifier(Rebuildable, nn.Module):
+    """A classifier of ``stages``, a ``hidden`` layer whose units are the features, and a ``head``."""
+
+    stages: nn.Module
+    hidden: nn.Module
+    head: nn.Module
+
+    def __init__(self, image_shape: tuple[int, ...], num_classes: int, num_features: int) -> None:
+        super().__init__()
+        checks.at_least(1, num_classes=num_classes)
+        self.image_shape, self.num_classes, self.num_features = tuple(image_shape), num_classes, num_features
+
+    def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Map images to features (N, num_features), which are not negative, and logits (N, num_classes)."""
+        check_images(images, self.image_shape)
+        features = self.hidden(self.stages(images))
+        return features, self.head(features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images to logits."""
+        return self.features_and_logits(images)[1]
+
+
+class ConvClassifier(_Classifier):
     """Small convolutional classifier: images (N, *image_shape) to logits (N, num_classes).
 
     Stages of 3x3 convolutions with batch norm and ReLU, each followed by max pooling, until 4 to 7 pixels are
@@ -37,17 +61,10 @@ class ConvClassifier(Rebuildable, nn.Module):
         features: int = 128,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
-        channels, size = square_image(image_shape)
-        if not SMALLEST <= size <= LARGEST:
-            raise ValueError(
-                f"image_shape is {tuple(image_shape)}: this network reads {SMALLEST} to {LARGEST} pixels, "
-                "resize the images"
-            )
-        check_positive(num_classes=num_classes, width=width, depth=depth, features=features)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout}: give a share from 0 up to, but not including, 1")
-        self.image_shape, self.num_classes, self.num_features = tuple(image_shape), num_classes, features
+        channels, size = checks.square_image(image_shape, range(SMALLEST, LARGEST + 1))
+        checks.at_least(1, width=width, depth=depth, features=features)
+        checks.within("[0, 1)", dropout=dropout)
+        super().__init__(image_shape, num_classes, features)
         layers: list[nn.Module] = []
         maps = width
         while size > 7:
@@ -64,18 +81,8 @@ class ConvClassifier(Rebuildable, nn.Module):
         self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(channels * size * size, features), nn.ReLU())
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, num_classes))
 
-    def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images to features (N, features), which are not negative, and logits (N, num_classes)."""
-        check_images(images, self.image_shape)
-        features = self.hidden(self.stages(images))
-        return features, self.head(features)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images to logits."""
-        return self.features_and_logits(images)[1]
-
-
-class LeNet(Rebuildable, nn.Module):
+class LeNet(_Classifier):
     """The classifier of GOLD's fitting capacity: images (N, channels, 32, 32) to logits (N, num_classes).
 
     Two 5x5 convolutions of 6 and 16 channels with ReLU and max pooling; layers of 120 and 84 units.
@@ -90,12 +97,8 @@ class LeNet(Rebuildable, nn.Module):
     """
 
     def __init__(self, image_shape: tuple[int, ...], num_classes: int) -> None:
-        super().__init__()
-        channels, size = square_image(image_shape)
-        if size != 32:
-            raise ValueError(f"image_shape is {tuple(image_shape)}: resize to (channels, 32, 32)")
-        check_positive(num_classes=num_classes)
-        self.image_shape, self.num_classes, self.num_features = tuple(image_shape), num_classes, 84
+        channels, _ = checks.square_image(image_shape, (32,))
+        super().__init__(image_shape, num_classes, 84)
         self.stages = nn.Sequential(
             *self._stage(channels, 6), *self._stage(6, 16), nn.Flatten(), nn.Linear(400, 120), nn.ReLU()
         )
@@ -105,13 +108,3 @@ class LeNet(Rebuildable, nn.Module):
     @staticmethod
     def _stage(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
         return nn.Conv2d(inputs, outputs, 5), nn.ReLU(), nn.MaxPool2d(2)
-
-    def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images to the units before the last layer (N, 84), and to logits (N, num_classes)."""
-        check_images(images, self.image_shape)
-        features = self.hidden(self.stages(images))
-        return features, self.head(features)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images to logits."""
-        return self.features_and_logits(images)[1]

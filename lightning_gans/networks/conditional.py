@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_gans.networks.checks import check_images, check_latents, check_positive, checked_shape
+from lightning_gans import checks
+from lightning_gans.networks.base import check_images, check_latents, one_hot
 from lightning_gans.networks.mlp import MLPDiscriminator, MLPGenerator
 from lightning_gans.networks.rebuild import Rebuildable
 
@@ -28,14 +29,14 @@ class ConditionalMLPGenerator(Rebuildable, nn.Module):
         self, image_shape: tuple[int, ...], latent_dim: int = 100, num_classes: int = 10, **kwargs: Any
     ) -> None:
         super().__init__()
-        check_positive(latent_dim=latent_dim, num_classes=num_classes)
+        checks.at_least(1, latent_dim=latent_dim, num_classes=num_classes)
         self.latent_dim, self.num_classes = latent_dim, num_classes
         self.mlp = MLPGenerator(image_shape, latent_dim + num_classes, **kwargs)
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Map latents (N, latent_dim) and labels (N,) to images or vectors."""
         check_latents(latents, self.latent_dim)
-        images: Tensor = self.mlp(torch.cat([latents, _one_hot(labels, self.num_classes, latents)], 1))
+        images: Tensor = self.mlp(torch.cat([latents, one_hot(labels, self.num_classes, latents)], 1))
         return images
 
 
@@ -53,18 +54,13 @@ class ConditionalMLPDiscriminator(Rebuildable, nn.Module):
 
     def __init__(self, image_shape: tuple[int, ...], num_classes: int = 10, **kwargs: Any) -> None:
         super().__init__()
-        self.image_shape, self.num_classes = checked_shape(image_shape), num_classes
-        check_positive(num_classes=num_classes)
+        self.image_shape, self.num_classes = checks.image_shape(image_shape), num_classes
+        checks.at_least(1, num_classes=num_classes)
         self.mlp = MLPDiscriminator((math.prod(self.image_shape) + num_classes,), **kwargs)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Map images or vectors and labels (N,) to logits (N,)."""
         check_images(images, self.image_shape)
-        logits: Tensor = self.mlp(
-            torch.cat([images.flatten(1), _one_hot(labels, self.num_classes, images)], 1)
-        )
+        condition = one_hot(labels, self.num_classes, images)
+        logits: Tensor = self.mlp(torch.cat([images.flatten(1), condition], 1))
         return logits
-
-
-def _one_hot(labels: Tensor, num_classes: int, like: Tensor) -> Tensor:
-    return (labels[:, None] == torch.arange(num_classes, device=labels.device)).to(like.dtype)

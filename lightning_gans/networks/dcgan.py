@@ -12,7 +12,7 @@ Real and generated images go through a discriminator in separate passes: batch n
 in a joint one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import Literal
 
@@ -22,15 +22,9 @@ from torch.nn.functional import max_pool2d
 from torch.nn.utils import parametrizations
 from torch.nn.utils.parametrize import register_parametrization
 
+from lightning_gans import checks
 from lightning_gans.networks import initialisers
-from lightning_gans.networks.checks import (
-    check_images,
-    check_latents,
-    check_positive,
-    power_of_two_image,
-    sized_image,
-    square_image,
-)
+from lightning_gans.networks.base import POWERS_OF_TWO, Generator, check_images, check_latents, one_hot
 from lightning_gans.networks.rebuild import Rebuildable
 
 SLOPE = 0.2
@@ -45,26 +39,47 @@ def _norm(kind: str, channels: int) -> list[nn.Module]:
     return []
 
 
-def _check_norm(norm: str, allowed: tuple[str, ...]) -> None:
-    if norm not in allowed:
-        raise ValueError(f"norm is {norm!r}: choose one of {', '.join(allowed)}")
+def _down(maps: int, stages: Iterable[tuple[int, int]], norm: str, kernel: int) -> list[nn.Module]:
+    """Return a discriminator's stages of convolution, normalisation and LeakyReLU.
+
+    Args:
+        maps: Channels of the input.
+        stages: Channels and stride of each.
+        norm: "batch" or "layer", or anything else for none.
+        kernel: Side of the kernels.
+    """
+    layers: list[nn.Module] = []
+    for width, stride in stages:
+        conv = nn.Conv2d(maps, width, kernel, stride, 1 if kernel == 4 else kernel // 2, bias=False)
+        layers.append(nn.Sequential(conv, *_norm(norm, width), nn.LeakyReLU(SLOPE)))
+        maps = width
+    return layers
 
 
-def _down(in_channels: int, out_channels: int, norm: str, kernel: int, stride: int = 2) -> nn.Sequential:
-    """A discriminator's stage: convolution, normalisation, LeakyReLU."""
-    padding = 1 if kernel == 4 else kernel // 2
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False),
-        *_norm(norm, out_channels),
-        nn.LeakyReLU(SLOPE),
-    )
-
-
-def _up(in_channels: int, out_channels: int, kernel: int, stride: int = 2) -> nn.ConvTranspose2d:
+def _up(inputs: int, outputs: int, kernel: int, stride: int = 2) -> nn.ConvTranspose2d:
     """A transposed convolution that makes images ``stride`` times as large."""
     padding = 1 if kernel == 4 else kernel // 2
     extra = stride - 1 if kernel % 2 else 0  # an odd kernel alone would give 2n - 1 pixels
-    return nn.ConvTranspose2d(in_channels, out_channels, kernel, stride, padding, extra, bias=False)
+    return nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding, extra, bias=False)
+
+
+def _up_stages(maps: int, stages: Iterable[tuple[int, int]], norm: str, kernel: int) -> list[nn.Module]:
+    """Return a generator's layers between the first and the last; the arguments are those of ``_down``."""
+    layers: list[nn.Module] = []
+    for width, stride in stages:
+        layers += [_up(maps, width, kernel, stride), *_norm(norm, width), nn.ReLU()]
+        maps = width
+    return layers
+
+
+def _doubled(width: int, size: int) -> list[tuple[int, int]]:
+    """Return channels and stride of each stage between half the image's size and 4 pixels."""
+    return [(width << n, 2) for n in range(1, size.bit_length() - 3)]
+
+
+def _halved(width: int, size: int) -> list[tuple[int, int]]:
+    """Return the same from 4 pixels to half the image's size."""
+    return [(width << n, 2) for n in reversed(range(size.bit_length() - 4))]
 
 
 class _SpectralNorm(parametrizations._SpectralNorm):
@@ -76,7 +91,7 @@ class _SpectralNorm(parametrizations._SpectralNorm):
         return normed
 
 
-class DCGANGenerator(Rebuildable, nn.Module):
+class DCGANGenerator(Generator):
     """Generator with 4x4 kernels: latents (N, latent_dim) to images (N, *image_shape) in [-1, 1].
 
     Transposed convolutions from width * size / 8 channels at 4x4, halving the channels and doubling the size,
@@ -102,26 +117,17 @@ class DCGANGenerator(Rebuildable, nn.Module):
         norm: Literal["batch", "none"] = "batch",
         extra_layers: int = 0,
     ) -> None:
-        super().__init__()
-        channels, size = power_of_two_image(image_shape)
-        check_positive(latent_dim=latent_dim, width=width)
-        _check_norm(norm, ("batch", "none"))
-        self.latent_dim = latent_dim
+        channels, size = checks.square_image(image_shape, POWERS_OF_TWO)
+        checks.at_least(1, latent_dim=latent_dim, width=width)
+        checks.at_least(0, extra_layers=extra_layers)
+        checks.one_of(("batch", "none"), norm=norm)
         maps = width * size // 8
-        layers = [nn.ConvTranspose2d(latent_dim, maps, 4, bias=False), *_norm(norm, maps), nn.ReLU()]
-        while maps > width:
-            layers += [_up(maps, maps // 2, 4), *_norm(norm, maps // 2), nn.ReLU()]
-            maps //= 2
+        layers = [nn.Unflatten(1, (latent_dim, 1, 1)), nn.ConvTranspose2d(latent_dim, maps, 4, bias=False)]
+        layers += [*_norm(norm, maps), nn.ReLU(), *_up_stages(maps, _halved(width, size), norm, 4)]
         for _ in range(extra_layers):
-            layers += [nn.Conv2d(maps, maps, 3, 1, 1, bias=False), *_norm(norm, maps), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, _up(maps, channels, 4), nn.Tanh())
+            layers += [nn.Conv2d(width, width, 3, 1, 1, bias=False), *_norm(norm, width), nn.ReLU()]
+        super().__init__(latent_dim, *layers, _up(width, channels, 4), nn.Tanh())
         initialisers.normal_(self)
-
-    def forward(self, latents: Tensor) -> Tensor:
-        """Map latents (N, latent_dim) to images."""
-        check_latents(latents, self.latent_dim)
-        images: Tensor = self.layers(latents[:, :, None, None])
-        return images
 
 
 class ConvolutionalDiscriminator(Rebuildable, nn.Module):
@@ -188,23 +194,21 @@ class DCGANDiscriminator(ConvolutionalDiscriminator):
         extra_layers: int = 0,
         outputs: int = 1,
     ) -> None:
-        channels, size = power_of_two_image(image_shape)
-        check_positive(width=width, outputs=outputs)
-        _check_norm(norm, ("batch", "layer", "spectral", "none"))
-        stages = [_down(channels, width, "none", 4)]
-        stages += [_down(width, width, norm, 3, stride=1) for _ in range(extra_layers)]
-        maps = width
-        while maps < width * size // 8:
-            stages.append(_down(maps, 2 * maps, norm, 4))
-            maps *= 2
-        super().__init__(image_shape, stages, nn.Conv2d(maps, outputs, 4, bias=False))
+        channels, size = checks.square_image(image_shape, POWERS_OF_TWO)
+        checks.at_least(1, width=width, outputs=outputs)
+        checks.at_least(0, extra_layers=extra_layers)
+        checks.one_of(("batch", "layer", "spectral", "none"), norm=norm)
+        stages = _down(channels, [(width, 2)], "none", 4)
+        stages += _down(width, [(width, 1)] * extra_layers, norm, 3)
+        stages += _down(width, _doubled(width, size), norm, 4)
+        super().__init__(image_shape, stages, nn.Conv2d(width * size // 8, outputs, 4, bias=False))
         if norm == "spectral":  # after the first weights are drawn: what is wrapped is no longer a parameter
             for layer in list(self.modules()):
                 if isinstance(layer, nn.Conv2d):
                     register_parametrization(layer, "weight", _SpectralNorm(layer.weight))
 
 
-class DCGANPaperGenerator(Rebuildable, nn.Module):
+class DCGANPaperGenerator(Generator):
     """Generator with 5x5 kernels (the paper's figure 1): latents (N, latent_dim) to images in [-1, 1].
 
     Source: figure 1 and section 4 of the paper; details from the authors' code for faces.
@@ -222,23 +226,12 @@ class DCGANPaperGenerator(Rebuildable, nn.Module):
     def __init__(
         self, image_shape: tuple[int, ...], latent_dim: int = 100, width: int = 128, per_unit: bool = True
     ) -> None:
-        super().__init__()
-        channels, size = power_of_two_image(image_shape)
-        check_positive(latent_dim=latent_dim, width=width)
-        self.latent_dim = latent_dim
+        channels, size = checks.square_image(image_shape, POWERS_OF_TWO)
+        checks.at_least(1, latent_dim=latent_dim, width=width)
         maps = width * size // 8
-        layers = _projection(latent_dim, maps, per_unit)
-        while maps > width:
-            layers += [_up(maps, maps // 2, 5), nn.BatchNorm2d(maps // 2), nn.ReLU()]
-            maps //= 2
-        self.layers = nn.Sequential(*layers, _up(maps, channels, 5), nn.Tanh())
+        layers = _projection(latent_dim, maps, per_unit) + _up_stages(maps, _halved(width, size), "batch", 5)
+        super().__init__(latent_dim, *layers, _up(width, channels, 5), nn.Tanh())
         initialisers.normal_(self)
-
-    def forward(self, latents: Tensor) -> Tensor:
-        """Map latents (N, latent_dim) to images."""
-        check_latents(latents, self.latent_dim)
-        images: Tensor = self.layers(latents)
-        return images
 
 
 def _projection(latent_dim: int, maps: int, per_unit: bool) -> list[nn.Module]:
@@ -263,17 +256,14 @@ class DCGANPaperDiscriminator(ConvolutionalDiscriminator):
     """
 
     def __init__(self, image_shape: tuple[int, ...], width: int = 128) -> None:
-        channels, size = power_of_two_image(image_shape)
-        check_positive(width=width)
-        stages, maps = [_down(channels, width, "none", 5)], width
-        while maps < width * size // 8:
-            stages.append(_down(maps, 2 * maps, "batch", 5))
-            maps *= 2
-        head = nn.Sequential(nn.Flatten(), nn.Linear(maps * 16, 1, bias=False))
+        channels, size = checks.square_image(image_shape, POWERS_OF_TWO)
+        checks.at_least(1, width=width)
+        stages = _down(channels, [(width, 2)], "none", 5) + _down(width, _doubled(width, size), "batch", 5)
+        head = nn.Sequential(nn.Flatten(), nn.Linear(2 * width * size, 1, bias=False))
         super().__init__(image_shape, stages, head)
 
 
-class DCGANImageNetGenerator(Rebuildable, nn.Module):
+class DCGANImageNetGenerator(Generator):
     """Generator of 32x32 images with 3x3 kernels, trained on ImageNet in the paper's section 5.1.
 
     The authors' code gives strides, kernels and the first width; the widths between are chosen to mirror
@@ -289,22 +279,13 @@ class DCGANImageNetGenerator(Rebuildable, nn.Module):
     """
 
     def __init__(self, image_shape: tuple[int, ...], latent_dim: int = 256, width: int = 128) -> None:
-        super().__init__()
-        channels = sized_image(image_shape, 32)
-        check_positive(latent_dim=latent_dim, width=width)
-        self.latent_dim = latent_dim
-        layers, maps = _projection(latent_dim, 4 * width, per_unit=True), 4 * width
-        for multiple, stride in ((4, 2), (2, 1), (2, 2), (1, 1), (1, 2)):
-            layers += [_up(maps, multiple * width, 3, stride), nn.BatchNorm2d(multiple * width), nn.ReLU()]
-            maps = multiple * width
-        self.layers = nn.Sequential(*layers, _up(maps, channels, 3, 1), nn.Tanh())
+        channels, _ = checks.square_image(image_shape, (32,))
+        checks.at_least(1, latent_dim=latent_dim, width=width)
+        stages = [(4 * width, 2), (2 * width, 1), (2 * width, 2), (width, 1), (width, 2)]
+        layers = _projection(latent_dim, 4 * width, per_unit=True)
+        layers += _up_stages(4 * width, stages, "batch", 3)
+        super().__init__(latent_dim, *layers, _up(width, channels, 3, 1), nn.Tanh())
         initialisers.normal_(self)
-
-    def forward(self, latents: Tensor) -> Tensor:
-        """Map latents (N, latent_dim) to images."""
-        check_latents(latents, self.latent_dim)
-        images: Tensor = self.layers(latents)
-        return images
 
 
 class DCGANImageNetDiscriminator(ConvolutionalDiscriminator):
@@ -319,30 +300,40 @@ class DCGANImageNetDiscriminator(ConvolutionalDiscriminator):
     """
 
     def __init__(self, image_shape: tuple[int, ...], width: int = 128) -> None:
-        channels = sized_image(image_shape, 32)
-        check_positive(width=width)
-        stages, maps = [_down(channels, width, "none", 3, stride=1)], width
-        for multiple, stride in ((1, 2), (2, 1), (2, 2), (4, 1), (4, 2)):
-            stages.append(_down(maps, multiple * width, "batch", 3, stride))
-            maps = multiple * width
-        head = nn.Sequential(nn.Flatten(), nn.Linear(maps * 16, 1, bias=False))
+        channels, _ = checks.square_image(image_shape, (32,))
+        checks.at_least(1, width=width)
+        normed = [(width, 2), (2 * width, 1), (2 * width, 2), (4 * width, 1), (4 * width, 2)]
+        stages = _down(channels, [(width, 1)], "none", 3) + _down(width, normed, "batch", 3)
+        head = nn.Sequential(nn.Flatten(), nn.Linear(64 * width, 1, bias=False))
         super().__init__(image_shape, stages, head)
 
 
-def _one_hot(labels: Tensor, num_classes: int, like: Tensor) -> Tensor:
-    """Return (N, num_classes) zeros and ones; label -1 gives a row of zeros."""
-    # Unlike torch's one_hot, a comparison neither refuses -1 nor waits for the GPU.
-    return (labels[:, None] == torch.arange(num_classes, device=labels.device)).to(like.dtype)
+class _Conditional(Rebuildable, nn.Module):
+    """Layers before each of which the label enters: as a constant map, or beside the units.
+
+    Args:
+        num_classes: Number of labels.
+        layers: Each takes ``num_classes`` channels, or units, more than the one before gives.
+    """
+
+    def __init__(self, num_classes: int, *layers: nn.Module) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.layers = nn.ModuleList(layers)
+        initialisers.normal_(self)
+
+    def through(self, values: Tensor, labels: Tensor) -> Tensor:
+        """Return the values after the last layer."""
+        condition = one_hot(labels, self.num_classes, values)
+        for layer in self.layers:
+            joined = condition.to(values.dtype)
+            if values.dim() == 4:
+                joined = joined[:, :, None, None].expand(-1, -1, *values.shape[2:])
+            values = layer(torch.cat([values, joined], dim=1))
+        return values
 
 
-def _append(values: Tensor, condition: Tensor) -> Tensor:
-    """Append the condition (N, K) to units (N, F), or as constant maps to maps (N, C, H, W)."""
-    if values.dim() == 4:
-        condition = condition[:, :, None, None].expand(-1, -1, *values.shape[2:])
-    return torch.cat([values, condition.to(values.dtype)], dim=1)
-
-
-class ConditionalDCGANGenerator(Rebuildable, nn.Module):
+class ConditionalDCGANGenerator(_Conditional):
     """Generator of the paper's MNIST digits: latents (N, latent_dim) and labels (N,) to images in [-1, 1].
 
     The label enters before every layer. Batch norms have no gain and no bias. The authors' sigmoid is
@@ -358,36 +349,33 @@ class ConditionalDCGANGenerator(Rebuildable, nn.Module):
     """
 
     def __init__(self, image_shape: tuple[int, ...], latent_dim: int = 100, num_classes: int = 10) -> None:
-        super().__init__()
-        channels, grid = _quarter(image_shape)
-        check_positive(latent_dim=latent_dim, num_classes=num_classes)
-        self.latent_dim, self.num_classes = latent_dim, num_classes
-        units = 128 * grid * grid
-        self.linear1 = nn.Sequential(
-            nn.Linear(latent_dim + num_classes, 1024, bias=False),
-            nn.BatchNorm1d(1024, affine=False),
-            nn.ReLU(),
+        channels, size = checks.square_image(image_shape, range(4, 1025, 4))
+        checks.at_least(1, latent_dim=latent_dim, num_classes=num_classes)
+        grid, units = size // 4, 8 * size**2
+
+        def normed(layer: nn.Module, norm: nn.Module, *after: nn.Module) -> nn.Module:
+            return nn.Sequential(layer, norm, nn.ReLU(), *after)
+
+        super().__init__(
+            num_classes,
+            normed(nn.Linear(latent_dim + num_classes, 1024, bias=False), nn.BatchNorm1d(1024, affine=False)),
+            normed(
+                nn.Linear(1024 + num_classes, units, bias=False),
+                nn.BatchNorm1d(units, affine=False),
+                nn.Unflatten(1, (128, grid, grid)),
+            ),
+            normed(_up(128 + num_classes, 64, 5), nn.BatchNorm2d(64, affine=False)),
+            nn.Sequential(_up(64 + num_classes, channels, 5), nn.Sigmoid()),
         )
-        self.linear2 = nn.Sequential(
-            nn.Linear(1024 + num_classes, units, bias=False),
-            nn.BatchNorm1d(units, affine=False),
-            nn.ReLU(),
-            nn.Unflatten(1, (128, grid, grid)),
-        )
-        self.up1 = nn.Sequential(_up(128 + num_classes, 64, 5), nn.BatchNorm2d(64, affine=False), nn.ReLU())
-        self.up2 = nn.Sequential(_up(64 + num_classes, channels, 5), nn.Sigmoid())
-        initialisers.normal_(self)
+        self.latent_dim = latent_dim
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Map latents (N, latent_dim) and labels (N,) to images."""
         check_latents(latents, self.latent_dim)
-        values, condition = latents, _one_hot(labels, self.num_classes, latents)
-        for layer in (self.linear1, self.linear2, self.up1, self.up2):
-            values = layer(_append(values, condition))
-        return 2 * values - 1
+        return 2 * self.through(latents, labels) - 1
 
 
-class ConditionalDCGANDiscriminator(Rebuildable, nn.Module):
+class ConditionalDCGANDiscriminator(_Conditional):
     """Discriminator of the paper's MNIST digits: images and labels (N,) to logits (N,).
 
     Args:
@@ -399,39 +387,20 @@ class ConditionalDCGANDiscriminator(Rebuildable, nn.Module):
     """
 
     def __init__(self, image_shape: tuple[int, ...], num_classes: int = 10) -> None:
-        super().__init__()
-        channels, grid = _quarter(image_shape)
-        check_positive(num_classes=num_classes)
-        self.image_shape, self.num_classes = tuple(image_shape), num_classes
-        self.down1 = nn.Sequential(
-            nn.Conv2d(channels + num_classes, 64, 5, 2, 2, bias=False), nn.LeakyReLU(SLOPE)
+        channels, size = checks.square_image(image_shape, range(4, 1025, 4))
+        checks.at_least(1, num_classes=num_classes)
+        conv2 = nn.Conv2d(64 + num_classes, 128, 5, 2, 2, bias=False)
+        linear1 = nn.Linear(8 * size**2 + num_classes, 1024, bias=False)
+        super().__init__(
+            num_classes,
+            nn.Sequential(nn.Conv2d(channels + num_classes, 64, 5, 2, 2, bias=False), nn.LeakyReLU(SLOPE)),
+            nn.Sequential(conv2, nn.BatchNorm2d(128, affine=False), nn.LeakyReLU(SLOPE), nn.Flatten()),
+            nn.Sequential(linear1, nn.BatchNorm1d(1024, affine=False), nn.LeakyReLU(SLOPE)),
+            nn.Linear(1024 + num_classes, 1, bias=False),
         )
-        self.down2 = nn.Sequential(
-            nn.Conv2d(64 + num_classes, 128, 5, 2, 2, bias=False),
-            nn.BatchNorm2d(128, affine=False),
-            nn.LeakyReLU(SLOPE),
-            nn.Flatten(),
-        )
-        self.linear1 = nn.Sequential(
-            nn.Linear(128 * grid * grid + num_classes, 1024, bias=False),
-            nn.BatchNorm1d(1024, affine=False),
-            nn.LeakyReLU(SLOPE),
-        )
-        self.linear2 = nn.Linear(1024 + num_classes, 1, bias=False)
-        initialisers.normal_(self)
+        self.image_shape = tuple(image_shape)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Map images and labels (N,) to logits (N,)."""
         check_images(images, self.image_shape)
-        values, condition = images, _one_hot(labels, self.num_classes, images)
-        for layer in (self.down1, self.down2, self.linear1, self.linear2):
-            values = layer(_append(values, condition))
-        return values.flatten()
-
-
-def _quarter(image_shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return the channels and a quarter of the size."""
-    channels, size = square_image(image_shape)
-    if size % 4:
-        raise ValueError(f"image_shape is {tuple(image_shape)}: the size must be divisible by 4, such as 28")
-    return channels, size // 4
+        return self.through(images, labels).flatten()

@@ -69,7 +69,7 @@ def guided_backpropagation(network: nn.Module, layer: nn.Module, images: Tensor,
                 raise ValueError("layer is not used by network: give one of its own modules")
             maps = captured[0]
             if not 0 <= feature < maps.shape[1]:
-                raise ValueError(f"feature is {feature}: the layer has {maps.shape[1]}, count from 0")
+                raise ValueError(f"feature={feature}: the layer has {maps.shape[1]}, count from 0")
             best = maps[:, feature].flatten(1).amax(1)
             (views,) = torch.autograd.grad(best.sum(), images)
     finally:

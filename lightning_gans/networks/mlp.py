@@ -17,31 +17,19 @@ init_range=None, outputs=N)``.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from lightning_gans import checks
 from lightning_gans.networks import initialisers
-from lightning_gans.networks.checks import (
-    check_images,
-    check_latents,
-    check_positive,
-    checked_shape,
-    square_image,
-)
-from lightning_gans.networks.rebuild import Rebuildable
+from lightning_gans.networks.base import Discriminator, Generator
 
 Activation = Literal["relu", "leaky_relu", "sigmoid", "tanh"]
 Output = Literal["tanh", "sigmoid", "none"]
-
-
-def _activation(name: str) -> nn.Module:
-    layers = {"relu": nn.ReLU(), "leaky_relu": nn.LeakyReLU(0.2), "sigmoid": nn.Sigmoid(), "tanh": nn.Tanh()}
-    if name not in layers:
-        raise ValueError(f"activation is {name!r}: choose one of {', '.join(layers)}")
-    return layers[name]
 
 
 class _StretchedSigmoid(nn.Module):
@@ -51,30 +39,36 @@ class _StretchedSigmoid(nn.Module):
         return 2 * values.sigmoid() - 1
 
 
-def _output(name: str) -> list[nn.Module]:
-    layers: dict[str, list[nn.Module]] = {"tanh": [nn.Tanh()], "sigmoid": [_StretchedSigmoid()], "none": []}
-    if name not in layers:
-        raise ValueError(f"output is {name!r}: choose one of {', '.join(layers)}")
-    return layers[name]
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": partial(nn.LeakyReLU, 0.2),
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+}
+_OUTPUTS: dict[str, Callable[[], nn.Module]] = {
+    "tanh": nn.Tanh,
+    "sigmoid": _StretchedSigmoid,
+    "none": nn.Identity,
+}
 
 
 def _hidden(
     inputs: int, hidden: Sequence[int], activation: str | Sequence[str], batch_norm: bool = False
 ) -> tuple[list[nn.Module], int]:
     """Return hidden layers and the size of the last. Gains of batch norm are drawn from N(1, 0.02)."""
-    for units in hidden:
-        check_positive(hidden=units)
     names = [activation] * len(hidden) if isinstance(activation, str) else list(activation)
     if len(names) != len(hidden):
-        raise ValueError(f"activation names {len(names)} layers, hidden has {len(hidden)}: give one for each")
+        raise ValueError(f"activation={names} for {len(hidden)} hidden layers: give one for each")
     layers: list[nn.Module] = []
     for units, name in zip(hidden, names, strict=True):
+        checks.at_least(1, hidden=units)
+        checks.one_of(_ACTIVATIONS, activation=name)
         layers.append(nn.Linear(inputs, units))
         if batch_norm:
             norm = nn.BatchNorm1d(units)
             nn.init.normal_(norm.weight, 1.0, 0.02)
             layers.append(norm)
-        layers.append(_activation(name))
+        layers.append(_ACTIVATIONS[name]())
         inputs = units
     return layers, inputs
 
@@ -86,12 +80,12 @@ def _initialise(network: nn.Module, init_range: float | Sequence[float] | None) 
     linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
     bounds = [init_range] * len(linear) if isinstance(init_range, int | float) else list(init_range)
     if len(bounds) != len(linear):
-        raise ValueError(f"init_range has {len(bounds)} numbers: give one, or one a layer ({len(linear)})")
+        raise ValueError(f"init_range={bounds} for {len(linear)} layers: give one, or one for each")
     for layer, bound in zip(linear, bounds, strict=True):
         initialisers.uniform_(layer, bound)
 
 
-class MLPGenerator(Rebuildable, nn.Module):
+class MLPGenerator(Generator):
     """Fully connected generator: latents (N, latent_dim) to (N, *image_shape).
 
     The module's docstring lists the arguments that give the papers' networks.
@@ -121,24 +115,16 @@ class MLPGenerator(Rebuildable, nn.Module):
         init_range: float | tuple[float, ...] | None = None,
         batch_norm: bool = False,
     ) -> None:
-        super().__init__()
-        shape = checked_shape(image_shape)
-        check_positive(latent_dim=latent_dim)
-        self.latent_dim = latent_dim
+        shape = checks.image_shape(image_shape)
+        checks.at_least(1, latent_dim=latent_dim)
+        checks.one_of(_OUTPUTS, output=output)
         layers, units = _hidden(latent_dim, hidden, activation, batch_norm)
-        self.hidden = nn.Sequential(*layers)
-        self.last = nn.Linear(units, math.prod(shape))
-        self.output = nn.Sequential(*_output(output), nn.Unflatten(1, shape))
+        last = nn.Linear(units, math.prod(shape))
+        super().__init__(latent_dim, *layers, last, _OUTPUTS[output](), nn.Unflatten(1, shape))
         _initialise(self, init_range)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """Map latents (N, latent_dim) to images or vectors."""
-        check_latents(latents, self.latent_dim)
-        images: Tensor = self.output(self.last(self.hidden(latents)))
-        return images
 
-
-class MLPDiscriminator(Rebuildable, nn.Module):
+class MLPDiscriminator(Discriminator):
     """Fully connected discriminator: (N, *image_shape) to logits (N,).
 
     Args:
@@ -158,17 +144,9 @@ class MLPDiscriminator(Rebuildable, nn.Module):
         activation: Activation | tuple[Activation, ...] = "leaky_relu",
         outputs: int = 1,
     ) -> None:
-        super().__init__()
-        check_positive(outputs=outputs)
-        self.image_shape = checked_shape(image_shape)
-        layers, units = _hidden(math.prod(self.image_shape), hidden, activation)
-        self.layers = nn.Sequential(nn.Flatten(), *layers, nn.Linear(units, outputs))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images or vectors to logits (N,), or (N, outputs)."""
-        check_images(images, self.image_shape)
-        logits: Tensor = self.layers(images)
-        return logits.squeeze(1)
+        checks.at_least(1, outputs=outputs)
+        layers, units = _hidden(math.prod(checks.image_shape(image_shape)), hidden, activation)
+        super().__init__(image_shape, nn.Flatten(), *layers, nn.Linear(units, outputs))
 
 
 class Maxout(nn.Module):
@@ -179,7 +157,7 @@ class Maxout(nn.Module):
 
     def __init__(self, pieces: int) -> None:
         super().__init__()
-        check_positive(pieces=pieces)
+        checks.at_least(1, pieces=pieces)
         self.pieces = pieces
 
     def forward(self, values: Tensor) -> Tensor:
@@ -187,7 +165,7 @@ class Maxout(nn.Module):
         return values.reshape(len(values), -1, self.pieces, *values.shape[2:]).amax(2)
 
 
-class MaxoutDiscriminator(Rebuildable, nn.Module):
+class MaxoutDiscriminator(Discriminator):
     """Discriminator of the original GAN: maxout layers with dropout, (N, *image_shape) to logits (N,).
 
     Args:
@@ -214,27 +192,29 @@ class MaxoutDiscriminator(Rebuildable, nn.Module):
         init_range: float | None = 0.005,
         outputs: int = 1,
     ) -> None:
-        super().__init__()
-        check_positive(outputs=outputs)
-        self.image_shape = checked_shape(image_shape)
-        check_positive(pieces=pieces)
+        inputs = math.prod(checks.image_shape(image_shape))
+        checks.at_least(1, outputs=outputs, pieces=pieces)
         layers: list[nn.Module] = [nn.Flatten(), nn.Dropout(input_dropout)]
-        inputs = math.prod(self.image_shape)
         for units in hidden:
-            check_positive(hidden=units)
+            checks.at_least(1, hidden=units)
             layers += [nn.Linear(inputs, units * pieces), Maxout(pieces), nn.Dropout(dropout)]
             inputs = units
-        self.layers = nn.Sequential(*layers, nn.Linear(inputs, outputs))
+        super().__init__(image_shape, *layers, nn.Linear(inputs, outputs))
         _initialise(self, init_range)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images or vectors to logits (N,), or (N, outputs)."""
-        check_images(images, self.image_shape)
-        logits: Tensor = self.layers(images)
-        return logits.squeeze(1)
+
+class _PixelBias(nn.Module):
+    """Add a number to each pixel, where a convolution's bias would be one a channel."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(shape))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps + self.bias
 
 
-class DeconvGenerator(Rebuildable, nn.Module):
+class DeconvGenerator(Generator):
     """Generator of the original GAN's convolutional CIFAR-10 model: two linear layers, one deconvolution.
 
     Args:
@@ -259,33 +239,25 @@ class DeconvGenerator(Rebuildable, nn.Module):
         output: Output = "none",
         init_range: float = 0.05,
     ) -> None:
-        super().__init__()
-        channels, size = square_image(image_shape)
-        check_positive(latent_dim=latent_dim, hidden=hidden, width=width)
-        if size < 5 or (size - 5) % 3:
-            raise ValueError(f"image_shape is {tuple(image_shape)}: use size 32, or another 5 + 3 k")
-        self.latent_dim = latent_dim
+        channels, size = checks.square_image(image_shape, range(5, 1024, 3))
+        checks.at_least(1, latent_dim=latent_dim, hidden=hidden, width=width)
+        checks.one_of(_OUTPUTS, output=output)
         grid = (size - 5) // 3 + 1
-        self.layers = nn.Sequential(
+        super().__init__(
+            latent_dim,
             nn.Linear(latent_dim, hidden),
             nn.ReLU(),
             nn.Linear(hidden, width * grid * grid),
             nn.Sigmoid(),
             nn.Unflatten(1, (width, grid, grid)),
             nn.ConvTranspose2d(width, channels, 5, stride=3, bias=False),
+            _PixelBias(channels, size, size),
+            _OUTPUTS[output](),
         )
-        self.bias = nn.Parameter(torch.zeros(channels, size, size))  # one a pixel, not one a channel
-        self.output = nn.Sequential(*_output(output))
         initialisers.uniform_(self, init_range)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """Map latents (N, latent_dim) to images."""
-        check_latents(latents, self.latent_dim)
-        images: Tensor = self.output(self.layers(latents) + self.bias)
-        return images
 
-
-class ConvMaxoutDiscriminator(Rebuildable, nn.Module):
+class ConvMaxoutDiscriminator(Discriminator):
     """Discriminator of the original GAN's convolutional CIFAR-10 model: images to logits (N,).
 
     Three convolutional maxout layers with pooling, one linear maxout layer, and dropout before each.
@@ -307,11 +279,9 @@ class ConvMaxoutDiscriminator(Rebuildable, nn.Module):
         hidden: int = 500,
         init_range: float = 0.005,
     ) -> None:
-        super().__init__()
-        self.image_shape = checked_shape(image_shape)
-        if len(self.image_shape) != 3 or min(self.image_shape[1:]) < 8:
-            raise ValueError(f"image_shape is {self.image_shape}: give (channels, height, width), 8 or more")
-        channels, *sides = self.image_shape
+        channels, *sides = checks.image_shape(image_shape)
+        if len(sides) != 2 or min(sides) < 8:
+            raise ValueError(f"image_shape={tuple(image_shape)}: give (channels, height, width), 8 or more")
         stages: list[nn.Module] = []
         for width, kernel, padding, pool, dropout in zip(
             widths, (8, 8, 5), (4, 3, 3), (4, 4, 2), (0.2, 0.5, 0.5), strict=True
@@ -327,8 +297,9 @@ class ConvMaxoutDiscriminator(Rebuildable, nn.Module):
             # ceil((n + 2 padding - kernel + 1 - pool) / 2) + 1, in integers
             sides = [(n + 2 * padding - kernel + 2 - pool) // 2 + 1 for n in sides]
             channels = width
-        self.stages = nn.Sequential(*stages)
-        self.head = nn.Sequential(
+        super().__init__(
+            image_shape,
+            *stages,
             nn.Flatten(),
             nn.Dropout(0.5),
             nn.Linear(channels * math.prod(sides), hidden * 5),
@@ -337,9 +308,3 @@ class ConvMaxoutDiscriminator(Rebuildable, nn.Module):
             nn.Linear(hidden, 1),
         )
         initialisers.uniform_(self, init_range)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images to logits (N,)."""
-        check_images(images, self.image_shape)
-        logits: Tensor = self.head(self.stages(images))
-        return logits.flatten()

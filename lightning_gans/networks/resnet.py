@@ -10,9 +10,9 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
-from lightning_gans.networks.checks import check_images, check_latents, check_positive, square_image
+from lightning_gans import checks
+from lightning_gans.networks.base import Discriminator, Generator
 from lightning_gans.networks.initialisers import fan_average_uniform_
-from lightning_gans.networks.rebuild import Rebuildable
 
 HE, GLOROT = 4.0, 2.0
 """Gains of the initial weights: before rectifiers, and elsewhere."""
@@ -35,14 +35,6 @@ def _norm(kind: str, channels: int) -> nn.Module:
         return nn.BatchNorm2d(channels)
     # The code's layer norm is over C, H and W, with a gain and a bias a channel: a group norm of one group.
     return nn.GroupNorm(1, channels) if kind == "layer" else nn.Identity()
-
-
-def _check_size(image_shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return the channels and the size, 32 or 64."""
-    channels, size = square_image(image_shape)
-    if size not in (32, 64):
-        raise ValueError(f"image_shape is {tuple(image_shape)}: resize to (channels, 32, 32) or 64")
-    return channels, size
 
 
 class ResidualBlock(nn.Module):
@@ -93,7 +85,7 @@ class ResidualBlock(nn.Module):
         return summed
 
 
-class ResNetGenerator(Rebuildable, nn.Module):
+class ResNetGenerator(Generator):
     """WGAN-GP's generator: latents (N, latent_dim) to images (N, *image_shape) in [-1, 1].
 
     A linear layer to 4x4 pixels, three or four blocks that double the size, batch norm, ReLU, a convolution
@@ -110,14 +102,13 @@ class ResNetGenerator(Rebuildable, nn.Module):
     """
 
     def __init__(self, image_shape: tuple[int, ...], latent_dim: int = 128, width: int | None = None) -> None:
-        super().__init__()
-        channels, size = _check_size(image_shape)
+        channels, size = checks.square_image(image_shape, (32, 64))
         width = width if width is not None else {32: 128, 64: 64}[size]
-        check_positive(latent_dim=latent_dim, width=width)
-        self.latent_dim = latent_dim
+        checks.at_least(1, latent_dim=latent_dim, width=width)
         multiples = {32: (1, 1, 1, 1), 64: (8, 8, 4, 2, 1)}[size]
         maps = [m * width for m in multiples]
-        self.layers = nn.Sequential(
+        super().__init__(
+            latent_dim,
             _linear(latent_dim, 16 * maps[0]),
             nn.Unflatten(1, (maps[0], 4, 4)),
             *(
@@ -130,12 +121,6 @@ class ResNetGenerator(Rebuildable, nn.Module):
             nn.Tanh(),
         )
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """Map latents (N, latent_dim) to images."""
-        check_latents(latents, self.latent_dim)
-        images: Tensor = self.layers(latents)
-        return images
-
 
 class _SpatialMean(nn.Module):
     """The mean over pixels: (N, C, H, W) to (N, C)."""
@@ -145,7 +130,7 @@ class _SpatialMean(nn.Module):
         return means
 
 
-class ResNetDiscriminator(Rebuildable, nn.Module):
+class ResNetDiscriminator(Discriminator):
     """WGAN-GP's critic: images (N, *image_shape) to (N,).
 
     No batch norm: the gradient penalty is one of each sample. With 32 pixels there is no norm at all and the
@@ -162,11 +147,9 @@ class ResNetDiscriminator(Rebuildable, nn.Module):
     """
 
     def __init__(self, image_shape: tuple[int, ...], width: int | None = None) -> None:
-        super().__init__()
-        channels, size = _check_size(image_shape)
+        channels, size = checks.square_image(image_shape, (32, 64))
         width = width if width is not None else {32: 128, 64: 64}[size]
-        check_positive(width=width)
-        self.image_shape = tuple(image_shape)
+        checks.at_least(1, width=width)
         if size == 32:
             layers: list[nn.Module] = [
                 ResidualBlock(channels, width, "down", "none", bias=True, first=True),
@@ -188,10 +171,4 @@ class ResNetDiscriminator(Rebuildable, nn.Module):
                 nn.Flatten(),
                 _linear(16 * maps[-1], 1),
             ]
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images to critic values (N,)."""
-        check_images(images, self.image_shape)
-        values: Tensor = self.layers(images)
-        return values.flatten()
+        super().__init__(image_shape, *layers)

@@ -1,10 +1,10 @@
 """Small convolutional networks of the WGAN-GP code (Gulrajani et al., 2017, arXiv 1704.00028)."""
 
-from torch import Tensor, nn
+from torch import nn
 
-from lightning_gans.networks.checks import check_images, check_latents, check_positive, power_of_two_image
+from lightning_gans import checks
+from lightning_gans.networks.base import POWERS_OF_TWO, Discriminator, Generator
 from lightning_gans.networks.initialisers import fan_average_uniform_
-from lightning_gans.networks.rebuild import Rebuildable
 
 
 def _initialise(network: nn.Module) -> None:
@@ -20,7 +20,7 @@ def _up(inputs: int, outputs: int) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(inputs, outputs, 5, stride=2, padding=2, output_padding=1)
 
 
-class SmallGenerator(Rebuildable, nn.Module):
+class SmallGenerator(Generator):
     """The code's small CIFAR-10 generator: latents (N, latent_dim) to images in [-1, 1].
 
     A linear layer to 4x4 pixels, then 5x5 transposed convolutions, batch norm (of each unit in the first
@@ -36,10 +36,8 @@ class SmallGenerator(Rebuildable, nn.Module):
     """
 
     def __init__(self, image_shape: tuple[int, ...], latent_dim: int = 128, width: int = 128) -> None:
-        super().__init__()
-        channels, size = power_of_two_image(image_shape)
-        check_positive(latent_dim=latent_dim, width=width)
-        self.latent_dim = latent_dim
+        channels, size = checks.square_image(image_shape, POWERS_OF_TWO)
+        checks.at_least(1, latent_dim=latent_dim, width=width)
         maps = width * size // 8
         layers: list[nn.Module] = [
             nn.Linear(latent_dim, 16 * maps),
@@ -50,17 +48,11 @@ class SmallGenerator(Rebuildable, nn.Module):
         while maps > width:
             layers += [_up(maps, maps // 2), nn.BatchNorm2d(maps // 2), nn.ReLU()]
             maps //= 2
-        self.layers = nn.Sequential(*layers, _up(maps, channels), nn.Tanh())
+        super().__init__(latent_dim, *layers, _up(maps, channels), nn.Tanh())
         _initialise(self)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """Map latents (N, latent_dim) to images."""
-        check_latents(latents, self.latent_dim)
-        images: Tensor = self.layers(latents)
-        return images
 
-
-class SmallDiscriminator(Rebuildable, nn.Module):
+class SmallDiscriminator(Discriminator):
     """The code's small CIFAR-10 critic: images to (N,). 5x5 convolutions, LeakyReLU(0.2), no norm.
 
     Args:
@@ -72,26 +64,18 @@ class SmallDiscriminator(Rebuildable, nn.Module):
     """
 
     def __init__(self, image_shape: tuple[int, ...], width: int = 128) -> None:
-        super().__init__()
-        channels, size = power_of_two_image(image_shape)
-        check_positive(width=width)
-        self.image_shape = tuple(image_shape)
+        channels, size = checks.square_image(image_shape, POWERS_OF_TWO)
+        checks.at_least(1, width=width)
         layers: list[nn.Module] = []
         outputs = width
         while size > 4:
             layers += [nn.Conv2d(channels, outputs, 5, stride=2, padding=2), nn.LeakyReLU(0.2)]
             channels, outputs, size = outputs, 2 * outputs, size // 2
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * channels, 1))
+        super().__init__(image_shape, *layers, nn.Flatten(), nn.Linear(16 * channels, 1))
         _initialise(self)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images to critic values (N,)."""
-        check_images(images, self.image_shape)
-        values: Tensor = self.layers(images)
-        return values.flatten()
 
-
-class ConstantFiltersGenerator(Rebuildable, nn.Module):
+class ConstantFiltersGenerator(Generator):
     """A deliberately poor generator: no norm, the same number of filters everywhere.
 
     With it the WGAN paper (arXiv 1701.07875, figure 6) shows that its training is robust and GAN's is not.
@@ -106,10 +90,8 @@ class ConstantFiltersGenerator(Rebuildable, nn.Module):
     """
 
     def __init__(self, image_shape: tuple[int, ...], latent_dim: int = 128, width: int = 64) -> None:
-        super().__init__()
-        channels, size = power_of_two_image(image_shape)
-        check_positive(latent_dim=latent_dim, width=width)
-        self.latent_dim = latent_dim
+        channels, size = checks.square_image(image_shape, POWERS_OF_TWO)
+        checks.at_least(1, latent_dim=latent_dim, width=width)
         layers: list[nn.Module] = [
             nn.Linear(latent_dim, 16 * width),
             nn.ReLU(),
@@ -118,11 +100,5 @@ class ConstantFiltersGenerator(Rebuildable, nn.Module):
         while size > 8:
             layers += [_up(width, width), nn.ReLU()]
             size //= 2
-        self.layers = nn.Sequential(*layers, _up(width, channels), nn.Tanh())
+        super().__init__(latent_dim, *layers, _up(width, channels), nn.Tanh())
         _initialise(self)
-
-    def forward(self, latents: Tensor) -> Tensor:
-        """Map latents (N, latent_dim) to images."""
-        check_latents(latents, self.latent_dim)
-        images: Tensor = self.layers(latents)
-        return images

@@ -86,5 +86,5 @@ def weights(game):
     return torch.cat([p.detach().flatten() for p in game.parameters()])
 
 
-def steps_drawn(folder, kind="samples"):
-    return sorted(int(path.stem.removeprefix("step=")) for path in (folder / kind).glob("*.png"))
+def updates_drawn(folder, kind="samples"):
+    return sorted(int(path.stem.removeprefix("update=")) for path in (folder / kind).glob("*.png"))

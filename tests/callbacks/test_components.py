@@ -1,5 +1,7 @@
 """The picture of a learned mixture."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ from lightning.pytorch import seed_everything
 from PIL import Image
 
 from lightning_gans.callbacks import GeneratorEMA
-from lightning_gans.callbacks.components import Components, _principal_plane
+from lightning_gans.callbacks.components import Components
+from lightning_gans.drawing.mixtures import principal_plane
 from lightning_gans.game.latents import GaussianMixture
 from lightning_gans.models import WGAN, ConditionalGAN, DeLiGAN
 from lightning_gans.networks import MLPDiscriminator, MLPGenerator
@@ -26,8 +29,8 @@ def images():
 
 def drawn(folder):
     return {
-        int(path.stem.removeprefix("step=")): np.asarray(Image.open(path).convert("RGB"))
-        for path in (folder / "components").glob("step=*.png")
+        int(path.stem.removeprefix("update=")): np.asarray(Image.open(path).convert("RGB"))
+        for path in (folder / "components").glob("update=*.png")
     }
 
 
@@ -46,7 +49,7 @@ def test_a_row_of_images_for_each_component(tmp_path):
     fit(tmp_path, game, digits(), [Components(4, rows=3, columns=5, gif=False)], 4)
     picture = drawn(tmp_path)[4]
     side, gap = 48, 2  # 8 pixels, 6 times as large
-    left = picture[26 + gap :, 10 + gap :]
+    left = picture[22 + gap :, 10 + gap :]
     cells = [
         [left[row * (side + gap) :, column * (side + gap) :][:side:6, :side:6, 0] for column in range(5)]
         for row in range(3)
@@ -54,7 +57,7 @@ def test_a_row_of_images_for_each_component(tmp_path):
     latents = game.latent.of_components(
         torch.arange(3).repeat_interleave(5), torch.Generator().manual_seed(0)
     )
-    expected = game.generate(latents.detach()).view(3, 5, 8, 8)
+    expected = game.sample_from(latents.detach()).view(3, 5, 8, 8)
     for row in range(3):
         for column in range(5):
             found = torch.tensor(cells[row][column].astype(np.float32)) / 127.5 - 1
@@ -73,13 +76,13 @@ def test_averaged_weights_are_drawn(tmp_path):
     assert not np.array_equal(drawn(tmp_path / "plain")[4], drawn(tmp_path / "averaged")[4])
 
 
-def test_classes_take_turns(tmp_path):
+def test_classes_come_in_turn():
     seed_everything(0, verbose=False)
     game = ConditionalGAN((1, 8, 8), num_classes=10, latent=GaussianMixture(4, 3))
     asked = []
-    generate = game.generate
-    game.generate = lambda latents, labels, **more: asked.append(labels) or generate(latents, labels, **more)
-    fit(tmp_path, game, digits(), [Components(4, columns=12)], 1)
+    made = game.sample_from
+    game.sample_from = lambda latents, labels, **more: asked.append(labels) or made(latents, labels, **more)
+    Components(4, columns=12).picture(SimpleNamespace(global_step=0), game)
     assert asked[0].tolist() == [*range(10), 0, 1] * 3
 
 
@@ -94,21 +97,21 @@ def test_training_is_the_same_bit_for_bit(tmp_path):
 
 def test_resumed_run_owes_nothing_and_repeats_nothing(tmp_path):
     fit(tmp_path, points(), ring(), [Components(4), Save(tmp_path / "half.ckpt", 5)], 5)
-    (tmp_path / "components" / "step=00000000.png").rename(tmp_path / "first.png")
+    (tmp_path / "components" / "update=00000000.png").rename(tmp_path / "first.png")
     fit(tmp_path, points(), ring(), [Components(4)], 9, ckpt_path=tmp_path / "half.ckpt")
     assert sorted(drawn(tmp_path)) == [4, 5, 8, 9]
 
 
-def test_principal_plane():
+def testprincipal_plane():
     rng = torch.Generator().manual_seed(0)
     basis = torch.linalg.qr(torch.randn(6, 6, generator=rng))[0]
     means = (torch.randn(500, 6, generator=rng) * torch.tensor([5.0, 3, 1, 0.5, 0.3, 0.1])) @ basis.T + 7
-    plane = _principal_plane(means)
+    plane = principal_plane(means)
     torch.testing.assert_close((plane * basis[:, :2]).sum(0).abs(), torch.ones(2), rtol=0, atol=0.02)
     torch.testing.assert_close(plane.T @ plane, torch.eye(2), rtol=0, atol=1e-5)
-    torch.testing.assert_close(_principal_plane(-means), plane)
-    assert torch.equal(_principal_plane(means[:, :2]), torch.eye(2))
-    assert _principal_plane(means[:1]).isfinite().all()
+    torch.testing.assert_close(principal_plane(-means), plane)
+    assert torch.equal(principal_plane(means[:, :2]), torch.eye(2))
+    assert principal_plane(means[:1]).isfinite().all()
 
 
 def test_other_latents_are_not_drawn(tmp_path):
@@ -120,5 +123,5 @@ def test_other_latents_are_not_drawn(tmp_path):
 
 @pytest.mark.parametrize("name", ["every_n_updates", "rows", "columns", "frame_duration"])
 def test_bad_numbers(name):
-    with pytest.raises(ValueError, match=f"{name}=0 makes no picture"):
+    with pytest.raises(ValueError, match=f"{name}=0"):
         Components(**{name: 0})

@@ -15,7 +15,7 @@ from lightning_gans import load
 from lightning_gans.callbacks import Checkpoint, Evaluate, GeneratorEMA, SampleGrid
 from lightning_gans.callbacks.evaluate import check_names
 from lightning_gans.data import Digits, GaussianMixtures
-from lightning_gans.drawing.pictures import to_bytes
+from lightning_gans.drawing.pixels import to_bytes
 from lightning_gans.metrics import (
     FID,
     IS,

@@ -1,7 +1,6 @@
 from functools import partial
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
@@ -9,15 +8,14 @@ from PIL import Image
 
 from lightning_gans.callbacks.realness import (
     RealnessDistribution,
-    draw_history,
-    expected_realness,
     mean_distribution,
 )
+from lightning_gans.drawing.outcomes import expected_realness
 from lightning_gans.game.latents import Normal
 from lightning_gans.models.realness.anchors import CustomAnchors
 from lightning_gans.models.realness.game import RealnessGAN
 from lightning_gans.networks.mlp import MaxoutDiscriminator, MLPGenerator
-from tests.callbacks.helpers import Save, digits, fit, point_game, ring, steps_drawn, weights
+from tests.callbacks.helpers import Save, digits, fit, point_game, ring, updates_drawn, weights
 from tests.callbacks.test_sample_grid import Watcher
 
 
@@ -45,7 +43,7 @@ def test_mean_distribution_is_the_mean_of_the_softmax():
 
 def test_expected_realness_is_between_the_least_and_the_most_real_outcome():
     distributions = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, 1, 0], [0.1, 0.2, 0.7]])
-    assert torch.allclose(expected_realness(distributions), torch.tensor([0, 1, 0.5, 0.8]))
+    assert expected_realness(distributions) == pytest.approx([0, 1, 0.5, 0.8])
 
 
 def test_measures_the_samples_of_the_validation_data_and_of_the_weights_that_train(tmp_path):
@@ -58,11 +56,10 @@ def test_measures_the_samples_of_the_validation_data_and_of_the_weights_that_tra
     _, values = callback.picture(trainer, game)
     real = data.load("test")[0][:150]
     fake = torch.cat([game.sample(100, ema=False, seed=0), game.sample(50, ema=False, seed=100)])
-    for found, images in ((callback.real, real), (callback.fake, fake)):
-        assert torch.allclose(found, game.outcome_logits(images).softmax(1).mean(0, keepdim=True))
-    assert values["val/realness_real"] == pytest.approx(float(expected_realness(callback.real)))
-    assert values["val/realness_fake"] == pytest.approx(float(expected_realness(callback.fake)))
-    assert callback.steps == [0]
+    assert list(callback.history) == [0]
+    for found, images, kind in zip(callback.history[0], (real, fake), ("real", "fake"), strict=True):
+        assert torch.allclose(found, game.outcome_logits(images).softmax(1).mean(0))
+        assert values[f"val/realness_{kind}"] == pytest.approx(float(expected_realness(found)))
     assert game.discriminator.training
 
 
@@ -76,8 +73,7 @@ def test_draws_start_cadence_and_end_and_leaves_the_training_bit_for_bit(tmp_pat
     assert torch.equal(ends[0][0], ends[1][0])
     assert torch.equal(ends[0][1], ends[1][1])
     assert ends[0][2] == ends[1][2]
-    assert steps_drawn(tmp_path, "realness") == callbacks[0].steps == [0, 2, 4, 5]
-    assert callbacks[0].real.shape == (4, 3)
+    assert updates_drawn(tmp_path, "realness") == list(callbacks[0].history) == [0, 2, 4, 5]
     with Image.open(tmp_path / "realness.gif") as gif:
         assert gif.n_frames == 4
 
@@ -93,10 +89,9 @@ def test_the_history_survives_a_resume_exactly(tmp_path):
     run("first", 4, Save(tmp_path / "half.ckpt", 3))
     torch.load(tmp_path / "half.ckpt", weights_only=True)
     second = run("second", 6, ckpt_path=tmp_path / "half.ckpt")
-    assert whole.steps == second.steps == [0, 2, 4, 6]
-    assert torch.equal(whole.real, second.real)
-    assert torch.equal(whole.fake, second.fake)
-    name = "realness/step=00000006.png"
+    assert list(whole.history) == list(second.history) == [0, 2, 4, 6]
+    assert all(torch.equal(whole.history[update], second.history[update]) for update in whole.history)
+    name = "realness/update=00000006.png"
     assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
@@ -104,23 +99,7 @@ def test_a_new_run_has_a_new_history(tmp_path):
     callback = RealnessDistribution(num_samples=10, gif=False)
     for name in ("a", "b"):
         fit(tmp_path / name, realness_game(), ring(), [callback], 1)
-        assert callback.steps == [0, 1]
-
-
-def test_heat_follows_the_outcomes():
-    past = torch.zeros(4, 5)
-    past[:, 4], past[2, :] = 1, 0.0
-    past[2, 0] = 1
-    anchors = [torch.full((5,), 0.2), torch.full((5,), 0.2)]
-    picture = np.asarray(draw_history([0, 10, 20, 30], (past, past), anchors).convert("L")).astype(int)
-    # The heat map of real images: x from 0.25 to 0.9 of the picture, y from 0.12 to 0.36 of it.
-    height, width = picture.shape
-    columns = [int(width * (0.257 + 0.65 * (i + 0.5) / 4)) for i in range(4)]
-    top, bottom = int(height * 0.13), int(height * 0.34)
-    assert all(picture[top, x] < 80 for x in (columns[0], columns[1], columns[3]))
-    assert picture[top, columns[2]] > 200
-    assert picture[bottom, columns[2]] < 80
-    assert picture[bottom, columns[0]] > 200
+        assert list(callback.history) == [0, 1]
 
 
 def test_games_without_outcomes_are_not_drawn(tmp_path):

@@ -5,14 +5,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gans.callbacks import GeneratorEMA, SampleGrid, Throughput
 from lightning_gans.data import GaussianMixtures
-from lightning_gans.drawing.pictures import image_grid
+from lightning_gans.drawing.grids import image_grid
+from lightning_gans.game.translation import TranslationGame
 from tests.callbacks.helpers import (
     Save,
     digits,
@@ -21,7 +22,7 @@ from tests.callbacks.helpers import (
     norm_game,
     point_game,
     ring,
-    steps_drawn,
+    updates_drawn,
     weights,
 )
 
@@ -43,7 +44,7 @@ def pixels(path):
 )
 def test_draws_start_cadence_and_end_once_each(tmp_path, schedule, max_steps, expected):
     fit(tmp_path, image_game(**schedule), digits(), [SampleGrid(4)], max_steps)
-    assert steps_drawn(tmp_path) == expected
+    assert updates_drawn(tmp_path) == expected
     with Image.open(tmp_path / "samples.gif") as gif:
         assert gif.n_frames == len(expected)
 
@@ -52,13 +53,13 @@ def test_picture_is_the_grid_of_fixed_samples(tmp_path):
     game = image_game()
     fit(tmp_path, game, digits(), [SampleGrid(4, num_samples=6, seed=3, columns=3)], 4)
     expected = image_grid(game.sample(6, seed=3), columns=3)
-    assert np.array_equal(pixels(tmp_path / "samples/step=00000004.png"), np.asarray(expected))
+    assert np.array_equal(pixels(tmp_path / "samples/update=00000004.png"), np.asarray(expected))
 
 
 def test_averaged_weights_are_drawn(tmp_path):
     game = norm_game()
     fit(tmp_path, game, digits(), [GeneratorEMA(0.999), SampleGrid(4, num_samples=4)], 4)
-    drawn = pixels(tmp_path / "samples/step=00000004.png")
+    drawn = pixels(tmp_path / "samples/update=00000004.png")
     assert np.array_equal(drawn, np.asarray(image_grid(game.sample(4, seed=0, ema=True))))
     assert not np.array_equal(drawn, np.asarray(image_grid(game.sample(4, seed=0, ema=False))))
 
@@ -94,7 +95,7 @@ def test_a_loader_that_shuffles_with_global_numbers_does_not_change_the_training
     for callbacks in ([], [SampleGrid(2)]):
         seed_everything(5, verbose=False)
         game = point_game()
-        loader = DataLoader(TensorDataset(points, torch.zeros(200)), 20, shuffle=True)
+        loader = DataLoader(TensorDataset(points), 20, shuffle=True)
         trainer = Trainer(
             max_steps=5, default_root_dir=tmp_path, callbacks=callbacks, accelerator="cpu", logger=False,
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
@@ -109,14 +110,16 @@ def test_a_resumed_run_goes_on_with_the_same_pictures(tmp_path):
     fit(tmp_path / "whole", image_game(), digits(), [SampleGrid(4)], 14)
 
     seed_everything(0, verbose=False)
-    saving = Save(tmp_path / "half.ckpt", 9)
+    saving = Save(tmp_path / "first/checkpoints/half.ckpt", 9)
     fit(tmp_path / "first", image_game(), digits(), [SampleGrid(4), saving], 11)
-    torch.load(tmp_path / "half.ckpt", weights_only=True)
-    fit(tmp_path / "second", image_game(), digits(), [SampleGrid(4)], 14, ckpt_path=tmp_path / "half.ckpt")
+    (tmp_path / "first").rename(tmp_path / "moved")
+    half = tmp_path / "moved/checkpoints/half.ckpt"
+    torch.load(half, weights_only=True)
+    fit(tmp_path / "second", image_game(), digits(), [SampleGrid(4)], 14, ckpt_path=half)
 
-    assert steps_drawn(tmp_path / "second") == [12, 14]
-    for step in (12, 14):
-        name = f"samples/step={step:08d}.png"
+    assert updates_drawn(tmp_path / "second") == [0, 4, 8, 12, 14]
+    for update in (0, 4, 8, 12, 14):
+        name = f"samples/update={update:08d}.png"
         assert np.array_equal(pixels(tmp_path / "whole" / name), pixels(tmp_path / "second" / name))
     with Image.open(tmp_path / "second/samples.gif") as gif:
         assert gif.n_frames == len([0, 4, 8, 12, 14])
@@ -125,13 +128,13 @@ def test_a_resumed_run_goes_on_with_the_same_pictures(tmp_path):
 def test_a_picture_that_a_killed_run_owed_is_drawn_on_resume(tmp_path):
     fit(tmp_path / "a", image_game(), digits(), [Save(tmp_path / "before.ckpt", 4), SampleGrid(4)], 5)
     fit(tmp_path / "b", image_game(), digits(), [SampleGrid(4)], 6, ckpt_path=tmp_path / "before.ckpt")
-    assert steps_drawn(tmp_path / "b") == [4, 6]
+    assert updates_drawn(tmp_path / "b") == [4, 6]
 
 
 def test_pictures_that_are_gone_are_skipped(tmp_path):
     class Delete(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-            (tmp_path / "samples/step=00000000.png").unlink(missing_ok=True)
+            (tmp_path / "samples/update=00000000.png").unlink(missing_ok=True)
 
     fit(tmp_path, image_game(), digits(), [SampleGrid(2), Delete()], 4)
     with Image.open(tmp_path / "samples.gif") as gif:
@@ -153,7 +156,7 @@ def test_one_callback_serves_several_runs(tmp_path):
     callback = SampleGrid(4)
     for name in ("a", "b"):
         fit(tmp_path / name, image_game(), digits(), [callback], 4)
-        assert steps_drawn(tmp_path / name) == [0, 4]
+        assert updates_drawn(tmp_path / name) == [0, 4]
 
 
 def test_without_gif(tmp_path):
@@ -166,7 +169,7 @@ def test_a_fast_dev_run_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_classes_take_turns_in_a_conditional_game(tmp_path):
+def test_classes_come_in_turn_in_a_conditional_game(tmp_path):
     asked = []
     game = image_game(num_classes=10)
     game.conditional = True
@@ -179,14 +182,16 @@ def test_classes_take_turns_in_a_conditional_game(tmp_path):
 def test_points_are_drawn_and_modes_counted_and_logged(tmp_path):
     logger = CSVLogger(tmp_path, name="", version="")
     trainer = fit(tmp_path, point_game(), ring(), [SampleGrid(4)], 6, logger=logger)
-    assert steps_drawn(tmp_path) == [0, 4, 6]
-    assert pixels(tmp_path / "samples/step=00000004.png").shape == (560, 600, 3)
-    assert 0 <= trainer.callback_metrics["val/modes"] <= 8
-    assert 0 <= trainer.callback_metrics["val/high_quality"] <= 1
+    assert updates_drawn(tmp_path) == [0, 4, 6]
+    assert pixels(tmp_path / "samples/update=00000004.png").shape == (560, 600, 3)
+    assert 0 <= trainer.callback_metrics["samples/modes"] <= 8
+    assert 0 <= trainer.callback_metrics["samples/high_quality"] <= 1
     with (tmp_path / "metrics.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["val/modes"]]
+        rows = [row for row in csv.DictReader(file) if row["samples/modes"]]
     assert [int(row["step"]) for row in rows] == [0, 4, 6]
-    assert float(rows[-1]["val/high_quality"]) == pytest.approx(trainer.callback_metrics["val/high_quality"])
+    assert float(rows[-1]["samples/high_quality"]) == pytest.approx(
+        trainer.callback_metrics["samples/high_quality"]
+    )
 
 
 def test_a_perfect_generator_has_all_modes(tmp_path):
@@ -197,26 +202,26 @@ def test_a_perfect_generator_has_all_modes(tmp_path):
     trainer = SimpleNamespace(global_step=0, datamodule=data, val_dataloaders=None, callbacks=[])
     data.setup()
     _, values = SampleGrid().picture(trainer, game)
-    assert values["val/modes"] == 8
-    assert values["val/high_quality"] > 0.95
+    assert values["samples/modes"] == 8
+    assert values["samples/high_quality"] > 0.95
 
 
 def test_points_of_three_dimensions(tmp_path):
     data = GaussianMixtures("cube", samples=500, batch_size=32)
     fit(tmp_path, point_game(3), data, [SampleGrid(4)], 2)
-    assert steps_drawn(tmp_path) == [0, 2]
+    assert updates_drawn(tmp_path) == [0, 2]
 
 
 @pytest.mark.parametrize("dim", [2, 5])
 def test_points_of_loaders_without_a_data_module(tmp_path, dim):
-    data = TensorDataset(torch.randn(64, dim), torch.zeros(64))
+    data = TensorDataset(torch.randn(64, dim))
     trainer = Trainer(
         max_steps=2, default_root_dir=tmp_path, callbacks=[SampleGrid(2)], accelerator="cpu", logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(point_game(dim), DataLoader(data, 16))
-    assert steps_drawn(tmp_path) == [0, 2]
-    assert "val/modes" not in trainer.callback_metrics
+    assert updates_drawn(tmp_path) == [0, 2]
+    assert "samples/modes" not in trainer.callback_metrics
 
 
 def test_pictures_go_to_tensorboard_and_wandb(tmp_path, monkeypatch):
@@ -287,13 +292,87 @@ def test_refuses_modules_it_cannot_draw(tmp_path):
         SampleGrid().setup(trainer, point_game(1), "fit")
 
 
+class Failing(SampleGrid):
+    """Cannot draw update 4."""
+
+    def picture(self, trainer, module):
+        if trainer.global_step == 4:
+            raise RuntimeError("the pen broke")
+        return super().picture(trainer, module)
+
+
+def test_a_picture_that_fails_is_a_warning(tmp_path):
+    with pytest.warns(UserWarning, match=r"update=00000004\.png failed, .* RuntimeError: the pen broke"):
+        trainer = fit(tmp_path, image_game(), digits(), [Failing(2)], 6)
+    assert trainer.global_step == 6
+    assert updates_drawn(tmp_path) == [0, 2, 6]
+    with Image.open(tmp_path / "samples.gif") as gif:
+        assert gif.n_frames == 3
+
+
+def test_a_full_disk_leaves_no_part_of_a_picture(tmp_path, monkeypatch):
+    def save(picture, path, *args, **kwargs):
+        path.write_bytes(b"half a pic")
+        raise OSError(28, "No space left on device")
+
+    class Full(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            monkeypatch.setattr(Image.Image, "save", save)
+
+    with pytest.warns(UserWarning, match="No space left on device") as caught:
+        fit(tmp_path, image_game(), digits(), [Full(), SampleGrid(2)], 4)
+    named = " ".join(str(warning.message) for warning in caught)
+    assert all(name in named for name in ("update=00000002.png", "update=00000004.png", "samples.gif"))
+    assert [path.name for path in (tmp_path / "samples").iterdir()] == ["update=00000000.png"]
+    assert not list(tmp_path.glob("samples.gif*"))
+
+
+def test_a_damaged_picture_is_left_out_of_the_animation(tmp_path):
+    class Cut(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            first = tmp_path / "samples/update=00000000.png"
+            first.write_bytes(first.read_bytes()[:100])
+
+    with pytest.warns(UserWarning, match=r"update=00000000\.png is left out of the animation"):
+        fit(tmp_path, image_game(), digits(), [SampleGrid(2), Cut()], 4)
+    with Image.open(tmp_path / "samples.gif") as gif:
+        assert gif.n_frames == 2
+
+
+class Inverter(TranslationGame):
+    """Learns nothing; turns the brightness of an image over."""
+
+    def __init__(self):
+        super().__init__((3, 8, 8), (1, 8, 8))
+
+    def generate(self, inputs, ema=False):
+        return -inputs.mean(1, keepdim=True)
+
+
+@pytest.mark.parametrize("names", [("input", "target"), ("A", "B")])
+def test_translations_stand_between_inputs_and_targets(names):
+    inputs, targets = torch.rand(5, 3, 8, 8) * 2 - 1, torch.rand(5, 1, 8, 8) * 2 - 1
+    batches = list(zip(inputs.split(2), targets.split(2), strict=True))
+    data = LightningDataModule()
+    data.view_names = names
+    trainer = SimpleNamespace(datamodule=data, val_dataloaders=batches, global_step=0)
+    callback = SampleGrid(num_samples=4, columns=3, scale=1)
+    callback.prepare(trainer, Inverter())
+    picture, values = callback.picture(trainer, Inverter())
+    assert values == {}
+    kinds = [inputs, -inputs.mean(1, keepdim=True).expand(-1, 3, -1, -1)]
+    kinds += [targets.expand(-1, 3, -1, -1)] * (names == ("input", "target"))
+    expected = np.asarray(image_grid(torch.stack(kinds, 1)[:4].flatten(0, 1), len(kinds), 1))
+    assert np.array_equal(np.asarray(picture)[-len(expected) :], expected)
+
+
 def test_two_ranks_draw_once_and_do_not_wait_for_each_other(tmp_path):
     class Note(Callback):
         def on_train_end(self, trainer, pl_module):
-            modes = trainer.callback_metrics["val/modes"]
+            modes = trainer.callback_metrics["samples/modes"]
             (tmp_path / f"rank{trainer.global_rank}").write_text(f"{modes:.0f}")
 
-    drawing = [SampleGrid(4), GeneratorEMA(0.9), Throughput(4), Note()]
+    drawing = [Failing(2), GeneratorEMA(0.9), Throughput(4), Note()]
     fit(tmp_path, point_game(), ring(), drawing, 6, devices=2, strategy="ddp_fork")
-    assert steps_drawn(tmp_path) == [0, 4, 6]
+    assert updates_drawn(tmp_path) == [0, 2, 6]
     assert (tmp_path / "rank0").read_text() == (tmp_path / "rank1").read_text()

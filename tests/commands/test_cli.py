@@ -12,7 +12,8 @@ import yaml
 from PIL import Image
 
 from lightning_gans import load
-from lightning_gans.commands.cli import explain, find_config, recipe_names
+from lightning_gans.commands.parsing import explain
+from lightning_gans.commands.recipes import find_config, recipe_names
 
 QUICK = ("--trainer.max_steps", 2, "--trainer.enable_progress_bar", "false", "--trainer.limit_val_batches", 0)
 SMALL = ("--data.batch_size", 16, "--data.limit", 64)

@@ -112,7 +112,7 @@ def test_decode_nothing(source, store):
     none = source.at(torch.tensor([], dtype=torch.int64))
     for on_error in ("error", "skip"):
         assert decode_all(none, on_error)[0].shape == (0, 3, 8, 8)
-        assert decode_to_disk(none, store, on_error)[0].tensor().shape == (0, 3, 8, 8)
+        assert decode_to_disk(none, store, on_error)[0].read().shape == (0, 3, 8, 8)
         assert find_damaged(none, on_error).tolist() == []
 
 
@@ -141,7 +141,7 @@ def test_skip(source, images, store):
         with pytest.warns(UserWarning, match=message):
             stored, kept = decode_to_disk(source, store, "skip")
         assert kept.tolist() == expected
-        assert torch.equal(stored.tensor(), result)
+        assert torch.equal(stored.read(), result)
 
 
 def test_skip_without_damage(source):
@@ -173,9 +173,9 @@ def test_second_call_decodes_nothing(source, images, store):
     assert source.decoded() == list(range(SIZE))
     again, kept_again = decode_to_disk(source, store, "error")
     assert source.decoded() == list(range(SIZE))
-    assert torch.equal(stored.tensor(), images)
-    assert torch.equal(again.tensor(), images)
-    assert torch.equal(again.tensor(), decode_all(source, "error")[0])
+    assert torch.equal(stored.read(), images)
+    assert torch.equal(again.read(), images)
+    assert torch.equal(again.read(), decode_all(source, "error")[0])
     assert kept.tolist() == kept_again.tolist() == list(range(SIZE))
     assert len(left(store)) == 1
 
@@ -211,7 +211,7 @@ def test_damaged_cache_is_rebuilt(source, images, store, harm):
     decode_to_disk(source, store, "error")
     harm(store / left(store)[0])
     stored, _ = decode_to_disk(source, store, "error")
-    assert torch.equal(stored.tensor(), images)
+    assert torch.equal(stored.read(), images)
     assert len(source.decoded()) == 2 * SIZE
     assert len(left(store)) == 1
 
@@ -234,7 +234,7 @@ def test_killed_writer(source, images, store):
     # The class is part of the fingerprint: the same files as the same class, which kills no more.
     deadly._pixels = lambda item: Counted._pixels(deadly, item)
     stored, _ = decode_to_disk(deadly, store, "error")
-    assert torch.equal(stored.tensor(), images)
+    assert torch.equal(stored.read(), images)
     assert [name[-5:] for name in left(store)] != [".part"]
     assert len(left(store)) == 1
 
@@ -328,7 +328,7 @@ def test_read_only_folder(source, images, store):
     store.chmod(0o700)
     decode_to_disk(source, store, "error")
     store.chmod(0o500)
-    assert torch.equal(decode_to_disk(source, store, "error")[0].tensor(), images)
+    assert torch.equal(decode_to_disk(source, store, "error")[0].read(), images)
     store.chmod(0o700)
 
 

@@ -115,7 +115,7 @@ def test_larger_digits(size):
 
 
 def test_digits_of_another_size():
-    with pytest.raises(ValueError, match=r"image_size=28 .* use 8, 16 or 32"):
+    with pytest.raises(ValueError, match=r"image_size=28 .* 8, 16, 32"):
         Digits(image_size=28)
 
 
@@ -188,7 +188,7 @@ def test_mixtures_follow_from_the_seed():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"layout": "circle"}, "layout='circle' is unknown: use ring"),
+        ({"layout": "circle"}, "layout='circle'.* ring"),
         ({"samples": 0}, "samples=0"),
         ({"samples": 100}, "samples=100 do not fill batch_size=256"),
         ({"std": 0}, "std=0"),

@@ -149,9 +149,7 @@ def test_integers_of_unknown_range_are_refused(value):
 
 def test_float_pixels_are_refused():
     image = Image.fromarray(np.array([[0.5]], np.float32))
-    with pytest.raises(DamagedImage, match=r"^x\.TIFF: float pixels .* save it with 8 or 16 bits"):
-        stored(image, "TIFF")
-    with pytest.raises(DamagedImage, match=r"^image: float pixels"):
+    with pytest.raises(DamagedImage, match=r"^image: float pixels .* save it with 8 or 16 bits"):
         Decoder(3, 1)(image)
 
 
@@ -231,12 +229,12 @@ def test_nearest_keeps_values():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"channels": 2}, "channels=2 must be 1"),
-        ({"size": 0}, "size=0 must be at least 1"),
-        ({"crop": 0}, "crop=0 must be at least 1"),
-        ({"aspect": "pad"}, "aspect='pad' must be 'crop' or 'squash'"),
+        ({"channels": 2}, "channels=2"),
+        ({"size": 0}, "size=0"),
+        ({"crop": 0}, "crop=0"),
+        ({"aspect": "pad"}, "aspect='pad'.* crop, squash"),
         ({"aspect": "squash", "crop": 3}, "crop=3 is not used with aspect='squash'"),
-        ({"interpolation": "lanczos"}, "interpolation='lanczos' must be one of nearest, bilinear, bicubic"),
+        ({"interpolation": "lanczos"}, "interpolation='lanczos'.* nearest, bilinear, bicubic"),
     ],
 )
 def test_arguments(arguments, message):

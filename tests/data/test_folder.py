@@ -216,17 +216,17 @@ def test_folders_are_found_here_or_under_the_root(flat, tmp_path, monkeypatch):
     [
         ({"folder": "nowhere"}, FileNotFoundError, "folder=nowhere is neither .* LIGHTNING_GANS_DATA"),
         ({"folder": "empty"}, ValueError, r"has no images \(.jpg.*name another folder"),
-        ({"channels": 2}, ValueError, "channels=2 is unknown"),
+        ({"channels": 2}, ValueError, "channels=2"),
         ({"labels": "folder"}, ValueError, "lies in no class's folder"),
         ({"labels": "missing.csv"}, ValueError, "labels=missing.csv is no file"),
-        ({"classes": ["cat"]}, ValueError, "'cat' is unknown: this data has no labels"),
-        ({"label_fraction": 0.0}, ValueError, "label_fraction=0.0 must be more than 0"),
-        ({"class_weights": [0, 0]}, ValueError, "not all be 0"),
+        ({"classes": ["cat"]}, ValueError, "classes='cat'"),
+        ({"label_fraction": 0.0}, ValueError, "label_fraction=0.0"),
+        ({"class_weights": [0, 0]}, ValueError, "class_weights="),
         ({"load_size": 7}, ValueError, "load_size=7 is smaller than image_size=8"),
-        ({"on_error": "ignore"}, ValueError, "on_error='ignore' is unknown"),
-        ({"in_memory": "maybe"}, ValueError, "in_memory='maybe' is unknown"),
-        ({"num_workers": -1}, ValueError, "num_workers=-1 must not be negative"),
-        ({"exclude": "nowhere.txt"}, ValueError, "exclude=nowhere.txt is no file"),
+        ({"on_error": "ignore"}, ValueError, "on_error='ignore'"),
+        ({"in_memory": "maybe"}, ValueError, "in_memory='maybe'"),
+        ({"num_workers": -1}, ValueError, "num_workers=-1"),
+        ({"exclude": "nowhere.txt"}, ValueError, "exclude=nowhere.txt"),
         ({"interpolation": "cubic"}, ValueError, "interpolation='cubic'"),
         ({"crop": 0}, ValueError, "crop=0"),
     ],
@@ -246,7 +246,7 @@ def test_unlabeled_images_have_no_classes(flat, given):
 
 
 def test_wrong_classes(labelled):
-    with pytest.raises(ValueError, match="'cow' is unknown: cat, dog, emu"):
+    with pytest.raises(ValueError, match=r"'cow'.* cat, dog, emu"):
         folder(labelled, classes=["cow"])
     with pytest.raises(ValueError, match="each only once"):
         folder(labelled, classes=["cat", "cat"])

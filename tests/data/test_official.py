@@ -608,10 +608,10 @@ def test_unpacked_in_part(root):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"attribute": "male"}, "attribute='male' is none of CelebA's 40: did you mean 'Male'"),
-        ({"attribute": "Eye_glasses"}, "did you mean 'Eyeglasses'"),
-        ({"attribute": ""}, "attribute='' is none"),
-        ({"crop": 200}, "crop=200 must lie between 1 and 178"),
+        ({"attribute": "male"}, "attribute='male'.* did you mean Male"),
+        ({"attribute": "Eye_glasses"}, "did you mean Eyeglasses"),
+        ({"attribute": ""}, "attribute=''"),
+        ({"crop": 200}, "crop=200.* 178"),
         ({"crop": 0}, "crop=0"),
     ],
 )
@@ -672,7 +672,7 @@ def test_objects_of_lsun(root, folder):
 def test_missing_lsun(root):
     write_lmdb(root / "bedroom_train_lmdb", range(3))
     with pytest.raises(
-        FileNotFoundError, match=r"not found: bedroom_val_lmdb.*fyu/lsun.*LIGHTNING_GANS_DATA"
+        FileNotFoundError, match=r"not found: .*bedroom_val_lmdb.*fyu/lsun.*LIGHTNING_GANS_DATA"
     ) as error:
         lsun(root).prepare_data()
     assert is_one_line(error)
@@ -696,8 +696,8 @@ def test_lsun_without_its_package(root, monkeypatch):
 @pytest.mark.parametrize(
     ("categories", "words"),
     [
-        (["bedrom"], "'bedrom' is unknown to LSUN: did you mean 'bedroom'"),
-        (["church"], "did you mean 'church_outdoor'"),
+        (["bedrom"], "'bedrom'.* did you mean bedroom"),
+        (["church"], "did you mean church_outdoor"),
         ([], "name at least one"),
         (["cat", "cat"], "each only once"),
     ],

@@ -4,10 +4,8 @@ import os
 import pickle
 import shutil
 from io import BytesIO
-from pathlib import Path
 
 import lmdb
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -165,6 +163,7 @@ def test_forked_workers(written):
     assert torch.equal(torch.cat(list(loader)), images)
 
 
+@pytest.mark.slow
 def test_spawned_process(tmp_path):
     # One process for all: it takes seconds to import.
     sources, sums = [], []
@@ -303,19 +302,6 @@ def test_odd_width(tmp_path):
             PairFiles(tmp_path, [("x.png",)], RGB, RGB, half)[0]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"half": "c"}, "half='c' must be"),
-        ({"names": [("a", "b", "c")]}, r"names: \('a', 'b', 'c'\) has 3 files"),
-        ({"decoder_b": Decoder(3, 9)}, "decoder_a.size=8 differs from decoder_b.size=9"),
-    ],
-)
-def test_arguments_of_pairs(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        PairFiles(**{"folder": Path(), "names": [], "decoder_a": RGB, "decoder_b": RGB, **arguments})
-
-
 # LMDB
 
 
@@ -360,7 +346,7 @@ def test_lmdb_that_was_replaced(tmp_path):
 
 
 def test_missing_lmdb(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none/data\.mdb is not there"):
+    with pytest.raises(FileNotFoundError, match=r"not found: .*none/data\.mdb"):
         LmdbImages([tmp_path / "none"], RGB)
 
 
@@ -393,17 +379,10 @@ def test_lmdb_is_optional(tmp_path, monkeypatch):
 # Decoded images
 
 
-def test_mapped_tensor(tmp_path, recwarn):
+def test_mapped_images_in_memory(tmp_path):
     source, images = mapped_images(tmp_path)
-    assert torch.equal(source.tensor(), images)
     assert torch.equal(source.read(), images)
-    assert source.tensor().data_ptr() == source.tensor().data_ptr()
-    assert source.read().data_ptr() != source.tensor().data_ptr()
-    subset = source.at(torch.tensor([2, 0]))
-    assert torch.equal(subset.tensor(), images[[2, 0]])
-    assert torch.equal(subset.read(), images[[2, 0]])
-    assert np.array_equal(np.fromfile(source.file, np.uint8), images.flatten())
-    assert not recwarn.list
+    assert torch.equal(source.at(torch.tensor([2, 0])).read(), images[[2, 0]])
 
 
 def test_mapped_file_of_wrong_size(tmp_path):
@@ -415,10 +394,10 @@ def test_mapped_file_of_wrong_size(tmp_path):
 def test_empty_map(tmp_path):
     (tmp_path / "images.bin").touch()
     source = MappedImages(tmp_path / "images.bin", (0, 3, 8, 8))
-    assert source.tensor().shape == source.read().shape == (0, 3, 8, 8)
+    assert source.read().shape == (0, 3, 8, 8)
 
 
 @pytest.mark.parametrize("images", [torch.zeros(2, 3, 4, 4), torch.zeros(3, 4, 4, dtype=torch.uint8)])
 def test_tensor_of_other_kind(images):
-    with pytest.raises(ValueError, match="images are torch"):
+    with pytest.raises(ValueError, match="images is "):
         TensorImages(images)

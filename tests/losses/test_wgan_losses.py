@@ -50,7 +50,7 @@ def test_clipped_after_every_step():
 def test_clip_arguments():
     wgan.clip_weights([], 0.01)
     for clip in (0, -1):
-        with pytest.raises(ValueError, match=f"clip is {clip}: give a positive number"):
+        with pytest.raises(ValueError, match=f"clip={clip}"):
             wgan.clip_weights([torch.ones(1)], clip)
 
 
@@ -89,9 +89,9 @@ def test_interpolate():
 
 
 def test_interpolate_arguments():
-    with pytest.raises(ValueError, match=r"fake has shape \(3, 2\), real \(4, 2\)"):
+    with pytest.raises(ValueError, match=r"fake is .*\(3, 2\).*\(4, 2\)"):
         wgan.interpolate(torch.zeros(4, 2), torch.zeros(3, 2), torch.zeros(4))
-    with pytest.raises(ValueError, match=r"t has shape \(4, 1\): give one number per sample, shape \(4,\)"):
+    with pytest.raises(ValueError, match=r"t is .*\(4, 1\).*\(4,\)"):
         wgan.interpolate(torch.zeros(4, 2), torch.zeros(4, 2), torch.zeros(4, 1))
 
 

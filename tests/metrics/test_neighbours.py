@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_gans.drawing.pictures import neighbours_picture
+from lightning_gans.drawing.grids import neighbours_picture
 from lightning_gans.metrics import neighbours as module
 from lightning_gans.metrics.neighbours import FeatureNeighbours, NearestNeighbours, nearest_neighbours
 

@@ -114,9 +114,9 @@ def test_images_are_cut_off_in_evaluation():
     ("make", "message"),
     [
         (lambda: CoulombGenerator((3, 64, 64), width=12), "width is 12: .* give a multiple of 8"),
-        (lambda: CoulombGenerator((3, 64, 64), latent_dim=0), "latent_dim is 0"),
-        (lambda: CoulombDiscriminator((3, 64, 64), width=0), "width is 0"),
-        (lambda: CoulombDiscriminator((3, 60, 60)), r"image_shape is \(3, 60, 60\)"),
+        (lambda: CoulombGenerator((3, 64, 64), latent_dim=0), "latent_dim=0"),
+        (lambda: CoulombDiscriminator((3, 64, 64), width=0), "width=0"),
+        (lambda: CoulombDiscriminator((3, 60, 60)), r"image_shape=\(3, 60, 60\)"),
     ],
 )
 def test_unsupported_arguments(make, message):

@@ -120,5 +120,5 @@ def test_sizes_of_the_released_code(make, expected):
 )
 def test_several_outputs(make, shape):
     assert make(shape, width=4, outputs=7)(torch.rand(5, *shape)).shape == (5, 7)
-    with pytest.raises(ValueError, match="outputs is 0"):
+    with pytest.raises(ValueError, match="outputs=0"):
         make(shape, outputs=0)

@@ -183,7 +183,7 @@ def test_default_networks():
     assert type(faces.discriminator) is DCGANDiscriminator
     assert not any(isinstance(m, nn.BatchNorm2d) for m in faces.discriminator.modules())
     assert faces.generator.latent_dim == 128
-    assert faces.generator.layers[0].out_channels == 256  # 32 at half the size
+    assert faces.generator.layers[1].out_channels == 256  # 32 at half the size
     points = RealnessGAN((2,))
     assert type(points.discriminator) is MaxoutDiscriminator
     assert sum(isinstance(m, nn.BatchNorm1d) for m in points.generator.modules()) == 4
@@ -307,10 +307,8 @@ def test_anchors_from_the_command_line(anchors, kind, arguments, cli):
     assert {key: getattr(game.anchors, key) for key in arguments} == arguments
     assert game.outcome_logits(torch.randn(4, 2)).shape == (4, 3)
     config = yaml.safe_load((CHECKPOINT.parents[1] / "config.yaml").read_text())
-    assert (
-        config["model"]["init_args"]["anchors"]["class_path"]
-        == f"lightning_gans.models.realness.{kind.__name__}"
-    )
+    anchors = config["model"]["init_args"]["anchors"]["class_path"]
+    assert anchors.split(".")[-1] == kind.__name__
 
 
 def test_discriminators_from_the_command_line(cli):
@@ -384,7 +382,8 @@ def test_a_batch_for_the_generator_alone():
     for key in weights[0]:
         if key.startswith("discriminator"):
             assert same(weights[0][key], weights[2][key])
-    assert not same(weights[0]["generator.last.weight"], weights[2]["generator.last.weight"])
+        elif key.startswith("generator") and key.endswith("weight"):
+            assert not same(weights[0][key], weights[2][key])
 
 
 @pytest.mark.parametrize(

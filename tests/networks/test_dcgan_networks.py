@@ -76,7 +76,7 @@ def test_parameter_counts(make, parameters):
 def test_feature_maps(size, generator_maps, discriminator_maps):
     with torch.device("meta"):
         generator, discriminator = DCGANGenerator((3, size, size)), DCGANDiscriminator((3, size, size))
-        values, maps = torch.empty(2, 100, 1, 1), []
+        values, maps = torch.empty(2, 100), []
         for layer in generator.layers:
             values = layer(values)
             if isinstance(layer, nn.ReLU):

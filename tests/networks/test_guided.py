@@ -57,7 +57,7 @@ def test_network_is_left_as_it_was():
 def test_arguments():
     network = DCGANDiscriminator((1, 16, 16), width=4)
     images = torch.randn(2, 1, 16, 16)
-    with pytest.raises(ValueError, match="feature is 8: the layer has 8"):
+    with pytest.raises(ValueError, match="feature=8: the layer has 8"):
         guided_backpropagation(network, network.stages[-1], images, 8)
     with pytest.raises(ValueError, match="layer is not used by network"):
         guided_backpropagation(network, nn.ReLU(), images, 0)

@@ -71,6 +71,6 @@ def test_logit_of_mean():
 def test_generator_that_starts_at_the_mean_image():
     generator = MLPGenerator((3,), hidden=(8,), output="sigmoid", init_range=1e-4)
     with torch.no_grad():
-        generator.last.bias.copy_(initialisers.logit_of_mean(torch.tensor([0.2, 0.5, 0.9])))
+        generator.layers[2].bias.copy_(initialisers.logit_of_mean(torch.tensor([0.2, 0.5, 0.9])))
     images = generator(torch.randn(5, 100))
     torch.testing.assert_close(images, torch.tensor([-0.6, 0, 0.8]).expand(5, 3), atol=1e-3, rtol=0)

@@ -1,82 +1,59 @@
-"""The command ``lightning-gans reproduce``: a paper's table, measured beside published."""
+"""Fill a paper's table: published figures beside measured ones."""
 
 import argparse
-import json
-import os
 import shlex
 import signal
 import statistics
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import yaml
+from lightning_gans import checks
+from lightning_gans.commands.reproduce.cells import State, last_line, read_status, run_cells, state, write
+from lightning_gans.commands.reproduce.results import as_csv, as_markdown, duration, gather, measure, plural
+from lightning_gans.commands.reproduce.sweep import reported, write_sweep
+from lightning_gans.commands.reproduce.tables import Cell, Grid, check, load_table, slug, table_names
 
-from lightning_gans.commands.cli import fit_parser
-from lightning_gans.commands.reproduce.cells import (
-    State,
-    evaluations,
-    last_line,
-    read_status,
-    run,
-    state,
-    write,
-)
-from lightning_gans.commands.reproduce.plot import draw
-from lightning_gans.commands.reproduce.results import Figure, as_csv, as_markdown, duration, measure, plural
-from lightning_gans.commands.reproduce.tables import (
-    Budget,
-    Cell,
-    Table,
-    cells_of,
-    hint,
-    load_table,
-    slug,
-    table_names,
-)
-
-__all__ = ["command", "reproduce"]
+__all__ = ["reproduce", "run"]
 
 OUT = "runs/tables"
 
 
-def command(arguments: Sequence[str]) -> None:
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"reproduce: {message}")
+
+
+def run(arguments: Sequence[str]) -> None:
     """Run ``lightning-gans reproduce`` with arguments from the command line.
 
     Raises:
         ValueError: If they do not fit.
     """
-
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise ValueError(f"reproduce: {message}")
-
-    parser = Parser("lightning-gans reproduce", description=__doc__, allow_abbrev=False)
+    parser = _Parser("lightning-gans reproduce", description=__doc__, allow_abbrev=False)
     parser.add_argument("table", help=f"{', '.join(table_names())}; or the path of a YAML file")
     parser.add_argument("--budget", default="quick", help="quick (default), paper, or another of the table's")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default 1)")
-    parser.add_argument("--only", nargs="+", action="extend", metavar="ROW", help="run these rows")
-    parser.add_argument("--data", nargs="+", action="extend", metavar="DATA", help="run these data sets")
-    parser.add_argument("--seeds", nargs="+", action="extend", type=int, metavar="K", help="run these seeds")
-    parser.add_argument(
-        "--cells",
-        nargs="+",
-        action="extend",
-        metavar="CELL",
-        help="run these, by the names in the plan of --dry-run",
-    )
+    for name, kind, what in (
+        ("only", str, "rows"),
+        ("data", str, "data sets"),
+        ("seeds", int, "seeds, instead of the budget's"),
+        ("cells", str, "runs, by their names in the plan of --dry-run"),
+    ):
+        parser.add_argument(f"--{name}", type=kind, nargs="+", action="extend", help=f"run these {what}")
     parser.add_argument("--out", default=OUT, help=f"folder (default {OUT})")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and the time it takes")
     parser.add_argument("--as-sweep", action="store_true", help="write a W&B sweep over the same runs")
+    given = parser.parse_args(arguments)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        reproduce(**vars(parser.parse_args(arguments)))
+        reproduce(**vars(given))
     except KeyboardInterrupt:
         print("interrupted: the same command goes on where it stopped")
         raise SystemExit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def reproduce(
@@ -116,282 +93,125 @@ def reproduce(
         OSError: If ``out`` cannot be written, or runs have failed. The others are finished, and in the table.
         KeyboardInterrupt: If it was interrupted; what is there is in the table.
     """
-    if jobs < 1:
-        raise ValueError(f"jobs={jobs}: give the number of processes, 1 or more")
+    checks.at_least(1, jobs=jobs)
     if dry_run and as_sweep:
         raise ValueError("dry_run, as_sweep: give one of them")
+    for seed in seeds or ():
+        checks.at_least(0, seeds=seed)
     known = load_table(table)
-    chosen = _named("budget", [budget], known.budgets)[0]
-    plan = known.budgets[chosen]
-    if seeds is not None and (not seeds or min(seeds) < 0):
-        raise ValueError(f"seeds={list(seeds)}: give numbers from 0")
-    folder = Path(out) / slug(known.name) / slug(plan.name)
-    wanted = cells_of(known, plan, folder, None if seeds is None else list(dict.fromkeys(seeds)))
-    runnable = {cell.row for cell in wanted}
-    for row in _named("only", only, known.rows):
-        if row not in runnable:
-            raise ValueError(f"only={row}: it is published only, and has no recipe to run")
-    _named("data", data, plan.data)
-    _named("cells", cells, [cell.title for cell in wanted])
-    wanted = [
-        cell
-        for cell in wanted
-        if (only is None or cell.row in only)
-        and (data is None or cell.data in data)
-        and (cells is None or cell.title in cells)
-    ]
-    if not wanted and (only or data or cells):
-        asked = ", ".join([*(only or ()), *(data or ()), *(cells or ())])
-        raise ValueError(f"{asked}: {known.name} has no such run with budget {plan.name}, see --dry-run")
-    if as_sweep:
-        _writable(out, folder)
-        _write_sweep(known, plan, wanted, table, seeds, out, folder)
-        return
-    states = {cell.folder: state(cell) for cell in wanted}
-    missing = [cell for cell in wanted if states[cell.folder] not in ("finished", "running")]
-    times = _Times(_all_cells(known, plan, folder))
+    checks.one_of(known.budgets, budget=budget)
+    grid = Grid(known, known.budgets[budget], Path(out) / slug(known.name) / slug(budget))
+    all_cells = grid.cells(seeds and list(dict.fromkeys(seeds)))
+    wanted = _choose(grid, all_cells, only=("row", only), data=("data", data), cells=("title", cells))
+    states = {cell: state(cell) for cell in wanted}
+    missing = [cell for cell, now in states.items() if now not in ("finished", "running")]
     if dry_run:
-        _print_plan(known, plan, wanted, states, times, jobs)
+        _print_plan(grid, states, f"{_total(grid, missing, jobs)} to go{f' with {jobs} jobs' * (jobs > 1)}")
         return
-    _writable(out, folder)
-    _check_configs(missing)
-    with _sweep_run(known, plan, wanted) as agent:
+    checks.writable_folder(out=grid.folder)
+    check(grid, wanted if as_sweep else missing)
+    grid.folder.mkdir(parents=True, exist_ok=True)
+    if as_sweep:
+        command = ["lightning-gans", "reproduce", table, "--budget", budget, "--out", out]
+        command += ["--seeds", *map(str, seeds)] if seeds else []
+        write_sweep(grid, wanted, grid.folder / "sweep.yaml", command)
+        return
+    with reported(grid, wanted):
         failed: list[str] = []
         try:
-            failed = _run(known, plan, missing, jobs, times)
+            failed = _run(grid, missing, jobs)
         finally:
-            figures = _gather(known, plan, folder)
-            _write_results(known, plan, figures, folder, _command(table, plan, out))
-            if agent is not None:
-                _report(agent, wanted[0], figures)
-        if failed:  # a W&B run that sees it has failed, too
+            _write_results(grid, _command(table, budget, out))
+        if failed:
             raise OSError(f"{len(failed)} of {plural(len(missing), 'run')} failed: {'; '.join(failed)}")
 
 
-def _command(table: str, budget: Budget, out: str) -> str:
+def _choose(grid: Grid, wanted: list[Cell], **asked: tuple[str, Sequence[str] | None]) -> list[Cell]:
+    """Return those runs that are asked for: by an argument's name, what it is of a run, and its values."""
+    for argument, (what, values) in asked.items():
+        known = list(dict.fromkeys(getattr(cell, what) for cell in wanted))
+        for value in values or ():
+            if value not in known:
+                where = f"{grid.table.name} has no such run with budget {grid.budget.name}"
+                raise ValueError(f"{argument}={value!r}: {where}: {checks.suggestion(value, known)}")
+        wanted = [cell for cell in wanted if values is None or getattr(cell, what) in values]
+    return wanted
+
+
+def _command(table: str, budget: str, out: str) -> str:
     """Return what makes the table, without anything of this machine."""
     words = ["lightning-gans", "reproduce", Path(table).name if Path(table).is_file() else table]
-    words += ["--budget", budget.name]
+    words += ["--budget", budget]
     if Path(out) != Path(OUT) and not Path(out).is_absolute():
         words += ["--out", out]
     return shlex.join(words)
 
 
-def _writable(out: str, folder: Path) -> None:
-    """Try whether there is a place for what runs make, before they do."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f"--out {out} cannot be written: {error.strerror}") from error
+def _expected(grid: Grid, cell: Cell) -> float | None:
+    """Return seconds: as those runs of the row took that have finished, or else as the table says."""
+    found = [x for x in grid.made() if (x.row, x.data) == (cell.row, cell.data) and state(x) == "finished"]
+    spent = [read_status(x.folder)["seconds"] for x in found]
+    return statistics.fmean(spent) if spent else cell.seconds
 
 
-def _check_configs(cells: Sequence[Cell]) -> None:
-    """Look whether ``fit`` accepts what each row is told on each data set."""
-    parser: Any = fit_parser() if cells else None
-    for cell in {(cell.row, cell.data): cell for cell in cells}.values():
-        try:
-            parser.parse_object(deepcopy(dict(cell.config)))
-        except ValueError as error:
-            raise ValueError(f"{cell.row}, {cell.data}: {error}") from error
+def _total(grid: Grid, cells: Sequence[Cell], jobs: int) -> str:
+    """Return what some runs take, to read."""
+    known = [seconds for cell in cells if (seconds := _expected(grid, cell)) is not None]
+    if not cells:
+        return "nothing"
+    if not known:
+        return "an unknown time"
+    # Runs without an expected time take as long as the others.
+    return f"about {duration(max(statistics.fmean(known) * len(cells) / min(jobs, len(cells)), *known))}"
 
 
-def _named(argument: str, names: Sequence[str] | None, known: Any) -> list[str]:
-    for name in names or ():
-        if name not in known:
-            raise ValueError(f"{argument}={name} is unknown: {hint(name, known, 'there is')}")
-    return list(names or ())
-
-
-# ---------------------------------------------------------------------- running
-
-
-class _Times:
-    """What runs take: as those of the row that have finished, or else as the table says."""
-
-    def __init__(self, known: Sequence[Cell]) -> None:
-        self._rows: dict[tuple[str, str], list[float]] = {}
-        for cell in known:
-            self.add(cell)
-
-    def add(self, cell: Cell) -> None:
-        """Take a run into account, if it has finished."""
-        status = read_status(cell.folder)
-        if status.get("state") == "finished" and status["identity"] == cell.identity:
-            self._rows.setdefault((cell.row, cell.data), []).append(status["seconds"])
-
-    def expected(self, cell: Cell) -> float | None:
-        """Return seconds; None if nothing is known."""
-        found = self._rows.get((cell.row, cell.data))
-        return statistics.fmean(found) if found else cell.seconds
-
-    def total(self, some: Sequence[Cell], jobs: int) -> str:
-        """Return what some runs take, to read."""
-        seconds = [self.expected(cell) for cell in some]
-        known = [value for value in seconds if value is not None]
-        if not some:
-            return "nothing"
-        if not known:
-            return "an unknown time"
-        # Runs without an expected time take as long as the others.
-        total = statistics.fmean(known) * len(some) / min(jobs, len(some))
-        return f"about {duration(max(total, max(known)))}"
-
-
-def _run(table: Table, budget: Budget, missing: Sequence[Cell], jobs: int, times: _Times) -> list[str]:
+def _run(grid: Grid, missing: Sequence[Cell], jobs: int) -> list[str]:
     """Run cells and report each; return what is wrong with those that failed."""
     failed: list[str] = []
     left = list(missing)
 
     def done(cell: Cell, ended: State, code: int, seconds: float) -> None:
         left.remove(cell)
-        times.add(cell)
-        place = f"[{len(missing) - len(left)}/{len(missing)}] {cell.title}"
-        rest = f"; {times.total(left, jobs)} left" if left else ""
         if ended == "finished":
-            figures = measure(cell, ended, budget.data[cell.data].columns.values())
-            scores = [
-                f"{x.column.name} "
-                + (x.problem or "" if x.value is None else f"{x.value:.{x.column.digits}f}")
-                for x in figures
-            ]
-            print(f"{place}: {duration(seconds)}, {', '.join(scores)}{rest}", flush=True)
+            scores = {
+                x.column.name: x.problem or f"{x.value:.{x.column.digits}f}" for x in measure(grid, cell)
+            }
+            text = ", ".join([duration(seconds), *(f"{name} {score}" for name, score in scores.items())])
         elif ended == "running":
-            print(f"{place}: another process runs it{rest}", flush=True)
+            text = "another process runs it"
         else:
             log = cell.folder / "log.txt"
-            why = last_line(log) if ended == "failed" and log.is_file() else _end(code)
-            see = f"; see {log}" if log.is_file() else ""
+            killed = (
+                f"its process was ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            )
+            why = (ended == "failed" and last_line(log)) or killed
             failed.append(f"{cell.title} ({why})")
-            print(f"{place}: {ended}, {why}{see}{rest}", flush=True)
+            text = f"{ended}, {why}{f'; see {log}' * log.is_file()}"
+        rest = f"; {_total(grid, left, jobs)} left" if left else ""
+        print(f"[{len(missing) - len(left)}/{len(missing)}] {cell.title}: {text}{rest}", flush=True)
 
     if missing:
-        print(
-            f"{table.name}, budget {budget.name}: {plural(len(missing), 'run')}, "
-            f"{times.total(missing, jobs)}",
-            flush=True,
-        )
-    run(missing, jobs, done)
+        runs = f"{plural(len(missing), 'run')}, {_total(grid, missing, jobs)}"
+        print(f"{grid.table.name}, budget {grid.budget.name}: {runs}", flush=True)
+    run_cells(missing, jobs, done)
     return failed
 
 
-def _end(code: int) -> str:
-    """Say how a process ended that did not get to say so itself."""
-    return f"exit code {code}" if code >= 0 else f"its process was ended by {signal.Signals(-code).name}"
+def _write_results(grid: Grid, command: str) -> None:
+    from lightning_gans.commands.reproduce.plot import draw
+
+    results = gather(grid)
+    write(grid.folder / "results.csv", as_csv(results))
+    write(grid.folder / "table.md", as_markdown(results, command))
+    write(grid.folder / "plot.png", draw(results))
+    print(f"The table is in {grid.folder / 'table.md'}, with results.csv and plot.png", flush=True)
 
 
-def _all_cells(table: Table, budget: Budget, folder: Path) -> list[Cell]:
-    """Return the budget's runs, and those with other seeds that have been made."""
-    found = {
-        int(number)
-        for path in folder.glob("*/*/seed=*")
-        if (number := path.name.removeprefix("seed=")).isdigit()
-    }
-    others = cells_of(table, budget, folder, sorted(found - set(budget.seeds)))
-    return [*cells_of(table, budget, folder), *(cell for cell in others if cell.folder.is_dir())]
-
-
-def _gather(table: Table, budget: Budget, folder: Path) -> list[Figure]:
-    return [
-        figure
-        for cell in _all_cells(table, budget, folder)
-        for figure in measure(cell, state(cell), budget.data[cell.data].columns.values())
-    ]
-
-
-def _write_results(table: Table, budget: Budget, figures: Sequence[Figure], folder: Path, words: str) -> None:
-    write(folder / "results.csv", as_csv(table, budget, figures, folder))
-    write(folder / "table.md", as_markdown(table, budget, figures, words))
-    write(folder / "plot.png", draw(table, budget, figures))
-    print(f"The table is in {folder / 'table.md'}, with results.csv and plot.png", flush=True)
-
-
-def _print_plan(
-    table: Table,
-    budget: Budget,
-    wanted: Sequence[Cell],
-    states: dict[Path, State],
-    times: _Times,
-    jobs: int,
-) -> None:
-    print(f"{table.title}\nBudget {budget.name}: {budget.describe}\n")
-    for cell in wanted:
-        now = states[cell.folder]
-        seconds = times.expected(cell)
-        expected = "" if now == "finished" or seconds is None else duration(seconds)
-        print(f"  {now:12} {cell.title:50} {expected}".rstrip())
-    counts = Counter(states.values())
-    missing = [cell for cell in wanted if states[cell.folder] not in ("finished", "running")]
-    print(f"\n{', '.join(f'{n} {name}' for name, n in counts.items())}: {times.total(missing, jobs)} to go"
-          f"{f' with {jobs} jobs' if jobs > 1 else ''}")  # fmt: skip
-    for row in table.rows:
-        if all(cell.row != row for cell in cells_of(table, budget, Path())):
-            print(f"{row} is published only")
-
-
-# ---------------------------------------------------------------------- W&B sweeps
-
-
-def _write_sweep(
-    table: Table,
-    budget: Budget,
-    wanted: Sequence[Cell],
-    name: str,
-    seeds: Sequence[int] | None,
-    out: str,
-    folder: Path,
-) -> None:
-    """Write a grid whose agents run this command, a cell each, into the same folder."""
-    columns = next(iter(budget.data.values())).columns.values()
-    goal = next((column for column in columns if column.better), None)
-    goals = {"high": "maximize", "low": "minimize"}
-    sweep: dict[str, Any] = {
-        "program": "lightning-gans",
-        "name": f"{table.name} {budget.name}",
-        "description": f"{table.title}. {budget.describe}",
-        "method": "grid",
-    }
-    if goal is not None and goal.better is not None:
-        sweep["metric"] = {"name": goal.name, "goal": goals[goal.better]}
-    sweep["parameters"] = {"cells": {"values": [cell.title for cell in wanted]}}
-    options = ["--budget", budget.name, "--out", out]
-    options += [] if seeds is None else ["--seeds", *map(str, seeds)]
-    sweep["command"] = ["${env}", "lightning-gans", "reproduce", name, *options, "${args}"]
-    path = folder / "sweep.yaml"
-    write(path, yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True))
-    print(f"{plural(len(wanted), 'run')}: {path}")
-    print(f"Start with: wandb sweep {path}; then wandb agent ID on each machine")
-
-
-@contextmanager
-def _sweep_run(table: Table, budget: Budget, wanted: Sequence[Cell]) -> Iterator[Any]:
-    """Open the W&B run that an agent expects of each of its calls."""
-    if "WANDB_SWEEP_ID" not in os.environ or len(wanted) != 1:
-        yield None
-        return
-    import wandb
-
-    cell = wanted[0]
-    about = {"table": table.name, "budget": budget.name, "row": cell.row, "identity": cell.identity}
-    with wandb.init(config=about) as agent:
-        yield agent
-
-
-def _report(agent: Any, cell: Cell, figures: Sequence[Figure]) -> None:
-    """Send an agent's cell to W&B: each evaluation, and the table's figures."""
-    for line in evaluations(cell.folder):
-        scores: dict[str, float] = {}
-        for key, value in line.items():
-            parts = (
-                {f"{key}/{k}": x for k, x in enumerate(value)} if isinstance(value, list) else {key: value}
-            )
-            scores |= {name: x for name, x in parts.items() if isinstance(x, int | float)}
-        del scores["update"]
-        prefix = f"{line['name']}/" if line["name"] else ""
-        agent.log({"update": line["update"], **{f"{prefix}{key}": value for key, value in scores.items()}})
-    for figure in figures:
-        if figure.cell.folder == cell.folder:
-            agent.summary[figure.column.name] = figure.value
-            agent.summary["state"] = figure.state
-    agent.summary["status"] = json.dumps(read_status(cell.folder))
+def _print_plan(grid: Grid, states: Mapping[Cell, State], rest: str) -> None:
+    print(f"{grid.table.title}\nBudget {grid.budget.name}: {grid.budget.describe}\n")
+    for cell, now in states.items():
+        seconds = None if now == "finished" else _expected(grid, cell)
+        print(f"  {now:12} {cell.title:50} {'' if seconds is None else duration(seconds)}".rstrip())
+    print(f"\n{', '.join(f'{number} {name}' for name, number in Counter(states.values()).items())}: {rest}")
+    for row in grid.table.rows.keys() - {cell.row for cell in grid.cells()}:
+        print(f"{row} is published only")

@@ -5,6 +5,6 @@ import sys
 from pathlib import Path
 
 from lightning_gans.commands.reproduce.cells import main
+from lightning_gans.commands.reproduce.tables import Cell
 
-told = json.load(sys.stdin)
-sys.exit(main(Path(sys.argv[1]), told["identity"], told["config"]))
+sys.exit(main(Cell("", "", -1, json.load(sys.stdin), Path(sys.argv[1]))))

@@ -1,19 +1,20 @@
 """Runs of a table's cells: each in a process and a folder of its own, resumable, one at a time."""
 
-import fcntl
 import json
+import math
 import os
 import platform
+import re
 import shlex
-import signal
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from importlib.metadata import version
 from pathlib import Path
+from threading import Event, Lock
 from typing import Any
 from uuid import uuid4
 
@@ -24,7 +25,8 @@ from filelock import FileLock, Timeout
 from lightning_gans.commands.reproduce.tables import Cell
 
 BUSY = 75  # exit code of a process that found its cell taken
-PATIENCE = 20.0  # seconds for a process to end after it was asked to
+PATIENCE = 60.0  # seconds for a process to end after it was asked to
+PROGRAMS = ("lightning-gans", "torch", "lightning")
 RUN = "fit"  # the run's name: runs/fit/version_K in the cell's folder
 
 State = str
@@ -41,32 +43,23 @@ def read_status(folder: Path) -> dict[str, Any]:
         return {"state": "damaged", "identity": None}
 
 
-def state(cell: Cell) -> State:
-    """Return how a cell stands."""
-    if not cell.folder.is_dir():
-        return "missing"
+def state(cell: Cell, locked: bool = False) -> State:
+    """Return how a cell stands, as its process (``locked``) or another one sees it."""
     status = read_status(cell.folder)
-    if (status.get("state"), status.get("identity")) == ("finished", cell.identity):
+    told_the_same = status.get("identity") == cell.identity
+    if told_the_same and status["state"] == "finished":
         return "finished"
-    try:
-        # Whoever only looks shares the lock with others who do, and makes no file.
-        with _lock_path(cell.folder).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return _unlocked_state(cell.folder, cell.identity)
-    except FileNotFoundError:
-        return _unlocked_state(cell.folder, cell.identity)
-    except BlockingIOError:
-        return "running"
-
-
-def _unlocked_state(folder: Path, identity: str) -> State:
-    status = read_status(folder)
+    lock = _lock_path(cell.folder)
+    if not locked and lock.exists():  # whoever only looks makes no file, and waits for others who look
+        try:
+            FileLock(lock).acquire(timeout=0.5, poll_interval=0.01).lock.release()
+        except Timeout:
+            return "running"
+        return state(cell, locked=True)
     if not status:
         return "missing"
-    if status["identity"] != identity:
-        return "stale"
-    # Its process has gone without a word.
-    return "interrupted" if status["state"] == "running" else str(status["state"])
+    # What is said to run has no process any more.
+    return {"running": "interrupted"}.get(status["state"], status["state"]) if told_the_same else "stale"
 
 
 def _lock_path(folder: Path) -> Path:
@@ -101,39 +94,45 @@ def evaluations(folder: Path) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------------- many
 
 
-def run(
-    cells: Sequence[Cell], jobs: int, done: Callable[[Cell, State, int, float], None], poll: float = 0.1
-) -> None:
+def run_cells(cells: Sequence[Cell], jobs: int, done: Callable[[Cell, State, int, float], None]) -> None:
     """Run cells, some at a time, each in a process of its own.
 
-    The processes hold the cells' locks, and go on if this one is killed. If it is interrupted (Ctrl-C,
-    SIGTERM), it ends them; their cells are resumed next time.
+    The processes hold the cells' locks, and go on if this one is killed. If it is interrupted, it ends them;
+    their cells are resumed next time.
 
     Args:
         cells: Which.
         jobs: How many at a time.
         done: Is told each cell whose process ended, its state, the process's exit code (below zero: the
             signal that ended it), and the seconds that it took.
-        poll: Seconds between two looks at the processes.
 
     Raises:
         KeyboardInterrupt: If it was interrupted.
     """
-    waiting = list(reversed(cells))
-    running: dict[subprocess.Popen[str], tuple[Cell, float]] = {}
-    with _terminated_as_interrupted():
-        try:
-            while waiting or running:
-                while waiting and len(running) < jobs:
-                    cell = waiting.pop()
-                    running[_start(cell, jobs)] = cell, time.monotonic()
-                for process in [process for process in running if process.poll() is not None]:
-                    cell, started = running.pop(process)
-                    ended = "running" if process.returncode == BUSY else state(cell)
-                    done(cell, ended, process.returncode, time.monotonic() - started)
-                time.sleep(poll if running else 0)
-        finally:
-            _end(list(running))
+    processes: list[subprocess.Popen[str]] = []
+    starting, stopping = Lock(), Event()
+
+    def work(cell: Cell) -> tuple[int, float]:
+        started = time.monotonic()
+        with starting:
+            if stopping.is_set():
+                return BUSY, 0.0
+            processes.append(process := _start(cell, jobs))
+        return process.wait(), time.monotonic() - started
+
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        left = {pool.submit(work, cell): cell for cell in cells}
+        while left:
+            # With a limit, because Windows delivers Ctrl-C between two waits only.
+            for future in wait(left, timeout=1, return_when=FIRST_COMPLETED).done:
+                cell, (code, seconds) = left.pop(future), future.result()
+                done(cell, "running" if code == BUSY else state(cell), code, seconds)
+    finally:
+        with starting:
+            stopping.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        _end(processes)
 
 
 def _start(cell: Cell, jobs: int) -> "subprocess.Popen[str]":
@@ -146,12 +145,12 @@ def _start(cell: Cell, jobs: int) -> "subprocess.Popen[str]":
         start_new_session=True,  # Ctrl-C reaches this process only, which ends the others in order
     )
     assert process.stdin is not None
-    process.stdin.write(json.dumps({"identity": cell.identity, "config": cell.config}))
-    process.stdin.close()
+    with process.stdin as told:
+        json.dump(cell.config, told)
     return process
 
 
-def _end(processes: "list[subprocess.Popen[str]]") -> None:
+def _end(processes: "Sequence[subprocess.Popen[str]]") -> None:
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + PATIENCE
@@ -160,48 +159,29 @@ def _end(processes: "list[subprocess.Popen[str]]") -> None:
             process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM end the processes too; only the main thread may say so."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 # ---------------------------------------------------------------------- one
 
 
-def main(folder: Path, identity: str, config: Mapping[str, Any]) -> int:
+def main(cell: Cell) -> int:
     """Run one cell in this process; return the exit code.
 
     The process holds the cell's lock while it lives. Output goes to ``log.txt``.
     """
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(_lock_path(folder), timeout=1):  # another process may be looking at it
-            return _run(folder, identity, config)
+        cell.folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(_lock_path(cell.folder), timeout=1):  # another process may be looking at it
+            return _run(cell)
     except Timeout:
         return BUSY
     except OSError as error:  # there is no log, or no room in it
-        print(f"{folder}: {error}", file=sys.stderr)
+        print(f"{cell.folder}: {error}", file=sys.stderr)
         return 1
 
 
-def _run(folder: Path, identity: str, config: Mapping[str, Any]) -> int:
-    before = _unlocked_state(folder, identity)
+def _run(cell: Cell) -> int:
+    folder, before = cell.folder, state(cell, locked=True)
     if before == "finished":
         return 0
     if before == "stale":
@@ -209,48 +189,51 @@ def _run(folder: Path, identity: str, config: Mapping[str, Any]) -> int:
         while (kept := folder.with_name(f"{folder.name}.stale-{number}")).exists():
             number += 1
         folder.rename(kept)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     _speak_into(folder / "log.txt")
-    status: dict[str, Any] = {"identity": identity, "before": 0.0, "started": psutil.Process().create_time()}
+    checkpoint = _checkpoint(cell) if before in ("interrupted", "failed") else None
+    earlier = read_status(folder) if checkpoint else {"before": 0.0}
+    arguments = ["fit", "--config", str(folder / "config.yaml"), "--name", RUN]
+    arguments += ["--trainer.default_root_dir", str(folder), "--trainer.enable_progress_bar", "false"]
+    arguments += ["--ckpt_path", str(checkpoint)] if checkpoint else []
+    status: dict[str, Any] = {
+        "identity": cell.identity,
+        "state": "running",
+        "started": psutil.Process().create_time(),
+        # The seconds in which an earlier process got as far as its checkpoint.
+        "before": earlier["before"] + (checkpoint.stat().st_mtime - earlier["started"] if checkpoint else 0),
+        "command": shlex.join(["lightning-gans", *arguments]),
+        **machine(cell.config),
+    }
+    write(folder / "config.yaml", yaml.safe_dump(dict(cell.config), sort_keys=False))
+    write(folder / "status.json", json.dumps(status, indent=1))
+    print(f"$ {status['command']}", flush=True)
+    status["state"] = "finished" if _fit(arguments, folder) else "failed"
+    status["seconds"] = status["before"] + time.time() - status["started"]
+    if status["state"] == "failed":
+        status["error"] = last_line(folder / "log.txt")
+    write(folder / "status.json", json.dumps(status, indent=1))
+    return 0 if status["state"] == "finished" else 1
+
+
+def _fit(arguments: Sequence[str], folder: Path) -> bool:
+    """Run ``fit``; return whether it went well and left evaluations."""
+    from lightning_gans.commands.main import main as command
+
     try:
-        resumed = before in ("interrupted", "failed")
-        _fit(folder, config, status, _checkpoint(folder, config) if resumed else None)
-        ended = "finished"
-        if not evaluations(folder):
-            print("there is no evaluation: the run has no Evaluate callback, or no logger")
-            ended = "failed"
+        command(arguments)
+        if evaluations(folder):
+            return True
+        print("there is no evaluation: the run has no Evaluate callback, or no logger")
     except SystemExit as stop:
         if stop.code != 2:  # of a signal
             raise
-        ended = "failed"
     except Exception:
         traceback.print_exc()
-        ended = "failed"
-    sys.stdout.flush()
-    sys.stderr.flush()
-    status["state"] = ended
-    status["seconds"] = status["before"] + time.time() - status["started"]
-    if ended == "failed":
-        status["error"] = last_line(folder / "log.txt")
-    write(folder / "status.json", json.dumps(status, indent=1))
-    return 0 if ended == "finished" else 1
-
-
-def _fit(folder: Path, config: Mapping[str, Any], status: dict[str, Any], checkpoint: Path | None) -> None:
-    """Run ``fit``; put into the status, and on disk, what is known at the start."""
-    arguments = ["fit", "--config", str(folder / "config.yaml"), "--name", RUN]
-    arguments += ["--trainer.default_root_dir", str(folder), "--trainer.enable_progress_bar", "false"]
-    arguments += [] if checkpoint is None else ["--ckpt_path", str(checkpoint)]
-    status["state"] = "running"
-    status["before"] = _spent(folder, checkpoint)
-    status["command"] = shlex.join(["lightning-gans", *arguments])
-    status.update(machine(config))
-    write(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
-    write(folder / "status.json", json.dumps(status, indent=1))
-    print(f"$ {status['command']}", flush=True)
-    from lightning_gans.commands.cli import main as command
-
-    command(arguments)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return False
 
 
 def _speak_into(path: Path) -> None:
@@ -260,58 +243,48 @@ def _speak_into(path: Path) -> None:
             os.dup2(log.fileno(), stream)
 
 
-def _checkpoint(folder: Path, config: Mapping[str, Any]) -> Path | None:
+def _checkpoint(cell: Cell) -> Path | None:
     """Return where a run goes on."""
     from lightning_gans.game.checkpoints import read_checkpoint
 
-    for place in reversed(versions(folder)):
-        path = place / "checkpoints" / "last.ckpt"
-        if path.is_file():
-            try:
-                update = read_checkpoint(path)["global_step"]
-            except Exception as error:
-                print(f"{path} cannot be read, the run starts anew: {error}", flush=True)
-                return None
-            over = update >= (config.get("trainer") or {}).get("max_steps", float("inf"))
-            # Killed between its last checkpoint and its last evaluation: Lightning would do nothing more.
-            lost = over and all(line["update"] < update for line in evaluations(folder))
-            return None if lost else path
-    return None
-
-
-def _spent(folder: Path, checkpoint: Path | None) -> float:
-    """Return the seconds in which an earlier process got as far as its checkpoint."""
-    if checkpoint is None:
-        return 0.0
-    earlier = read_status(folder)
-    seconds: float = earlier["before"] + max(0.0, checkpoint.stat().st_mtime - earlier["started"])
-    return seconds
+    found = [place / "checkpoints" / "last.ckpt" for place in versions(cell.folder)]
+    path = next((path for path in reversed(found) if path.is_file()), None)
+    if path is None:
+        return None
+    try:
+        update = read_checkpoint(path)["global_step"]
+    except Exception as error:
+        print(f"{path} cannot be read, the run starts anew: {error}", flush=True)
+        return None
+    over = update >= (cell.config.get("trainer") or {}).get("max_steps", math.inf)
+    # Killed between its last checkpoint and its last evaluation: Lightning would do nothing more.
+    lost = over and all(line["update"] < update for line in evaluations(cell.folder))
+    return None if lost else path
 
 
 def machine(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return versions and hardware, which belong to a measured figure."""
     import torch
 
-    processor = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").is_file():
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                processor = line.partition(":")[2].strip()
-                break
-    gpu = torch.cuda.is_available() and (config.get("trainer") or {}).get("accelerator") != "cpu"
-    device = torch.cuda.get_device_name() if gpu else processor
+    device = platform.processor() or platform.machine()
+    if torch.cuda.is_available() and (config.get("trainer") or {}).get("accelerator") != "cpu":
+        device = torch.cuda.get_device_name()
+    elif (about := Path("/proc/cpuinfo")).is_file():
+        names = re.findall(r"^model name\s*: (.*)", about.read_text(), re.MULTILINE)
+        device = names[0] if names else device
     return {
         "device": device,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "lightning", "lightning-gans")},
+        **{name: version(name) for name in PROGRAMS},
     }
 
 
 def last_line(log: Path) -> str:
     """Return the last line of a log that says something."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].removeprefix("lightning-gans: ") if lines else "it said nothing"
+    lines = log.read_text(errors="replace").split("\n") if log.is_file() else []
+    said = [line.strip() for line in lines if line.strip()]
+    return said[-1].removeprefix("lightning-gans: ") if said else ""
 
 
 def write(path: Path, content: str | bytes) -> None:

@@ -2,218 +2,108 @@
 
 import io
 import math
-from collections.abc import Sequence
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure as Canvas
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from lightning_gans.commands.reproduce.results import Figure, published_figure, shown, summary, values_of
-from lightning_gans.commands.reproduce.tables import Budget, Column, DataSet, Row, Table
+from lightning_gans.commands.reproduce.results import ARROWS, Results, summary
+from lightning_gans.commands.reproduce.tables import Column, DataSet, Row
+from lightning_gans.drawing.style import INK, new_figure, styled
 
-INK, GREY, RULE, ACCENT = "#22252b", "#7b8190", "#e3e5ea", "#c1442e"
-_MISSING: dict[str, Any] = {"color": GREY, "fontsize": 8.5, "style": "italic"}
+GREY, RULE, ACCENT = "#7b8190", "#e3e5ea", "#c1442e"
 COLOURS = ("#2a6f97", "#e08e2b", "#5b8e55", "#8b5fa8", "#b5495b", "#4a4e69")
 
 
-def draw(table: Table, budget: Budget, figures: Sequence[Figure]) -> bytes:
+@styled
+def draw(results: Results) -> bytes:
     """Draw a panel a column and data set; return a PNG.
 
-    Rows that have an ``x`` are drawn as lines over it, the others as levels; without any ``x``, each row has
-    a line of its own. Published figures are drawn only if they are comparable.
+    Rows that have an ``x`` are drawn over it, with a line a series; the others follow at its right, or stand
+    alone. Published figures are drawn only if they are comparable.
     """
+    table, budget = results.grid.table, results.grid.budget
     panels = [(data, column) for data in budget.data.values() for column in data.columns.values()]
-    lines = any(row.x is not None for row in table.rows.values())
-    across = min(len(panels), 2 if lines else 4)
+    wide = max(240, 80 + 32 * max(len(results.rows(data)) for data in budget.data.values()))
+    across = min(len(panels), max(2, 1400 // wide))
     down = math.ceil(len(panels) / across)
-    rows = max(sum(shown(row, data, figures) for row in table.rows.values()) for data in budget.data.values())
-    height = 3.4 if lines else 1.0 + 0.36 * rows
-    canvas = Canvas(figsize=((4.6 if lines else 3.4) * across + 1.8, height * down + 1.0), facecolor="white")
-    FigureCanvasAgg(canvas)
+    canvas = new_figure(max(wide * across, 600), 320 * down + 70)
     axes = canvas.subplots(down, across, squeeze=False).flatten()
-    for place, (axis, (data, column)) in enumerate(zip(axes, panels, strict=False)):
-        _style(axis)
-        arrow = {"high": "  ↑", "low": "  ↓", None: ""}[column.better]
+    named: dict[str, Any] = {}
+    for axis, (data, column) in zip(axes, panels, strict=False):
+        axis.spines[["top", "right", "left"]].set_visible(False)
+        axis.spines["bottom"].set_color(RULE)
+        axis.tick_params(labelcolor=GREY, length=0)
+        axis.grid(axis="y", color=RULE, linewidth=0.8)
+        axis.set_axisbelow(True)
         title = f"{data.name}: {column.name}" if len(budget.data) > 1 else column.name
-        axis.set_title(f"{title}{arrow}", loc="left", fontsize=10, color=INK, fontweight="bold")
-        if lines:
-            _lines(axis, table, budget, data, column, figures)
-        else:
-            # Names stand at the left, and where the rows are others than in the panel before.
-            named = place % across == 0 or _rows(table, data, figures) != _rows(
-                table, panels[place - 1][0], figures
-            )
-            _dots(axis, table, budget, data, column, figures, named)
+        axis.set_title(f"{title} {ARROWS[column.better]}", weight="bold")
+        _draw_rows(axis, results, data, column)
+        handles, labels = axis.get_legend_handles_labels()
+        named |= dict(zip(labels, handles, strict=True))
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
-    _words(canvas, table, budget, figures, axes[0] if lines else None)
+    canvas.suptitle(f"{table.title}\n{_subtitle(results)}", x=0.01, ha="left")
+    if named:
+        canvas.legend(named.values(), named, loc="outside right upper", handletextpad=0.5)
     file = io.BytesIO()
     canvas.savefig(file, dpi=150, format="png")
     return file.getvalue()
 
 
-def _rows(table: Table, data: DataSet, figures: Sequence[Figure]) -> list[Row]:
-    return [row for row in table.rows.values() if shown(row, data, figures)]
-
-
-def _style(axis: Any) -> None:
-    for side in ("top", "right", "left"):
-        axis.spines[side].set_visible(False)
-    axis.spines["bottom"].set_color(RULE)
-    axis.tick_params(colors=GREY, labelsize=9, length=0)
-    axis.set_axisbelow(True)
-
-
-def _words(canvas: Canvas, table: Table, budget: Budget, figures: Sequence[Figure], lines: Any) -> None:
-    """Add title and legend; ``lines`` are the axes whose lines it names, if there are any."""
-    wide, high = canvas.get_figwidth(), canvas.get_figheight()
-    canvas.text(0.1 / wide, 1 - 0.12 / high, table.title, fontsize=13, color=INK, fontweight="bold", va="top")
-    runs = {(x.cell.row, x.cell.data, x.cell.seed) for x in figures if x.value is not None}
-    several = len({run[:2] for run in runs}) < len(runs)
+def _subtitle(results: Results) -> str:
+    table, budget = results.grid.table, results.grid.budget
+    runs = {(x.cell.row, x.cell.data, x.cell.seed) for x in results.figures if x.value is not None}
     seeds = len({seed for *_, seed in runs})
-    text = f"budget {budget.name}; "
-    if several:
-        text += "a dot a seed, mean ± standard deviation"
+    if len({run[:2] for run in runs}) < len(runs):
+        text = "a dot a seed, mean ± standard deviation"
     else:
-        text += ("no finished run", "one seed")[seeds] if seeds < 2 else "a seed a row"
-    if table.compares and not budget.comparable:
-        text += "; not comparable with the published figures"
-    canvas.text(0.1 / wide, 1 - 0.42 / high, text, fontsize=9, color=GREY, va="top")
-    handles = [] if lines is None else lines.get_legend_handles_labels()[0]
-    published = any(
-        published_figure(table, budget, row, data.name, column)[0] is not None
-        for data in budget.data.values()
-        for row in table.rows
-        for column in data.columns
-    )
-    if published and budget.comparable:
-        handles.append(
-            Line2D([], [], marker="D", linestyle="", color=ACCENT, markersize=6, label="published")
-        )
-    if handles:
-        canvas.legend(handles=handles, loc="upper right", bbox_to_anchor=(1 - 0.1 / wide, 1 - 0.62 / high),
-                      frameon=False, fontsize=9, labelcolor=INK)  # fmt: skip
-    right = 1 - (1.5 / wide if handles else 0)
-    canvas.tight_layout(rect=(0, 0, right, 1 - 0.6 / high), w_pad=1.5, h_pad=1.2)
+        text = ("no finished run", "one seed", "a seed a row")[min(seeds, 2)]
+    warning = "; not comparable with the published figures" * (table.compares and not budget.comparable)
+    return f"budget {budget.name}; {text}{warning}"
 
 
-def _dots(
-    axis: Any,
-    table: Table,
-    budget: Budget,
-    data: DataSet,
-    column: Column,
-    figures: Sequence[Figure],
-    named: bool,
-) -> None:
-    rows = _rows(table, data, figures)
-    missing = []
-    for place, row in enumerate(rows):
-        values = values_of(figures, row.name, data.name, column)
-        colour = COLOURS[list(table.rows).index(row.name) % len(COLOURS)]
-        found = summary(values)
-        if found is not None:
-            mean, deviation = found
-            if not math.isnan(deviation):
-                axis.plot([mean - deviation, mean + deviation], [place, place], color=colour, linewidth=5,
-                          alpha=0.25, solid_capstyle="round")  # fmt: skip
-            spread = [place + 0.22 * ((i % 3) - 1) * (len(values) > 1) for i in range(len(values))]
-            axis.scatter(values, spread, s=16, color=colour, alpha=0.65, linewidth=0)
-            axis.plot([mean, mean], [place - 0.32, place + 0.32], color=colour, linewidth=2.2)
-        diamond = _diamond(axis, table, budget, row, data, column, place, across=True)
-        if found is None:
-            missing.append((place, diamond))
-    axis.margins(x=0.12)
-    middle = sum(axis.get_xlim()) / 2
-    for place, diamond in missing:
-        # Beside the published figure, on the side where there is room.
-        side = 0 if diamond is None else 1 if diamond <= middle else -1
-        where = ((0.02, place), ("axes fraction", "data")) if diamond is None else ((diamond, place), "data")
-        axis.annotate("missing", where[0], xycoords=where[1], xytext=(9 * side, 0),
-                      textcoords="offset points", ha="right" if side < 0 else "left", va="center",
-                      **_MISSING)  # fmt: skip
-    axis.set_yticks(range(len(rows)), [row.name for row in rows] if named else [""] * len(rows), color=INK)
-    axis.set_ylim(len(rows) - 0.4, -0.6)
-    axis.grid(axis="x", color=RULE, linewidth=0.8)
-    axis.xaxis.set_major_locator(MaxNLocator(4))
-
-
-def _diamond(
-    axis: Any,
-    table: Table,
-    budget: Budget,
-    row: Row,
-    data: DataSet,
-    column: Column,
-    place: float,
-    across: bool,
-) -> float | None:
-    """Draw a published figure, if it is comparable; ``across``: along x, at the place in y."""
-    value, deviation = published_figure(table, budget, row.name, data.name, column.name)
-    if value is None or not budget.comparable:
-        return None
-    x, y, error = (value, place, "xerr") if across else (place, value, "yerr")
-    axis.errorbar(x, y, **{error: deviation}, color=ACCENT, marker="D", markersize=6, linewidth=1, zorder=3)
-    return value
-
-
-def _lines(
-    axis: Any, table: Table, budget: Budget, data: DataSet, column: Column, figures: Sequence[Figure]
-) -> None:
-    ticks = sorted({row.x for row in table.rows.values() if row.x is not None})
-    margin = 0.06 * (ticks[-1] - ticks[0] or 1)
-    series: dict[str, list[Row]] = {}
-    for row in _rows(table, data, figures):
-        series.setdefault(row.series if row.x is not None else row.name, []).append(row)
-    levels = [name for name, rows in series.items() if rows[0].x is None]
-    absent: dict[float, list[str]] = {}
-    for number, (name, rows) in enumerate(series.items()):
+def _draw_rows(axis: Any, results: Results, data: DataSet, column: Column) -> None:
+    series: dict[str, list[tuple[float, Row]]] = {}
+    rows = results.rows(data)
+    ticks = {row.x: f"{row.x:g}" for row in rows if row.x is not None}
+    step = 0.1 * (max(ticks) - min(ticks) or 1.0) if ticks else 1.0
+    for row in rows:
+        place = max(ticks, default=0.0) + step if row.x is None else row.x
+        ticks.setdefault(place, row.name)
+        series.setdefault(_series(row), []).append((place, row))
+    ordered = sorted(results.grid.table.rows.values(), key=lambda row: row.x is None)
+    names = list(dict.fromkeys(map(_series, ordered)))
+    for name, places in series.items():
+        number = names.index(name)
         colour = COLOURS[number % len(COLOURS)]
-        if name in levels:
-            # A level's seeds stand right of all lines, each level's in a column of its own.
-            place = ticks[-1] + margin * (1 + levels.index(name))
-            values = values_of(figures, name, data.name, column)
+        means = []
+        for place, row in sorted(places, key=lambda pair: pair[0]):
+            values = results.values(row.name, data.name, column)
             mean, deviation = summary(values) or (math.nan, math.nan)
-            label = name if values else f"{name} (missing)"
-            axis.axhline(mean, color=colour, linewidth=1.4, linestyle=(0, (4, 2)), label=label)
-            axis.scatter([place] * len(values), values, s=12, color=colour, alpha=0.6, linewidth=0)
-            if not math.isnan(deviation):
-                axis.plot([place] * 2, [mean - deviation, mean + deviation], color=colour, linewidth=5,
-                          alpha=0.25, solid_capstyle="round")  # fmt: skip
-            _diamond(axis, table, budget, rows[0], data, column, place, across=False)
-            continue
-        rows = sorted(rows, key=lambda row: row.x or 0.0)
-        x = [row.x or 0.0 for row in rows]
-        seeds = [values_of(figures, row.name, data.name, column) for row in rows]
-        # No line goes through where there is no value.
-        found = [summary(values) or (math.nan, math.nan) for values in seeds]
-        means = [mean for mean, _ in found]
-        low, high = (
-            [mean + sign * (0.0 if math.isnan(deviation) else deviation) for mean, deviation in found]
-            for sign in (-1, 1)
-        )
-        axis.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
-        label = name if any(seeds) else f"{name} (missing)"
-        axis.plot(x, means, color=colour, linewidth=2, marker="o", markersize=5, label=label)
-        for place, row, values in zip(x, rows, seeds, strict=True):
-            axis.scatter([place] * len(values), values, s=12, color=colour, alpha=0.45, linewidth=0)
-            diamond = _diamond(axis, table, budget, row, data, column, place, across=False)
-            if not values and diamond is None:
-                absent.setdefault(place, []).append(colour)
-            elif not values:
-                side = 1 if place <= (ticks[0] + ticks[-1]) / 2 else -1
-                axis.annotate("missing", (place, diamond), xytext=(9 * side, 0), textcoords="offset points",
-                              ha="left" if side > 0 else "right", va="center", **_MISSING)  # fmt: skip
-    for place, colours in absent.items():
-        for number, colour in enumerate(colours):
-            axis.annotate("missing", (place, 0.02), xycoords=("data", "axes fraction"), rotation=90,
-                          xytext=(10 * (number - (len(colours) - 1) / 2), 0), textcoords="offset points",
-                          ha="center", va="bottom", **{**_MISSING, "color": colour})  # fmt: skip
-    axis.set_xticks(ticks, [f"{x:g}" for x in ticks])
-    axis.set_xlim(ticks[0] - margin, ticks[-1] + margin * (1 + len(levels)))
-    axis.set_xlabel(table.x, color=GREY, fontsize=9)
-    axis.grid(axis="y", color=RULE, linewidth=0.8)
+            means.append((place, mean))  # no line goes through where there is none
+            axis.scatter([place] * len(values), values, s=16, color=colour, alpha=0.65, linewidth=0)
+            axis.errorbar(place, mean, deviation, color=colour, alpha=0.4, linewidth=5)
+            axis.plot(place, mean, color=colour, marker="_", markersize=12, markeredgewidth=2)
+            published = results.grid.published(row.name, data.name, column.name)
+            if published and results.grid.budget.comparable:
+                style = {"color": ACCENT, "marker": "D", "linestyle": "", "zorder": 3}
+                axis.errorbar(place, published[0], published[1], label="published", **style)
+            if not values:
+                shift = 9 * (bool(published) if row.x is None else number)  # beside what else is there
+                where = {"xycoords": axis.get_xaxis_transform(), "textcoords": "offset points"}
+                text = {"rotation": 90, "color": colour, "ha": "center", "va": "bottom", "fontsize": 8.5}
+                axis.annotate("missing", (place, 0.02), (shift, 0), **where, **text)
+        if places[0][1].x is not None:
+            axis.plot(*zip(*means, strict=True), color=colour, linewidth=2, label=name)
+    axis.set_xticks(list(ticks), ticks.values())
+    for label in axis.get_xticklabels():
+        if label.get_text() in results.grid.table.rows:
+            label.set(rotation=45, ha="right", rotation_mode="anchor", color=INK)
+    axis.set_xlim(min(ticks) - step, max(ticks) + step)
+    axis.set_xlabel(results.grid.table.x, color=GREY)
     axis.yaxis.set_major_locator(MaxNLocator(5))
     axis.margins(y=0.12)
+
+
+def _series(row: Row) -> str:
+    return row.name if row.x is None else row.series

@@ -7,19 +7,25 @@ import csv
 import io
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
-from lightning_gans.commands.reproduce.cells import State, evaluations, read_status
-from lightning_gans.commands.reproduce.tables import Budget, Cell, Column, DataSet, Row, Table
+from lightning_gans.commands.reproduce.cells import PROGRAMS, State, evaluations, read_status, state
+from lightning_gans.commands.reproduce.tables import Cell, Column, DataSet, Grid, Row
 
 MISSING = "missing"
-HEADS = (
-    "row", "data", "seed", "column", "measured", "published", "published_sd", "comparable", "state", "update",
-    "evaluations", "samples", "extractor", "hash", "seconds", "folder",
-)  # fmt: skip
+ARROWS = {"high": " ↑", "low": " ↓", None: ""}
+OVER: dict[str, Callable[[Sequence[float]], float]] = {
+    "last": lambda values: values[-1],
+    "min": min,
+    "max": max,
+    "mean": statistics.fmean,
+    "sd": statistics.pstdev,
+}
+"""What a column may be of a run's evaluations; ``sd`` is the population's."""
 
 
 @dataclass(frozen=True)
@@ -41,69 +47,76 @@ class Figure:
     column: Column
     state: State
     value: float | None = None
-    evaluations: int = 0
+    evaluations: int | None = None
     update: int | None = None
-    protocol: Mapping[str, Any] | None = None
+    protocol: Mapping[str, Any] = field(default_factory=dict)
     problem: str | None = None
 
 
-def measure(cell: Cell, state: State, columns: Iterable[Column]) -> list[Figure]:
+@dataclass(frozen=True)
+class Results:
+    """The figures of a grid's runs."""
+
+    grid: Grid
+    figures: Sequence[Figure]
+
+    def of(self, row: str, data: str, column: Column | None = None) -> list[Figure]:
+        """Return the figures of all seeds."""
+        own = [x for x in self.figures if (x.cell.row, x.cell.data) == (row, data)]
+        return [x for x in own if column in (None, x.column)]
+
+    def values(self, row: str, data: str, column: Column) -> list[float]:
+        """Return the values of all seeds."""
+        return [x.value for x in self.of(row, data, column) if x.value is not None]
+
+    def rows(self, data: DataSet) -> list[Row]:
+        """Return the rows that have a place on a data set: runs, or published figures."""
+        return [
+            row
+            for row in self.grid.table.rows.values()
+            if self.of(row.name, data.name)
+            or any(self.grid.published(row.name, data.name, column) for column in data.columns)
+        ]
+
+
+def gather(grid: Grid) -> Results:
+    """Return what all runs that are there have scored."""
+    return Results(grid, [figure for cell in grid.made() for figure in measure(grid, cell)])
+
+
+def measure(grid: Grid, cell: Cell) -> list[Figure]:
     """Return a cell's figures, from the evaluations of its run. What is wrong with one is its ``problem``."""
-    lines = evaluations(cell.folder) if state == "finished" else []
-    return [_figure(cell, state, column, lines) for column in columns]
+    now = state(cell)
+    lines = evaluations(cell.folder) if now == "finished" else []
+    columns = grid.budget.data[cell.data].columns.values()
+    return [figure_of(cell, x, lines) if now == "finished" else Figure(cell, x, now) for x in columns]
 
 
-def _figure(cell: Cell, state: State, column: Column, lines: Sequence[Mapping[str, Any]]) -> Figure:
-    if state != "finished":
-        return Figure(cell, column, state)
+def figure_of(cell: Cell, column: Column, lines: Sequence[Mapping[str, Any]]) -> Figure:
+    """Return a figure of a run that has finished, from its evaluations."""
+
+    def problem(text: str) -> Figure:
+        return Figure(cell, column, "finished", problem=text)
+
     scored = [line for line in lines if column.score in line and column.evaluate in (None, line["name"])]
-    names = {str(line["name"]) for line in scored}
+    names = sorted({str(line["name"]) for line in scored})
     if len(names) > 1:
-        callbacks = ", ".join(sorted(names))
-        return Figure(cell, column, state, problem=f"{column.score} is of several callbacks ({callbacks})")
+        return problem(f"{column.score} is of several callbacks ({', '.join(names)})")
     scored = scored[column.first - 1 :]
     if not scored:
-        return Figure(cell, column, state, problem=f"there is no {column.score} in its evaluations")
-    last = scored[-1]
-    try:
-        values = [_value(line[column.score], column) for line in scored]
-    except ValueError as error:
-        return Figure(cell, column, state, problem=str(error))
-    # A score that could not be computed leaves nothing that the smallest or the mean could be of.
-    used = values[-1:] if column.over == "last" else values
-    known = [value for value in used if value is not None]
-    return Figure(
-        cell,
-        column,
-        state,
-        over(column.over, known) if len(known) == len(used) else None,
-        len(used),
-        last["update"],
-        {"samples": last["samples"], **last["protocol"]},
-        None if len(known) == len(used) else f"{column.score} could not be computed in each evaluation",
-    )
-
-
-def _value(score: Any, column: Column) -> float | None:
-    if isinstance(score, list):
-        if column.of_class is None or column.of_class >= len(score):
-            raise ValueError(
-                f"{column.score} has classes 0 to {len(score) - 1}, and class is {column.of_class}"
-            )
-        score = score[column.of_class]
-    return float(score) if isinstance(score, int | float) and math.isfinite(score) else None
-
-
-def over(how: str, values: Sequence[float]) -> float:
-    """Return the last, smallest, largest or mean value, or the deviation of the population."""
-    functions: dict[str, Callable[[Sequence[float]], float]] = {
-        "last": lambda given: given[-1],
-        "min": min,
-        "max": max,
-        "mean": statistics.fmean,
-        "sd": statistics.pstdev,
-    }
-    return functions[how](values)
+        return problem(f"there is no {column.score} in its evaluations")
+    used = scored[-1:] if column.over == "last" else scored
+    values = [line[column.score] for line in used]
+    classes = min((len(value) for value in values if isinstance(value, list)), default=None)
+    if classes is not None and (column.of_class is None or column.of_class >= classes):
+        return problem(f"{column.score} has classes 0 to {classes - 1}, not {column.of_class}")
+    values = [value[column.of_class or 0] if isinstance(value, list) else value for value in values]
+    # The smallest or the mean of some evaluations would be another figure than the column says.
+    known = all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+    value = float(OVER[column.over](values)) if known else None
+    why = None if known else f"{column.score} could not be computed in each evaluation"
+    protocol = {"samples": used[-1]["samples"], **used[-1]["protocol"]}
+    return Figure(cell, column, "finished", value, len(used), used[-1]["update"], protocol, why)
 
 
 def summary(values: Sequence[float]) -> tuple[float, float] | None:
@@ -116,139 +129,77 @@ def summary(values: Sequence[float]) -> tuple[float, float] | None:
 # ---------------------------------------------------------------------- results.csv
 
 
-def as_csv(table: Table, budget: Budget, figures: Sequence[Figure], out: Path) -> str:
+def as_csv(results: Results) -> str:
     """Return a line a figure, and one for each that is published only."""
+    grid, lines = results.grid, list[dict[str, Any]]()
+    for data in grid.budget.data.values():
+        for row, column in product(results.rows(data), data.columns.values()):
+            published = grid.published(row.name, data.name, column.name)
+            value, deviation = published or (None, None)
+            absent = Figure(Cell(row.name, data.name, -1, {}, grid.folder), column, MISSING)
+            for x in results.of(row.name, data.name, column) or [absent] * bool(published):
+                spent = read_status(x.cell.folder)["seconds"] if x.state == "finished" else None
+                line = {"row": row.name, "data": data.name, "seed": x.cell.seed, "column": column.name}
+                line |= {"measured": x.value, "published": value, "published_sd": deviation}
+                line |= {"comparable": published and str(bool(grid.budget.comparable)).lower()}
+                line |= {"state": x.state, "update": x.update, "evaluations": x.evaluations}
+                line |= {name: x.protocol.get(name) for name in ("samples", "extractor", "hash")}
+                line |= {"seconds": spent and round(spent, 1)}
+                line |= {"folder": x.cell.folder.relative_to(grid.folder).as_posix()}
+                line |= {"seed": None, "folder": None} if x is absent else {}
+                lines.append(line)
     file = io.StringIO()
-    writer = csv.DictWriter(file, HEADS, lineterminator="\n")
+    writer = csv.DictWriter(file, lines[0] if lines else (), lineterminator="\n")
     writer.writeheader()
-    seconds = {figure.cell.folder: read_status(figure.cell.folder).get("seconds") for figure in figures}
-    for figure in figures:
-        cell, protocol = figure.cell, figure.protocol or {}
-        published, deviation = published_figure(table, budget, cell.row, cell.data, figure.column.name)
-        spent = seconds[cell.folder] if figure.state == "finished" else None
-        entries = {
-            "row": cell.row,
-            "data": cell.data,
-            "seed": cell.seed,
-            "column": figure.column.name,
-            "measured": figure.value,
-            "published": published,
-            "published_sd": deviation,
-            "comparable": _comparable(budget, published),
-            "state": figure.state,
-            "update": figure.update,
-            "evaluations": figure.evaluations or None,
-            "samples": protocol.get("samples"),
-            "extractor": protocol.get("extractor"),
-            "hash": protocol.get("hash"),
-            "seconds": None if spent is None else round(spent, 1),
-            "folder": cell.folder.relative_to(out).as_posix(),
-        }
-        writer.writerow(entries)
-    run = {(figure.cell.row, figure.cell.data) for figure in figures}
-    for row in table.rows.values():
-        for data in budget.data.values():
-            for name in data.columns if (row.name, data.name) not in run else ():
-                published, deviation = published_figure(table, budget, row.name, data.name, name)
-                if published is not None:
-                    entries = {
-                        "row": row.name,
-                        "data": data.name,
-                        "column": name,
-                        "published": published,
-                        "published_sd": deviation,
-                        "comparable": _comparable(budget, published),
-                        "state": MISSING,
-                    }
-                    writer.writerow(entries)
+    writer.writerows(lines)
     return file.getvalue()
-
-
-def _comparable(budget: Budget, published: float | None) -> str | None:
-    return None if published is None else str(budget.comparable).lower()
-
-
-def published_figure(
-    table: Table, budget: Budget, row: str, data: str, column: str
-) -> tuple[float | None, float | None]:
-    """Return what the paper says, and its deviation, for a data set or that which it stands for."""
-    return table.rows[row].published.get(budget.data[data].stands_for, {}).get(column, (None, None))
 
 
 # ---------------------------------------------------------------------- table.md
 
 
-def as_markdown(table: Table, budget: Budget, figures: Sequence[Figure], command: str) -> str:
+def as_markdown(results: Results, command: str) -> str:
     """Return the table: measured mean and deviation over seeds, beside published."""
+    table, budget = results.grid.table, results.grid.budget
     lines = [f"# {table.title}", "", f"Source: {table.source}. Budget `{budget.name}`: {budget.describe}"]
     if table.compares and not budget.comparable:
         lines += ["", f"**Not comparable with the published figures:** {budget.note}"]
     elif budget.note:
         lines += ["", budget.note]
     for data in budget.data.values():
-        lines += ["", f"## {data.name}", "", *_of_data(table, budget, data, figures)]
-    lines += ["", *(f"- {note}" for note in _notes(table, budget, figures)), ""]
-    lines += ["```bash", command, "```", ""]
+        lines += ["", f"## {data.name}", "", *_of_data(results, data)]
+    lines += ["", *(f"- {note}" for note in _notes(results)), "", "```bash", command, "```", ""]
     return "\n".join(lines)
 
 
-def _of_data(table: Table, budget: Budget, data: DataSet, figures: Sequence[Figure]) -> list[str]:
-    rows = [row for row in table.rows.values() if shown(row, data, figures)]
-    columns = list(data.columns.values())
-    beside = {
-        column.name
-        for column in columns
-        if any(column.name in row.published.get(data.stands_for, {}) for row in rows)
-    }
-    heads = [""]
-    for column in columns:
-        heads += [column.name + {"high": " ↑", "low": " ↓", None: ""}[column.better]]
-        stands_for = "" if data.stands_for == data.name else f" ({data.stands_for})"
-        heads += [f"published{stands_for}"] * (column.name in beside)
-    lines = [_line(heads), _line(["---"] + ["--:"] * (len(heads) - 1))]
-    best = {column.name: _best(column, data, rows, figures) for column in columns}
+def _of_data(results: Results, data: DataSet) -> list[str]:
+    grid, rows, columns = results.grid, results.rows(data), data.columns.values()
+    found = {(r.name, c.name): results.values(r.name, data.name, c) for r in rows for c in columns}
     # Where rows have different numbers of seeds, each says how many.
-    counts = {
-        len(values)
-        for column in columns
-        for row in rows
-        if (values := values_of(figures, row.name, data.name, column))
-    }
-    for row in rows:
-        entries = [row.name]
-        for column in columns:
-            own = [x for x in figures if (x.cell.row, x.cell.data) == (row.name, data.name)]
-            text = _measured(column, [x for x in own if x.column == column], len(counts) > 1)
-            entries += [f"**{text}**" if row.name == best[column.name] else text]
-            if column.name in beside:
-                entries += [_published(column, row.published.get(data.stands_for, {}).get(column.name))]
-        lines.append(_line(entries))
-    return lines
+    counted = len({len(values) for values in found.values() if values}) > 1
+    heads, entries = [""], [[row.name] for row in rows]
+    for column in columns:
+        best = _best(column, {row.name: found[row.name, column.name] for row in rows})
+        published = [grid.published(row.name, data.name, column.name) for row in rows]
+        beside = any(published)
+        heads += [column.name + ARROWS[column.better]]
+        heads += [f"published{'' if data.stands_for == data.name else f' ({data.stands_for})'}"] * beside
+        for row, pair, line in zip(rows, published, entries, strict=True):
+            text = _measured(column, results.of(row.name, data.name, column), counted)
+            line += [f"**{text}**" if row.name == best else text]
+            line += [_pair(column, pair) if pair else "–"] * beside  # noqa: RUF001 - an empty place, no minus
+    return [_line(heads), _line(["---"] + ["--:"] * (len(heads) - 1)), *map(_line, entries)]
 
 
 def _line(entries: Iterable[str]) -> str:
     return f"| {' | '.join(entry.replace('|', chr(92) + '|') for entry in entries)} |"
 
 
-def shown(row: Row, data: DataSet, figures: Sequence[Figure]) -> bool:
-    """Whether a row has a place on a data set: runs, or published figures."""
-    runs = any((x.cell.row, x.cell.data) == (row.name, data.name) for x in figures)
-    return runs or bool(row.published.get(data.stands_for))
-
-
-def values_of(figures: Iterable[Figure], row: str, data: str, column: Column) -> list[float]:
-    """Return the values of all seeds."""
-    key = row, data, column
-    return [x.value for x in figures if (x.cell.row, x.cell.data, x.column) == key and x.value is not None]
-
-
-def _best(column: Column, data: DataSet, rows: Sequence[Row], figures: Sequence[Figure]) -> str | None:
+def _best(column: Column, found: Mapping[str, Sequence[float]]) -> str | None:
     """Return the row that is ahead, if rows have means of equally many seeds."""
-    found = {row.name: values_of(figures, row.name, data.name, column) for row in rows}
-    found = {name: values for name, values in found.items() if values}
-    if column.better is None or len(found) < 2 or len({len(values) for values in found.values()}) > 1:
+    means = {row: statistics.fmean(values) for row, values in found.items() if values}
+    if column.better is None or len(means) < 2 or len({len(found[row]) for row in means}) > 1:
         return None
-    means = {name: statistics.fmean(values) for name, values in found.items()}
     best = (max if column.better == "high" else min)(means.values())
     names = [name for name, mean in means.items() if round(mean - best, column.digits) == 0]
     return names[0] if len(names) == 1 else None
@@ -256,100 +207,76 @@ def _best(column: Column, data: DataSet, rows: Sequence[Row], figures: Sequence[
 
 def _measured(column: Column, figures: Sequence[Figure], counted: bool) -> str:
     values = [figure.value for figure in figures if figure.value is not None]
-    found = summary(values)
-    if found is None:  # such as the score of a class in which no sample falls
+    pair = summary(values)
+    if pair is None:  # such as the score of a class in which no sample falls
         return "no score" if any(figure.state == "finished" for figure in figures) else MISSING
-    mean, deviation = found
-    text = f"{mean:.{column.digits}f}"
-    if not math.isnan(deviation):
-        text += f" ± {deviation:.{column.digits}f}"
+    text = _pair(column, pair)
     if len(values) < len(figures):
-        text += f" ({len(values)} of {plural(len(figures), 'seed')})"
-    elif counted:
-        text += f" ({plural(len(values), 'seed')})"
-    return text
+        return f"{text} ({len(values)} of {plural(len(figures), 'seed')})"
+    return f"{text} ({plural(len(values), 'seed')})" if counted else text
 
 
-def _published(column: Column, pair: tuple[float, float | None] | None) -> str:
-    if pair is None:
-        return "–"  # noqa: RUF001 - an empty place, not a minus
-    value, deviation = (None if x is None else f"{x:.{column.digits}f}" for x in pair)
-    return f"{value}" if deviation is None else f"{value} ± {deviation}"
+def _pair(column: Column, pair: tuple[float, float | None]) -> str:
+    value, deviation = pair
+    text = f"{value:.{column.digits}f}"
+    return text if deviation is None or math.isnan(deviation) else f"{text} ± {deviation:.{column.digits}f}"
 
 
-def _notes(table: Table, budget: Budget, figures: Sequence[Figure]) -> list[str]:
-    cells = {figure.cell.folder: figure.state for figure in figures}
-    finished = [folder for folder, state in cells.items() if state == "finished"]
+def _notes(results: Results) -> list[str]:
+    table, figures = results.grid.table, results.figures
+    states = {figure.cell.folder: figure.state for figure in figures}
+    counts = Counter(states.values())
     seeds = sorted({figure.cell.seed for figure in figures if figure.value is not None})
-    notes = [f"{len(finished)} of {plural(len(cells), 'run')} finished"]
-    if seeds:
-        notes[0] += f" (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})"
-    notes[0] += "."
-    if len(seeds) > 1:
-        notes[0] += " Measured: mean ± standard deviation over seeds (of a sample, n - 1)."
-    others = [x for x in ("failed", "interrupted", "running", "stale") if x in cells.values()]
-    if others:
-        notes.append("; ".join(f"{list(cells.values()).count(x)} {x}" for x in others) + ".")
+    named = f" (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})" if seeds else ""
+    how = " Measured: mean ± standard deviation over seeds (of a sample, n - 1)." * (len(seeds) > 1)
+    notes = [f"{counts['finished']} of {plural(len(states), 'run')} finished{named}.{how}"]
+    others = [f"{number} {name}" for name, number in counts.items() if name not in ("finished", MISSING)]
+    notes += [f"{'; '.join(others)}."] if others else []
     problems: dict[str, list[str]] = {}
     for figure in figures:
         if figure.problem is not None:
             problems.setdefault(f"{figure.column.name}: {figure.problem}", []).append(figure.cell.title)
     notes += [f"No score for {text} ({'; '.join(titles)})." for text, titles in problems.items()]
-    for first in sorted({figure.column.first for figure in figures if figure.column.over != "last"}):
-        ways = {x.column.over for x in figures if x.column.first == first} - {"last"}
-        some = "the evaluations of a run" if first == 1 else f"a run's evaluations from number {first} on"
-        sd = "; sd is the population's" if "sd" in ways else ""
-        notes.append(f"{', '.join(sorted(ways))}: over {some}{sd}.")
-    notes += _protocols(budget, figures)
-    statuses = [read_status(folder) for folder in finished]
+    for first, how in sorted({(x.column.first, x.column.over) for x in figures if x.column.over != "last"}):
+        what = "sd (of the population)" if how == "sd" else how
+        notes.append(f"{what}: over the evaluations of a run{f' from number {first} on' * (first > 1)}.")
+    notes += _protocols(results)
+    statuses = [read_status(folder) for folder, now in states.items() if now == "finished"]
     if statuses:
-        machines = sorted({f"{x['device']}, {plural(x['threads'], 'thread')} a run" for x in statuses})
-        programs = {
-            ", ".join(f"{name} {x[name]}" for name in ("lightning-gans", "torch", "lightning"))
-            for x in statuses
-        }
+        machines = {f"{x['device']}, {plural(x['threads'], 'thread')} a run" for x in statuses}
+        programs = {", ".join(f"{name} {x[name]}" for name in PROGRAMS) for x in statuses}
         spent = [x["seconds"] for x in statuses]
-        notes.append(f"On {'; '.join(machines)}. {'; '.join(sorted(programs))}.")
+        notes.append(f"On {'; '.join(sorted(machines))}. {'; '.join(sorted(programs))}.")
         notes.append(f"{duration(sum(spent))} in all, {duration(statistics.fmean(spent))} a run.")
-    rows = [f"{row.name}: {row.note}" for row in table.rows.values() if row.note]
-    absent = {row for row in table.rows if all(figure.cell.row != row for figure in figures)}
-    listed = {row for row in absent if any(shown(table.rows[row], x, figures) for x in budget.data.values())}
-    rows += [
-        f"{name}: published only." for name in table.rows if name in listed and not table.rows[name].note
-    ]
-    return [*notes, *table.notes, *rows]
+    shown = {row.name for data in results.grid.budget.data.values() for row in results.rows(data)}
+    shown -= {figure.cell.row for figure in figures}
+    about = {row.name: row.note or "published only." * (row.name in shown) for row in table.rows.values()}
+    return [*notes, *table.notes, *(f"{name}: {note}" for name, note in about.items() if note)]
 
 
-def _protocols(budget: Budget, figures: Sequence[Figure]) -> list[str]:
+def _protocols(results: Results) -> list[str]:
     """Say how each column was scored, and where rows were scored differently."""
-    ways: dict[tuple[str, str], dict[str, None]] = {}
-    for figure in figures:
-        if figure.protocol is not None:
-            way = _protocol(figure.protocol)
-            ways.setdefault((figure.cell.data, figure.column.name), {})[way] = None
     groups: dict[tuple[str, ...], dict[str, list[str]]] = {}
-    for (data, column), found in ways.items():
-        groups.setdefault(tuple(found), {}).setdefault(data, []).append(column)
+    data_sets = results.grid.budget.data
+    for data in data_sets.values():
+        for column in data.columns.values():
+            found = [x for x in results.figures if (x.cell.data, x.column) == (data.name, column)]
+            ways = tuple(dict.fromkeys(_protocol(x.protocol) for x in found if x.protocol))
+            groups.setdefault(ways, {}).setdefault(data.name, []).append(column.name)
+    groups.pop((), None)
     notes = []
-    for scored, columns in groups.items():
-        names = [
-            data if len(own) == len(budget.data[data].columns) else f"{data} ({', '.join(own)})"
-            for data, own in columns.items()
-        ]
-        warning = " **Not all runs were scored the same way.**" if len(scored) > 1 else ""
-        notes.append(f"{', '.join(names)}: {'; or '.join(scored)}.{warning}")
+    for ways, columns in groups.items():
+        all_of = {name: len(own) == len(data_sets[name].columns) for name, own in columns.items()}
+        names = [name if all_of[name] else f"{name} ({', '.join(own)})" for name, own in columns.items()]
+        warning = " **Not all runs were scored the same way.**" * (len(ways) > 1)
+        notes.append(f"{', '.join(names)}: {'; or '.join(ways)}.{warning}")
     return notes
 
 
 def _protocol(protocol: Mapping[str, Any]) -> str:
-    parts = [f"{protocol['samples']:,} samples"]
-    real = protocol.get("real")
-    if isinstance(real, Mapping) and "n" in real:
-        parts[0] += f", {real['n']:,} real"
-    parts += [
-        f"{name} {protocol[name]}" for name in ("extractor", "hash", "resize", "weights") if name in protocol
-    ]
-    return ", ".join(parts)
+    counts = [f"{protocol['samples']:,} samples"]
+    counts += [f"{protocol['real']['n']:,} real"] if "n" in (protocol.get("real") or {}) else []
+    return ", ".join(counts + [f"{name} {x}" for name, x in protocol.items() if isinstance(x, str)])
 
 
 def duration(seconds: float) -> str:

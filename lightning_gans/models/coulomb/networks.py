@@ -7,7 +7,8 @@ import math
 
 from torch import Tensor, nn
 
-from lightning_gans.networks.checks import check_images, check_latents, check_positive, power_of_two_image
+from lightning_gans import checks
+from lightning_gans.networks.base import POWERS_OF_TWO, check_images, check_latents
 from lightning_gans.networks.rebuild import Rebuildable
 
 TRUNCATED = 0.8796256610342398  # standard deviation of N(0, 1) within [-2, 2]
@@ -63,8 +64,8 @@ class CoulombGenerator(Rebuildable, nn.Module):
         batch_statistics: bool = False,
     ) -> None:
         super().__init__()
-        channels, size = power_of_two_image(image_shape)
-        check_positive(latent_dim=latent_dim, width=width)
+        channels, size = checks.square_image(image_shape, POWERS_OF_TWO)
+        checks.at_least(1, latent_dim=latent_dim, width=width)
         if width % (size // 8):
             raise ValueError(
                 f"width is {width}: it is halved down to 8 pixels, give a multiple of {size // 8}"
@@ -110,8 +111,8 @@ class CoulombDiscriminator(Rebuildable, nn.Module):
 
     def __init__(self, image_shape: tuple[int, ...], width: int = 128) -> None:
         super().__init__()
-        channels, size = power_of_two_image(image_shape)
-        check_positive(width=width)
+        channels, size = checks.square_image(image_shape, POWERS_OF_TWO)
+        checks.at_least(1, width=width)
         self.image_shape = tuple(image_shape)
         layers: list[nn.Module] = []
         for stage in range(4):

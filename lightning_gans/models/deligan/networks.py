@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from lightning_gans import checks
 from lightning_gans.networks import initialisers
-from lightning_gans.networks.checks import check_images, check_latents, check_positive, sized_image
+from lightning_gans.networks.base import check_images, check_latents
 from lightning_gans.networks.rebuild import Rebuildable
 
 SLOPE = 0.2
@@ -39,7 +40,7 @@ class MinibatchDiscrimination(nn.Module):
 
     def __init__(self, inputs: int, kernels: int, kernel_dim: int = 5, normalised: bool = False) -> None:
         super().__init__()
-        check_positive(inputs=inputs, kernels=kernels, kernel_dim=kernel_dim)
+        checks.at_least(1, inputs=inputs, kernels=kernels, kernel_dim=kernel_dim)
         self.normalised = normalised
         self.direction = nn.Parameter(torch.empty(inputs, kernels, kernel_dim).normal_(0, 0.05))
         self.log_norm = nn.Parameter(torch.zeros(kernels, kernel_dim))
@@ -103,8 +104,8 @@ class DeLiGANMNISTGenerator(Rebuildable, nn.Module):
 
     def __init__(self, image_shape: tuple[int, ...], latent_dim: int = 30, width: int = 16) -> None:
         super().__init__()
-        channels = sized_image(image_shape, 28)
-        check_positive(latent_dim=latent_dim, width=width)
+        channels, _ = checks.square_image(image_shape, (28,))
+        checks.at_least(1, latent_dim=latent_dim, width=width)
         self.latent_dim = latent_dim
         units = 4 * width * 16
         self.layers = nn.Sequential(
@@ -142,8 +143,8 @@ class DeLiGANGenerator(Rebuildable, nn.Module):
 
     def __init__(self, image_shape: tuple[int, ...], latent_dim: int = 100, width: int = 128) -> None:
         super().__init__()
-        channels = sized_image(image_shape, 32)
-        check_positive(latent_dim=latent_dim, width=width)
+        channels, _ = checks.square_image(image_shape, (32,))
+        checks.at_least(1, latent_dim=latent_dim, width=width)
         self.latent_dim = latent_dim
         units = 4 * width * 16
         norm: nn.Module = nn.BatchNorm1d(units, 1e-6, affine=False)
@@ -175,7 +176,7 @@ class _Discriminator(Rebuildable, nn.Module):
         outputs: int,
     ) -> None:
         super().__init__()
-        check_positive(outputs=outputs)
+        checks.at_least(1, outputs=outputs)
         self.image_shape = tuple(image_shape)
         self.stages = nn.Sequential(*stages)
         self.closeness = closeness
@@ -204,8 +205,8 @@ class DeLiGANMNISTDiscriminator(_Discriminator):
     """
 
     def __init__(self, image_shape: tuple[int, ...], width: int = 16, outputs: int = 1) -> None:
-        channels = sized_image(image_shape, 28)
-        check_positive(width=width)
+        channels, _ = checks.square_image(image_shape, (28,))
+        checks.at_least(1, width=width)
         stages = [
             nn.Sequential(nn.Conv2d(channels, width, 5, 2, 2), nn.LeakyReLU(SLOPE)),
             nn.Sequential(
@@ -252,8 +253,8 @@ class DeLiGANCIFARDiscriminator(_Discriminator):
     def __init__(
         self, image_shape: tuple[int, ...], width: int = 96, kernels: int = 100, outputs: int = 1
     ) -> None:
-        channels = sized_image(image_shape, 32)
-        check_positive(width=width)
+        channels, _ = checks.square_image(image_shape, (32,))
+        checks.at_least(1, width=width)
         stages = [
             GaussianNoise(0.2),
             _convolution(channels, width, 3),
@@ -292,8 +293,8 @@ class DeLiGANSketchDiscriminator(_Discriminator):
     def __init__(
         self, image_shape: tuple[int, ...], width: int = 20, kernels: int = 50, outputs: int = 1
     ) -> None:
-        channels = sized_image(image_shape, 32)
-        check_positive(width=width)
+        channels, _ = checks.square_image(image_shape, (32,))
+        checks.at_least(1, width=width)
         stages = [
             GaussianNoise(0.2),
             _convolution(channels, width, 5),

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from lightning_gans.drawing.pictures import Scatter, image_grid, save_gif
 from PIL import Image, ImageChops
 
 from lightning_gans.drawing import pictures
-from lightning_gans.drawing.pictures import Scatter, image_grid, save_gif
 
 
 def test_grid_places_images_row_by_row():

@@ -1,0 +1,193 @@
+"""Lightning's CLI as ``fit``, ``validate``, ``test`` and ``predict`` use it."""
+
+import importlib
+import inspect
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.utilities import rank_zero_warn
+
+# The packages whose classes are found by their short names.
+import lightning_gans.data
+import lightning_gans.game.schedulers
+import lightning_gans.metrics.classifier
+import lightning_gans.models  # noqa: F401
+from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
+from lightning_gans.callbacks.evaluate import check_names
+from lightning_gans.commands.fit import LINKED
+from lightning_gans.commands.parsing import OneLine
+from lightning_gans.game.checkpoints import SelfContained, read_checkpoint
+from lightning_gans.game.interruption import Interrupted
+from lightning_gans.networks.rebuild import class_path
+
+RUNS = Path("runs")
+
+HARMLESS = (
+    ".*treespec.*",  # Lightning on torch's newer pytrees
+    ".*is smaller than the logging interval.*",  # counts batches; we count updates
+    ".*module\\(s\\) in eval mode at the start of training.*",  # averaged weights
+    ".*does not have many workers.*",  # the in-memory loader needs none
+    ".*across ranks is zero.*",
+    ".*lr_scheduler.step.* before .*optimizer.step.*",  # an epoch in which a player was never updated
+)
+"""Warnings that say nothing to a user of games."""
+
+
+class Parser(OneLine, LightningArgumentParser):
+    """Lightning's parser, whose complaints are ValueErrors of one line."""
+
+
+def add_arguments(parser: LightningArgumentParser, name: str | None = None) -> None:
+    """Add what ``fit`` has besides model, data and trainer; ``name`` is the run's unless it is given."""
+    parser.add_argument("--name", type=str | None, default=name, help="The run goes to runs/NAME/version_K.")
+    parser.add_lightning_class_args(Checkpoint, "checkpoint")
+    parser.add_lightning_class_args(SampleGrid, "samples")
+    parser.add_lightning_class_args(Throughput, "throughput")
+    for key in LINKED:
+        parser.link_arguments(f"data.{key}", f"model.init_args.{key}", apply_on="instantiate")
+
+
+def fit_parser() -> Parser:
+    """Return a parser of what ``fit`` reads."""
+    parser = Parser()
+    parser.add_argument("--seed_everything", type=bool | int)
+    parser.add_lightning_class_args(Trainer, "trainer")
+    parser.add_lightning_class_args(SelfContained, "model", subclass_mode=True)
+    parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
+    add_arguments(parser)
+    return parser
+
+
+class CLI(LightningCLI):
+    """Parse the arguments of a command, build model, data and trainer, and run it.
+
+    Args:
+        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        arguments: What was given to it, prepared by :func:`lightning_gans.commands.fit.prepare`.
+        recipe: The name of the recipe if there is one.
+    """
+
+    def __init__(self, command: str, arguments: Sequence[str], recipe: str | None = None) -> None:
+        for message in HARMLESS:
+            warnings.filterwarnings("ignore", message)
+        self.command, self.recipe = command, recipe
+        super().__init__(
+            SelfContained,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            parser_class=Parser,
+            parser_kwargs={"default_env": True},
+            args=[command, *arguments],
+        )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # static, and builds all four
+        """Return the one command that is run: its parser alone is built."""
+        return {self.command: LightningCLI.subcommands()[self.command]}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add ours."""
+        add_arguments(parser, self.recipe)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, without Lightning's warning about calls from Python."""
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        # Lightning's own lets the checkpoint win over the command line, silently. See prepare().
+        config = self.config[self.command]
+        ckpt = config.get("ckpt_path")
+        if ckpt and Path(ckpt).is_file():
+            stored = read_checkpoint(ckpt)["hyper_parameters"]["_class_path"]
+            module, _, name = config.model.class_path.rpartition(".")
+            given = class_path(getattr(importlib.import_module(module), name))
+            if stored != given:
+                raise ValueError(f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {given}")
+
+    def before_instantiate_classes(self) -> None:
+        """Look at what a model follows from its data in, when the data is there."""
+        self.parser.add_instantiator(self._build_model, SelfContained, subclasses=True, prepend=True)
+
+    def _build_model(
+        self, model: type[SelfContained], applied_instantiation_links: dict[str, Any], **arguments: Any
+    ) -> SelfContained:
+        config = self.config[self.command]
+        for key in LINKED:
+            linked = f"model.init_args.{key}" in applied_instantiation_links
+            if linked and config.model.init_args.get(key) is not None:
+                raise ValueError(f"model.{key} follows from the data: leave it out, or change data")
+            parameter = inspect.signature(model).parameters.get(key)
+            if parameter and parameter.default is parameter.empty and arguments.get(key) is None:
+                data = config.data.class_path.rpartition(".")[2]
+                raise ValueError(f"data={data} has no {key}: a {model.__name__} needs data that has it")
+        return model(**arguments)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the trainer: the run's folder, its loggers, its callbacks and its progress bar."""
+        config = {**self._get(self.config_init, "trainer"), **kwargs}
+        given: list[Logger] = [x for x in _as_list(config["logger"]) if isinstance(x, Logger)]
+        callbacks: list[Callback] = [*_as_list(config["callbacks"])]
+        if self.command != "fit":
+            self.save_config_callback = None
+            config["logger"] = given or False
+        else:
+            callbacks += self._callbacks_of_each_run(config)
+            bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+            if not bar and config["enable_progress_bar"] is not False and not config["barebones"]:
+                callbacks.append(TQDMProgressBar(refresh_rate=20))
+            if config["logger"] is False:
+                self.save_config_callback = None  # there is no folder that is this run's alone
+            elif not config["fast_dev_run"]:
+                name = self._get(self.config, "name") or type(self.model).__name__.lower()
+                folder = Path(config["default_root_dir"] or ".") / RUNS
+                config["logger"] = [CSVLogger(folder, name=name), *given]
+        check_names(callbacks)
+        return self._instantiate_trainer({**config, "callbacks": callbacks}, [])
+
+    def _callbacks_of_each_run(self, config: dict[str, Any]) -> list[Callback]:
+        """Leave out those that can do nothing here; say so of options that the user has set for nothing."""
+        unused = {}
+        if config["logger"] is False:
+            unused["name"] = "with trainer.logger false there is no folder of that name"
+        if config["enable_checkpointing"] is False:
+            unused["checkpoint"] = "trainer.enable_checkpointing is false"
+        if not hasattr(self.model, "sample") and not hasattr(self.model, "translate"):
+            unused["samples"] = f"a {type(self.model).__name__} has neither sample() nor translate()"
+        parser = self._parser(self.command)
+        for key, reason in unused.items():
+            if self._get(self.config, key) != parser.get_defaults()[key]:
+                rank_zero_warn(f"{key} is not used: {reason}")
+        return [self._get(self.config_init, key) for key in parser.callback_keys if key not in unused]
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        # A checkpoint is data: no code in it is run.
+        return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
+
+    def fit(self, **arguments: Any) -> None:
+        """Train; if a signal ends the run, say how to go on."""
+        try:
+            self.trainer.fit(**arguments)
+        except Interrupted as stop:
+            if self.trainer.is_global_zero:
+                resume = f"\nGo on with: lightning-gans fit --ckpt_path {stop.checkpoint}"
+                print(f"lightning-gans: {stop}{resume if stop.checkpoint else ''}", file=sys.stderr)
+            raise
+
+    def after_fit(self) -> None:
+        """Say where the run is."""
+        folder = self.trainer.log_dir or self.trainer.default_root_dir  # asks all ranks
+        if self.trainer.is_global_zero:
+            print(f"The run is in {folder}")
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value in (None, True, False) else [value]

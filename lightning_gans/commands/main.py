@@ -1,0 +1,62 @@
+"""The entry point ``lightning-gans``: find the command, run it, and say in one line what went wrong."""
+
+import ast
+import difflib
+import pkgutil
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from lightning_gans import commands
+
+EXPECTED = (ValueError, TypeError, OSError, ArithmeticError, LookupError)
+"""What bad input raises, beside Lightning's MisconfigurationException, which derives from Exception alone."""
+
+
+def known_commands() -> dict[str, str]:
+    """Return the line of each command for ``--help``, by its name, without importing any."""
+    found = {}
+    for module in pkgutil.iter_modules(commands.__path__):
+        path = Path(commands.__path__[0]) / module.name
+        code = ast.parse((path / "__init__.py" if module.ispkg else path.with_suffix(".py")).read_text())
+        if any(isinstance(part, ast.FunctionDef) and part.name == "run" for part in code.body):
+            found[module.name.replace("_", "-")] = (ast.get_docstring(code) or "").partition("\n")[0]
+    return found
+
+
+def show_help() -> None:
+    """Print the list of commands."""
+    print("usage: lightning-gans COMMAND [options]\n\ncommands:")
+    for name, line in known_commands().items():
+        print(f"  {name:18}{line}")
+    print("\nlightning-gans COMMAND --help shows the options; --debug shows tracebacks.")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; on bad input, print one line and exit with 2."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    command, *rest = [argument for argument in given if argument != "--debug"] or ["--help"]
+    if command in ("-h", "--help"):
+        show_help()
+        return
+    try:
+        if command not in (known := known_commands()):
+            near = difflib.get_close_matches(command, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "try --help"
+            raise ValueError(f"unknown command {command}: {hint}")
+        import_module(f"{commands.__name__}.{command.replace('-', '_')}").run(rest)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Lightning makes an exit with 1 of Ctrl-C.
+        if not any(isinstance(error, KeyboardInterrupt) for error in (stop, stop.__context__)):
+            raise
+        print("lightning-gans: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if debug or not (isinstance(error, EXPECTED) or type(error).__name__ == "MisconfigurationException"):
+            raise
+        from lightning_gans.commands.parsing import explain
+
+        print(f"lightning-gans: {explain(str(error)) or type(error).__name__}", file=sys.stderr)
+        sys.exit(2)

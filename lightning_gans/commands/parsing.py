@@ -1,0 +1,75 @@
+"""Parsers whose complaints are one line, and commands that are functions. Imports no torch."""
+
+import difflib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser, auto_cli
+
+NOISE = re.compile(
+    r"Expected a <class 'NoneType'>|Does not validate against|Subtypes:|Errors:|Given value"
+    r"|Expected a path but|is not a subclass of|Expected an? <class 'function'>|Expected a callable"
+)
+
+
+class OneLine:
+    """What parsers derive from whose complaints are exceptions of one line."""
+
+    _option_string_actions: dict[str, Any]
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise what is wrong with the arguments."""
+        raise ValueError(explain(message, list(self._option_string_actions))) from ex
+
+
+class FunctionParser(OneLine, ArgumentParser):
+    """A parser of a function's arguments."""
+
+
+def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
+    """Run a function with arguments from the command line: its docstring is the help.
+
+    Classes are found by their short names if their modules have been imported.
+    """
+    auto_cli(function, args=list(arguments), as_positional=False, parser_class=FunctionParser)
+
+
+def explain(message: str, options: Sequence[str] = ()) -> str:
+    """Shorten a parser's message to the line that matters, and add the nearest names to an unknown one.
+
+    Args:
+        message: What the parser said: often a tree of all the types that a value could have had.
+        options: The options that the command has.
+    """
+    key = re.search(r'Parser key "([^"]+)"', message)
+    lines = [re.sub(r'^\s*(- )?(Parser key "[^"]+":)?\s*(- )?', "", line) for line in message.splitlines()]
+    telling = [line for line in lines if line and not NOISE.search(line)]
+    text = re.sub(r"\s+", " ", telling[0] if telling else message)
+    for pattern, names in (
+        (r"Option '([^']+)' is not accepted", _argument_names),
+        (r"unrecognized arguments: (--[^ =]+)", lambda: options),
+        (r"dot import path string: (\S+)", lambda: {known.__name__ for known in _known_classes()}),
+    ):
+        unknown = re.search(pattern, text)
+        if unknown:
+            near = difflib.get_close_matches(unknown[1], sorted(names()), n=2, cutoff=0.6)
+            text = f"{unknown[1]} is unknown" + (f": did you mean {' or '.join(near)}?" if near else "")
+            break
+    named = key and re.search(rf"\b{re.escape(key[1])}\b", text)
+    return text if key is None or named else f"{key[1]}: {text}"
+
+
+def _known_classes() -> Iterator[type]:
+    """Give the classes of this package that are imported."""
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith("lightning_gans."):
+            for value in vars(module).values():
+                if isinstance(value, type) and value.__module__ == name and not issubclass(value, Exception):
+                    yield value
+
+
+def _argument_names() -> set[str]:
+    return {name for known in _known_classes() for name in inspect.signature(known).parameters}

@@ -1,0 +1,76 @@
+"""Draw samples from a checkpoint into a picture, an .npz or a folder."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from torchvision.transforms.functional import to_pil_image
+
+from lightning_gans.commands.parsing import call
+from lightning_gans.drawing.grids import image_grid
+from lightning_gans.drawing.pixels import as_stored
+from lightning_gans.drawing.scatter import Scatter
+from lightning_gans.game.checkpoints import load
+from lightning_gans.game.latent_game import LatentGame
+from lightning_gans.game.translation import TranslationGame
+
+
+def run(arguments: list[str]) -> None:
+    """Run ``sample`` with arguments from the command line."""
+    call(sample, arguments)
+
+
+def sample(
+    ckpt_path: str,
+    out: str = "samples.png",
+    n: int = 64,
+    seed: int = 0,
+    weights: Literal["ema", "raw"] = "ema",
+    columns: int = 8,
+) -> None:
+    """Draw samples from a trained generator.
+
+    Args:
+        ckpt_path: The checkpoint.
+        out: Where to: a ``.png`` (one grid; a scatter plot for 2-D data), an ``.npz`` (``arr_0``: uint8
+            images (n, height, width, channels), or float32 vectors (n, d)), or a folder (a PNG a sample).
+        n: How many.
+        seed: The same seed gives the same samples.
+        weights: Averaged weights, if the checkpoint has some, or those of the last update.
+        columns: Columns of the grid.
+
+    Raises:
+        ValueError: If an argument is out of range, vectors are to be written as single pictures, or a sample
+            is not finite.
+    """
+    if n < 1:
+        raise ValueError(f"n={n}: give the number of samples, 1 or more")
+    path = Path(out)
+    if path.suffix not in ("", ".png", ".npz"):
+        raise ValueError(f"out={out}: give a .png, an .npz or a folder")
+
+    game = load(ckpt_path)
+    if not isinstance(game, LatentGame):
+        way = ": use translate" if isinstance(game, TranslationGame) else ""
+        raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} has no latent to sample from{way}")
+    images = game.sample(n, ema=weights == "ema", seed=seed)
+    stored = as_stored(images)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".npz":
+        array = stored if stored.ndim == 2 else stored.permute(0, 2, 3, 1)
+        np.savez_compressed(path, arr_0=array.numpy())
+    elif path.suffix == ".png":
+        vectors = images.ndim == 2
+        picture = (
+            Scatter(images, real=False).draw(images, f"{n} samples")
+            if vectors
+            else image_grid(images, columns)
+        )
+        picture.save(path)
+    elif images.ndim == 2:
+        raise ValueError(f"out={out}: vectors are no pictures, give a .png (scatter plot) or an .npz")
+    else:
+        path.mkdir(parents=True, exist_ok=True)
+        for i, image in enumerate(stored):
+            to_pil_image(image).save(path / f"{i:06d}.png")
+    print(f"{n} samples: {out}")

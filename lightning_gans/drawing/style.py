@@ -1,0 +1,73 @@
+"""What all pictures have in common: colours, font, and figures that are drawn without pyplot."""
+
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
+from PIL import Image, ImageFont
+
+REAL, FAKE = "#2166ac", "#e6550d"
+INK, PAPER, GREY = "#333333", "#ffffff", "#b5b5b5"
+
+# In bands, so that a background reads like a map with contour lines. Light: points must stand out on it.
+LANDSCAPE = LinearSegmentedColormap.from_list("landscape", ["#b4bac2", "#d9dce1", "#fafafa"], 12)
+# Of the hues of the points. The middle band of an odd number is zero.
+POTENTIAL = LinearSegmentedColormap.from_list(
+    "potential", ["#f3b98f", "#fae3d3", "#fbfbfb", "#d6e4f1", "#9cc1e0"], 17
+)
+
+STYLE: Any = {
+    "text.color": INK,
+    "axes.edgecolor": "#aaaaaa",
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.6,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "figure.dpi": 100,
+    "figure.facecolor": PAPER,
+    "figure.titlesize": 11,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "legend.handletextpad": 0.1,
+    "lines.markeredgewidth": 0,
+    "xtick.color": INK,
+    "xtick.labelsize": 8,
+    "xtick.major.width": 0.6,
+    "ytick.color": INK,
+    "ytick.labelsize": 8,
+    "ytick.major.width": 0.6,
+}
+styled = rc_context(STYLE)
+"""Decorates functions that make or draw figures."""
+
+
+def new_figure(width: int, height: int, layout: Literal["constrained", "none"] = "constrained") -> Figure:
+    """Return an empty figure of so many pixels; if ``constrained``, there will be room for all labels."""
+    figure = Figure(figsize=(width / 100, height / 100), layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def keep_layout(figure: Figure) -> None:
+    """Find the places of axes once, for all pictures that follow: it takes as long as to draw them."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+def render(figure: Figure) -> Image.Image:
+    """Draw a figure."""
+    canvas: Any = figure.canvas
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3].copy())
+
+
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """Return the font of all pictures."""
+    return ImageFont.truetype(findfont("DejaVu Sans"), size)

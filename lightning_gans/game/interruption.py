@@ -1,0 +1,90 @@
+"""Ctrl-C (SIGINT) and SIGTERM: a run stops at the end of a batch, saved, with the exit code of the signal.
+
+The contract: ``trainer.fit`` raises :class:`Interrupted`, after :class:`~lightning_gans.callbacks.Checkpoint`
+has written ``last.ckpt``. Left alone, it ends the process with code 130 (SIGINT) or 143 (SIGTERM) and prints
+nothing; who catches it finds the signal, the update and the checkpoint to go on from.
+"""
+
+import os
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+
+import torch
+from lightning.pytorch import Trainer
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(SystemExit):
+    """A run was stopped by a signal.
+
+    Attributes:
+        signal: Which.
+        update: Generator updates that were done.
+        checkpoint: Where the state was saved; None if no ``Checkpoint`` watched the run.
+        code: The exit code: 128 and the number of the signal. Processes that Lightning started beside the
+            first end with 0, since it kills all others when one fails.
+    """
+
+    def __init__(self, number: int, update: int, code: int | None = None) -> None:
+        super().__init__(128 + number if code is None else code)
+        self.signal = signal.Signals(number)
+        self.update = update
+        self.checkpoint: Path | None = None
+
+    def __str__(self) -> str:
+        """Say what happened."""
+        saved = f"the state was saved to {self.checkpoint}" if self.checkpoint else "nothing was saved"
+        return f"stopped by {self.signal.name} after {self.update} generator updates; {saved}"
+
+
+class Interruption:
+    """Lets signals end a run between batches, on all ranks at once.
+
+    A handler that saved by itself, or asked the other ranks, could come in the middle of an update or of a
+    collective. It notes the signal, and the ranks compare notes at the end of each batch.
+    """
+
+    def __init__(self) -> None:
+        self._received = 0
+
+    def start(self, trainer: Trainer) -> None:
+        """Take over the signals until Lightning restores them at the end of the run.
+
+        A SIGTERM that Lightning has noted before counts.
+        """
+        self._received = signal.SIGTERM if trainer.received_sigterm else 0
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, self._note)
+
+    def raise_if_received(self, trainer: Trainer) -> None:
+        """End the run if a rank has received a signal. All ranks call this at the end of a batch.
+
+        Raises:
+            Interrupted: If so; from now on signals are ignored, so that the state is saved in peace.
+        """
+        received = self._received
+        if trainer.world_size > 1:
+            noted = torch.tensor(received, device=trainer.strategy.root_device)
+            torch.distributed.all_reduce(noted, torch.distributed.ReduceOp.MAX)
+            received = int(noted)
+        if not received:
+            return
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
+        self._received = 0
+        environment = getattr(trainer.strategy, "cluster_environment", None)
+        started_by_lightning = environment is not None and not environment.creates_processes_externally
+        child = started_by_lightning and trainer.local_rank > 0
+        raise Interrupted(received, trainer.global_step, 0 if child else None)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._received = number
+        for again in SIGNALS:
+            signal.signal(again, signal.SIG_DFL)
+        # Not print: the signal may have come while something else was being printed.
+        os.write(2, f"\n{signal.Signals(number).name}: stopping after this batch; again: at once\n".encode())

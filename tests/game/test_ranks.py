@@ -1,0 +1,55 @@
+"""Two processes on gloo, and processes that Lightning spawns."""
+
+import pytest
+import torch
+
+from lightning_gans import GAN
+from lightning_gans.callbacks import Checkpoint
+from tests.conformance.games import ring, trainer
+from tests.ranks import on_two_ranks
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    return on_two_ranks("tests.game.two_ranks", tmp_path_factory.mktemp("ranks"), timeout=200)
+
+
+def test_unequal_parts_of_a_batch_count_by_their_samples(ranks):
+    first, second = (rank["uneven"] for rank in ranks)
+    assert (first["sizes"], second["sizes"]) == ([16, 5], [16, 4])
+    assert first["off"] == second["off"] < 1e-6
+    assert first["moved"] > 1e-3
+
+
+def test_all_ranks_score_and_draw_from_one_generator(ranks):
+    first, second = (rank["norm"] for rank in ranks)
+    assert first["before"] != second["before"]  # each has normalised other samples
+    assert first["after"] == second["after"]
+    assert first["samples"] == second["samples"]
+
+
+def test_held_out_losses_are_those_of_all_ranks_and_of_the_checkpoint(ranks):
+    first, second = (rank["norm"] for rank in ranks)
+    assert first["held_out"] == second["held_out"] == first["validated"]
+    assert set(first["held_out"]) == {"val/discriminator_loss", "val/generator_loss"}
+
+
+def test_a_signal_to_one_rank_ends_all_saved(ranks):
+    first, second = (rank["interrupted"] for rank in ranks)
+    assert first == second
+    assert first["stopped"][:3] == [143, "SIGTERM", 4]
+    assert first["resumed"]
+
+
+@pytest.mark.slow
+def test_spawned_processes_train(tmp_path):
+    data = ring()
+    module = GAN((2,))
+    trainer([Checkpoint(2, dirpath=str(tmp_path))], max_steps=2, strategy="ddp_spawn", devices=2).fit(
+        module, data
+    )
+    stored = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert stored["global_step"] == 2
+    assert len(stored["run_state"]) == 2
+    weights = stored["state_dict"]
+    assert all(torch.equal(value, weights[key]) for key, value in module.state_dict().items())
