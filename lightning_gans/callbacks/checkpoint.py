@@ -10,10 +10,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_gans.game.interruption import Interrupted
-
 from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
+from lightning_gans.game.interruption import Interrupted
 
 CLOCK = 10  # updates between two looks at the clock, which all ranks take together
 

@@ -206,6 +206,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Write a row of the log if one is due."""
         self._write_row()
+        super().on_train_batch_end(outputs, batch, batch_idx)
 
     def _write_row(self) -> None:
         every, update = self._log_every, self.trainer.global_step
@@ -215,7 +216,6 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
             row = {f"train/{name}": value for name, value in self._reported.items()}
             write_row(self.trainer, row, bar=[name for name in row if name.endswith("_loss")])
             self._reported.clear()
-        super().on_train_batch_end(outputs, batch, batch_idx)
 
     def on_validation_start(self) -> None:
         """Let all ranks look at the same networks."""
