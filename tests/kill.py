@@ -105,10 +105,8 @@ def killed_and_resumed(make_run, folder, *at):
 
 
 def _newest(folder):
-    stored = [
-        (torch.load(path, weights_only=True)["global_step"], str(path)) for path in folder.rglob("*.ckpt")
-    ]
-    return max(stored)[1] if stored else None
+    updates = {path: torch.load(path, weights_only=True)["global_step"] for path in folder.rglob("*.ckpt")}
+    return max(updates, key=lambda path: (updates[path], path.stat().st_mtime_ns), default=None)
 
 
 def same(a, b):
@@ -146,7 +144,7 @@ def remains(folder):
     return {
         "checkpoints": {
             file.name: _without(torch.load(file, weights_only=True), str(folder.resolve()))
-            for file in folder.rglob("*.ckpt")
+            for file in sorted(folder.rglob("*.ckpt"), key=lambda file: file.stat().st_mtime_ns)
         },
         "rows": sorted(sorted(row) for row in rows),
         "scores": sorted(json.dumps(json.loads(line), sort_keys=True) for line in scores),

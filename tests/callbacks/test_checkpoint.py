@@ -63,7 +63,7 @@ def update_of(path):
 def test_broken_weights_do_not_replace_good_ones():
     message = r"GAN: weights of discriminator .* update 6; .*last\.ckpt holds .* update 4"
     with pytest.raises(FloatingPointError, match=message):
-        fit(Breaks(5), max_steps=9)
+        fit(Breaks(6), max_steps=9)
     assert update_of(LAST) == 4
 
 
