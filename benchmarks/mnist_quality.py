@@ -27,7 +27,7 @@ from torch.nn.functional import cross_entropy
 
 from lightning_gans import DCGAN, MNIST, load
 from lightning_gans.data.loader import MemoryLoader, to_float
-from lightning_gans.drawing.pictures import image_grid
+from lightning_gans.drawing.grids import image_grid
 
 SIZE = 32
 SAMPLES = 10_000
@@ -59,8 +59,7 @@ class Classifier(nn.Module):
 
 def digits(split: str) -> tuple[Tensor, Tensor]:
     """uint8 images (N, 1, 32, 32), resized as the data module does it, and labels (N,)."""
-    data = MNIST(image_size=SIZE, download=False)
-    return data._read(split)
+    return MNIST(image_size=SIZE, download=False).real_images(split)[:2]
 
 
 def judged(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:

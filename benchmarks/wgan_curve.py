@@ -24,7 +24,7 @@ from scipy.signal import medfilt
 from scipy.stats import spearmanr
 
 from lightning_gans import MNIST, WGAN
-from lightning_gans.drawing.pictures import image_grid
+from lightning_gans.drawing.grids import image_grid
 
 
 class Curve(Callback):

@@ -4,6 +4,7 @@ What has a name here is imported when it is first used: ``lightning-gans --help`
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ if not TYPE_CHECKING:  # which would take every name for one that is there
             homes = (import_module(f"{__name__}.{home}") for home in _HOMES)
             globals()[name] = next(vars(home)[name] for home in homes if name in vars(home))
             return globals()[name]
+        if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
+            return import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__} has no attribute {name}")
 
     def __dir__() -> list[str]:

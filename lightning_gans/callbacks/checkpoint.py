@@ -8,11 +8,9 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
-from lightning_gans.game.interruption import Interrupted
 
 CLOCK = 10  # updates between two looks at the clock, which all ranks take together
 
@@ -95,15 +93,11 @@ class Checkpoint(ModelCheckpoint):
         if trainer.global_step != self._saved_at:
             self._save(trainer)
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save a run that a signal has ended, and say where."""
-        if not isinstance(exception, Interrupted):
-            return
+    def save_interrupted(self, trainer: Trainer) -> Path | None:
+        """Save a run that a signal ends; return where its state is."""
         if trainer.global_step != self._saved_at:
             self._save(trainer)
-        if self._last_checkpoint_saved:
-            exception.checkpoint = Path(self._last_checkpoint_saved)
-        rank_zero_info(str(exception))
+        return Path(self._last_checkpoint_saved) if self._last_checkpoint_saved else None
 
     def _save(self, trainer: Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]

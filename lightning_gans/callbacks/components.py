@@ -1,6 +1,6 @@
 """Pictures of a learned mixture: what each component generates, and where it lies."""
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -36,8 +36,7 @@ class Components(Pictures):
         rows: Components whose images are drawn.
         columns: Images of each; of vectors, points of each component.
         seed: Of the noise.
-        gif: Whether to make the animation.
-        frame_duration: Seconds that the animation shows a picture.
+        kwargs: ``gif`` and ``frame_duration`` of :class:`~lightning_gans.callbacks.pictures.Pictures`.
 
     Raises:
         ValueError: If a number is not positive.
@@ -46,15 +45,9 @@ class Components(Pictures):
     folder = "components"
 
     def __init__(
-        self,
-        every_n_updates: int = 1_000,
-        rows: int = 10,
-        columns: int = 10,
-        seed: int = 0,
-        gif: bool = True,
-        frame_duration: float = 0.12,
+        self, every_n_updates: int = 1_000, rows: int = 10, columns: int = 10, seed: int = 0, **kwargs: Any
     ) -> None:
-        super().__init__(every_n_updates, gif, frame_duration)
+        super().__init__(every_n_updates, **kwargs)
         checks.at_least(1, rows=rows, columns=columns)
         self.rows, self.columns, self.seed = rows, columns, seed
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -61,8 +61,7 @@ class Field(Pictures):
         num_points: Real points, and generated ones.
         critic: Show the discriminator beside a game's own field.
         seed: Of the latents.
-        gif: Whether to make the animation.
-        frame_duration: Seconds that the animation shows a picture.
+        kwargs: ``gif`` and ``frame_duration`` of :class:`~lightning_gans.callbacks.pictures.Pictures`.
 
     Raises:
         ValueError: If a number is not positive, or, before training, if the game is not one of points in the
@@ -78,10 +77,9 @@ class Field(Pictures):
         num_points: int = 500,
         critic: bool = True,
         seed: int = 0,
-        gif: bool = True,
-        frame_duration: float = 0.12,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(every_n_updates, gif, frame_duration)
+        super().__init__(every_n_updates, **kwargs)
         checks.at_least(1, num_points=num_points)
         self.num_points = num_points
         self.critic = critic

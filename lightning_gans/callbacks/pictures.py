@@ -1,7 +1,7 @@
 """What callbacks that draw have in common: when, where to, and the animation at the end."""
 
 import shutil
-import tempfile
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +21,7 @@ from torch.utils.data import default_collate
 from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.drawing.gifs import save_gif
+from lightning_gans.game.interruption import Interrupted
 from lightning_gans.game.rows import write_row
 from lightning_gans.game.sides import read_batch
 
@@ -85,7 +86,7 @@ class Pictures(Callback):
     # ------------------------------------------------------------------ when
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Make the folder and try to write into it, before any long work starts.
+        """Refuse what cannot be drawn, or a folder that cannot be written, before any long work starts.
 
         Raises:
             OSError: If it cannot be written.
@@ -105,7 +106,7 @@ class Pictures(Callback):
             return
         place = Path(trainer.log_dir or trainer.default_root_dir)  # all ranks ask: the answer is broadcast
         if trainer.is_global_zero:
-            _check_writable(place / self.folder, type(self).__name__)
+            checks.writable_folder(**{f"folder of {type(self).__name__}": place / self.folder})
         self._place = place
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -133,7 +134,7 @@ class Pictures(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Animate what there is when the user stops the run."""
-        if isinstance(exception, KeyboardInterrupt):
+        if isinstance(exception, Interrupted) and exception.signal is signal.SIGINT:
             self._animate(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
@@ -162,7 +163,6 @@ class Pictures(Callback):
             with failure_is_a_warning(f"the picture {path}"):
                 with isolate_rng():
                     picture, values = self.picture(trainer, module)
-                path.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(path) as part:
                     picture.save(part, "PNG", compress_level=1)
                 drawn = True
@@ -216,10 +216,12 @@ def failure_is_a_warning(what: str) -> Iterator[None]:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a file beside ``path`` to write to, and move it there when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     try:
         yield part
-        part.replace(path)
+        if part.exists():
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -268,15 +270,3 @@ def check_game(module: LightningModule, name: str) -> None:
                 f"{name} draws what {type(module).__name__}.{method}() makes, but there is none: "
                 "write it, or leave the callback out"
             )
-
-
-def _check_writable(folder: Path, name: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(
-            f"{name} cannot write to {folder} ({error.strerror}): set trainer.default_root_dir, or the "
-            "logger's save_dir, to a folder that can be written"
-        ) from error

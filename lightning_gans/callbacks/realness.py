@@ -54,8 +54,7 @@ class RealnessDistribution(Pictures):
         every_n_updates: Generator updates between two pictures.
         num_samples: Real images, and generated ones.
         seed: Of the latents.
-        gif: Whether to make the animation.
-        frame_duration: Seconds that the animation shows a picture.
+        kwargs: ``gif`` and ``frame_duration`` of :class:`~lightning_gans.callbacks.pictures.Pictures`.
 
     Raises:
         ValueError: If a number is not positive.
@@ -64,14 +63,9 @@ class RealnessDistribution(Pictures):
     folder = "realness"
 
     def __init__(
-        self,
-        every_n_updates: int = 500,
-        num_samples: int = 1_000,
-        seed: int = 0,
-        gif: bool = True,
-        frame_duration: float = 0.12,
+        self, every_n_updates: int = 500, num_samples: int = 1_000, seed: int = 0, **kwargs: Any
     ) -> None:
-        super().__init__(every_n_updates, gif, frame_duration)
+        super().__init__(every_n_updates, **kwargs)
         checks.at_least(1, num_samples=num_samples)
         self.num_samples = num_samples
         self.seed = seed

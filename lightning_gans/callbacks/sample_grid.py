@@ -44,8 +44,7 @@ class SampleGrid(Pictures):
         seed: Of the latents.
         columns: Images in a row of the grid.
         scale: Side of the square that a pixel becomes; small images are enlarged by default.
-        gif: Whether to make the animation.
-        frame_duration: Seconds that the animation shows a picture.
+        kwargs: ``gif`` and ``frame_duration`` of :class:`~lightning_gans.callbacks.pictures.Pictures`.
 
     Raises:
         ValueError: If a number is not positive.
@@ -60,10 +59,9 @@ class SampleGrid(Pictures):
         seed: int = 0,
         columns: int = 8,
         scale: int | None = None,
-        gif: bool = True,
-        frame_duration: float = 0.12,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(every_n_updates, gif, frame_duration)
+        super().__init__(every_n_updates, **kwargs)
         checks.at_least(1, num_samples=num_samples, columns=columns, scale=scale)
         self.num_samples = num_samples
         self.seed = seed

@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_gans.commands.parsing import LINKED
 from lightning_gans.commands.recipes import find_config
-
-LINKED = ("image_shape", "input_shape", "num_classes")
-"""Arguments of a model that follow from the data."""
 
 FIT_ONLY = ("--name", "--checkpoint", "--samples", "--throughput")
 """Options, with all that begin so and a dot, of which other commands take no notice; files may hold them."""

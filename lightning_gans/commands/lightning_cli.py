@@ -12,6 +12,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities import rank_zero_warn
 
 # The packages whose classes are found by their short names.
@@ -21,8 +22,7 @@ import lightning_gans.metrics.classifier
 import lightning_gans.models  # noqa: F401
 from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
 from lightning_gans.callbacks.evaluate import check_names
-from lightning_gans.commands.fit import LINKED
-from lightning_gans.commands.parsing import OneLine
+from lightning_gans.commands.parsing import LINKED, OneLine
 from lightning_gans.game.checkpoints import SelfContained, read_checkpoint
 from lightning_gans.game.interruption import Interrupted
 from lightning_gans.networks.rebuild import class_path
@@ -38,6 +38,8 @@ HARMLESS = (
     ".*lr_scheduler.step.* before .*optimizer.step.*",  # an epoch in which a player was never updated
 )
 """Warnings that say nothing to a user of games."""
+MISSING = ".*callbacks used to create the checkpoint need to be provided.*"
+"""So is this one, where the run's pictures and checkpoints are left out."""
 
 
 class Parser(OneLine, LightningArgumentParser):
@@ -75,7 +77,7 @@ class CLI(LightningCLI):
     """
 
     def __init__(self, command: str, arguments: Sequence[str], recipe: str | None = None) -> None:
-        for message in HARMLESS:
+        for message in (*HARMLESS, *([] if command == "fit" else [MISSING])):
             warnings.filterwarnings("ignore", message)
         self.command, self.recipe = command, recipe
         super().__init__(
@@ -174,12 +176,14 @@ class CLI(LightningCLI):
 
     def fit(self, **arguments: Any) -> None:
         """Train; if a signal ends the run, say how to go on."""
+        if isinstance(self.trainer.strategy.launcher, _MultiProcessingLauncher):
+            # Let this process choose the run's folder, or it would not know the one that its children chose.
+            _ = self.trainer.log_dir
         try:
             self.trainer.fit(**arguments)
         except Interrupted as stop:
-            if self.trainer.is_global_zero:
-                resume = f"\nGo on with: lightning-gans fit --ckpt_path {stop.checkpoint}"
-                print(f"lightning-gans: {stop}{resume if stop.checkpoint else ''}", file=sys.stderr)
+            if stop.checkpoint and self.trainer.is_global_zero:
+                print(f"Go on with: lightning-gans fit --ckpt_path {stop.checkpoint}", file=sys.stderr)
             raise
 
     def after_fit(self) -> None:

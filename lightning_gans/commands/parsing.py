@@ -9,6 +9,9 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, auto_cli
 
+LINKED = ("image_shape", "input_shape", "num_classes")
+"""Arguments of a model that follow from the data."""
+
 NOISE = re.compile(
     r"Expected a <class 'NoneType'>|Does not validate against|Subtypes:|Errors:|Given value"
     r"|Expected a path but|is not a subclass of|Expected an? <class 'function'>|Expected a callable"

@@ -168,7 +168,8 @@ def contact_sheet(data: DataModule, loader: Any, batches: Iterator[Batch], per_c
     dimensions = " dimensions" if first[0].ndim == 2 else ""
     title = f"{type(data).__name__}: {_sizes(loader)} training samples, {shapes}{dimensions}"
     if first[0].ndim == 2:
-        return labelled_points(*_take(batches, min(POINTS, len(labels))), title)
+        points, given = _take(batches, min(POINTS, len(labels)))
+        return labelled_points(points, given, title)
     if len(views) > 1:
         across = max(1, 8 // len(views))
         kinds = [_shrunk(kind) for kind in _take(batches, min(2 * per_class, len(labels)))[: len(views)]]

@@ -1,6 +1,7 @@
 """Loaders whose position is three integers: from memory, from worker processes, of two domains at once."""
 
 import re
+import signal
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -321,6 +322,7 @@ class WorkerLoader(BatchLoader):
                 collate_fn=_as_it_is,  # type: ignore[arg-type]
                 pin_memory=self.device.type == "cuda",
                 generator=torch.Generator(),
+                worker_init_fn=_ignore_interrupts,
             )
             self._stream = iter(loader)
         try:
@@ -361,6 +363,11 @@ def _ahead(served: "weakref.ref[WorkerLoader]", epoch: int, index: int) -> Itera
 
 def _as_it_is(batch: Tensor) -> Tensor:
     return batch
+
+
+def _ignore_interrupts(worker: int) -> None:
+    # A terminal sends Ctrl-C to all processes; the first one ends its batch, and then the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class ZipLoader:

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 from torch import Tensor
 
-from lightning_gans.drawing.scatter import Plane, add_bar, cloud, mesh, square_around, value_range, within
+from lightning_gans.drawing import scatter
 from lightning_gans.drawing.style import POTENTIAL, keep_layout, new_figure, render, styled
 
 FORCE = "#7f2704"
@@ -56,33 +56,32 @@ class FieldPlot:
 
     @styled
     def __init__(self, real: Tensor, panels: int, signed: bool) -> None:
-        given = cloud(real)
-        self.limits = square_around(given, room=0.2)
+        given = scatter.cloud(real)
+        self.limits = scatter.square_around(given, room=0.2)
         self.cell = (self.limits[0][1] - self.limits[0][0]) / self.lattice_side
         self.signed = signed
         self.figure = new_figure(110 + 500 * panels, 590)
-        axes = self.figure.subplots(1, panels, sharey=True, squeeze=False, subplot_kw={"aspect": "equal"})[0]
-        self.planes = [Plane(each, self.limits, given, POTENTIAL, self.resolution) for each in axes]
-        self.around = [each.quiver(*self.lattice().T, 0, 0, **ARROWS, **THIN) for each in axes]
-        add_bar(self.figure, self.planes[0])
-        for each in axes:
-            each.set_title(" ")
-        arrow = Line2D([], [], linestyle="none", marker=r"$\rightarrow$", markersize=14, color=FORCE)
-        points = axes[0].get_legend_handles_labels()
-        self.figure.legend(
-            [*points[0], arrow], [*points[1], "force on a fake point"], loc="outside lower left", ncols=3
-        )
+        self.axes = self.figure.subplots(1, panels, sharey=True, squeeze=False)[0]
+        for axes in self.axes:
+            axes.set(aspect="equal", title=" ")
+            scatter.set_limits(axes, self.limits)
+            axes.plot(*given.T, "o", **scatter.REAL_POINTS)
+        points = [*self.axes[0].lines, *self.axes[0].plot([], [], "o", **scatter.FAKE_POINTS)]
+        self.scale = scatter.add_scale(self.figure, self.axes, POTENTIAL).mappable
+        style: dict[str, Any] = {"linestyle": "none", "marker": r"$\rightarrow$", "markersize": 14}
+        arrow = Line2D([], [], color=FORCE, label="force on a fake point", **style)
+        self.figure.legend(handles=[*points, arrow], loc="outside lower left", ncols=3)
         self.title = self.figure.suptitle(" ", x=0.02, ha="left")
         keep_layout(self.figure)
 
     def mesh(self) -> Tensor:
         """Return ``(resolution**2, 2)`` points whose values make the background, row by row from below."""
-        return mesh(self.limits, self.resolution)
+        return scatter.mesh(self.limits, self.resolution)
 
     def lattice(self) -> Tensor:
         """Return ``(lattice_side**2, 2)`` points that the thin arrows stand on, row by row from below."""
         middle = self.cell / 2
-        return mesh([(low + middle, high - middle) for low, high in self.limits], self.lattice_side)
+        return scatter.mesh([(low + middle, high - middle) for low, high in self.limits], self.lattice_side)
 
     @styled
     def draw(self, fake: Tensor, title: str, views: Sequence[FieldView]) -> Image.Image:
@@ -94,22 +93,23 @@ class FieldPlot:
             views: One a panel. The first sets the scales.
         """
         fake = fake.detach().float().cpu()
-        ends = value_range(views[0].values, self.signed)
         unit = typical_length(torch.cat([views[0].around, views[0].forces]))
         chosen = one_a_square(fake, 1.3 * self.cell)
-        bold = []
-        for view, plane, around in zip(views, self.planes, self.around, strict=True):
-            plane.axes.set_title(view.title)
-            plane.update(fake.numpy(), view.values, ends)
-            around.set_UVC(*bounded(view.around, unit, self.cell).T.numpy())
+        self.scale.set_clim(*scatter.value_range(views[0].values, self.signed))
+        points, beyond = scatter.inside(fake, self.limits)
+        self.title.set_text(title + beyond)
+        moving = []
+        for view, axes in zip(views, self.axes, strict=True):
+            axes.set_title(view.title)
+            around = bounded(view.around, unit, self.cell)
             forces = bounded(view.forces[chosen], unit, 1.8 * self.cell)
-            bold.append(plane.axes.quiver(*fake[chosen].T.numpy(), *forces.T.numpy(), **ARROWS, **BOLD))
-        beyond = int((~within(fake.numpy(), self.limits)).sum())
-        self.title.set_text(title + f"   ·   {beyond} fake points outside" * (beyond > 0))
-        picture = render(self.figure)
-        for arrows in bold:
-            arrows.remove()
-        return picture
+            moving += [
+                scatter.draw_values(axes, self.limits, view.values, self.scale),
+                *axes.plot(*points.T, "o", **scatter.FAKE_POINTS),
+                axes.quiver(*self.lattice().T.numpy(), *around.T.numpy(), **ARROWS, **THIN),
+                axes.quiver(*fake[chosen].T.numpy(), *forces.T.numpy(), **ARROWS, **BOLD),
+            ]
+        return render(self.figure, moving)
 
 
 def typical_length(vectors: Tensor) -> float:

@@ -62,7 +62,7 @@ def labelled_grid(
         headings: Written above each column.
     """
     grid = image_grid(images, columns, max(1, round(64 / max(images.shape[2:])))).convert("RGB")
-    figure = new_figure(grid.width, grid.height, "none")
+    figure = new_figure(grid.width, grid.height, layout=None)
     axes = figure.add_axes((0, 0, 1, 1), title=title)  # the image keeps its pixels; labels are outside
     axes.imshow(grid, interpolation="nearest", aspect="auto")
     axes.spines[:].set_visible(False)
@@ -77,7 +77,7 @@ def labelled_grid(
 
 def with_headings(picture: Image.Image, headings: Sequence[str]) -> Image.Image:
     """Add a strip above a picture, with texts at equal distances."""
-    canvas = Image.new("RGB", (picture.width, picture.height + STRIP), PAPER)
+    canvas = Image.new(picture.mode, (picture.width, picture.height + STRIP), PAPER)
     canvas.paste(picture, (0, STRIP))
     pen = ImageDraw.Draw(canvas)
     for i, text in enumerate(headings):

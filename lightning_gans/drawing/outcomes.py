@@ -33,10 +33,9 @@ def draw_history(history: Mapping[int, Tensor], anchors: Tensor) -> Image.Image:
     grid: Any = figure.add_gridspec(3, 2, width_ratios=(1, 4), height_ratios=(1, 1, 0.8))
     edges, outcomes = _edges(updates), np.arange(anchors.shape[1])
     below: Any = figure.add_subplot(grid[2, 1], title="expected realness, and that of the anchors (dashed)")
-    kinds = zip(
-        ("real", "fake"), "₁₀", (REAL, FAKE), (DARK_REAL, DARK_FAKE), both, anchors.numpy(), strict=True
-    )
-    for row, (kind, index, colour, dark, past, anchor) in enumerate(kinds):
+    kinds = (("real", "₁", REAL, DARK_REAL), ("fake", "₀", FAKE, DARK_FAKE))
+    for row, (kind, index, colour, dark) in enumerate(kinds):
+        past, anchor = both[row], anchors[row].numpy()
         side: Any = figure.add_subplot(grid[row, 0], title=f"A{index} (bars), now (line)", ylabel="outcome")
         side.barh(outcomes, anchor, height=0.86, color=colour, alpha=0.3)
         side.plot(past[-1], outcomes, color=colour, linewidth=1.6, marker="o", markersize=2.5)

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -25,6 +27,8 @@ from lightning_gans.drawing.style import (
 )
 
 Limits = Sequence[tuple[float, float]]
+REAL_POINTS: dict[str, Any] = {"color": REAL, "markersize": 6.0, "alpha": 0.35, "label": "real"}
+FAKE_POINTS: dict[str, Any] = {"color": FAKE, "markersize": 3.4, "alpha": 0.75, "label": "fake"}
 
 
 def cloud(points: Tensor) -> Any:
@@ -59,47 +63,21 @@ def value_range(values: Tensor, signed: bool = False) -> tuple[float, float]:
     return low, high if high - low > 1e-12 else low + 1.0
 
 
-class Plane:
-    """Axes of two dimensions with real and generated points, over a background of values.
-
-    Args:
-        axes: Empty axes.
-        limits: Of both axes.
-        real: ``(n, 2)`` real points.
-        colours: Of the background.
-        side: Of the :func:`mesh` of the background's values.
-    """
-
-    def __init__(self, axes: Any, limits: Limits, real: Any, colours: Colormap, side: int) -> None:
-        self.axes, self.side = axes, side
-        half = (limits[0][1] - limits[0][0]) / (side - 1) / 2  # a value is the middle of its cell
-        extent = [end for low, high in limits for end in (low - half, high + half)]
-        self.background = axes.imshow(
-            np.zeros((side, side)), cmap=colours, origin="lower", extent=extent, interpolation="bilinear",
-            interpolation_stage="data", visible=False,
-        )  # fmt: skip
-        axes.plot(*real.T, "o", color=REAL, markersize=6.0, alpha=0.35, label="real")
-        self.fake = axes.plot([], [], "o", color=FAKE, markersize=3.4, alpha=0.75, label="fake")[0]
-        axes.set(xlim=limits[0], ylim=limits[1])
-
-    def update(self, fake: Any, values: Tensor | None = None, ends: tuple[float, float] = (0, 1)) -> None:
-        """Move the generated points, and change the background.
-
-        Args:
-            fake: ``(n, 2)``.
-            values: ``(side**2,)`` of :func:`mesh`; without any there is no background.
-            ends: The values at both ends of the colour scale.
-        """
-        self.fake.set_data(*fake.T)
-        self.background.set_visible(values is not None)
-        if values is not None:
-            self.background.set(data=values.reshape(self.side, self.side).numpy(), clim=ends)
+def draw_values(axes: Any, limits: Limits, values: Tensor, scale: ScalarMappable) -> Any:
+    """Draw ``(side**2,)`` values of a :func:`mesh` as a background, in the colours of a scale."""
+    side = round(len(values) ** 0.5)
+    half = (limits[0][1] - limits[0][0]) / (side - 1) / 2  # a value is the middle of its cell
+    extent = [end for low, high in limits for end in (low - half, high + half)]
+    style: dict[str, Any] = {"interpolation": "bilinear", "interpolation_stage": "data", "cmap": scale.cmap}
+    return axes.imshow(
+        values.reshape(side, side).numpy(), origin="lower", extent=extent, norm=scale.norm, **style
+    )
 
 
-def add_bar(figure: Any, plane: Plane) -> Any:
-    """Add the colour scale of a background."""
-    axes = plane.axes if figure.axes == [plane.axes] else figure.axes
-    return figure.colorbar(plane.background, ax=axes, aspect=35, pad=0.02, ticks=MaxNLocator(5))
+def add_scale(figure: Figure, axes: Any, colours: Colormap, label: str = "") -> Any:
+    """Add a colour scale beside axes; ``mappable.set_clim`` changes its ends."""
+    bar: dict[str, Any] = {"aspect": 35, "pad": 0.02, "ticks": MaxNLocator(5)}
+    return figure.colorbar(ScalarMappable(cmap=colours), ax=axes, label=label, **bar)
 
 
 class Scatter:
@@ -120,21 +98,17 @@ class Scatter:
         self.limits = square_around(given)
         self.flat = given.shape[1] == 2
         self.figure = new_figure(600, 560)
-        shown = given if real else given[:0]
-        if self.flat:
-            self.axes: Any = self.figure.add_subplot(aspect="equal")
-            self.plane = Plane(self.axes, self.limits, shown, LANDSCAPE, self.resolution)
-            self.bar = add_bar(self.figure, self.plane)
-            self.bar.set_label("discriminator's score")
-        else:
-            self.axes = self.figure.add_subplot(projection="3d")
-            style: dict[str, Any] = {"markersize": 2.5}
-            self.axes.plot(*shown.T, "o", color=REAL, alpha=0.35, label="real", **style)
-            self.fake = self.axes.plot([], [], [], "o", color=FAKE, alpha=0.6, label="fake", **style)[0]
-            self.axes.set(**dict(zip(("xlim", "ylim", "zlim"), self.limits, strict=True)))
-        self.figure.legend(loc="outside lower left", ncols=2, markerscale=1.5)
+        self.axes: Any = self.figure.add_subplot(projection=None if self.flat else "3d")
+        self.axes.set_aspect("equal")
+        set_limits(self.axes, self.limits)
+        self.axes.plot(*(given if real else given[:0]).T, "o", **REAL_POINTS)
+        fake = self.axes.plot(*given[:0].T, "o", **FAKE_POINTS)[0]  # for the legend
+        self.bar = add_scale(self.figure, self.axes, LANDSCAPE, "discriminator's score")
+        self.bar.ax.set_visible(self.flat)
+        self.figure.legend(loc="outside lower left", ncols=2)
         self.title = self.figure.suptitle(" ", x=0.02, ha="left")
         keep_layout(self.figure)
+        fake.remove()
 
     def mesh(self) -> Tensor:
         """Return ``(resolution**2, 2)`` points whose scores make the landscape, row by row from below."""
@@ -149,23 +123,29 @@ class Scatter:
             title: The line above.
             landscape: The discriminator's scores of :meth:`mesh`.
         """
-        points = fake.detach().float().cpu()[:, :3].numpy()
-        inside = points[within(points, self.limits)]
-        beyond = len(points) - len(inside)
-        if self.flat:
-            scores = None if landscape is None else landscape.detach().float().cpu().nan_to_num(0.0, 0.0, 0.0)
-            self.bar.ax.set_visible(scores is not None)
-            self.plane.update(inside, scores, (0, 1) if scores is None else value_range(scores))
-        else:
-            self.fake.set_data_3d(*inside.T)
-        self.title.set_text(title + f"   ·   {beyond} fake points outside" * (beyond > 0))
-        return render(self.figure)
+        points, beyond = inside(fake, self.limits)
+        moving = [*self.axes.plot(*points.T, "o", **FAKE_POINTS)]
+        self.bar.ax.set_visible(landscape is not None)
+        if landscape is not None:
+            scores = landscape.detach().float().cpu().nan_to_num(0.0, 0.0, 0.0)
+            self.bar.mappable.set_clim(*value_range(scores))
+            moving.append(draw_values(self.axes, self.limits, scores, self.bar.mappable))
+        self.title.set_text(title + beyond)
+        return render(self.figure, moving)
 
 
-def within(points: Any, limits: Limits) -> Any:
-    """Return which of ``(n, d)`` points are between the limits."""
+def set_limits(axes: Any, limits: Limits) -> None:
+    """Set the limits of axes of two or three dimensions."""
+    axes.set(**dict(zip(("xlim", "ylim", "zlim"), limits, strict=False)))
+
+
+def inside(points: Tensor, limits: Limits) -> tuple[Any, str]:
+    """Return those of ``(n, d)`` points that are between the limits, and a note on the others."""
+    given = points.detach().float().cpu()[:, :3].numpy()
     low, high = np.transpose(limits)
-    return ((points >= low) & (points <= high)).all(1)
+    shown = given[((given >= low) & (given <= high)).all(1)]
+    beyond = len(given) - len(shown)
+    return shown, f"   ·   {beyond} fake points outside" * (beyond > 0)
 
 
 @styled
@@ -181,8 +161,7 @@ def labelled_points(points: Tensor, labels: Tensor, title: str) -> Image.Image:
     figure = new_figure(600, 620)
     flat = shown.shape[1] == 2
     axes: Any = figure.add_subplot(projection=None if flat else "3d", title=title)
-    names = ("xlim", "ylim", "zlim")
-    axes.set(**dict(zip(names, square_around(shown), strict=False)))  # as while training
+    set_limits(axes, square_around(shown))  # as while training
     for k in labels.unique().tolist():
         # Neighbours among the modes differ: strong colours first, then the pale ones.
         colour = colormaps["tab20"](2 * (k % 10) + k // 10 % 2) if k >= 0 else GREY

@@ -1,5 +1,6 @@
 """What all pictures have in common: colours, font, and figures that are drawn without pyplot."""
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, Literal
 
@@ -47,8 +48,8 @@ styled = rc_context(STYLE)
 """Decorates functions that make or draw figures."""
 
 
-def new_figure(width: int, height: int, layout: Literal["constrained", "none"] = "constrained") -> Figure:
-    """Return an empty figure of so many pixels; if ``constrained``, there will be room for all labels."""
+def new_figure(width: int, height: int, layout: Literal["constrained"] | None = "constrained") -> Figure:
+    """Return an empty figure of so many pixels; with a layout there will be room for all labels."""
     figure = Figure(figsize=(width / 100, height / 100), layout=layout)
     FigureCanvasAgg(figure)
     return figure
@@ -60,10 +61,12 @@ def keep_layout(figure: Figure) -> None:
     figure.set_layout_engine("none")
 
 
-def render(figure: Figure) -> Image.Image:
-    """Draw a figure."""
+def render(figure: Figure, moving: Iterable[Any] = ()) -> Image.Image:
+    """Draw a figure; take what is ``moving`` out of it afterwards."""
     canvas: Any = figure.canvas
     canvas.draw()
+    for artist in moving:
+        artist.remove()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3].copy())
 
 

@@ -1,8 +1,8 @@
 """Ctrl-C (SIGINT) and SIGTERM: a run stops at the end of a batch, saved, with the exit code of the signal.
 
-The contract: ``trainer.fit`` raises :class:`Interrupted`, after :class:`~lightning_gans.callbacks.Checkpoint`
-has written ``last.ckpt``. Left alone, it ends the process with code 130 (SIGINT) or 143 (SIGTERM) and prints
-nothing; who catches it finds the signal, the update and the checkpoint to go on from.
+The contract: :class:`~lightning_gans.callbacks.Checkpoint` writes ``last.ckpt``, and ``trainer.fit`` raises
+:class:`Interrupted`. Left alone, it ends the process with code 130 (SIGINT) or 143 (SIGTERM); who catches it
+finds the signal, the update and the checkpoint to go on from.
 """
 
 import os
@@ -13,6 +13,7 @@ from types import FrameType
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_info
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -61,7 +62,7 @@ class Interruption:
                 signal.signal(number, self._note)
 
     def raise_if_received(self, trainer: Trainer) -> None:
-        """End the run if a rank has received a signal. All ranks call this at the end of a batch.
+        """Save and end the run if a rank has received a signal. All ranks call this at the end of a batch.
 
         Raises:
             Interrupted: If so; from now on signals are ignored, so that the state is saved in peace.
@@ -80,7 +81,14 @@ class Interruption:
         environment = getattr(trainer.strategy, "cluster_environment", None)
         started_by_lightning = environment is not None and not environment.creates_processes_externally
         child = started_by_lightning and trainer.local_rank > 0
-        raise Interrupted(received, trainer.global_step, 0 if child else None)
+        stop = Interrupted(received, trainer.global_step, 0 if child else None)
+        for callback in trainer.checkpoint_callbacks:
+            # Here, not in on_exception: what other callbacks do there may fail, or take longer than is left.
+            save = getattr(callback, "save_interrupted", None)
+            if save is not None:
+                stop.checkpoint = save(trainer)
+        rank_zero_info(str(stop))
+        raise stop
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._received = number

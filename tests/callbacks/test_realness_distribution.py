@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from PIL import Image
 
+from lightning_gans.callbacks import realness
 from lightning_gans.callbacks.realness import (
     RealnessDistribution,
     mean_distribution,
@@ -17,6 +18,13 @@ from lightning_gans.models.realness.game import RealnessGAN
 from lightning_gans.networks.mlp import MaxoutDiscriminator, MLPGenerator
 from tests.callbacks.helpers import Save, digits, fit, point_game, ring, updates_drawn, weights
 from tests.callbacks.test_sample_grid import Watcher
+
+
+@pytest.fixture(autouse=True)
+def quick_pictures(monkeypatch):
+    monkeypatch.setattr(
+        realness, "draw_history", lambda history, anchors: Image.new("L", (8, 8), 40 * len(history))
+    )
 
 
 def realness_game(shape=(2,), **kwargs):
@@ -91,8 +99,6 @@ def test_the_history_survives_a_resume_exactly(tmp_path):
     second = run("second", 6, ckpt_path=tmp_path / "half.ckpt")
     assert list(whole.history) == list(second.history) == [0, 2, 4, 6]
     assert all(torch.equal(whole.history[update], second.history[update]) for update in whole.history)
-    name = "realness/update=00000006.png"
-    assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
 def test_a_new_run_has_a_new_history(tmp_path):

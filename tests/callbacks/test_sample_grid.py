@@ -1,5 +1,7 @@
 import csv
+import os
 import random
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_gans.callbacks import GeneratorEMA, SampleGrid, Throughput
 from lightning_gans.data import GaussianMixtures
 from lightning_gans.drawing.grids import image_grid
+from lightning_gans.game.interruption import Interrupted
 from lightning_gans.game.translation import TranslationGame
 from tests.callbacks.helpers import (
     Save,
@@ -38,8 +41,7 @@ def pixels(path):
         ({}, 10, [0, 4, 8, 10]),
         ({}, 8, [0, 4, 8]),
         ({"discriminator_steps": 3}, 9, [0, 4, 8, 9]),  # three batches share each step
-        ({"generator_steps": 3}, 13, [0, 6, 9, 12, 15]),  # a batch passes multiples
-        ({"generator_steps": 9}, 18, [0, 9, 18]),  # and several at once
+        ({"generator_steps": 3}, 13, [0, 4, 8, 12, 13]),
     ],
 )
 def test_draws_start_cadence_and_end_once_each(tmp_path, schedule, max_steps, expected):
@@ -145,9 +147,9 @@ def test_stopping_by_hand_leaves_an_animation(tmp_path):
     class Stop(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             if trainer.global_step == 3:
-                raise KeyboardInterrupt
+                os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(SystemExit):
+    with pytest.raises(Interrupted):
         fit(tmp_path, image_game(), digits(), [SampleGrid(2), Stop()], 10)
     assert (tmp_path / "samples.gif").is_file()
 
@@ -268,7 +270,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_training(tmp_path):
     (tmp_path / "samples").write_text("in the way")
     game = image_game()
     before = weights(game)
-    with pytest.raises(OSError, match=r"SampleGrid cannot write to .*samples \(.*\): set trainer") as raised:
+    with pytest.raises(OSError, match=r"SampleGrid=.*samples: cannot write to") as raised:
         fit(tmp_path, game, digits(), [SampleGrid(2)], 2)
     assert "\n" not in str(raised.value)
     assert torch.equal(weights(game), before)
@@ -355,7 +357,7 @@ def test_translations_stand_between_inputs_and_targets(names):
     batches = list(zip(inputs.split(2), targets.split(2), strict=True))
     data = LightningDataModule()
     data.view_names = names
-    trainer = SimpleNamespace(datamodule=data, val_dataloaders=batches, global_step=0)
+    trainer = SimpleNamespace(datamodule=data, val_dataloaders=[batches], global_step=0)
     callback = SampleGrid(num_samples=4, columns=3, scale=1)
     callback.prepare(trainer, Inverter())
     picture, values = callback.picture(trainer, Inverter())

@@ -1,8 +1,10 @@
 """The command line as users type it: names, precedence, samples, one-line refusals."""
 
 import os
+import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,9 @@ import torch
 import yaml
 from PIL import Image
 
+import lightning_gans
 from lightning_gans import load
+from lightning_gans.commands.main import main
 from lightning_gans.commands.parsing import explain
 from lightning_gans.commands.recipes import find_config, recipe_names
 
@@ -47,6 +51,104 @@ def test_help_and_recipes(cli, capsys):
     for name in recipe_names():
         assert f"\n{name}\n" in listed
     assert {"quickstart", "gan/ring", "dcgan/mnist", "wgan/ring", "wgan_gp/grid"} <= set(recipe_names())
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("recipes",), ("recipse",), ("fit", "--config", "qiuckstart")]
+)
+def test_without_torch(arguments):
+    """What only looks things up does not wait for imports."""
+    code = f"""
+import sys
+from lightning_gans.commands.main import main
+try:
+    main({arguments})
+finally:
+    assert not {{"torch", "lightning", "numpy"}} & set(sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == (2 if arguments[0] in ("recipse", "fit") else 0)
+    assert "Error" not in run.stderr
+
+
+def test_without_optional_packages():
+    """Games train where neither Weights & Biases nor torch-fidelity is installed."""
+    code = """
+import importlib.metadata, sys
+
+MISSING = ("wandb", "torch_fidelity", "tensorboard", "tensorboardX", "sklearn")
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in MISSING[:4]:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+def version(name, installed=importlib.metadata.version):
+    if name.replace("-", "_") in MISSING[:4]:
+        raise importlib.metadata.PackageNotFoundError(name)
+    return installed(name)
+
+importlib.metadata.version = version
+sys.meta_path.insert(0, Missing())
+from lightning_gans.commands.main import main
+
+main(["fit", "--model=GAN", "--data=GaussianMixtures", "--data.samples=600", "--trainer.max_steps=2",
+      "--trainer.callbacks=Evaluate", "--trainer.callbacks.metrics=[ModeCoverage]",
+      "--trainer.callbacks.num_samples=100", "--trainer.enable_progress_bar=false"])
+assert not set(MISSING) & set(sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert Path("runs/gan/version_0/checkpoints/last.ckpt").is_file()
+
+
+def test_public_names():
+    """They are imported when they are used, and are those of the modules that define them."""
+    assert {*lightning_gans.__all__, "__version__"} <= set(dir(lightning_gans))
+    for name in lightning_gans.__all__:
+        value = getattr(lightning_gans, name)
+        assert value.__name__ == name
+        assert pickle.loads(pickle.dumps(value)) is value
+    assert lightning_gans.networks.DCGANGenerator is not None
+    with pytest.raises(AttributeError, match="no attribute MNITS"):
+        _ = lightning_gans.MNITS
+
+
+def test_ctrl_c(capsys, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lightning_gans.commands.recipes.recipe_names", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        main(["recipes"])
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "lightning-gans: interrupted\n"
+
+
+def test_nothing_is_dropped_silently(cli, fails, checkpoint):
+    line = fails("validate", "--ckpt_path", checkpoint, "--samples.columns", 3)
+    assert "--samples.columns: validate writes no run and draws no samples" in line
+    fit = ("fit", "--config", "classifier/digits", "--trainer.max_epochs=-1", "--trainer.max_steps=1",
+           "--trainer.limit_val_batches=0", "--trainer.enable_progress_bar=false", "--trainer.logger=false",
+           "--trainer.enable_checkpointing=false")  # fmt: skip
+    with warnings.catch_warnings(record=True) as told:
+        cli(*fit)
+    assert not [str(warning.message) for warning in told if "is not used" in str(warning.message)]
+    with warnings.catch_warnings(record=True) as told:
+        cli(*fit, "--name=mine", "--samples.columns=3", "--checkpoint.every_n_updates=7")
+    lines = [str(warning.message) for warning in told if "is not used" in str(warning.message)]
+    assert [line.split()[0] for line in lines] == ["name", "checkpoint", "samples"]
+
+
+@pytest.mark.slow
+def test_spawned_processes(tmp_path):
+    arguments = ["fit", "--model=GAN", "--data=Digits", *SMALL, *QUICK, "--trainer.strategy=ddp_spawn",
+                 "--trainer.accelerator=cpu", "--trainer.devices=2"]  # fmt: skip
+    run = subprocess.run([sys.executable, "-m", "lightning_gans", *map(str, arguments)], capture_output=True,
+                         text=True, check=False)  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "The run is in runs/gan/version_0\n" in run.stdout
+    assert torch.load("runs/gan/version_0/checkpoints/last.ckpt", weights_only=True)["global_step"] == 2
 
 
 def test_recipes_are_found_by_name_from_any_folder():
@@ -204,7 +306,10 @@ def test_sample_of_points(cli, fails):
         (["fit", "--config", "quickstart", "--trainer.precision", "16-true"], "use bf16-mixed"),
         (["fit", "--config", "quickstart", "--model.discriminator_steps", "0"], "discriminator_steps=0"),
         (["fit", "--config", "gan/ring", "--data.layout", "rign"], "data: layout: Expected"),
-        (["fit", "--config", "dcgan/mnist", "--data.root", "nowhere", "--data.download", "false"], "MNIST"),
+        (
+            ["fit", "--model=GAN", "--data=MNIST", "--data.root=nowhere", "--data.download=false"],
+            "MNIST: cannot read",
+        ),
         (
             ["fit", "--config", "quickstart", "--ckpt_path", "none.ckpt"],
             "checkpoint none.ckpt does not exist",
@@ -259,13 +364,9 @@ def test_a_file_in_the_place_of_the_folder(fails):
     assert Path("runs").read_text() == "not a folder"
 
 
-def test_debug_shows_the_traceback(capsys):
-    run = subprocess.run(
-        [sys.executable, "-m", "lightning_gans", "sample", "--ckpt_path", "none.ckpt", "--debug"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.returncode != 0
-    assert "Traceback" in run.stderr
+def test_debug_shows_the_traceback(cli):
+    with pytest.raises(FileNotFoundError):
+        cli("sample", "--ckpt_path", "none.ckpt", "--debug")
 
 
 def test_explain_keeps_plain_messages():
@@ -309,7 +410,6 @@ def test_near_duplicates_are_found_and_left_out(cli, capsys, pictures, monkeypat
 
 def test_games_refuse_what_they_cannot_learn_from(fails, pictures, tmp_path, monkeypatch):
     monkeypatch.setenv("LIGHTNING_GANS_CACHE", str(tmp_path / "cache"))
-    line = fails(
-        "fit", "--model=GAN", "--data=Colorization", f"--data.folder={pictures}", "--data.batch_size=4"
-    )
+    line = fails("fit", "--model=GAN", "--data=Colorization", f"--data.folder={pictures}",
+                 "--data.batch_size=4", "--data.image_size=16")  # fmt: skip
     assert "learns from single images: use ImageFolder" in line

@@ -100,7 +100,7 @@ def test_recipe(name, cli):
     run = Path("runs") / name / "version_0"
     for file in ("config.yaml", "metrics.csv", "samples.gif", "checkpoints/last.ckpt"):
         assert (run / file).stat().st_size > 0
-    assert len(list((run / "samples").glob("step=*.png"))) == 2
+    assert len(list((run / "samples").glob("update=*.png"))) == 2
     cli("sample", "--ckpt_path", run / "checkpoints" / "last.ckpt", "--n", 4, "--out", "four.png")
 
 

@@ -1,7 +1,9 @@
 """Batches from worker processes and of two domains: the same as from memory, and exactly resumable."""
 
 import multiprocessing
+import os
 import random
+import signal
 
 import pytest
 import torch
@@ -166,3 +168,13 @@ def test_loaders_of_different_lengths_do_not_zip():
 def test_a_state_of_another_seed():
     with pytest.raises(ValueError, match=r"seed=5 differs .* resume with seed=9"):
         workers().load_state_dict({"seed": 9, "epoch": 0, "index": 0})
+
+
+def test_ctrl_c_leaves_the_workers_to_their_process():
+    """A terminal sends it to all of them; the run must be able to end its batch."""
+    fast, slow = iter(memory()), iter(workers(2))
+    before = multiprocessing.active_children()
+    served = [next(slow)]
+    for worker in set(multiprocessing.active_children()) - set(before):
+        os.kill(worker.pid, signal.SIGINT)
+    assert_same([*served, *slow], list(fast))

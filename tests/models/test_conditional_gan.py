@@ -74,7 +74,7 @@ def test_labels_matter_to_samples():
     [
         (lambda: ConditionalGAN((1, 8, 8)), "labels"),
         (lambda: game(generator=ConditionalDCGANGenerator((1, 8, 8), num_classes=7)), "num_classes=7"),
-        (lambda: ConditionalGAN((1, 9, 9), 10), "divisible by 4"),
+        (lambda: ConditionalGAN((1, 9, 9), 10), r"image_shape=\(1, 9, 9\)"),
         (lambda: ConditionalMLPGenerator((2,), 5, 0), "num_classes"),
         (lambda: ConditionalMLPDiscriminator((2,), 0), "num_classes"),
         (lambda: ConditionalMLPGenerator((2,), 5, 3)(torch.rand(2, 4), torch.zeros(2)), "latents has shape"),

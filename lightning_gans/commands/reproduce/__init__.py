@@ -50,8 +50,8 @@ def run(arguments: Sequence[str]) -> None:
     try:
         reproduce(**vars(given))
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on where it stopped")
-        raise SystemExit(130) from None
+        print("The same command goes on where it stopped")
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -118,7 +118,8 @@ def run_cells(cells: Sequence[Cell], jobs: int, done: Callable[[Cell, State, int
             if stopping.is_set():
                 return BUSY, 0.0
             processes.append(process := _start(cell, jobs))
-        return process.wait(), time.monotonic() - started
+        process.communicate(json.dumps(cell.config))
+        return process.returncode, time.monotonic() - started
 
     pool = ThreadPoolExecutor(jobs)
     try:
@@ -137,17 +138,13 @@ def run_cells(cells: Sequence[Cell], jobs: int, done: Callable[[Cell, State, int
 
 def _start(cell: Cell, jobs: int) -> "subprocess.Popen[str]":
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", "lightning_gans.commands.reproduce", str(cell.folder)],
         env={"OMP_NUM_THREADS": threads, **os.environ},
         stdin=subprocess.PIPE,
         text=True,
         start_new_session=True,  # Ctrl-C reaches this process only, which ends the others in order
     )
-    assert process.stdin is not None
-    with process.stdin as told:
-        json.dump(cell.config, told)
-    return process
 
 
 def _end(processes: "Sequence[subprocess.Popen[str]]") -> None:
