@@ -15,8 +15,8 @@ from lightning_gans.commands.evaluate import read_images
 from lightning_gans.data import Colorization, Digits
 from lightning_gans.metrics import FID, IS, KID, NearestNeighbours, PerClassFID, RealStatistics
 from lightning_gans.metrics.evaluation import Evaluation, RealImages
-from lightning_gans.metrics.stream import Samples
 from lightning_gans.metrics.frechet import feature_statistics
+from lightning_gans.metrics.stream import Samples
 from tests.conformance.shapes import TwoTranslators
 from tests.metrics.tiny import TinyExtractor
 
