@@ -431,9 +431,8 @@ class Evaluation:
             if self.rank > 0 or found is None:
                 if getattr(metric.metric, "empty_batches", False):
                     nothing = torch.empty(0, width, device=self.device)
-                    metric.update(
-                        {"features": nothing, "index": nothing.new_empty(0, dtype=torch.int64)}, real=True
-                    )
+                    index = torch.arange(0, device=self.device)
+                    metric.update({"features": nothing, "index": index}, real=True)
             elif hasattr(metric.metric, "take_real"):
                 metric.metric.take_real(found)
             else:

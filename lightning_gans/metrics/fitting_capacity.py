@@ -177,7 +177,7 @@ def fitting_capacity(
 
 
 def check_game(game: Any, data: Any, budget: Budget) -> None:
-    """Look whether game, data and budget fit together; reads no image.
+    """Check that game, data and budget fit together; reads no image.
 
     Raises:
         ValueError: If they do not.
