@@ -99,10 +99,6 @@ class TimeIsUpError(BaseException):
     """A part's time; no `except Exception` on the way shall swallow it."""
 
 
-class Stopped(SystemExit):
-    """A signal; the exit status is the shell's for it."""
-
-
 @contextmanager
 def limit(seconds: float) -> Iterator[None]:
     """Raise `TimeIsUpError` in this thread when the time is over, and again while nobody listens."""
@@ -572,7 +568,7 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
 
 
 def stop(number: int, frame: Any) -> None:
-    raise Stopped(128 + number)
+    raise SystemExit(128 + number)
 
 
 def play(bench: Bench, part: str, shares: float) -> None:
@@ -606,7 +602,8 @@ def main(given: list[str] | None = None) -> int:
             for index, part in enumerate(chosen):
                 play(bench, part, sum(PARTS[name][1] for name in chosen[index:]))
     except (KeyboardInterrupt, SystemExit) as end:
-        bench.status = end.code if isinstance(end, Stopped) else 130
+        code = getattr(end, "code", None)  # of `stop`, or of a fit that a signal ended
+        bench.status = code if isinstance(code, int) else 130
         print("\nstopped; this is done:")
     finally:
         bench.utilisation.close()
