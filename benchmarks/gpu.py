@@ -76,7 +76,7 @@ from lightning_gans import (
     ImageFolder,
     RealnessGAN,
 )
-from lightning_gans.callbacks import Evaluate
+from lightning_gans.callbacks import Checkpoint, Evaluate
 from lightning_gans.metrics import FID
 from lightning_gans.networks.classifier import ConvClassifier
 
@@ -446,11 +446,10 @@ def classifier_of(bench: Bench, data: Any, folder: str, epochs: int, seconds: fl
     seed_everything(0, verbose=False)
     model = DatasetClassifier(data.image_shape, data.num_classes, **options)
     bound = {"max_epochs": epochs, "max_time": timedelta(seconds=seconds)}
-    trainer = bench.trainer(folder, precision="bf16-mixed", **bound)
-    trainer.fit(model, datamodule=data)
-    file = Path(folder, "classifier.ckpt")
-    trainer.save_checkpoint(file)  # which measures its accuracy
-    return ClassifierExtractor(file), time.perf_counter() - start
+    last = Checkpoint(every_n_updates=10**9, dirpath=folder)  # which measures its accuracy
+    keep = {"enable_checkpointing": True, "callbacks": [last]}
+    bench.trainer(folder, precision="bf16-mixed", **bound, **keep).fit(model, datamodule=data)
+    return ClassifierExtractor(Path(folder, "last.ckpt")), time.perf_counter() - start
 
 
 class UntilGood(Callback):
