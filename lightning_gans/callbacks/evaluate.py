@@ -174,12 +174,12 @@ class Evaluate(Callback):
         row = self._evaluate(trainer, pl_module, "val")
         if fitting:
             write_row(trainer, row)
-        else:
-            self._return_row(pl_module, row)
+        else:  # what validate and test print and return; all ranks have the same, Lightning warns otherwise
+            pl_module.log_dict(row, sync_dist=True)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate once."""
-        self._return_row(pl_module, self._evaluate(trainer, pl_module, "test"))
+        pl_module.log_dict(self._evaluate(trainer, pl_module, "test"), sync_dist=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate the end, and print its scores."""
@@ -276,11 +276,6 @@ class Evaluate(Callback):
 
     def _prefix(self, stage: str) -> str:
         return f"{stage}/" if self.name is None else f"{stage}/{self.name}/"
-
-    def _return_row(self, module: LightningModule, row: dict[str, float]) -> None:
-        """Log what ``validate`` and ``test`` print and return."""
-        # All ranks have the same scores; Lightning warns of those that it has not averaged.
-        module.log_dict(row, on_step=False, on_epoch=True, sync_dist=True)
 
     def _evaluate(self, trainer: Trainer, module: LightningModule, stage: str) -> dict[str, float]:
         """Score the game as it is, store the scores, and return them by their names in the log."""

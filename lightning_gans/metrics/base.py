@@ -72,6 +72,12 @@ class Contract:
         parameters = inspect.signature(type(metric).update).parameters
         self.compares = "real" in parameters
         self.wants = tuple(getattr(metric, "wants", ())) or self._wants(list(parameters.values())[1:])
+        of_translations = {"inputs", "targets", "label_maps"} & set(self.wants)
+        if self.compares and of_translations:
+            raise ValueError(
+                f"metrics: {self.name}.update takes real and {min(of_translations)}, which real images do not "
+                "have: leave out one of them"
+            )
         cached = set(self.wants) <= {"features", "labels", "index"}
         needs = getattr(metric, "real_needs", "features" if cached else "images")
         self.real_needs: str | None = needs if self.compares else None

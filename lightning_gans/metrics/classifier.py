@@ -156,6 +156,7 @@ class DatasetClassifier(SelfContained):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Measure the accuracy of these very weights, and add it. All ranks call this."""
+        super().on_save_checkpoint(checkpoint)
         self._measure()
         checkpoint["classifier"] = {
             "data": self.data_name,

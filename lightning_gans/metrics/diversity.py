@@ -117,8 +117,8 @@ class PerClassLPIPSDiversity(LPIPSDiversity):
 
     def fill_in(self, data: Any, num_classes: int | None, num_samples: int | None) -> None:
         """Take the number of classes, unless it was given."""
-        if self._open:
-            self.num_classes = num_classes or 0
+        if self._open and num_classes is not None:
+            self.num_classes = num_classes
 
     def update(self, images: Tensor, labels: Tensor, index: Tensor) -> None:  # type: ignore[override]
         """Add generated images, uint8 (n, C, H, W), their classes (n,) and their places (n,)."""

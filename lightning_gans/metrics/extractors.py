@@ -356,6 +356,7 @@ def _read_weights(file: Path, label: str, verify: bool) -> tuple[Any, str]:
 
 def _fold(network: nn.Module) -> None:
     """Make convolutions bfloat16, the batch normalisations first folded into them in float32."""
+    part: Any
     for part in network.modules():
         if hasattr(part, "conv") and hasattr(part, "bn"):
             part.conv = fuse_conv_bn_eval(part.conv.eval(), part.bn.eval())

@@ -306,7 +306,7 @@ class PerClassFID(_Moments):
 
     def fill_in(self, data: Any, num_classes: int | None, num_samples: int | None) -> None:
         """Take the number of classes, unless it was given."""
-        if self._open and num_classes != self.num_classes:
+        if self._open and num_classes not in (None, self.num_classes):
             self.num_classes, self.shape = num_classes, None
 
     def take_real(self, statistics: RealStatistics) -> None:

@@ -56,8 +56,10 @@ class KID(FeatureSets):
         Raises:
             ValueError: If a set has fewer than two samples, or an index occurs twice.
         """
-        kernel = self.degree, self.gamma, self.coef0
-        return kernel_distance(*self.both(), self.subsets, self.subset_size, *kernel, self.seed)
+        real, fake = self.both()
+        return kernel_distance(
+            real, fake, self.subsets, self.subset_size, self.degree, self.gamma, self.coef0, self.seed
+        )
 
 
 def kernel_distance(

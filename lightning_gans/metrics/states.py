@@ -136,14 +136,7 @@ class KeptSamples(LazyMetric):
 
 
 class FeatureSets(KeptSamples):
-    """A metric that needs all features of both sets at once; see :class:`KeptSamples` for the memory.
-
-    Args:
-        num_features: Size d of the features; the first batch tells it otherwise.
-    """
-
-    def __init__(self, num_features: int | None = None) -> None:
-        super().__init__(num_features)
+    """A metric that needs all features of both sets at once; see :class:`KeptSamples` for the memory."""
 
     def update(self, features: Tensor, index: Tensor, real: bool) -> None:
         """Add a batch.
@@ -178,9 +171,6 @@ class KeptImages(KeptSamples):
     what = "images"
     dims = 3
     dtype_kept = torch.uint8
-
-    def __init__(self) -> None:
-        super().__init__()
 
     def _check(self, values: Tensor, first: Tensor | int) -> Tensor:
         check_images(values)

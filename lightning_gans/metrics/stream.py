@@ -144,7 +144,7 @@ class TranslatedSamples:
 
     def _pairs(self, places: range) -> Iterator[tuple[Tensor, Tensor, int]]:
         """Yield inputs, targets and the place of the first, for the batches that have some of the places."""
-        loader = getattr(self._data, f"{self._split}_dataloader", list)()
+        loader: Any = getattr(self._data, f"{self._split}_dataloader", list)()
         if isinstance(loader, list | tuple):
             loader = loader[0] if loader else []
         stop = 0

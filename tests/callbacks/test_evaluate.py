@@ -544,7 +544,7 @@ def pair_folder(tmp_path, n=12):
 
 
 def test_translations_of_held_out_inputs(tmp_path):
-    data = LabelledPairs(str(pair_folder(tmp_path)), 8, batch_size=2, val_fraction=0.5, in_memory=True)
+    data = LabelledPairs(str(pair_folder(tmp_path)), image_size=8, batch_size=2, val_fraction=0.5, in_memory=True)
     game = TwoTranslators(data.input_shape, data.image_shape)
     metrics = [FID(), Batchwise(), FCNScore(2, palette=[[0, 0, 0], [255, 255, 255]], labels="targets")]
     callback = evaluate(*metrics, extractor=MeanColour(), every_n_updates=2, num_samples=100)
@@ -565,7 +565,7 @@ def test_translations_of_held_out_inputs(tmp_path):
 
 
 def test_translations_without_held_out_inputs(tmp_path):
-    data = Colorization(str(pair_folder(tmp_path)), 8, batch_size=2)
+    data = Colorization(str(pair_folder(tmp_path)), image_size=8, batch_size=2)
     game = TwoTranslators(data.input_shape, data.image_shape)
     with pytest.raises(ValueError, match="Colorization has 0 val images to translate"):
         fit(tmp_path, game, data, [evaluate(Brightness(), every_n_updates=2)], 2)

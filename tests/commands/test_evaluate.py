@@ -266,7 +266,7 @@ def test_translations_are_scored(cli, tmp_path, images):
     pngs(tmp_path / "all", rgb)
     (tmp_path / "data").mkdir()
     (tmp_path / "all").rename(tmp_path / "data" / "all")
-    data = Colorization(str(tmp_path / "data"), 8, val_fraction=0.5)
+    data = Colorization(str(tmp_path / "data"), image_size=8, val_fraction=0.5)
     game = TwoTranslators(data.input_shape, data.image_shape)
     trainer = Trainer(max_steps=1, logger=False, enable_checkpointing=False, limit_val_batches=0,
                       enable_progress_bar=False, enable_model_summary=False, accelerator="cpu")  # fmt: skip
