@@ -39,6 +39,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
       noise from :attr:`rng`.
     - A killed run resumes bit for bit: checkpoints hold random states and run state of all ranks.
     - Checkpoints are self-contained: :func:`lightning_gans.load` rebuilds the game from the file alone.
+    - Ctrl-C and SIGTERM end a run between two batches, on all ranks, saved by ``Checkpoint``.
     - A loss that is not finite stops the run with the paper's name, the player and the update.
 
     Args:
@@ -95,6 +96,9 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
 
     def gradients(self, player: str, loss: Tensor, shared_graph: bool = False) -> None:
         """The first half of :meth:`minimise`, for games in which all players are updated at once.
+
+        Over ranks, gradients are averaged by the samples of each: that is the gradient of the joint batch
+        where ``loss`` is a mean over samples.
 
         Args:
             player: Whose gradients.

@@ -149,8 +149,8 @@ def _command(table: str, budget: str, out: str) -> str:
 
 def _expected(grid: Grid, cell: Cell) -> float | None:
     """Return seconds: as those runs of the row took that have finished, or else as the table says."""
-    found = [x for x in grid.made() if (x.row, x.data) == (cell.row, cell.data) and state(x) == "finished"]
-    spent = [read_status(x.folder)["seconds"] for x in found]
+    same = [x for x in grid.made() if (x.row, x.data) == (cell.row, cell.data)]
+    spent = [read_status(x.folder)["seconds"] for x in same if state(x, locked=True) == "finished"]
     return statistics.fmean(spent) if spent else cell.seconds
 
 

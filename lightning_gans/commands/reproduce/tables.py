@@ -496,10 +496,10 @@ def check(grid: Grid, cells: Iterable[Cell]) -> None:
 
 def _scores(callbacks: Iterable[Any]) -> list[tuple[str | None, Sequence[str]]]:
     """Return the names of ``Evaluate`` callbacks, with the scores (or patterns) of each of their metrics."""
-    from lightning_gans.callbacks.evaluate import SCORES
+    from lightning_gans.metrics import score_names
 
     return [
-        (callback.init_args.name, SCORES.get(metric.class_path.split(".")[-1], ("*",)))
+        (callback.init_args.name, score_names(metric.class_path) or ("*",))
         for callback in callbacks
         if callback.class_path.endswith(".Evaluate")
         for metric in callback.init_args.metrics
