@@ -16,6 +16,7 @@ from torchmetrics import Metric
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.checks import at_least, one_of
 from lightning_gans.data.cache import cache_folder
+from lightning_gans.game.ranks import share_buffers
 from lightning_gans.game.rows import write_row
 from lightning_gans.metrics.base import Contract, score_names, snake_case
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores, real_images_of
@@ -137,7 +138,7 @@ class Evaluate(Callback):
         check_names(trainer.callbacks)  # type: ignore[attr-defined]
         self._owed = sys.maxsize  # of a resumed run: restored after this hook
         if stage == "fit" and self.cadence is not None:
-            self._check_monitors(trainer, self.cadence.every, getattr(pl_module, "generator_steps", 1))
+            self._check_monitors(trainer, self.cadence.every)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compute what is needed of the real images."""
@@ -240,7 +241,7 @@ class Evaluate(Callback):
                 if not trainer.fast_dev_run:  # type: ignore[attr-defined]
                     self._evaluation.prepare(real)
 
-    def _check_monitors(self, trainer: Trainer, every: int, generator_steps: int) -> None:
+    def _check_monitors(self, trainer: Trainer, every: int) -> None:
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             monitor = getattr(callback, "monitor", None)
             if monitor is None or not self.logs(monitor):
@@ -256,12 +257,6 @@ class Evaluate(Callback):
                     raise ValueError(
                         f"ModelCheckpoint(every_n_train_steps={steps}) goes by {monitor}, which is computed "
                         f"every {every} updates: give it every_n_train_steps={every}, or a multiple"
-                    )
-                if steps % generator_steps:
-                    raise ValueError(
-                        f"ModelCheckpoint(every_n_train_steps={steps}) would be passed over by batches of "
-                        f"generator_steps={generator_steps} updates: make both it and every_n_updates "
-                        f"multiples of {generator_steps}"
                     )
 
     def logs(self, monitor: str) -> bool:
@@ -284,6 +279,7 @@ class Evaluate(Callback):
         evaluation, stream = self._evaluation, self._stream
         assert evaluation is not None
         assert stream is not None
+        share_buffers(module)  # the ranks score parts of one sample
         # Lightning's loops hold gradients and random states that must not notice.
         with isolate_rng(), torch.no_grad():
             batches = stream.batches(evaluation.share(stream.count), self.batch_size)
