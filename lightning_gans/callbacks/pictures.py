@@ -21,6 +21,7 @@ from torch.utils.data import default_collate
 from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.drawing.gifs import save_gif
+from lightning_gans.files import written_whole
 from lightning_gans.game.interruption import Interrupted
 from lightning_gans.game.rows import write_row
 from lightning_gans.game.sides import read_batch
@@ -163,7 +164,7 @@ class Pictures(Callback):
             with failure_is_a_warning(f"the picture {path}"):
                 with isolate_rng():
                     picture, values = self.picture(trainer, module)
-                with replacing(path) as part:
+                with written_whole(path) as part:
                     picture.save(part, "PNG", compress_level=1)
                 drawn = True
                 self._show(trainer, picture, update)
@@ -190,7 +191,7 @@ class Pictures(Callback):
                 path = self._file(update)
                 earlier = next((e for run in runs if (e := self._file(update, run)).is_file()), None)
                 if earlier is not None and not path.exists():
-                    with replacing(path) as part:
+                    with written_whole(path) as part:
                         shutil.copyfile(earlier, part)
 
     def _animate(self, trainer: Trainer, module: LightningModule) -> None:
@@ -199,7 +200,7 @@ class Pictures(Callback):
         path, updates = self._place / f"{self.folder}.gif", sorted(self._updates)
         drawn = [update for update in updates if self._file(update).is_file()]
         if drawn:
-            with failure_is_a_warning(f"the animation {path}"), replacing(path) as part:
+            with failure_is_a_warning(f"the animation {path}"), written_whole(path) as part:
                 frames = [self._file(update) for update in drawn]
                 save_gif(frames, part, self.frame_duration, self.captions(module, drawn))
 
@@ -211,19 +212,6 @@ def failure_is_a_warning(what: str) -> Iterator[None]:
         yield
     except Exception as error:
         warnings.warn(f"{what} failed, and the run goes on: {type(error).__name__}: {error}", stacklevel=3)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a file beside ``path`` to write to, and move it there when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        yield part
-        if part.exists():
-            part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def fixed_batches(trainer: Trainer, n: int) -> Iterator[Any]:

@@ -1,6 +1,7 @@
 """Find near-duplicate images by semantic hashing, as the DCGAN paper did."""
 
 import csv
+import io
 import json
 import math
 import os
@@ -26,6 +27,7 @@ from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import ImageDataModule, resize
 from lightning_gans.data.sources import ImageSource, TensorImages
 from lightning_gans.drawing.style import INK, PAPER, font
+from lightning_gans.files import write_whole, written_whole
 from lightning_gans.networks import HashAutoencoder
 
 Codes = NDArray[np.uint8]  # (N, bits / 8): packed
@@ -143,7 +145,6 @@ def dedup(
     if len(images) < 2:
         raise ValueError(f"{type(data).__name__}: {len(images)} training images have no duplicates")
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -180,7 +181,8 @@ def dedup(
     if len(shown):
         left, right = (images.__getitems__(places[shown].tolist()) for places in (kept, dropped))
         title = f"{len(shown)} of {len(pairs)} pairs: kept, dropped"
-        draw_pairs(left, right, [pairs[i] for i in shown], title).save(folder / "pairs.png")
+        with written_whole(folder / "pairs.png") as part:
+            draw_pairs(left, right, [pairs[i] for i in shown], title).save(part, "PNG")
     return report
 
 
@@ -376,12 +378,8 @@ def _code(network: HashAutoencoder, mean: Tensor, images: ImageSource) -> Codes:
 
 
 def _write(folder: Path, report: Report, pairs: list[tuple[str, str, int]]) -> None:
-    # Names of files need not be valid UTF-8.
-    names = "".join(f"{dropped}\n" for _, dropped, _ in pairs)
-    (folder / "exclude.txt").write_text(names, encoding="utf-8", errors="surrogateescape")
-    table = folder / "pairs.csv"
-    with table.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["kept", "dropped", "distance"])
-        writer.writerows(pairs)
-    (folder / "report.json").write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
+    write_whole(folder / "exclude.txt", "".join(f"{dropped}\n" for _, dropped, _ in pairs))
+    table = io.StringIO()
+    csv.writer(table).writerows([("kept", "dropped", "distance"), *pairs])
+    write_whole(folder / "pairs.csv", table.getvalue())
+    write_whole(folder / "report.json", json.dumps(asdict(report), indent=2) + "\n")

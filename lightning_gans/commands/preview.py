@@ -2,7 +2,6 @@
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -17,6 +16,7 @@ from lightning_gans.data.base import DataModule
 from lightning_gans.data.loader import BatchLoader, ZipLoader
 from lightning_gans.drawing.grids import in_colour, labelled_grid
 from lightning_gans.drawing.scatter import labelled_points
+from lightning_gans.files import written_whole
 
 Batch = Sequence[Tensor]
 
@@ -66,8 +66,8 @@ def preview(
         rate = images_per_second(batches, seconds)
     finally:
         batches.close()
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out)
+    with written_whole(out) as part:
+        sheet.save(part, "PNG")
     print(report(data, loader, first, rate))
     print(f"sheet    {out}")
 

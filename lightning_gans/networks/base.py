@@ -33,6 +33,13 @@ def one_hot(labels: Tensor, num_classes: int, like: Tensor) -> Tensor:
     return (labels[:, None] == torch.arange(num_classes, device=labels.device)).to(like.dtype)
 
 
+def up(inputs: int, outputs: int, kernel: int = 5, stride: int = 2, bias: bool = True) -> nn.ConvTranspose2d:
+    """Return a transposed convolution that makes images ``stride`` times as large."""
+    padding = 1 if kernel == 4 else kernel // 2
+    extra = stride - 1 if kernel % 2 else 0  # an odd kernel alone would give 2n - 1 pixels
+    return nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding, extra, bias=bias)
+
+
 class Generator(Rebuildable, nn.Module):
     """A generator that is a row of layers: latents (N, latent_dim) to images.
 

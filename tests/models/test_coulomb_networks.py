@@ -74,7 +74,12 @@ def test_layers():
 def test_initial_weights():
     torch.manual_seed(0)
     generator, discriminator = CoulombGenerator((3, 64, 64), width=256), CoulombDiscriminator((3, 64, 64), 64)
-    glorot = [generator.layers[0], generator.layers[-2], discriminator.head, *discriminator.layers[::3]]
+    glorot = [
+        generator.layers[0],
+        generator.layers[-2],
+        discriminator.layers[-1],
+        *discriminator.layers[:-2:3],
+    ]
     for layer in glorot:
         taps = 25 if layer.weight.ndim == 4 else 1
         fans = taps * (layer.weight.shape[0] + layer.weight.shape[1])

@@ -111,7 +111,7 @@ def test_features_are_pooled_maxima():
     low, high = network.feature_maps(images)
     expected = torch.cat([low.reshape(3, 4, 4, 2, 4, 2).amax((3, 5)).flatten(1), high.flatten(1)], dim=1)
     assert torch.equal(network.features(images), expected)
-    torch.testing.assert_close(network(images), network.head(high).flatten())
+    torch.testing.assert_close(network(images), network.layers[-1](high).flatten())
 
 
 def test_joint_batches_leak_through_batch_norm():
