@@ -1,4 +1,4 @@
-"""Files that are whole at every moment."""
+"""Files that are whole at every moment, and those that come with the package."""
 
 import os
 from collections.abc import Iterator
@@ -31,3 +31,10 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
     """Write a whole file at once; text in UTF-8, file names in it may be of any bytes."""
     with written_whole(path) as part:
         part.write_bytes(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
+
+
+def recipes_folder() -> Path:
+    """Return the folder of the recipes: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "recipes"
+    return inside if inside.is_dir() else package.parent / "recipes"

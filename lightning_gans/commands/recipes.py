@@ -3,6 +3,8 @@
 import difflib
 from pathlib import Path
 
+from lightning_gans.files import recipes_folder
+
 
 def run(arguments: list[str]) -> None:
     """Run ``recipes`` with arguments from the command line."""
@@ -21,13 +23,6 @@ def recipes() -> None:
             if line.startswith(("Time:", "Result:")):
                 print(f"  {line}")
     print("\nStart one with: lightning-gans fit --config NAME")
-
-
-def recipes_folder() -> Path:
-    """Return the folder of the recipes: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parents[1]
-    inside = package / "recipes"
-    return inside if inside.is_dir() else package.parent / "recipes"
 
 
 def recipe_names() -> list[str]:

@@ -15,7 +15,6 @@ class ClassBalance(LazyMetric):
     States are summed over ranks.
 
     Args:
-        num_classes: Number of classes; the first batch tells it otherwise.
         shares: Shares of the classes in the data, of any sum; by default all are equal.
         min_count: Samples that a class needs to count as found.
 
@@ -27,31 +26,25 @@ class ClassBalance(LazyMetric):
     what = "logits"
     counts: Tensor
 
-    def __init__(
-        self, num_classes: int | None = None, shares: Sequence[float] | None = None, min_count: int = 1
-    ) -> None:
+    def __init__(self, shares: Sequence[float] | None = None, min_count: int = 1) -> None:
         checks.at_least(1, min_count=min_count)
-        given = None if shares is None else torch.as_tensor(shares, dtype=torch.float64)
-        if num_classes is None and given is not None:
-            num_classes = len(given)
-        if num_classes is not None:
-            _check_arguments(num_classes, given)
-        super().__init__(num_classes)
-        self.shares = given
+        super().__init__()
+        self.shares = _shares(None if shares is None else len(shares), shares)
         self.min_count = min_count
 
     def sums(self, size: int) -> dict[str, tuple[int, ...]]:
         """Return the states' shapes: samples of each class."""
+        _shares(size, self.shares)
         return {"counts": (size,)}
 
     def update(self, logits: Tensor) -> None:
         """Add what a classifier says of generated samples, (n, K)."""
-        logits = self._check(logits, int(self.counts.sum()) if self.size is not None else 0)
+        logits = self._check(logits, 0 if self.shape is None else int(self.counts.sum()))
         self.counts += torch.bincount(logits.argmax(1), minlength=logits.shape[1])
 
     def compute(self) -> dict[str, Tensor]:
         """Return the scores that :func:`class_balance` describes."""
-        if self.size is None:
+        if self.shape is None:
             raise ValueError("there is no sample whose class could be counted")
         return _scores(self.counts, self.shares, self.min_count)
 
@@ -76,18 +69,19 @@ def class_balance(
     Raises:
         ValueError: If there is no sample, a label is out of range, or shares do not fit.
     """
-    given = None if shares is None else torch.as_tensor(shares, dtype=torch.float64)
-    _check_arguments(num_classes, given)
+    given = _shares(num_classes, shares)
     checks.labels(num_classes, labels=labels)
     return _scores(torch.bincount(labels, minlength=num_classes), given, min_count)
 
 
-def _check_arguments(num_classes: int, shares: Tensor | None) -> None:
+def _shares(num_classes: int | None, given: Sequence[float] | Tensor | None) -> Tensor | None:
     checks.at_least(2, num_classes=num_classes)
+    shares = None if given is None else torch.as_tensor(given, dtype=torch.float64)
     if shares is not None and (shares.shape != (num_classes,) or not (shares >= 0).all() or not shares.any()):
         raise ValueError(
             f"shares={shares.tolist()} must be {num_classes} numbers, none negative and not all zero"
         )
+    return shares
 
 
 def _scores(counts: Tensor, shares: Tensor | None, min_count: int) -> dict[str, Tensor]:

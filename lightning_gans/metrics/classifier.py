@@ -1,5 +1,6 @@
 """A classifier of a data set's images: trained once, then the judge of what games generate."""
 
+import hashlib
 import math
 import os
 import subprocess
@@ -18,9 +19,10 @@ from filelock import FileLock
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from lightning_gans.checks import positive, within
+from lightning_gans.checks import existing_file, positive, within
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.cache import cache_folder
+from lightning_gans.files import recipes_folder
 from lightning_gans.game.checkpoints import SelfContained, load
 from lightning_gans.metrics.extractors import Extractor, hash_of, resized
 from lightning_gans.networks.classifier import ConvClassifier
@@ -210,42 +212,51 @@ def _one_cycle(step: int, updates: int) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (step - rise) / max(1, updates - rise)))
 
 
-def trained(recipe: str) -> Path:
-    """Return the checkpoint of a classifier's recipe from the cache folder; train it if it is not there.
+def trained(recipe: str) -> SelfContained:
+    """Return the classifier of a recipe from the cache folder; train it if there is none that can be read.
 
-    Of several processes one trains, the others wait. Data is looked for where ``LIGHTNING_GANS_DATA`` says.
+    A file belongs to what the recipe says and to this package's version; only a training that ended by itself
+    leaves one. Of several processes one trains, the others wait. Data is looked for where
+    ``LIGHTNING_GANS_DATA`` says.
 
     Args:
         recipe: Such as ``classifier/digits``.
 
     Raises:
+        ValueError: If there is no such recipe.
         OSError: If the training fails; with its last line.
     """
-    folder = cache_folder(None) / "classifiers"
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{recipe.replace('/', '-')}-{version('lightning-gans')}.ckpt"
+    config = recipes_folder() / f"{recipe}.yaml"
+    existing_file(checkpoint=config)
+    key = hashlib.sha256(config.read_bytes() + version("lightning-gans").encode()).hexdigest()[:16]
+    file = cache_folder(None) / "classifiers" / f"{recipe.replace('/', '-')}-{key}.ckpt"
+    file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock"):
-        if not file.is_file():
+        try:
+            return load(file)
+        except Exception:  # missing, damaged, or of classes that are no more: whatever it is, it goes
             print(f"training {recipe}, once; it is kept in {file}")
-            # Not as one of this run's ranks, nor with its settings.
-            kept = {k: v for k, v in os.environ.items() if not k.startswith(("PL_", "LIGHTNING_GANS__"))}
-            for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT"):
-                kept.pop(name, None)
-            with tempfile.TemporaryDirectory(dir=folder) as place:
-                command = ["fit", "--config", recipe, "--trainer.default_root_dir", place]
-                run = subprocess.run(
-                    [sys.executable, "-m", "lightning_gans", *command, "--trainer.enable_progress_bar=false"],
-                    env=kept,
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
-                stored = sorted(Path(place).rglob("last.ckpt"))
-                if run.returncode or not stored:
-                    last = (run.stderr.strip() or "it left no checkpoint").split("\n")[-1]
-                    raise OSError(f"{recipe} could not be trained: {last}")
-                stored[-1].replace(file)
-    return file
+            _train(recipe, file)
+            return load(file)
+
+
+def _train(recipe: str, file: Path) -> None:
+    # Not as one of this run's ranks, nor with its settings.
+    own = ("PL_", "LIGHTNING_GANS__", "RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_")
+    with tempfile.TemporaryDirectory(dir=file.parent) as place:
+        command = ["fit", "--config", recipe, "--trainer.default_root_dir", place]
+        run = subprocess.run(
+            [sys.executable, "-m", "lightning_gans", *command, "--trainer.enable_progress_bar=false"],
+            env={name: value for name, value in os.environ.items() if not name.startswith(own)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        stored = sorted(Path(place).rglob("last.ckpt"))
+        if run.returncode or not stored:
+            last = (run.stderr.strip() or "it left no checkpoint").split("\n")[-1]
+            raise OSError(f"{recipe} could not be trained: {last}")
+        stored[-1].replace(file)
 
 
 class ClassifierExtractor(Extractor):
@@ -264,9 +275,10 @@ class ClassifierExtractor(Extractor):
     """
 
     def __init__(self, checkpoint: str | Path | DatasetClassifier) -> None:
-        if isinstance(checkpoint, str) and checkpoint.startswith("classifier/"):
-            checkpoint = trained(checkpoint)
-        classifier = load(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
+        classifier: Any = checkpoint
+        if isinstance(checkpoint, str | Path):
+            by_recipe = isinstance(checkpoint, str) and checkpoint.startswith("classifier/")
+            classifier = trained(str(checkpoint)) if by_recipe else load(checkpoint)
         if not isinstance(classifier, DatasetClassifier):
             raise ValueError(
                 f"checkpoint={checkpoint} is one of a {type(classifier).__name__}, not of a "

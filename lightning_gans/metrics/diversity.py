@@ -10,12 +10,10 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from lightning_gans import checks
-from lightning_gans.metrics.states import KeptImages, check_images, in_order
+from lightning_gans.metrics.states import KeptImages, check_images
 
 Net = Literal["alex", "vgg", "squeeze"]
 BACKBONES = {"alex": "AlexNet", "vgg": "VGG16", "squeeze": "SqueezeNet1_1"}  # as in torchvision's names
-
-
 SMALLEST = 32  # below it these networks have no pixel left
 
 
@@ -98,9 +96,7 @@ class PerClassLPIPSDiversity(LPIPSDiversity):
     """
 
     scores = ("class_lpips", "class_lpips_classes", "lpips_per_class")
-    fake_values: list[Tensor]
-    fake_index: list[Tensor]
-    labels: list[Tensor]
+    fake_labels: list[Tensor]
 
     def __init__(
         self,
@@ -122,14 +118,13 @@ class PerClassLPIPSDiversity(LPIPSDiversity):
     def update(self, images: Tensor, labels: Tensor, index: Tensor) -> None:  # type: ignore[override]
         """Add generated images, uint8 (n, C, H, W), their classes (n,) and their places (n,)."""
         checks.labels(self.num_classes, labels=labels)
-        if len(labels) != len(images):
-            raise ValueError(f"{len(labels)} labels for {len(images)} images")
+        checks.shaped((len(images),), labels=labels)
         super().update(images, index)
-        self.labels.append(labels[index < self.num_samples])
+        self.fake_labels.append(labels[index < self.num_samples])
 
     def rows(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         """Return the states' types: images, index and labels."""
-        return {**super().rows(shape), "labels": torch.empty(0, dtype=torch.int64)}
+        return {**super().rows(shape), "fake_labels": torch.empty(0, dtype=torch.int64)}
 
     def compute(self) -> dict[str, Tensor]:
         """Return the mean over classes.
@@ -141,8 +136,7 @@ class PerClassLPIPSDiversity(LPIPSDiversity):
         Raises:
             ValueError: If no class has two samples, or a sample came twice.
         """
-        states = (getattr(self, name, []) for name in ("fake_index", "fake_values", "labels"))
-        _, images, labels = in_order(*states, side="generated")
+        _, images, labels = self.kept("fake")
         means = torch.full((self.num_classes,), torch.nan, dtype=torch.float64, device=images.device)
         for label in range(self.num_classes):
             members = (labels == label).nonzero()[:, 0]

@@ -90,15 +90,11 @@ def frechet_distance(
     Raises:
         ValueError: If shapes do not fit, or a number is not finite.
     """
-    for mu, sigma in ((mu1, sigma1), (mu2, sigma2)):
-        if mu.dim() != 1 or sigma.shape != (len(mu), len(mu)) or mu.shape != mu1.shape:
-            raise ValueError(
-                f"shapes mu1 {tuple(mu1.shape)}, sigma1 {tuple(sigma1.shape)}, mu2 {tuple(mu2.shape)}, "
-                f"sigma2 {tuple(sigma2.shape)}: the Frechet distance needs (d,), (d, d), (d,), (d, d)"
-            )
-        if not (mu.isfinite().all() and sigma.isfinite().all()):
-            raise ValueError("the statistics are not finite: no Frechet distance can be computed from them")
+    checks.shaped(("d",), mu1=mu1, mu2=mu2)
+    checks.shaped((len(mu1), len(mu1)), sigma1=sigma1, sigma2=sigma2)
     mu1, sigma1, mu2, sigma2 = (x.detach().double() for x in (mu1, sigma1, mu2, sigma2))
+    if not all(x.isfinite().all() for x in (mu1, sigma1, mu2, sigma2)):
+        raise ValueError("the statistics are not finite: no Frechet distance can be computed from them")
     small, large = sorted((_root(sigma1, n1), _root(sigma2, n2)), key=lambda root: root.shape[1])
     product = small.T @ large
     squares = torch.linalg.eigvalsh(product @ product.T)
@@ -128,7 +124,6 @@ class _Moments(LazyMetric):
 
     Args:
         num_classes: C.
-        num_features: d; the first batch tells it otherwise.
     """
 
     higher_is_better = False
@@ -140,9 +135,9 @@ class _Moments(LazyMetric):
     fake_sum: Tensor
     fake_outer: Tensor
 
-    def __init__(self, num_classes: int | None, num_features: int | None) -> None:
+    def __init__(self, num_classes: int | None) -> None:
+        super().__init__()
         self.num_classes = num_classes
-        super().__init__(num_features)
 
     def sums(self, size: int) -> dict[str, tuple[int, ...]]:
         """Return the states' shapes: number, sum and sum of outer products, of both sets."""
@@ -158,11 +153,11 @@ class _Moments(LazyMetric):
     def _add(self, features: Tensor, labels: Tensor | None, real: bool) -> None:
         """Add features (n, d) of the classes (n,); without labels there is one."""
         side = "real" if real else "fake"
-        if real and self.size is not None and self.real_sets > 0:
+        if real and self.shape is not None and self.real_sets > 0:
             raise ValueError(
                 f"{type(self).__name__} has got real statistics by set_real: real samples would count twice"
             )
-        first = 0 if self.size is None else int(getattr(self, f"{side}_n").sum())
+        first = 0 if self.shape is None else int(getattr(self, f"{side}_n").sum())
         features = self._check(features, first).double()
         labels = torch.zeros(len(features), dtype=torch.int64) if labels is None else labels
         _check_labels(labels, len(features), self.num_classes or 0)
@@ -176,16 +171,10 @@ class _Moments(LazyMetric):
 
     def _set_real(self, mu: Tensor, sigma: Tensor, n: Tensor) -> None:
         """Replace the real sums by those that belong to statistics with a leading class dimension."""
-        if mu.dim() != 2 or sigma.shape != (*mu.shape, mu.shape[1]) or n.shape != mu.shape[:1]:
-            raise ValueError(
-                f"{type(self).__name__} got real statistics of shapes mu {tuple(mu.shape)}, "
-                f"sigma {tuple(sigma.shape)}, n {tuple(n.shape)}, which do not fit each other"
-            )
-        if self.num_classes is not None and len(mu) != self.num_classes:
-            raise ValueError(
-                f"{type(self).__name__} has num_classes={self.num_classes}, real statistics have {len(mu)}"
-            )
-        self.num_classes = len(mu)
+        self.num_classes = self.num_classes or len(mu)
+        checks.shaped((self.num_classes, "d"), mu=mu)
+        checks.shaped((*mu.shape, mu.shape[1]), sigma=sigma)
+        checks.shaped((self.num_classes,), n=n)
         mu, sigma, n = (x.detach().to(self.device).double() for x in (mu, sigma, n))
         # Nobody needs to know what stands for the statistics of no sample.
         mu = torch.where(n[:, None] > 0, mu, 0)
@@ -203,7 +192,7 @@ class _Moments(LazyMetric):
     def _distances(self, of: str) -> Tensor:
         """Return the distances (C,), at least 0, NaN where there are too few samples; warn of few ``of``."""
         name = type(self).__name__
-        if self.size is None:
+        if self.shape is None:
             check_count(0, "generated", name)
         # Statistics that were set on every rank have been added up: a copy a rank.
         copies = self.real_sets.clamp(min=1)
@@ -213,13 +202,13 @@ class _Moments(LazyMetric):
         fewest = torch.minimum(real_n, fake_n)
         distances = torch.full_like(fake_n, torch.nan)
         for label in (fewest > 1).nonzero().flatten().tolist():
-            real = _moments(real_n[label], self.real_sum[label] / copies, self.real_outer[label] / copies)
-            fake = _moments(fake_n[label], self.fake_sum[label], self.fake_outer[label])
+            real = moments(real_n[label], self.real_sum[label] / copies, self.real_outer[label] / copies)
+            fake = moments(fake_n[label], self.fake_sum[label], self.fake_outer[label])
             distances[label] = frechet_distance(*real, *fake, real_n[label], fake_n[label]).clamp(min=0)
         least = int(fewest[fewest > 1].min()) if (fewest > 1).any() else None
         if least is not None and least <= self.real_sum.shape[1]:
             warnings.warn(
-                f"{name} of {least} samples {of} with {self.size} features: the covariance is singular and "
+                f"{name} of {least} samples {of} with {self.real_sum.shape[1]} features: the covariance is singular and "
                 "the distance biased upwards, differently for every number of samples; compare equal numbers "
                 "only, or take more",
                 stacklevel=2,
@@ -227,7 +216,8 @@ class _Moments(LazyMetric):
         return distances
 
 
-def _moments(n: Tensor, total: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
+def moments(n: Tensor, total: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and covariance of n samples, from their sum and that of their outer products."""
     mu = total / n
     return mu, (outer - n * torch.outer(mu, mu)) / (n - 1)
 
@@ -237,16 +227,13 @@ class FID(_Moments):
 
     States are sums in float64, added over ranks: 34 MB a set for 2048 features, whatever the number of
     samples. Real statistics that are stored go in by :meth:`set_real`.
-
-    Args:
-        num_features: Size d of the features; the first batch tells it otherwise.
     """
 
     scores = ("fid",)
     real_needs: ClassVar[str] = "statistics"
 
-    def __init__(self, num_features: int | None = None) -> None:
-        super().__init__(1, num_features)
+    def __init__(self) -> None:
+        super().__init__(1)
 
     def take_real(self, statistics: RealStatistics) -> None:
         """Take what an evaluation knows of the real images."""
@@ -295,28 +282,18 @@ class PerClassFID(_Moments):
 
     Args:
         num_classes: Number of classes C; an evaluation fills in the game's.
-        num_features: Size d of the features; the first batch tells it otherwise.
     """
 
     scores = ("intra_fid", "intra_fid_per_class", "intra_fid_classes")
 
-    def __init__(self, num_classes: int | None = None, num_features: int | None = None) -> None:
+    def __init__(self, num_classes: int | None = None) -> None:
         self._open = num_classes is None
-        super().__init__(num_classes, num_features)
+        super().__init__(num_classes)
 
     def fill_in(self, data: Any, num_classes: int | None, num_samples: int | None) -> None:
         """Take the number of classes, unless it was given."""
         if self._open and num_classes not in (None, self.num_classes):
             self.num_classes, self.shape = num_classes, None
-
-    def take_real(self, statistics: RealStatistics) -> None:
-        """Take what an evaluation knows of the real images."""
-        features, labels = statistics.features, statistics.labels
-        assert features is not None
-        assert labels is not None
-        assert self.num_classes is not None
-        known = class_statistics(features.to(self.device), labels.to(self.device), self.num_classes)
-        self.set_real(*known)
 
     def set_real(self, mu: Tensor, sigma: Tensor, n: Tensor) -> None:
         """Take stored statistics for the real classes, in place of samples; :meth:`reset` forgets them.

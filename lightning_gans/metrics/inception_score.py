@@ -9,74 +9,38 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_gans.checks import at_least
-from lightning_gans.metrics.states import LazyMetric, check_count, check_finite, check_index, in_order
+from lightning_gans.metrics.states import KeptSamples, LazyMetric, check_count, check_finite
 
 
-class IS(LazyMetric):
+class IS(KeptSamples):
     """Inception score: exp(E KL(p(y|x) || p(y))), mean and deviation over contiguous parts of the samples.
 
     Part i of N samples is ``i * N // splits`` up to ``(i + 1) * N // splits``, as in torch-fidelity. Where a
-    sample belongs follows from its index and from the total number, so that sums are enough, and ranks may
-    share the samples in any way. If the total is not known, all logits are kept: 4 bytes a number, 202 MB for
-    50,000 samples of 1008 classes, on every rank. One part (``splits=1``) needs neither.
+    sample belongs follows from its index and from their number, so that ranks may share the samples in any
+    way. All logits are kept: 4 bytes a number, 202 MB for 50,000 samples of 1008 classes, on every rank.
 
     Args:
         splits: Number of parts; 1 for the score of all samples, as StudioGAN reports it.
-        samples: Total number of samples, if known; an evaluation fills it in.
         shuffle_seed: Shuffle the samples first, with this seed of NumPy; torch-fidelity does with 2020.
             Matters for the mean over parts if samples come in an order, such as class by class.
-        num_classes: Size of the logits; the first batch tells it otherwise.
 
     Raises:
-        ValueError: If there are fewer samples than splits.
+        ValueError: If splits is not positive; in an evaluation, if there are fewer samples.
     """
 
     higher_is_better = True
     scores = ("is", "is_std")
     what = "logits"
-    n: Tensor
-    sum_p: Tensor
-    sum_plogp: Tensor
-    logits: list[Tensor]
-    index: list[Tensor]
+    sides = ("fake",)
 
-    def __init__(
-        self,
-        splits: int = 10,
-        samples: int | None = None,
-        shuffle_seed: int | None = None,
-        num_classes: int | None = None,
-    ) -> None:
-        _check_parts(splits if samples is None else samples, splits)
-        self.splits = splits
-        self.samples = samples
-        self.shuffle_seed = shuffle_seed
-        self._places: Tensor | None = None
-        super().__init__(num_classes)
+    def __init__(self, splits: int = 10, shuffle_seed: int | None = None) -> None:
+        super().__init__()
+        at_least(1, splits=splits)
+        self.splits, self.shuffle_seed = splits, shuffle_seed
 
     def fill_in(self, data: Any, num_classes: int | None, num_samples: int | None) -> None:
-        """Take the total number of samples."""
-        if num_samples != self.samples:
-            self.samples, self.shape = num_samples, None
-
-    @property
-    def keeps_logits(self) -> bool:
-        """Whether all logits are kept, for want of the total number."""
-        return self.splits > 1 and self.samples is None
-
-    def sums(self, size: int) -> dict[str, tuple[int, ...]]:
-        """Return the states' shapes: number, sum of p and of p log p in every part."""
-        if self.samples is not None:
-            _check_parts(self.samples, self.splits)
-        if self.keeps_logits:
-            return {}
-        return {"n": (self.splits,), "sum_p": (self.splits, size), "sum_plogp": (self.splits,)}
-
-    def rows(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
-        """Return the states' types: logits and index, if they are kept."""
-        if not self.keeps_logits:
-            return {}
-        return {"logits": torch.empty(0, *shape), "index": torch.empty(0, dtype=torch.int64)}
+        """Refuse more parts than samples before there are any."""
+        _check_parts(num_samples or self.splits, self.splits)
 
     def update(self, logits: Tensor, index: Tensor) -> None:
         """Add a batch of generated samples.
@@ -86,49 +50,17 @@ class IS(LazyMetric):
             index: int64 (n,), the samples' places among all, the same whatever the sharding over ranks.
 
         Raises:
-            ValueError: If shapes do not fit, a logit is not finite, or an index is not below the total.
+            ValueError: If shapes do not fit, or a logit is not finite.
         """
-        check_index(index, len(logits))
-        logits = self._check(logits, index)
-        index = index.to(logits.device)
-        if self.keeps_logits:
-            self.logits.append(logits.float())
-            self.index.append(index)
-        elif len(logits):
-            n, sum_p, sum_plogp = _part_sums(logits, self._parts(index), self.splits)
-            self.n += n
-            self.sum_p += sum_p
-            self.sum_plogp += sum_plogp
-
-    def _parts(self, index: Tensor) -> Tensor:
-        """Return the part (n,) that each sample belongs to."""
-        if self.samples is None:
-            return torch.zeros_like(index)
-        low, high = int(index.min()), int(index.max())
-        if low < 0 or high >= self.samples:
-            raise ValueError(f"IS of samples={self.samples} got an index {low if low < 0 else high}")
-        if self._places is None or len(self._places) != self.samples:
-            self._places = _places(self.samples, self.shuffle_seed)
-        self._places = self._places.to(index.device)
-        return _part_of(self._places[index], self.samples, self.splits)
+        self.keep(logits, index, "fake")
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``is`` and ``is_std``: mean and deviation (of the population) over the parts.
 
         Raises:
-            ValueError: If there are fewer than two samples, fewer than splits, others than the promised
-                number, or an index occurs twice.
+            ValueError: If there are fewer than two samples, or than splits, or an index occurs twice.
         """
-        if self.size is None:
-            check_count(0, "generated", "IS")
-        if self.keeps_logits:
-            _, logits = in_order(self.index, self.logits, side="generated")
-            return inception_score(logits, self.splits, self.shuffle_seed)
-        n = int(self.n.sum())
-        check_count(n, "generated", "IS")
-        if self.samples is not None and n != self.samples:
-            raise ValueError(f"IS was promised samples={self.samples} and got {n}: every sample once, please")
-        return _inception_scores(self.n, self.sum_p, self.sum_plogp)
+        return inception_score(self.kept("fake")[1], self.splits, self.shuffle_seed)
 
 
 def inception_score(logits: Tensor, splits: int = 10, shuffle_seed: int | None = None) -> dict[str, Tensor]:
@@ -145,17 +77,17 @@ def inception_score(logits: Tensor, splits: int = 10, shuffle_seed: int | None =
     Raises:
         ValueError: If there are fewer than two samples, or fewer than splits, or a logit is not finite.
     """
-    check_count(len(logits), "generated", "IS")
-    _check_parts(len(logits), splits)
+    n = len(logits)
+    check_count(n, "generated", "IS")
+    _check_parts(n, splits)
     check_finite(logits, "logits", 0)
-    places = _places(len(logits), shuffle_seed).to(logits.device)
-    parts = _part_of(places, len(logits), splits)
-    sums = [
-        _part_sums(x, part, splits)
-        for x, part in zip(logits.detach().split(10_000), parts.split(10_000), strict=True)
-    ]
-    n, sum_p, sum_plogp = (torch.stack(x).sum(dim=0) for x in zip(*sums, strict=True))
-    return _inception_scores(n, sum_p, sum_plogp)
+    if shuffle_seed is not None:
+        logits = logits[
+            torch.from_numpy(np.random.RandomState(shuffle_seed).permutation(n)).to(logits.device)
+        ]
+    parts = logits.detach().tensor_split([i * n // splits for i in range(1, splits)])
+    scores = torch.stack([_score_of_part(part) for part in parts])
+    return {"is": scores.mean(), "is_std": scores.std(correction=0)}
 
 
 def _check_parts(samples: int, splits: int) -> None:
@@ -166,32 +98,14 @@ def _check_parts(samples: int, splits: int) -> None:
         )
 
 
-def _places(samples: int, shuffle_seed: int | None) -> Tensor:
-    """Return where each sample stands after the shuffle, (samples,)."""
-    places = torch.arange(samples)
-    if shuffle_seed is None:
-        return places
-    order = torch.from_numpy(np.random.RandomState(shuffle_seed).permutation(samples))
-    return places.scatter(0, order, places)
-
-
-def _part_of(places: Tensor, samples: int, splits: int) -> Tensor:
-    """Return the part s with s * samples // splits <= place < (s + 1) * samples // splits."""
-    return ((places + 1) * splits - 1) // samples
-
-
-def _part_sums(logits: Tensor, parts: Tensor, splits: int) -> tuple[Tensor, Tensor, Tensor]:
-    log_p = logits.double().log_softmax(dim=1)
-    p = log_p.exp()
-    # A product with the indicators, not index_add: its order of summation is the same in every run on GPUs.
-    members = F.one_hot(parts, splits).double().T
-    return members.sum(dim=1), members @ p, members @ (p * log_p).sum(dim=1)
-
-
-def _inception_scores(n: Tensor, sum_p: Tensor, sum_plogp: Tensor) -> dict[str, Tensor]:
-    marginal = sum_p / n[:, None]
-    scores = (sum_plogp / n - torch.xlogy(marginal, marginal).sum(dim=1)).exp()
-    return {"is": scores.mean(), "is_std": scores.std(correction=0)}
+def _score_of_part(logits: Tensor) -> Tensor:
+    sums = []
+    for chunk in logits.split(10_000):  # bounds the copies in float64
+        log_p = chunk.double().log_softmax(dim=1)
+        p = log_p.exp()
+        sums.append((p.sum(dim=0), (p * log_p).sum()))
+    marginal, own = (torch.stack(x).sum(dim=0) / len(logits) for x in zip(*sums, strict=True))
+    return (own - torch.xlogy(marginal, marginal).sum()).exp()
 
 
 class ModifiedIS(LazyMetric):
@@ -204,9 +118,6 @@ class ModifiedIS(LazyMetric):
 
     It is 1 if every class is collapsed, has no upper bound, and grows with the noise of an unsure classifier:
     publish classifier, its accuracy and the number of samples beside it.
-
-    Args:
-        num_classes: Size K of the logits; the first batch tells it otherwise.
     """
 
     higher_is_better = True
@@ -216,9 +127,6 @@ class ModifiedIS(LazyMetric):
     sum_p: Tensor
     sum_logp: Tensor
     sum_plogp: Tensor
-
-    def __init__(self, num_classes: int | None = None) -> None:
-        super().__init__(num_classes)
 
     def sums(self, size: int) -> dict[str, tuple[int, ...]]:
         """Return the states' shapes: number, sum of p, log p and p log p of every predicted class."""
@@ -230,7 +138,7 @@ class ModifiedIS(LazyMetric):
         Raises:
             ValueError: If shapes do not fit, or a logit is not finite.
         """
-        logits = self._check(logits, 0 if self.size is None else int(self.n.sum()))
+        logits = self._check(logits, 0 if self.shape is None else int(self.n.sum()))
         n, sum_p, sum_logp, sum_plogp = _class_sums(logits)
         self.n += n
         self.sum_p += sum_p
@@ -243,7 +151,7 @@ class ModifiedIS(LazyMetric):
         Raises:
             ValueError: If there are fewer than two samples.
         """
-        if self.size is None:
+        if self.shape is None:
             check_count(0, "generated", "ModifiedIS")
         return _modified_scores(self.n, self.sum_p, self.sum_logp, self.sum_plogp)
 

@@ -25,7 +25,6 @@ class KID(FeatureSets):
         gamma: Its factor; None for 1 / d.
         coef0: Its constant.
         seed: Of the subsets.
-        num_features: Size d of the features; the first batch tells it otherwise.
 
     Raises:
         ValueError: If subsets < 1, or subset_size < 2.
@@ -42,11 +41,10 @@ class KID(FeatureSets):
         gamma: float | None = None,
         coef0: float = 1.0,
         seed: int = 2020,
-        num_features: int | None = None,
     ) -> None:
         at_least(1, subsets=subsets)
         at_least(2, subset_size=subset_size)
-        super().__init__(num_features)
+        super().__init__()
         self.subsets, self.subset_size, self.seed = subsets, subset_size, seed
         self.degree, self.gamma, self.coef0 = degree, gamma, coef0
 

@@ -25,7 +25,6 @@ class PrecisionRecall(FeatureSets):
 
     Args:
         k: Which neighbour bounds a ball.
-        num_features: Size d of the features; the first batch tells it otherwise.
 
     Raises:
         ValueError: If k < 1.
@@ -34,9 +33,9 @@ class PrecisionRecall(FeatureSets):
     higher_is_better = True
     scores = ("precision", "recall", "f_score")
 
-    def __init__(self, k: int = 3, num_features: int | None = None) -> None:
+    def __init__(self, k: int = 3) -> None:
+        super().__init__()
         at_least(1, k=k)
-        super().__init__(num_features)
         self.k = k
 
     def compute(self) -> dict[str, Tensor]:
@@ -56,7 +55,6 @@ class DensityCoverage(FeatureSets):
 
     Args:
         k: Which neighbour bounds a ball.
-        num_features: Size d of the features; the first batch tells it otherwise.
 
     Raises:
         ValueError: If k < 1.
@@ -65,9 +63,9 @@ class DensityCoverage(FeatureSets):
     higher_is_better = True
     scores = ("density", "coverage")
 
-    def __init__(self, k: int = 5, num_features: int | None = None) -> None:
+    def __init__(self, k: int = 5) -> None:
+        super().__init__()
         at_least(1, k=k)
-        super().__init__(num_features)
         self.k = k
 
     def compute(self) -> dict[str, Tensor]:

@@ -103,9 +103,8 @@ class ModeCoverage(Metric):
         self.total += len(samples)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the scores that :func:`mode_coverage` describes, all float64."""
-        scores = _scores(self.counts, self.total, self.min_count)
-        return {name: score.double() for name, score in scores.items()}
+        """Return the scores that :func:`mode_coverage` describes."""
+        return _scores(self.counts, self.total, self.min_count)
 
 
 def mode_coverage(
@@ -121,9 +120,9 @@ def mode_coverage(
         min_count: High-quality samples that a mode needs to count as found.
 
     Returns:
-        ``modes``: number of modes found, int64. ``high_quality``: share of high-quality samples, 0 without
+        ``modes``: number of modes found. ``high_quality``: share of high-quality samples, 0 without
         samples. ``jsd``: Jensen-Shannon divergence in nats between the distribution of high-quality samples
-        over the modes and the uniform one (PacGAN), ln 2 without any high-quality sample. Float64.
+        over the modes and the uniform one (PacGAN), ln 2 without any high-quality sample. All float64.
     """
     _check(means, covariances, threshold, min_count)
     counts = _high_quality_counts(samples, means, _whitening(covariances), threshold)
@@ -173,7 +172,7 @@ def _scores(counts: Tensor, total: Tensor, min_count: int) -> dict[str, Tensor]:
     middle = (share + uniform) / 2
     jsd = (torch.xlogy(share, share / middle) + torch.xlogy(uniform, uniform / middle)).sum() / 2
     return {
-        "modes": (counts >= min_count).sum(),
+        "modes": (counts >= min_count).sum().double(),
         "high_quality": good.double() / total.clamp(min=1),
         "jsd": torch.where(good > 0, jsd, math.log(2)),
     }

@@ -6,13 +6,11 @@ from typing import ClassVar, NamedTuple
 import torch
 from PIL import Image
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
-from torchmetrics.utilities.distributed import gather_all_tensors
 
-from lightning_gans.checks import at_least
+from lightning_gans.checks import at_least, shaped
 from lightning_gans.drawing.grids import neighbours_picture
-from lightning_gans.metrics.states import check_finite, check_images, check_index, in_order
+from lightning_gans.metrics.states import KeptImages
 
 SCORES = ("distance", "distance_min", "distance_held_out", "ratio")
 NUMBERS = 1 << 24  # of training samples, compared at a time: 128 MB
@@ -26,7 +24,7 @@ class Neighbours(NamedTuple):
     indices: Tensor
 
 
-class NearestNeighbours(Metric):
+class NearestNeighbours(KeptImages):
     """Exact nearest training images of a few generated ones, by Euclidean distance of pixels in [0, 1].
 
     The search runs while training images come, and keeps nothing of them but the best distances and places:
@@ -45,9 +43,7 @@ class NearestNeighbours(Metric):
         ValueError: If an argument is not positive.
     """
 
-    is_differentiable = False
-    higher_is_better = None
-    full_state_update = False
+    sides = ("fake", "held_out")
     real_split = "train"  # what could have been learnt by heart
     empty_batches = True  # the search begins on all ranks
     prefix: ClassVar[str] = "neighbour"
@@ -62,28 +58,14 @@ class NearestNeighbours(Metric):
         self.num_neighbours = num_neighbours
         self.add_state("distances", [], dist_reduce_fx="cat")
         self.add_state("indices", [], dist_reduce_fx="cat")
-        self._forget()
-
-    def _forget(self) -> None:
-        # No states: they are the same on all ranks once the search has begun.
-        self._asked: dict[bool, list[tuple[Tensor, Tensor]]] = {False: [], True: []}
-        self._queries: Tensor | None = None
-        self._places = torch.zeros(0, dtype=torch.int64)
-        self.nearest: Neighbours | None = None
+        self.reset()
 
     def reset(self) -> None:
         """Forget samples, held-out samples and what was found."""
         super().reset()
-        self._forget()
-
-    def _prepare(self, values: Tensor, index: Tensor) -> Tensor:
-        check_images(values)
-        check_index(index, len(values))
-        return values
-
-    def _empty(self) -> Tensor:
-        """Return what this rank asks for without a sample."""
-        return torch.empty(0, 0, 0, 0, dtype=torch.uint8, device=self.device)
+        self._queries: Tensor | None = None  # no state: the same on all ranks once the search has begun
+        self._places = torch.zeros(0, dtype=torch.int64)
+        self.nearest: Neighbours | None = None
 
     def update(self, images: Tensor, index: Tensor, real: bool) -> None:
         """Add generated samples, or training samples and search them.
@@ -96,12 +78,20 @@ class NearestNeighbours(Metric):
         Raises:
             ValueError: If generated samples come after training samples, or there is none.
         """
-        values = self._prepare(images, index)
-        if real:
-            self._search(values, index)
+        if not real:
+            self._ask(images, index, "fake", self.num_samples)
+            return
+        shaped((len(images),), "whole", index=index)
+        images = self._check(images, index)
+        if self._queries is None:
+            with self.sync_context():  # the samples of all ranks
+                self._places, samples = self.kept("fake", 1)
+                self._queries = torch.cat([samples, self.kept("held_out", 0)[1]])
+            found = _nothing(len(self._queries), self.num_neighbours, samples.device)
         else:
-            kept = index < self.num_samples
-            self._ask(values[kept], index[kept], held_out=False)
+            found = self.distances[0][0], self.indices[0][0]
+        distances, indices = _search(self._queries, images, index, found)
+        self.distances, self.indices = [distances[None]], [indices[None]]
 
     def add_held_out(self, values: Tensor, index: Tensor) -> None:
         """Add real samples that are not in the training data: how near are they to it?
@@ -110,47 +100,12 @@ class NearestNeighbours(Metric):
             values: Images, uint8 (n, C, H, W); a few hundred will do.
             index: Their places (n,), different on all ranks.
         """
-        self._ask(self._prepare(values, index), index, held_out=True)
+        self._ask(values, index, "held_out")
 
-    def _ask(self, values: Tensor, index: Tensor, held_out: bool) -> None:
+    def _ask(self, values: Tensor, index: Tensor, side: str, count: int | None = None) -> None:
         if self._queries is not None:
             raise ValueError("the search has begun: give generated samples before the training samples")
-        self._asked[held_out].append((values, index))
-
-    def _search(self, values: Tensor, index: Tensor) -> None:
-        if self._queries is None:
-            self._begin()
-        assert self._queries is not None
-        if len(values) and values.shape[1:] != self._queries.shape[1:]:
-            raise ValueError(
-                f"training samples have shape {tuple(values.shape[1:])}, "
-                f"generated ones {tuple(self._queries.shape[1:])}"
-            )
-        found = (self.distances[0][0], self.indices[0][0])
-        found = _search(self._queries, values, index, found)
-        self.distances, self.indices = [found[0][None]], [found[1][None]]
-
-    def _begin(self) -> None:
-        """Collect on every rank the samples of all."""
-        asked = []
-        for held_out in (False, True):
-            values = [part for part, _ in self._asked[held_out]] or [self._empty()]
-            index = [part for _, part in self._asked[held_out]] or [
-                torch.empty(0, dtype=torch.int64, device=self.device)
-            ]
-            side = "held-out" if held_out else "generated"
-            asked.append(in_order(_of_all_ranks(index), _of_all_ranks(values), side=side, least=0))
-        (self._places, samples), (_, others) = asked
-        if not len(samples):
-            raise ValueError("no generated sample to look up: give them before the training samples")
-        if len(others) and others.shape[1:] != samples.shape[1:]:
-            raise ValueError(
-                f"held-out samples have shape {tuple(others.shape[1:])}, "
-                f"generated ones {tuple(samples.shape[1:])}"
-            )
-        self._queries = torch.cat([samples, others]) if len(others) else samples
-        distances, indices = _nothing(len(self._queries), self.num_neighbours, samples.device)
-        self.distances, self.indices = [distances[None]], [indices[None]]
+        self.keep(values, index, side, count)
 
     def compute(self) -> dict[str, Tensor]:
         """Return mean and smallest distance of a sample from its nearest training sample.
@@ -164,7 +119,7 @@ class NearestNeighbours(Metric):
         Raises:
             ValueError: If there was no training sample.
         """
-        if not len(self.distances) or self._queries is None:
+        if self._queries is None:
             raise ValueError("there is no training sample to be near to")
         # (ranks, n, k) side by side: (n, ranks * k)
         distances, indices = (
@@ -201,24 +156,14 @@ class FeatureNeighbours(NearestNeighbours):
     As :class:`NearestNeighbours`, with features (n, d) in place of images.
     """
 
+    what = "features"
+    dims = 1
     prefix = "feature_neighbour"
     scores = tuple(f"feature_neighbour_{name}" for name in SCORES)
 
     def update(self, features: Tensor, index: Tensor, real: bool) -> None:
         """Add features (n, d) of generated samples, or of training samples and search them."""
         super().update(features, index, real)
-
-    def _prepare(self, values: Tensor, index: Tensor) -> Tensor:
-        if values.dim() != 2 or not values.is_floating_point():
-            raise ValueError(
-                f"features are {values.dtype} of shape {tuple(values.shape)}: give floats (n, d)"
-            )
-        check_index(index, len(values))
-        check_finite(values, "features", index)
-        return values.detach().float()
-
-    def _empty(self) -> Tensor:
-        return torch.empty(0, 0, device=self.device)
 
 
 def nearest_neighbours(samples: Tensor, training: Tensor, num_neighbours: int = 5) -> tuple[Tensor, Tensor]:
@@ -247,14 +192,6 @@ def nearest_neighbours(samples: Tensor, training: Tensor, num_neighbours: int = 
 
 
 Found = tuple[Tensor, Tensor]  # distances and places (n, k)
-
-
-def _of_all_ranks(parts: list[Tensor]) -> list[Tensor]:
-    """Return the tensors of all ranks, without empty ones if there are others."""
-    found = [torch.cat(parts)]
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        found = gather_all_tensors(found[0])
-    return [part for part in found if len(part)] or found[:1]
 
 
 def _nothing(queries: int, count: int, device: torch.device) -> Found:

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torchmetrics import Metric
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from lightning_gans.checks import at_least, one_of
+from lightning_gans import checks
 from lightning_gans.metrics.states import check_images
 
 TINY = 1e-12  # in the denominators of pix2pix's script
@@ -65,7 +66,7 @@ class FCNScore(Metric):
     ) -> None:
         super().__init__()
         _check_arguments(num_classes, absent)
-        one_of(("label_maps", "inputs", "targets"), labels=labels)
+        checks.one_of(("label_maps", "inputs", "targets"), labels=labels)
         if labels == "label_maps" and (segmenter is None) == (palette is None):
             raise ValueError("give either a segmenter or a palette")
         if labels != "label_maps" and palette is None:
@@ -76,10 +77,7 @@ class FCNScore(Metric):
         self.segmenter = segmenter.eval() if segmenter is not None else None
         self.mean, self.std = mean, std
         colours = None if palette is None else torch.as_tensor(palette)
-        if colours is not None and (colours.dim() != 2 or len(colours) != num_classes):
-            raise ValueError(
-                f"palette has shape {tuple(colours.shape)}: give a colour for each of {num_classes} classes"
-            )
+        checks.shaped((num_classes, "C"), palette=colours)
         self.register_buffer("palette", colours, persistent=False)
         zeros = torch.zeros(num_classes, num_classes, dtype=torch.int64)
         self.add_state("confusion", zeros, dist_reduce_fx="sum")
@@ -94,15 +92,15 @@ class FCNScore(Metric):
         if self.wants[1] != "label_maps":
             assert self.palette is not None
             label_maps = nearest_colours(label_maps, self.palette)
-        if label_maps.dim() != 3 or len(label_maps) != len(images) or label_maps.is_floating_point():
-            raise ValueError(
-                f"label maps are {label_maps.dtype} of shape {tuple(label_maps.shape)}: give whole numbers "
-                f"({len(images)}, H, W)"
-            )
+        checks.shaped((len(images), "H", "W"), "whole", label_maps=label_maps)
+        known = (label_maps >= 0) & (label_maps < self.num_classes)
+        label_maps = label_maps.long().where(known, -1)
         # One at a time: logits of 1024x2048 pixels and 19 classes take 160 MB.
         for image, label_map in zip(images.split(1), label_maps.split(1), strict=True):
             found = self._segment(image, (label_map.shape[1], label_map.shape[2]))
-            self.confusion += confusion_matrix(found, label_map, self.num_classes)
+            self.confusion += multiclass_confusion_matrix(
+                found, label_map, self.num_classes, ignore_index=-1, validate_args=False
+            )
 
     def _segment(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         if self.segmenter is None:
@@ -137,32 +135,6 @@ class FCNScore(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Return the scores that :func:`segmentation_scores` describes."""
         return segmentation_scores(self.confusion, self.absent)
-
-
-def confusion_matrix(found: Tensor, label_maps: Tensor, num_classes: int) -> Tensor:
-    """Count pixels by true label (row) and found label (column).
-
-    Args:
-        found: Labels from 0 to num_classes - 1, of any shape.
-        label_maps: True labels of the same shape; others than 0 to num_classes - 1 are ignored.
-        num_classes: Number of classes.
-
-    Returns:
-        int64 (num_classes, num_classes).
-
-    Raises:
-        ValueError: If shapes differ, or a found label is out of range.
-    """
-    if found.shape != label_maps.shape:
-        raise ValueError(
-            f"found and true labels have shapes {tuple(found.shape)} and {tuple(label_maps.shape)}"
-        )
-    known = (label_maps >= 0) & (label_maps < num_classes)
-    true, seen = label_maps[known].long(), found[known].long()
-    if len(seen) and (seen.min() < 0 or seen.max() >= num_classes):
-        raise ValueError(f"a found label is not in 0 to {num_classes - 1}")
-    counts = torch.bincount(true * num_classes + seen, minlength=num_classes**2)
-    return counts.view(num_classes, num_classes)
 
 
 def segmentation_scores(confusion: Tensor, absent: Literal["zero", "skip"] = "zero") -> dict[str, Tensor]:
@@ -209,11 +181,7 @@ def nearest_colours(images: Tensor, palette: Tensor) -> Tensor:
         ValueError: If images are not bytes, or colours do not have their channels.
     """
     check_images(images)
-    if palette.dim() != 2 or palette.shape[1] != images.shape[1]:
-        raise ValueError(
-            f"palette has shape {tuple(palette.shape)}: images of {images.shape[1]} channels need "
-            f"(K, {images.shape[1]})"
-        )
+    checks.shaped(("K", images.shape[1]), palette=palette)
     values = images.int()
     labels = torch.zeros(len(images), *images.shape[2:], dtype=torch.int64, device=images.device)
     nearest = torch.full_like(labels, torch.iinfo(torch.int64).max)
@@ -225,5 +193,5 @@ def nearest_colours(images: Tensor, palette: Tensor) -> Tensor:
 
 
 def _check_arguments(num_classes: int, absent: str) -> None:
-    at_least(2, num_classes=num_classes)
-    one_of(("zero", "skip"), absent=absent)
+    checks.at_least(2, num_classes=num_classes)
+    checks.one_of(("zero", "skip"), absent=absent)

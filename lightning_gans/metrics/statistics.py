@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import time
 import warnings
 import zipfile
@@ -12,15 +11,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_gans import checks
+from lightning_gans.files import written_whole
 
 _LAYOUT = 1  # of what is cached; another number is another file
+_DTYPES = {"mu": np.float64, "sigma": np.float64, "features": np.float32, "labels": np.int64}
 _LEFTOVER_SECONDS = 3600.0  # no process writes a file for so long
 
 
@@ -70,27 +70,16 @@ class RealStatistics:
         Raises:
             OSError: If it cannot be written.
         """
-        path = Path(path)
-        arrays = {"mu": self.mu.double(), "sigma": self.sigma.double()}
-        if self.features is not None:
-            arrays["features"] = self.features.float()
-        if self.labels is not None:
-            arrays["labels"] = self.labels.long()
-        content: dict[str, Any] = {key: value.detach().cpu().numpy() for key, value in arrays.items()}
+        content: dict[str, Any] = {
+            name: getattr(self, name).detach().cpu().numpy().astype(dtype)
+            for name, dtype in _DTYPES.items()
+            if getattr(self, name) is not None
+        }
         if self.n is not None:
             content["n"] = np.int64(self.n)
         content["protocol"] = np.array(_canonical(self.protocol))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{uuid4().hex}.part")
-        try:
-            with part.open("wb") as file:
-                np.savez(file, **content)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        with written_whole(path) as part, part.open("wb") as file:
+            np.savez(file, **content)
 
     @classmethod
     def load(cls, path: str | Path, features: bool = True) -> "RealStatistics":
@@ -108,16 +97,13 @@ class RealStatistics:
             for key in ("mu", "sigma"):
                 if key not in file:
                     raise ValueError(f"{key!r} is missing: an .npz with the keys mu and sigma is needed")
-            wanted = ("mu", "sigma", "n", "protocol", *(("features", "labels") if features else ()))
-            content: dict[str, Any] = {key: file[key] for key in wanted if key in file}
-            number = {"mu": np.float64, "sigma": np.float64, "features": np.float32, "labels": np.int64}
             tensors = {
-                key: torch.from_numpy(np.ascontiguousarray(content[key], dtype))
-                for key, dtype in number.items()
-                if key in content
+                key: torch.from_numpy(np.ascontiguousarray(file[key], dtype))
+                for key, dtype in _DTYPES.items()
+                if key in file and (features or key in ("mu", "sigma"))
             }
-            n = int(content["n"]) if "n" in content else None
-            protocol = dict(json.loads(str(content["protocol"]))) if "protocol" in content else {}
+            n = int(file["n"]) if "n" in file else None
+            protocol = dict(json.loads(str(file["protocol"]))) if "protocol" in file else {}
             return cls(n=n, protocol=protocol, **tensors)
 
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from lightning_gans import load
 from lightning_gans.callbacks import Evaluate
-from lightning_gans.commands.recipes import recipe_names, recipes_folder
+from lightning_gans.commands.recipes import recipe_names
+from lightning_gans.files import recipes_folder
 from lightning_gans.metrics import Inception, classifier
 from lightning_gans.metrics.classifier import DatasetClassifier
 from tests.data.test_datasets import write_idx

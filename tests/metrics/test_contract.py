@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torchmetrics import Metric
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
@@ -81,7 +82,7 @@ def parzen():
 
 def fcn():
     found = m.nearest_colours(FAKE["images"].expand(-1, 3, -1, -1), torch.tensor(PALETTE))
-    return m.segmentation_scores(m.confusion_matrix(found, FAKE["label_maps"], 2))
+    return m.segmentation_scores(multiclass_confusion_matrix(found, FAKE["label_maps"], 2))
 
 
 TWINS = {

@@ -81,7 +81,7 @@ def test_shuffled_batches_give_the_score_of_the_whole():
     assert torch.equal(score, lpips_diversity(samples[:40], NET, num_pairs=100, seed=5))
     assert torch.equal(before, torch.get_rng_state())
     metric.reset()
-    with pytest.raises(ValueError, match="there is no sample"):
+    with pytest.raises(ValueError, match="got no generated samples"):
         metric.compute()
 
 
@@ -146,7 +146,7 @@ def test_bad_input():
         lpips_diversity(images(1), NET)
     with pytest.raises(ValueError, match=r"labels\[1\]=2"):
         PerClassLPIPSDiversity(2, net=Difference()).update(images(2), torch.tensor([0, 2]), torch.arange(2))
-    with pytest.raises(ValueError, match="1 labels for 2 images"):
+    with pytest.raises(ValueError, match="labels is .*give \(2,\)"):
         PerClassLPIPSDiversity(2, net=Difference()).update(images(2), torch.tensor([0]), torch.arange(2))
     metric = PerClassLPIPSDiversity(2, net=Difference())
     metric.update(images(2), torch.arange(2), torch.arange(2))

@@ -176,13 +176,13 @@ def test_refuses_statistics():
     known = feature_statistics(features(50))
     with pytest.raises(ValueError, match="one real sample"):
         FID().set_real(known.mu, known.sigma, 1)
-    with pytest.raises(ValueError, match="do not fit each other"):
+    with pytest.raises(ValueError, match=r"sigma is .*give \(1, 5, 5\)"):
         FID().set_real(known.mu[:5], known.sigma, 50)
     with pytest.raises(ValueError, match="not finite"):
         FID().set_real(known.mu * torch.nan, known.sigma, 50)
-    with pytest.raises(ValueError, match="num_classes=3, real statistics have 2"):
+    with pytest.raises(ValueError, match=r"mu is .*give \(3, 32\)"):
         PerClassFID(3).set_real(*class_statistics(features(50), torch.arange(50) % 2, 2))
-    with pytest.raises(ValueError, match="Frechet distance needs"):
+    with pytest.raises(ValueError, match=r"mu2 is .*give \(32,\)"):
         frechet_distance(known.mu, known.sigma, known.mu[:3], known.sigma[:3, :3])
     with pytest.raises(ValueError, match="not finite"):
         frechet_distance(known.mu, known.sigma * torch.inf, known.mu, known.sigma)
@@ -204,9 +204,6 @@ def test_empty_batches_copies_and_new_evaluations():
         metric.update(fake[50:], real=False)
         assert metric.clone().compute()["fid"].item() == pytest.approx(expected, rel=1e-12)
         metric.reset()
-    assert FID(32).size == 32
-    with pytest.raises(ValueError, match="at least one column"):
-        FID(0)
 
 
 def per_class(real, fake, classes=3):

@@ -104,9 +104,9 @@ def test_common_shift_scale_and_order_do_not_matter():
 def test_refuses(metric, k):
     assert metric().k == k
     score(metric(), features(k + 1), features(k + 1))
-    with pytest.raises(ValueError, match=f"{k} samples on the generated side: at least {k + 1}"):
+    with pytest.raises(ValueError, match=f"got {k} generated samples: it needs at least {k + 1}"):
         score(metric(), features(9), features(k))
-    with pytest.raises(ValueError, match="one sample on the real side"):
+    with pytest.raises(ValueError, match="got one real sample"):
         score(metric(), features(1), features(9))
     with pytest.raises(ValueError, match="k=0"):
         metric(0)

@@ -3,10 +3,10 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from lightning_gans.metrics.segmentation import (
     FCNScore,
-    confusion_matrix,
     nearest_colours,
     segmentation_scores,
 )
@@ -59,9 +59,12 @@ def test_equal_to_the_script():
     for a, b in zip(true, found, strict=True):
         if 0 <= a < 5:
             counts[a, b] += 1
-    matrix = confusion_matrix(torch.from_numpy(found), torch.from_numpy(true), 5)
-    np.testing.assert_array_equal(matrix.numpy(), counts)
-    scores = segmentation_scores(matrix)
+    metric = FCNScore(5, palette=torch.arange(5)[:, None])
+    metric.update(
+        torch.from_numpy(found).to(torch.uint8).view(1, 1, 20, 50), torch.from_numpy(true).view(1, 20, 50)
+    )
+    np.testing.assert_array_equal(metric.confusion.numpy(), counts)
+    scores = segmentation_scores(metric.confusion)
     right = np.diag(counts)
     union = counts.sum(1) + counts.sum(0) - right
     assert scores["pixel_accuracy"].item() == pytest.approx(right.sum() / (counts.sum() + 1e-12), abs=1e-14)
@@ -136,7 +139,7 @@ def test_batches_give_the_score_of_the_whole():
     metric = FCNScore(4, Colours())
     for part in range(0, 6, 4):
         metric.update(painted(others[part : part + 4]), labels[part : part + 4])
-    whole = segmentation_scores(confusion_matrix(others, labels, 4))
+    whole = segmentation_scores(multiclass_confusion_matrix(others, labels, 4))
     for name, score in metric.compute().items():
         assert torch.equal(score, whole[name]), name
     metric.reset()
@@ -151,21 +154,17 @@ def test_bad_input():
         FCNScore()
     with pytest.raises(ValueError, match="either a segmenter or a palette"):
         FCNScore(4, Colours(), palette=COLOURS)
-    with pytest.raises(ValueError, match=r"palette has shape \(4, 3\): give a colour for each of 19"):
+    with pytest.raises(ValueError, match=r"palette is .*give \(19, 3\)"):
         FCNScore(palette=COLOURS)
     with pytest.raises(ValueError, match="absent='drop'"):
         FCNScore(4, Colours(), absent="drop")
     with pytest.raises(ValueError, match=r"it should be \(1, 19, h, w\)"):
         FCNScore(19, Colours()).update(images, labels)
-    with pytest.raises(ValueError, match=r"images are torch.float32"):
+    with pytest.raises(ValueError, match=r"images is float32"):
         FCNScore(4, Colours()).update(images.float(), labels)
-    with pytest.raises(ValueError, match=r"label maps are torch.float32"):
+    with pytest.raises(ValueError, match=r"label_maps is float32"):
         FCNScore(4, Colours()).update(images, labels.float())
-    with pytest.raises(ValueError, match=r"give whole numbers \(1, H, W\)"):
+    with pytest.raises(ValueError, match=r"give whole \(1, H, W\)"):
         FCNScore(4, Colours()).update(images, labels[:, :, 0])
-    with pytest.raises(ValueError, match="images of 1 channels need"):
+    with pytest.raises(ValueError, match=r"palette is .*give \(4, 1\)"):
         nearest_colours(images[:, :1], COLOURS)
-    with pytest.raises(ValueError, match="found and true labels have shapes"):
-        confusion_matrix(labels, labels[:, :2], 4)
-    with pytest.raises(ValueError, match="a found label is not in 0 to 2"):
-        confusion_matrix(torch.tensor([3]), torch.tensor([1]), 3)

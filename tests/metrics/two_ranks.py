@@ -55,9 +55,8 @@ def scores(rank, world):
         "kid": KID(subsets=5, subset_size=100),
         "precision": PrecisionRecall(),
         "density": DensityCoverage(),
-        "is": IS(splits=7, samples=FAKE),
-        "is, shuffled": IS(splits=7, samples=FAKE, shuffle_seed=2020),
-        "is, kept": IS(splits=7),
+        "is": IS(splits=7),
+        "is, shuffled": IS(splits=7, shuffle_seed=2020),
         "is, whole": IS(splits=1),
         "mis": ModifiedIS(),
     }
@@ -86,7 +85,7 @@ def scores(rank, world):
     for name, metric in (
         ("fid", FID()),
         ("kid", KID(subsets=5, subset_size=100)),
-        ("is, kept", IS(splits=7)),
+        ("is", IS(splits=7)),
     ):
         if rank == 0:  # the other one has not a single sample
             for side in ({"real": True}, {"real": False}) if Contract(metric).compares else ({},):

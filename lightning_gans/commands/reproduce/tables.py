@@ -17,7 +17,8 @@ import yaml
 
 from lightning_gans import checks
 from lightning_gans.commands.parsing import FunctionParser, explain
-from lightning_gans.commands.recipes import find_config, recipes_folder
+from lightning_gans.commands.recipes import find_config
+from lightning_gans.files import recipes_folder
 
 if TYPE_CHECKING:
     Overrides = dict[str, Any]
