@@ -234,12 +234,9 @@ class Evaluate(Callback):
         self._real, self._made_for, self.scores = real, made_for, None
         self._evaluation.fill_in(data, getattr(game, "num_classes", None))
         with isolate_rng(), torch.no_grad():
-            batch = next(iter(self._stream.batches(range(2), 2)))
-            width = self._evaluation.try_out(batch)
-            if real is not None:
-                self._evaluation.check_real(real, width, tuple(batch.values.shape[1:]))
-                if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-                    self._evaluation.prepare(real)
+            self._evaluation.try_out(self._stream, real)
+            if real is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+                self._evaluation.prepare(real)
 
     def _check_monitors(self, trainer: Trainer, every: int) -> None:
         for callback in trainer.callbacks:  # type: ignore[attr-defined]

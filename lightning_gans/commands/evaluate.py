@@ -104,9 +104,9 @@ def evaluate(
     else:
         assert samples is not None
         stream = given = read_images(samples, n)
-        if (n or 0) > len(given):
-            raise ValueError(f"n={n} exceeds the {len(given)} images of samples={samples}")
-        if len(given) < 2:
+        if (n or 0) > given.count:
+            raise ValueError(f"n={n} exceeds the {given.count} images of samples={samples}")
+        if given.count < 2:
             raise ValueError(f"samples={samples} is 1 image: a score needs 2 samples at least")
         size = given.shape[-1]
         about = {"resized": given.key["resized"]} if "resized" in given.key else {}
@@ -122,10 +122,8 @@ def evaluate(
         folder=cache_folder(None),
     )
     evaluation.fill_in(data, num_classes)
-    first = next(iter(stream.batches(range(2), 2)))
-    width = evaluation.try_out(first)
     try:
-        evaluation.check_real(real, width, tuple(first.values.shape[1:]))
+        evaluation.try_out(stream, real)
     except ValueError as error:
         if reference is None:
             raise

@@ -18,9 +18,9 @@ from lightning_gans.data.base import Data, ImageDataModule, resize
 from lightning_gans.data.sources import ImageSource
 from lightning_gans.metrics.base import Contract
 from lightning_gans.metrics.extractors import Extractor
-from lightning_gans.metrics.frechet import FID, feature_statistics
+from lightning_gans.metrics.frechet import FID, feature_statistics, moments
 from lightning_gans.metrics.statistics import RealStatistics, lookup, store
-from lightning_gans.metrics.stream import Samples
+from lightning_gans.metrics.stream import Samples, SampleStream
 
 
 class RealImages:
@@ -48,23 +48,15 @@ class RealImages:
         self.order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:count]
         self.labels = labels[self.order]
 
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.order)
-
     @cached_property
     def shape(self) -> tuple[int, ...]:
         """Of one image, as it is read: (C, H, W)."""
-        return tuple(self.read(0, 1).shape[1:])
+        return tuple(self.at(torch.arange(1)).shape[1:])
 
     @property
     def count(self) -> int:
         """The number of images."""
         return len(self.order)
-
-    def read(self, start: int, stop: int) -> Tensor:
-        """Return some of the images, uint8 (n, C, H, W)."""
-        return self.at(torch.arange(start, min(stop, len(self))))
 
     def batches(self, places: range, batch_size: int) -> Iterator[Samples]:
         """Read the images of some places, with their labels if there are any."""
@@ -220,32 +212,24 @@ class Evaluation:
         self.device = torch.device(device)
         for metric in self.metrics:
             metric.metric.to(self.device)
-            metric.fill_in(None, None, count)
         self.extractor = None if extractor is None else extractor.to(self.device)
         self.count, self.batch_size, self.folder = count, batch_size, folder
         self.rank, self.world_size, self.progress = rank, world_size, progress and rank == 0
         self._statistics: RealStatistics | None = None  # on the first rank
         self._found = False
 
-    @property
-    def compares(self) -> bool:
-        """Whether real images are needed."""
-        return any(metric.compares for metric in self.metrics)
-
     def fill_in(self, data: Any, num_classes: int | None) -> None:
         """Tell the metrics of data module and game, as far as they are known."""
         for metric in self.metrics:
             metric.fill_in(data, num_classes, self.count)
 
-    def try_out(self, batch: Samples) -> int:
+    def try_out(self, samples: SampleStream, real: RealImages | RealStatistics | None = None) -> None:
         """Find out by two samples whether everything fits, before any long work starts.
-
-        Returns:
-            The number of features; 0 if no metric wants some.
 
         Raises:
             ValueError: If not; one line that says what to do.
         """
+        batch = next(iter(samples.batches(range(2), 2)))
         given = self._given(batch, self.metrics)
         for metric in self.metrics:
             try:
@@ -258,41 +242,30 @@ class Evaluation:
                 )
                 raise ValueError(f"{metric.name}.update cannot take {shapes}: {reason}") from error
             metric.metric.reset()
-        return given["features"].shape[1] if "features" in given else 0
+        self._check_real(real, given)
 
-    def check_real(
-        self,
-        real: RealImages | RealStatistics | None,
-        width: int | None = None,
-        shape: tuple[int, ...] | None = None,
+    def _check_real(
+        self, real: RealImages | RealStatistics | None, given: dict[str, Tensor] | None = None
     ) -> None:
-        """Refuse what the metrics cannot compare samples with.
-
-        Args:
-            real: What samples are compared with.
-            width: Number of features, as :meth:`try_out` returns it. None: not known yet.
-            shape: Of a sample. None: not known yet.
-
-        Raises:
-            ValueError: If something is missing or does not fit; one line that says what to do.
-        """
+        """Refuse what the metrics cannot compare samples with, as far as is known of the samples."""
+        given = given or {}
         comparing = [metric for metric in self.metrics if metric.compares]
         if not comparing:
             return
         if real is None:
             raise ValueError(f"real=None, but {comparing[0].name} compares with real images: give them")
         if isinstance(real, RealStatistics):
-            self._check_statistics(real, width)
+            self._check_statistics(real, given)
             return
-        _check_shares(len(real), "real images", self.world_size)
+        _check_shares(real.count, "real images", self.world_size)
         pixels = [metric for metric in comparing if "images" in metric.wants]
-        if pixels and shape is not None and real.shape != tuple(shape):
+        if pixels and given and real.shape != given["images"].shape[1:]:
             raise ValueError(
                 f"{pixels[0].name} compares pixels, but real images have shape {real.shape} and samples "
-                f"{tuple(shape)}: bring them to one shape, or leave it out"
+                f"{tuple(given['images'].shape[1:])}: bring them to one shape, or leave it out"
             )
 
-    def _check_statistics(self, real: RealStatistics, width: int | None) -> None:
+    def _check_statistics(self, real: RealStatistics, given: dict[str, Tensor]) -> None:
         labelled = [metric.name for metric in self.metrics if metric.compares and "labels" in metric.wants]
         if self._needs("images") or (self._needs("features") and real.features is None):
             raise ValueError(
@@ -312,10 +285,10 @@ class Evaluation:
                     f"the file of statistics was computed with {name}={theirs}, and the extractor here has "
                     f"{name}={ours[name]}: use the same extractor, or compare with images"
                 )
-        if width and len(real.mu) != width:
+        if "features" in given and len(real.mu) != given["features"].shape[1]:
             raise ValueError(
-                f"the file of statistics is of {len(real.mu)} features, and the extractor makes {width}: use "
-                "the extractor that it was computed with"
+                f"the file of statistics is of {len(real.mu)} features, and the extractor makes "
+                f"{given['features'].shape[1]}: use the extractor that it was computed with"
             )
 
     def share(self, count: int) -> range:
@@ -336,24 +309,25 @@ class Evaluation:
             ValueError: If samples are too few, not finite, or lack what a metric needs, or real images do not
                 fit them.
         """
-        self.check_real(real)
+        self._check_real(real)
         for metric in self.metrics:
             metric.metric.reset()
-        width: int | None = None
+        first: dict[str, Tensor] = {}
         for batch in self._bar(samples, len(self.share(self.count)), "evaluating samples"):
             given = self._feed(batch, self.metrics)
-            if width is None:
-                width = given["features"].shape[1] if "features" in given else 0
-                self.check_real(real, width, tuple(batch.values.shape[1:]))
+            if not first:
+                first = given
+                self._check_real(real, first)
         protocol: dict[str, Any] = {} if self.extractor is None else dict(self.extractor.protocol)
         real_samples = None
-        if self.compares:
-            assert real is not None  # as checked above
-            real_samples = self._feed_real(real, width or 0)
+        if real is not None and any(metric.compares for metric in self.metrics):
+            self._feed_real(real, first)
             if isinstance(real, RealImages):
+                real_samples = real.count
                 size = list(real.shape[1:]) if real.size is None else real.size
-                protocol["real"] = {**real.key, "n": len(real), "size": size}
+                protocol["real"] = {**real.key, "n": real.count, "size": size}
             else:
+                real_samples = real.n
                 protocol["real"] = dict(real.protocol) | ({} if real.n is None else {"n": real.n})
         values: dict[str, Tensor] = {}
         for metric in self.metrics:
@@ -372,7 +346,7 @@ class Evaluation:
         Raises:
             ValueError: If they do not fit.
         """
-        self.check_real(real)
+        self._check_real(real)
         if self._needs("statistics", "features"):
             self._find_statistics(real)
 
@@ -416,7 +390,7 @@ class Evaluation:
     def _needs(self, *what: str) -> bool:
         return any(metric.real_needs in what for metric in self.metrics)
 
-    def _feed_real(self, real: RealImages | RealStatistics, width: int) -> int | None:
+    def _feed_real(self, real: RealImages | RealStatistics, first: dict[str, Tensor]) -> None:
         """Hand over the real images, and what is known of them: on the first rank, as sums go over all."""
         seeing = [metric for metric in self.metrics if metric.real_needs == "images"]
         found = real if isinstance(real, RealStatistics) else None
@@ -430,9 +404,7 @@ class Evaluation:
                 continue
             if self.rank > 0 or found is None:
                 if getattr(metric.metric, "empty_batches", False):
-                    nothing = torch.empty(0, width, device=self.device)
-                    index = torch.arange(0, device=self.device)
-                    metric.update({"features": nothing, "index": index}, real=True)
+                    metric.update({name: first[name][:0] for name in metric.wants}, real=True)
             elif hasattr(metric.metric, "take_real"):
                 metric.metric.take_real(found)
             else:
@@ -441,13 +413,12 @@ class Evaluation:
                 given = {name: value.to(self.device) for name, value in known.items() if value is not None}
                 given["index"] = torch.arange(len(found.features), device=self.device)
                 metric.update(given, real=True)
-        return len(real) if isinstance(real, RealImages) else real.n
 
     def _find_statistics(self, real: RealImages) -> RealStatistics | None:
         """Return them, on the first rank, from this run, from the cache, or from a pass over the images."""
         if not self._found:
             assert self.extractor is not None
-            key = {**real.key, "n": len(real), "size": real.size, **self.extractor.protocol}
+            key = {**real.key, "n": real.count, "size": real.size, **self.extractor.protocol}
             stored = None
             if self.folder is not None and self.rank == 0:
                 stored = lookup(key, self.folder, self._needs("features"))
@@ -479,18 +450,15 @@ class Evaluation:
             rows = torch.cat(self._gather(torch.cat(kept)))  # shares are contiguous: in order
             mu, sigma, n = (part.cpu() for part in feature_statistics(rows))
             return RealStatistics(mu, sigma, int(n), rows.cpu(), real.labels.cpu(), protocol)
-        n, total, outer = (
-            sum(self._gather(part), torch.zeros_like(part))[0].cpu()
-            for part in (sums.real_n, sums.real_sum, sums.real_outer)
-        )
-        mu = total / n
-        return RealStatistics(mu, (outer - n * torch.outer(mu, mu)) / (n - 1), int(n), protocol=protocol)
+        with sums.sync_context():
+            n, total, outer = (part[0].cpu() for part in (sums.real_n, sums.real_sum, sums.real_outer))
+        return RealStatistics(*moments(n, total, outer), int(n), protocol=protocol)
 
     def _gather(self, part: Tensor) -> list[Tensor]:
         return gather_all_tensors(part) if self.world_size > 1 else [part]
 
     def _pass(self, real: RealImages, use: Callable[[Samples], object], title: str) -> None:
-        share = self.share(len(real))
+        share = self.share(real.count)
         for batch in self._bar(real.batches(share, self.batch_size), len(share), title):
             use(batch)
 

@@ -1,7 +1,8 @@
 """Fitting capacity: how well does a classifier do that has seen nothing but generated images?"""
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count, islice, repeat
 from statistics import mean, stdev
 from typing import Any, Literal
 
@@ -11,7 +12,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lightning_gans import checks
-from lightning_gans.checks import at_least, one_of
 from lightning_gans.data.base import Data, DataModule, resize
 from lightning_gans.data.loader import to_float
 from lightning_gans.game.latent_game import LatentGame
@@ -23,8 +23,8 @@ SIZE, BATCH, LR, DECAYED_AT = 32, 128, 1e-3, (20, 40)
 CHUNK = 1000
 
 Mode = Literal["online", "fixed"]
-Epochs = Callable[[int], tuple[Tensor, Tensor]]
-"""Gives the images and labels of an epoch, numbered from 1."""
+Epochs = Iterator[tuple[Tensor, Tensor]]
+"""Gives the images and labels of each epoch, without end."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Budget:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        one_of(("online", "fixed"), mode=self.mode)
-        at_least(1, seeds=self.seeds, epochs=self.epochs)
-        at_least(1, samples_per_epoch=self.samples_per_epoch, per_class=self.per_class)
+        checks.one_of(("online", "fixed"), mode=self.mode)
+        counts = ("seeds", "epochs", "samples_per_epoch", "per_class")
+        checks.at_least(1, **{name: getattr(self, name) for name in counts})
 
     def epoch_size(self, num_classes: int) -> int:
         """Return the samples of an epoch."""
@@ -81,14 +81,6 @@ class RealData:
     test: Tensor
     test_labels: Tensor
     num_classes: int
-
-
-@dataclass(frozen=True)
-class Judges:
-    """Classifiers that were trained on real images, with their accuracies on real test images."""
-
-    networks: tuple[LeNet, ...]
-    accuracies: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -207,7 +199,7 @@ def check_game(game: Any, data: Any, budget: Budget) -> None:
     if len(game.image_shape) != 3:
         raise ValueError(f"image_shape={game.image_shape}: fitting capacity needs images")
     if budget.mode == "online":
-        at_least(data.num_classes, samples_per_epoch=budget.samples_per_epoch)
+        checks.at_least(data.num_classes, samples_per_epoch=budget.samples_per_epoch)
 
 
 def real_data(data: DataModule) -> RealData:
@@ -232,39 +224,48 @@ def real_data(data: DataModule) -> RealData:
     return RealData(*parts[0], *parts[1], num_classes)
 
 
-def train_judges(real: RealData, budget: Budget, device: torch.device, bar: Any = None) -> Judges:
+def train_judges(real: RealData, budget: Budget, device: torch.device, bar: Any = None) -> list[LeNet]:
     """Train classifiers on real images, in random order, with the budget that generated ones get."""
-    networks = []
-    for classifier in range(budget.seeds if budget.real else 0):
-        own = _mixed(budget.seed, classifier, 0)
-        networks.append(_train(_real_epochs(real, budget, own), real, budget, own, device, bar))
-    accuracies = [_accuracy(network, real.test, real.test_labels) for network in networks]
-    return Judges(tuple(networks), tuple(accuracies))
+    seeds = [_mixed(budget.seed, classifier, 0) for classifier in range(budget.seeds if budget.real else 0)]
+    return [_train(_real_epochs(real, budget, seed), real, budget, seed, device, bar) for seed in seeds]
 
 
 def score_game(
-    game: LatentGame, real: RealData, judges: Judges, budget: Budget, ema: bool = True, bar: Any = None
+    game: LatentGame,
+    real: RealData,
+    judges: Sequence[LeNet],
+    budget: Budget,
+    ema: bool = True,
+    bar: Any = None,
 ) -> FittingCapacityScores:
-    """Train classifiers on generated images, test them on real ones, and let judges judge generated ones."""
-    accuracies = []
+    """Train classifiers on generated images, test them on real ones, and let judges judge generated ones.
+
+    Args:
+        game: The game.
+        real: Real images.
+        judges: Classifiers that were trained on real images.
+        budget: Of the classifiers.
+        ema: Use averaged weights, if there are any.
+        bar: Progress bar.
+    """
+    pupils = []
     for classifier in range(budget.seeds):
-        own = _mixed(budget.seed, classifier, 1)
-        epochs = _generated_epochs(game, real.num_classes, budget, ema, own)
-        network = _train(epochs, real, budget, own, game.device, bar)
-        accuracies.append(_accuracy(network, real.test, real.test_labels))
+        seed = _mixed(budget.seed, classifier, 1)
+        epochs = _generated_epochs(game, real.num_classes, budget, ema, seed)
+        pupils.append(_train(epochs, real, budget, seed, game.device, bar))
+    gan_train, ceiling = (_accuracies(networks, real.test, real.test_labels) for networks in (pupils, judges))
     gan_test: tuple[float, ...] = ()
-    if judges.networks:
-        labels = _balanced(len(real.test), real.num_classes)
-        images = _generate(game, labels, ema, _mixed(budget.seed, 0, 4))
-        gan_test = tuple(_accuracy(network, images, labels) for network in judges.networks)
-    return FittingCapacityScores(tuple(accuracies), judges.accuracies, gan_test, len(real.test), budget)
+    if judges:
+        labels = torch.arange(len(real.test)) % real.num_classes
+        gan_test = _accuracies(judges, _generate(game, labels, ema, _mixed(budget.seed, 0, 4)), labels)
+    return FittingCapacityScores(gan_train, ceiling, gan_test, len(real.test), budget)
 
 
 # ---------------------------------------------------------------------- inside
 
 
 def _train(
-    epoch_data: Epochs, real: RealData, budget: Budget, seed: int, device: torch.device, bar: Any
+    epochs: Epochs, real: RealData, budget: Budget, seed: int, device: torch.device, bar: Any
 ) -> LeNet:
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
@@ -274,10 +275,9 @@ def _train(
     optimizer = Adam(network.parameters(), lr=LR, beta1=0.5)
     order_rng = torch.Generator().manual_seed(seed)
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        for epoch in range(1, budget.epochs + 1):
+        for epoch, (images, labels) in enumerate(islice(epochs, budget.epochs), 1):
             for group in optimizer.param_groups:
                 group["lr"] = LR * 0.1 ** sum(epoch >= at for at in DECAYED_AT)
-            images, labels = epoch_data(epoch)
             for chosen in torch.randperm(len(images), generator=order_rng).split(BATCH):
                 logits = network(to_float(images[chosen].to(device)))
                 optimizer.zero_grad()
@@ -289,13 +289,14 @@ def _train(
 
 
 @torch.no_grad()
-def _accuracy(network: LeNet, images: Tensor, labels: Tensor) -> float:
-    device = next(network.parameters()).device
-    right = 0
-    with torch.autocast(device.type, enabled=False):
-        for chunk, wanted in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
-            right += int((network(to_float(chunk.to(device))).argmax(1) == wanted.to(device)).sum())
-    return right / len(images)
+def _accuracies(networks: Sequence[LeNet], images: Tensor, labels: Tensor) -> tuple[float, ...]:
+    accuracies = []
+    for network in networks:
+        device = next(network.parameters()).device
+        with torch.autocast(device.type, enabled=False):
+            parts = [network(to_float(part.to(device))).argmax(1).cpu() for part in images.split(CHUNK)]
+        accuracies.append(int((torch.cat(parts) == labels).sum()) / len(labels))
+    return tuple(accuracies)
 
 
 def _generate(game: LatentGame, labels: Tensor, ema: bool, seed: int) -> Tensor:
@@ -314,30 +315,22 @@ def _real_epochs(real: RealData, budget: Budget, seed: int) -> Epochs:
     rng = torch.Generator().manual_seed(seed)
     size = budget.epoch_size(real.num_classes)
     waiting = torch.empty(0, dtype=torch.int64)
-
-    def epoch_data(epoch: int) -> tuple[Tensor, Tensor]:
-        nonlocal waiting
+    while True:
         while len(waiting) < size:
             waiting = torch.cat([waiting, torch.randperm(len(real.train), generator=rng)])
         chosen, waiting = waiting[:size], waiting[size:]
-        return real.train[chosen], real.train_labels[chosen]
-
-    return epoch_data
+        yield real.train[chosen], real.train_labels[chosen]
 
 
 def _generated_epochs(game: LatentGame, num_classes: int, budget: Budget, ema: bool, seed: int) -> Epochs:
     size = budget.epoch_size(num_classes)
     if budget.mode == "fixed":
-        labels = _balanced(size, num_classes)
-        images = _generate(game, labels, ema, seed)
-        return lambda epoch: (images, labels)
-
-    def epoch_data(epoch: int) -> tuple[Tensor, Tensor]:
+        labels = torch.arange(size) % num_classes
+        yield from repeat((_generate(game, labels, ema, seed), labels))
+    for epoch in count(1):
         rng = torch.Generator().manual_seed(_mixed(seed, epoch, 2))
         labels = torch.randint(num_classes, (size,), generator=rng)
-        return _generate(game, labels, ema, _mixed(seed, epoch, 3)), labels
-
-    return epoch_data
+        yield _generate(game, labels, ema, _mixed(seed, epoch, 3)), labels
 
 
 def _shrunk(data: Data, chosen: Tensor) -> Tensor:
@@ -346,10 +339,6 @@ def _shrunk(data: Data, chosen: Tensor) -> Tensor:
         images = data[chunk] if isinstance(data, Tensor) else data.__getitems__(chunk.tolist())
         parts.append(resize(images, SIZE))
     return torch.cat(parts)
-
-
-def _balanced(n: int, num_classes: int) -> Tensor:
-    return torch.arange(n) % num_classes
 
 
 def _mixed(*numbers: int) -> int:

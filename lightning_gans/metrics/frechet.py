@@ -208,9 +208,9 @@ class _Moments(LazyMetric):
         least = int(fewest[fewest > 1].min()) if (fewest > 1).any() else None
         if least is not None and least <= self.real_sum.shape[1]:
             warnings.warn(
-                f"{name} of {least} samples {of} with {self.real_sum.shape[1]} features: the covariance is singular and "
-                "the distance biased upwards, differently for every number of samples; compare equal numbers "
-                "only, or take more",
+                f"{name} of {least} samples {of} with {self.real_sum.shape[1]} features: the covariance is "
+                "singular and the distance biased upwards, differently for every number of samples; compare "
+                "equal numbers only, or take more",
                 stacklevel=2,
             )
         return distances

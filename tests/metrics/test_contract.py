@@ -183,8 +183,8 @@ def images(seed, n=60):
 def run(*metrics, fake=None, extractor=None):
     fake = images(1) if fake is None else fake
     evaluation = Evaluation(metrics, extractor, count=len(fake), progress=False)
-    evaluation.try_out(Samples(fake[:2], torch.arange(2)))
     real = RealImages(images(2), torch.full((60,), -1), {"data": "noise"})
+    evaluation.try_out(RealImages(fake, torch.full((len(fake),), -1), {}), real)
     return evaluation.run([Samples(fake, torch.arange(len(fake)))], real).values
 
 

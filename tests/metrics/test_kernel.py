@@ -110,7 +110,7 @@ def test_refuses():
         kid(KID(), features(5), features(1))
     with pytest.raises(ValueError, match="got no real samples"):
         kid(KID(), features(0), features(5))
-    with pytest.raises(ValueError, match="no generated samples"):
+    with pytest.raises(ValueError, match="no real samples"):
         KID().compute()
     with pytest.raises(ValueError, match="size 8 after 16"):
         kid(KID(), features(5), features(5, d=8))

@@ -32,7 +32,7 @@ def test_perfect_samples(layout, modes, share, tolerance):
     data, samples = samples_of(layout)
     scores = mode_coverage(samples, data.means, data.covariances)
     assert scores["modes"] == modes
-    assert scores["modes"].dtype == torch.int64
+    assert scores["modes"].dtype == torch.float64
     assert scores["high_quality"].item() == pytest.approx(share, abs=tolerance)
     assert scores["jsd"] < 1e-3
 
