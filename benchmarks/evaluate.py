@@ -20,7 +20,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
 from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from lightning_gans.metrics import FID, IS, KID, Inception
+from lightning_gans.metrics import FID, IS, KID, Inception, RealStatistics
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for the tests' network
 from tests.metrics.random_inception import save_random_weights, smooth_images
@@ -63,13 +63,13 @@ def main() -> None:
 
         def at_the_end() -> None:
             index = torch.arange(n)
-            fid, kid, score = FID(), KID(subset_size=n), IS(samples=n)
+            fid, kid, score = FID(), KID(subset_size=n), IS()
             for part in index.split(50):
                 fid.update(fake[part], real=False)
                 kid.update(fake[part], part, real=False)
                 score.update(many[part], part)
             # The real side is kept between evaluations.
-            fid.set_real(real.double().mean(0), real.double().T.cov(), n)
+            fid.take_real(RealStatistics(real.double().mean(0), real.double().T.cov(), n))
             kid.update(real, index, real=True)
             for metric in (fid, kid, score):
                 metric.compute()

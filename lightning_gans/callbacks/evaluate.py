@@ -81,11 +81,7 @@ class Evaluate(Callback):
     ) -> None:
         super().__init__()
         at_least(1, batch_size=batch_size)
-        for key, number in (("num_samples", num_samples), ("num_real", num_real)):
-            if number is not None and number < 2:
-                raise ValueError(
-                    f"{key}={number}: a score needs 2 samples at least, and means little below 10,000"
-                )
+        at_least(2, num_samples=num_samples, num_real=num_real)
         one_of(("train", "test"), split=split)
         one_of(("ema", "raw"), weights=weights)
         if name is not None and (not name or "/" in name):

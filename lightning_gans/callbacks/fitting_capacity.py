@@ -9,13 +9,13 @@ from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.game.rows import write_row
 from lightning_gans.metrics.fitting_capacity import (
     Budget,
+    Judges,
     RealData,
     check_game,
     real_data,
     score_game,
     train_judges,
 )
-from lightning_gans.networks.classifier import LeNet
 
 
 class FittingCapacity(Callback):
@@ -45,7 +45,7 @@ class FittingCapacity(Callback):
         self.budget = Budget(**budget)
         self._scored = -1
         self._data: RealData | None = None
-        self._judges: list[LeNet] | None = None
+        self._judges: Judges | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check that game and data fit, before any long work starts.

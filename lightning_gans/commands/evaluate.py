@@ -15,12 +15,14 @@ from PIL import Image
 from torchmetrics import Metric
 
 import lightning_gans.metrics.classifier  # noqa: F401 - an extractor that is found by its short name
+from lightning_gans import checks
 from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import Data, ImageDataModule
 from lightning_gans.data.cache import cache_folder
 from lightning_gans.data.decode import DamagedImage, Decoder, open_image, to_channels
 from lightning_gans.data.folder import list_images
 from lightning_gans.data.sources import ImageFiles
+from lightning_gans.files import write_whole, written_whole
 from lightning_gans.game.checkpoints import load
 from lightning_gans.metrics import FID, IS
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores, real_images_of
@@ -80,11 +82,8 @@ def evaluate(
         raise ValueError("ckpt_path, samples: give one of them, what is to be scored")
     if data is not None and reference is not None:
         raise ValueError("data, reference: give only one of them, what it is compared with")
-    if n is not None and n < 2:
-        raise ValueError(f"n={n}: a score needs 2 samples at least")
-    for name, file in (("json", json), ("csv", csv)):
-        if file is not None and not Path(file).absolute().parent.is_dir():
-            raise ValueError(f"{name}={file}: there is no such folder")
+    checks.at_least(2, n=n)
+    checks.writable_file(json=json, csv=csv)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     num_classes = getattr(data, "num_classes", None)
     stream: SampleStream
@@ -132,9 +131,9 @@ def evaluate(
     scores.protocol.update(about, scored=ckpt_path or samples)
     print(scores.table())
     if json is not None:
-        Path(json).write_text(json_format.dumps(scores.as_json(), indent=1) + "\n")
+        write_whole(json, json_format.dumps(scores.as_json(), indent=1) + "\n")
     if csv is not None:
-        _write_csv(scores, Path(csv))
+        _write_csv(scores, csv)
 
 
 def read_images(path: str, count: int | None = None) -> RealImages:
@@ -203,14 +202,11 @@ def _header(file: Path, name: str) -> tuple[bool, tuple[int, int]]:
         with Image.open(file) as image:
             # Pillow looks for EXIF behind a PNG's pixels too, and decodes them for that.
             exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
-            turned = exif.get(_ORIENTATION, 1) in (5, 6, 7, 8)
-            mode, (width, height) = image.mode, image.size
+        size = image.size[::-1] if exif.get(_ORIENTATION, 1) in (5, 6, 7, 8) else image.size
     except Exception:  # Pillow's readers have no exception of their own; this one names what is wrong
-        opened = open_image(file, name)
-        turned, mode, (width, height) = False, opened.mode, opened.size
-    return mode in ("1", "L", "LA", "La") or mode.startswith("I"), (
-        (height, width) if turned else (width, height)
-    )
+        image = open_image(file, name)
+        size = image.size
+    return image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I"), size
 
 
 class _WholeFiles(ImageFiles):
@@ -250,12 +246,12 @@ def _real(reference: str | None) -> RealImages | RealStatistics | None:
     return read_images(reference)
 
 
-def _write_csv(scores: Scores, path: Path) -> None:
+def _write_csv(scores: Scores, path: str) -> None:
     about = {"samples": scores.samples, "real_samples": scores.real_samples}
     about |= {name: value for name, value in scores.protocol.items() if not isinstance(value, dict)}
     about |= {f"real_{name}": value for name, value in scores.protocol.get("real", {}).items()}
     row = {**scores.scalars(), **about}
-    with path.open("w", newline="") as file:
+    with written_whole(path) as part, part.open("w", newline="") as file:
         writer = csv_format.writer(file)
         writer.writerow(row)
         writer.writerow(row.values())

@@ -12,7 +12,6 @@ from lightning_gans.metrics.extractors import Extractor, Inception, ModuleExtrac
 from lightning_gans.metrics.frechet import (
     FID,
     PerClassFID,
-    class_statistics,
     feature_statistics,
     frechet_distance,
 )
@@ -47,7 +46,7 @@ __all__ = [
     "FCNScore", "FeatureNeighbours", "Inception", "LPIPSDiversity", "ModeCoverage", "ModifiedIS",
     "ModuleExtractor", "NearestNeighbours", "ParzenEstimate", "ParzenLikelihood", "PerClassFID",
     "PerClassLPIPSDiversity", "PrecisionRecall", "RealImages", "RealStatistics", "Samples", "Scores",
-    "StackedModes", "class_balance", "class_statistics", "density_coverage",
+    "StackedModes", "class_balance", "density_coverage",
     "feature_statistics", "frechet_distance", "inception_score", "kernel_distance", "lpips_diversity",
     "mode_count_and_kl", "mode_coverage", "modified_inception_score", "nearest_colours",
     "nearest_neighbours", "parzen_estimate", "parzen_log_likelihood", "precision_recall", "score_names",

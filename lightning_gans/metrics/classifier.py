@@ -25,6 +25,7 @@ from lightning_gans.data.cache import cache_folder
 from lightning_gans.files import recipes_folder
 from lightning_gans.game.checkpoints import SelfContained, load
 from lightning_gans.metrics.extractors import Extractor, hash_of, resized
+from lightning_gans.metrics.stacked import stacked_labels
 from lightning_gans.networks.classifier import ConvClassifier
 
 ClassifierFactory = Callable[[tuple[int, ...], int], nn.Module]
@@ -328,5 +329,4 @@ class ClassifierExtractor(Extractor):
             )
         if images.dim() != 4 or images.shape[1] != 3:
             raise ValueError(f"images have shape {tuple(images.shape)}: (n, 3, H, W) is needed")
-        digits: Tensor = self(images.flatten(0, 1).unsqueeze(1))[1].argmax(1).view(-1, 3)
-        return 100 * digits[:, 0] + 10 * digits[:, 1] + digits[:, 2]
+        return stacked_labels(self(images.flatten(0, 1).unsqueeze(1))[1].unflatten(0, (-1, 3)))

@@ -1,5 +1,6 @@
 """Diversity: how different do two generated images look, by LPIPS (Zhang et al. 2018, arXiv 1801.03924)?"""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.error import URLError
@@ -52,12 +53,13 @@ class LPIPSDiversity(KeptImages):
     ) -> None:
         super().__init__()
         checks.at_least(2, num_samples=num_samples)
+        checks.at_least(1, num_pairs=num_pairs, resize=resize, batch_size=batch_size)
+        checks.at_least(0, seed=seed)
         if not isinstance(net, nn.Module):
             checks.one_of([*BACKBONES, "or a module"], net=net)
         self.num_samples, self.num_pairs, self.seed = num_samples, num_pairs, seed
         self.net = net.eval() if isinstance(net, nn.Module) else net
         self.resize, self.batch_size = resize, batch_size
-        _check_arguments(num_pairs, resize, batch_size, seed)
 
     def update(self, images: Tensor, index: Tensor) -> None:
         """Add generated images, uint8 (n, C, H, W) of one or three channels, and their places (n,)."""
@@ -70,15 +72,13 @@ class LPIPSDiversity(KeptImages):
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``lpips``, the mean distance of the pairs, float64."""
-        _, images = self.kept("fake")
-        pairs = draw_pairs(len(images), self.num_pairs, [self.seed])
-        return {"lpips": self._mean_distance(images, pairs)}
+        return {"lpips": self._diversity(self.kept("fake")[1], self.seed)}
 
-    def _mean_distance(self, images: Tensor, pairs: Tensor) -> Tensor:
+    def _diversity(self, images: Tensor, *seed: int) -> Tensor:
         if not isinstance(self.net, nn.Module):
             self.net = lpips_network(self.net)
-        self.net.to(images.device)
-        return _mean_distance(images, pairs, self.net, self.resize, self.batch_size)
+        net = self.net.to(images.device)
+        return lpips_diversity(images, net, self.num_pairs, self.resize, self.batch_size, seed)
 
 
 class PerClassLPIPSDiversity(LPIPSDiversity):
@@ -139,23 +139,23 @@ class PerClassLPIPSDiversity(LPIPSDiversity):
         _, images, labels = self.kept("fake")
         means = torch.full((self.num_classes,), torch.nan, dtype=torch.float64, device=images.device)
         for label in range(self.num_classes):
-            members = (labels == label).nonzero()[:, 0]
+            members = images[labels == label]
             if len(members) > 1:
-                pairs = draw_pairs(len(members), self.num_pairs, [self.seed, label])
-                means[label] = self._mean_distance(images, members[pairs.to(members.device)])
+                means[label] = self._diversity(members, self.seed, label)
         if means.isnan().all():
             raise ValueError("no class has two samples: give more samples")
         used = means.isfinite().sum().double()
         return {"class_lpips": means.nanmean(), "class_lpips_classes": used, "lpips_per_class": means}
 
 
+@torch.no_grad()
 def lpips_diversity(
     images: Tensor,
     net: nn.Module,
     num_pairs: int = 2000,
     resize: int | None = None,
     batch_size: int = 50,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
 ) -> Tensor:
     """Return the mean distance of pairs of images; the function behind :class:`LPIPSDiversity`.
 
@@ -173,11 +173,23 @@ def lpips_diversity(
     Raises:
         ValueError: If images are not bytes or fewer than two, or an argument is not positive.
     """
-    _check_arguments(num_pairs, resize, batch_size, seed)
+    checks.at_least(1, num_pairs=num_pairs, resize=resize, batch_size=batch_size)
     check_images(images, "LPIPS")
     if len(images) < 2:
         raise ValueError(f"{len(images)} images have no pair: give at least two")
-    return _mean_distance(images, draw_pairs(len(images), num_pairs, [seed]), net, resize, batch_size)
+    pairs = draw_pairs(len(images), num_pairs, seed).to(images.device)
+    total = torch.zeros((), dtype=torch.float64, device=images.device)
+    for part in pairs.split(batch_size):
+        values = images[part.T.flatten()].expand(-1, 3, -1, -1).float()
+        if resize is not None and values.shape[2:] != (resize, resize):
+            values = interpolate(values, (resize, resize), mode="bilinear", antialias=True)
+        first, second = (values / 127.5 - 1).chunk(2)
+        with torch.autocast(images.device.type, enabled=False):
+            distances = net(first, second).flatten()
+        if len(distances) != len(part) or not distances.isfinite().all():
+            raise ValueError(f"net made {len(distances)} distances of {len(part)} pairs, or some not finite")
+        total += distances.sum(dtype=torch.float64)
+    return total / len(pairs)
 
 
 def lpips_network(net: Net = "alex") -> nn.Module:
@@ -201,7 +213,7 @@ def lpips_network(net: Net = "alex") -> nn.Module:
     return module.eval()
 
 
-def draw_pairs(n: int, num_pairs: int, seed: list[int]) -> Tensor:
+def draw_pairs(n: int, num_pairs: int, seed: int | Sequence[int]) -> Tensor:
     """Return different pairs (m, 2) of n things, first one lower, m at most ``num_pairs``."""
     total = n * (n - 1) // 2
     if total <= num_pairs:
@@ -211,26 +223,3 @@ def draw_pairs(n: int, num_pairs: int, seed: list[int]) -> Tensor:
     # Pairs by their higher member h: it has h lower ones, which begin at code h (h - 1) / 2.
     high = ((1 + np.sqrt(1 + 8 * codes.astype(np.float64))) // 2).astype(np.int64)
     return torch.from_numpy(np.stack([codes - high * (high - 1) // 2, high], 1))
-
-
-def _check_arguments(num_pairs: int, resize: int | None, batch_size: int, seed: int) -> None:
-    checks.at_least(1, num_pairs=num_pairs, resize=resize, batch_size=batch_size)
-    checks.at_least(0, seed=seed)
-
-
-@torch.no_grad()
-def _mean_distance(
-    images: Tensor, pairs: Tensor, net: nn.Module, resize: int | None, batch_size: int
-) -> Tensor:
-    total = torch.zeros((), dtype=torch.float64, device=images.device)
-    for part in pairs.to(images.device).split(batch_size):
-        values = images[part.T.flatten()].expand(-1, 3, -1, -1).float()
-        if resize is not None and values.shape[2:] != (resize, resize):
-            values = interpolate(values, (resize, resize), mode="bilinear", antialias=True)
-        first, second = (values / 127.5 - 1).chunk(2)
-        with torch.autocast(images.device.type, enabled=False):
-            distances = net(first, second).flatten()
-        if len(distances) != len(part) or not distances.isfinite().all():
-            raise ValueError(f"net made {len(distances)} distances of {len(part)} pairs, or some not finite")
-        total += distances.sum(dtype=torch.float64)
-    return total / len(pairs)

@@ -448,8 +448,8 @@ class Evaluation:
         protocol = dict(real.key)
         if features:
             rows = torch.cat(self._gather(torch.cat(kept)))  # shares are contiguous: in order
-            mu, sigma, n = (part.cpu() for part in feature_statistics(rows))
-            return RealStatistics(mu, sigma, int(n), rows.cpu(), real.labels.cpu(), protocol)
+            mu, sigma, n = feature_statistics(rows)
+            return RealStatistics(mu.cpu(), sigma.cpu(), n, rows.cpu(), real.labels.cpu(), protocol)
         with sums.sync_context():
             n, total, outer = (part[0].cpu() for part in (sums.real_n, sums.real_sum, sums.real_outer))
         return RealStatistics(*moments(n, total, outer), int(n), protocol=protocol)

@@ -72,11 +72,10 @@ class Extractor(nn.Module):
             )
         if images.dim() != 4 or 0 in images.shape[1:]:
             raise ValueError(f"images have shape {tuple(images.shape)}: (n, C, H, W) is needed")
-        if images.shape[1] not in (self.channels, 1 if self.channels == 3 else self.channels):
-            or_grey = " or 1 (grey)" if self.channels == 3 else ""
-            raise ValueError(
-                f"images have {images.shape[1]} channels: {self.name} takes {self.channels}{or_grey}"
-            )
+        taken = {self.channels: f"{self.channels}"} | ({1: "1 (grey)"} if self.channels == 3 else {})
+        if images.shape[1] not in taken:
+            takes = f"{self.name} takes {' or '.join(taken.values())}"
+            raise ValueError(f"images have {images.shape[1]} channels: {takes}")
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False), _full_precision():
             features, logits = self.extract(images.expand(-1, self.channels, -1, -1))
         return features.float(), logits.float()
@@ -384,37 +383,29 @@ def _download(file: Path) -> None:
 @contextmanager
 def _full_precision() -> Iterator[None]:
     """Compute float32 in float32: TF32, a default of CUDA's convolutions, changes features by 1e-3."""
-    switches = _switches()
-    before = [getattr(place, switch) for place, switch, _ in switches]
-    try:
-        for place, switch, exact in switches:
-            setattr(place, switch, exact)
-        yield
-    finally:
-        for (place, switch, _), value in zip(switches, before, strict=True):
-            setattr(place, switch, value)
-
-
-def _switches() -> list[tuple[Any, str, Any]]:
-    """Return the switches of float32's precision, each as object, attribute and exact value."""
     backends: Any = torch.backends
     try:
-        _ = backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+        before = backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     except RuntimeError:
         # The newer switches of torch >= 2.9 are in use: the older ones refuse to be mixed in.
         gpu, cpu = backends.cudnn, backends.mkldnn
         places = (gpu.conv, gpu.rnn, backends.cuda.matmul, cpu.conv, cpu.rnn, cpu.matmul)
-        return [(place, "fp32_precision", "ieee") for place in places]
-    return [(backends.cudnn, "allow_tf32", False), (_Matmul(), "precision", "highest")]
-
-
-class _Matmul:
-    """The older switch of matrix products, as an attribute."""
-
-    precision = property(
-        lambda _: torch.get_float32_matmul_precision(),
-        lambda _, value: torch.set_float32_matmul_precision(value),
-    )
+        values = [place.fp32_precision for place in places]
+        try:
+            for place in places:
+                place.fp32_precision = "ieee"
+            yield
+        finally:
+            for place, value in zip(places, values, strict=True):
+                place.fp32_precision = value
+        return
+    try:
+        backends.cudnn.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")
+        yield
+    finally:
+        backends.cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[1])
 
 
 def hash_of(module: nn.Module) -> str:

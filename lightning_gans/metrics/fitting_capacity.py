@@ -23,6 +23,8 @@ SIZE, BATCH, LR, DECAYED_AT = 32, 128, 1e-3, (20, 40)
 CHUNK = 1000
 
 Mode = Literal["online", "fixed"]
+Judges = list[LeNet]
+"""Classifiers that were trained on real images."""
 Epochs = Iterator[tuple[Tensor, Tensor]]
 """Gives the images and labels of each epoch, without end."""
 
@@ -224,7 +226,7 @@ def real_data(data: DataModule) -> RealData:
     return RealData(*parts[0], *parts[1], num_classes)
 
 
-def train_judges(real: RealData, budget: Budget, device: torch.device, bar: Any = None) -> list[LeNet]:
+def train_judges(real: RealData, budget: Budget, device: torch.device, bar: Any = None) -> Judges:
     """Train classifiers on real images, in random order, with the budget that generated ones get."""
     seeds = [_mixed(budget.seed, classifier, 0) for classifier in range(budget.seeds if budget.real else 0)]
     return [_train(_real_epochs(real, budget, seed), real, budget, seed, device, bar) for seed in seeds]
@@ -233,7 +235,7 @@ def train_judges(real: RealData, budget: Budget, device: torch.device, bar: Any 
 def score_game(
     game: LatentGame,
     real: RealData,
-    judges: Sequence[LeNet],
+    judges: Judges,
     budget: Budget,
     ema: bool = True,
     bar: Any = None,

@@ -12,15 +12,15 @@ from lightning_gans.metrics.statistics import RealStatistics
 
 
 class Statistics(NamedTuple):
-    """Mean, covariance (divided by n - 1) and number of samples; all with a leading dimension for classes."""
+    """Mean, covariance (divided by n - 1) and number of samples."""
 
     mu: Tensor
     sigma: Tensor
-    n: Tensor
+    n: int
 
 
 def feature_statistics(features: Tensor) -> Statistics:
-    """Return mean (d,), covariance (d, d) and number () of features (n, d), in float64.
+    """Return mean (d,), covariance (d, d) and number of features (n, d), in float64.
 
     The covariance of a single sample is 0.
 
@@ -34,31 +34,7 @@ def feature_statistics(features: Tensor) -> Statistics:
     mu = features.mean(dim=0)
     centred = features - mu
     sigma = centred.T @ centred / max(len(features) - 1, 1)
-    return Statistics(mu, sigma, torch.tensor(len(features), dtype=torch.float64, device=mu.device))
-
-
-def class_statistics(features: Tensor, labels: Tensor, num_classes: int) -> Statistics:
-    """Return the statistics of every class: mu (C, d), sigma (C, d, d), n (C,), in float64.
-
-    Args:
-        features: (n, d).
-        labels: int64 (n,); samples of label -1 belong to no class.
-        num_classes: C.
-
-    Returns:
-        Zeros for a class without a sample.
-
-    Raises:
-        ValueError: If a label is not below num_classes, or a feature is not finite.
-    """
-    _check_labels(labels, len(features), num_classes)
-    size = features.shape[1]
-    mu = features.new_zeros(num_classes, size, dtype=torch.float64)
-    sigma = features.new_zeros(num_classes, size, size, dtype=torch.float64)
-    n = torch.bincount(labels[labels >= 0], minlength=num_classes).double()
-    for label in n.nonzero().flatten().tolist():
-        mu[label], sigma[label], _ = feature_statistics(features[labels == label])
-    return Statistics(mu, sigma, n)
+    return Statistics(mu, sigma, len(features))
 
 
 def frechet_distance(
@@ -154,13 +130,12 @@ class _Moments(LazyMetric):
         """Add features (n, d) of the classes (n,); without labels there is one."""
         side = "real" if real else "fake"
         if real and self.shape is not None and self.real_sets > 0:
-            raise ValueError(
-                f"{type(self).__name__} has got real statistics by set_real: real samples would count twice"
-            )
+            raise ValueError("FID has got real statistics by take_real: real samples would count twice")
         first = 0 if self.shape is None else int(getattr(self, f"{side}_n").sum())
         features = self._check(features, first).double()
         labels = torch.zeros(len(features), dtype=torch.int64) if labels is None else labels
-        _check_labels(labels, len(features), self.num_classes or 0)
+        checks.shaped((len(features),), labels=labels)
+        checks.labels(self.num_classes or 0, unlabeled=True, labels=labels)
         labels = labels.to(features.device)
         n, total, outer = (getattr(self, f"{side}_{name}") for name in ("n", "sum", "outer"))
         for label in labels[labels >= 0].unique().tolist():
@@ -168,26 +143,6 @@ class _Moments(LazyMetric):
             n[label] += len(part)
             total[label] += part.sum(dim=0)
             outer[label].addmm_(part.T, part)
-
-    def _set_real(self, mu: Tensor, sigma: Tensor, n: Tensor) -> None:
-        """Replace the real sums by those that belong to statistics with a leading class dimension."""
-        self.num_classes = self.num_classes or len(mu)
-        checks.shaped((self.num_classes, "d"), mu=mu)
-        checks.shaped((*mu.shape, mu.shape[1]), sigma=sigma)
-        checks.shaped((self.num_classes,), n=n)
-        mu, sigma, n = (x.detach().to(self.device).double() for x in (mu, sigma, n))
-        # Nobody needs to know what stands for the statistics of no sample.
-        mu = torch.where(n[:, None] > 0, mu, 0)
-        sigma = torch.where(n[:, None, None] > 1, sigma, 0)
-        if not (mu.isfinite().all() and sigma.isfinite().all()):
-            raise ValueError(f"{type(self).__name__} got real statistics that are not finite")
-        self._start((mu.shape[1],))
-        counts = n[:, None, None]
-        self.real_n = n.clone()
-        self.real_sum = n[:, None] * mu
-        self.real_outer = (counts - 1).clamp(min=0) * sigma + counts * mu[:, :, None] * mu[:, None]
-        self.real_sets = torch.ones_like(self.real_sets)
-        self._computed = None
 
     def _distances(self, of: str) -> Tensor:
         """Return the distances (C,), at least 0, NaN where there are too few samples; warn of few ``of``."""
@@ -226,7 +181,7 @@ class FID(_Moments):
     """Frechet distance between real and generated features.
 
     States are sums in float64, added over ranks: 34 MB a set for 2048 features, whatever the number of
-    samples. Real statistics that are stored go in by :meth:`set_real`.
+    samples. Real statistics that are stored go in by :meth:`take_real`.
     """
 
     scores = ("fid",)
@@ -236,26 +191,19 @@ class FID(_Moments):
         super().__init__(1)
 
     def take_real(self, statistics: RealStatistics) -> None:
-        """Take what an evaluation knows of the real images."""
-        self.set_real(statistics.mu, statistics.sigma, statistics.n)
-
-    def set_real(self, mu: Tensor, sigma: Tensor, n: Tensor | int | None) -> None:
         """Take stored statistics for the real set, in place of samples; :meth:`reset` forgets them.
 
         Call it on one rank only. Called on all of them with the same statistics, it counts once, too.
-
-        Args:
-            mu: Mean, (d,).
-            sigma: Covariance, (d, d).
-            n: Number of samples behind them; None if files of other tools do not tell.
-
-        Raises:
-            ValueError: If shapes do not fit, something is not finite, or n < 2.
         """
+        mu, sigma = (x.detach().to(self.device).double() for x in (statistics.mu, statistics.sigma))
         # Unknown: any number gives the statistics back, and this one does not limit the covariance's rank.
-        n = len(mu) + 1 if n is None else n
-        check_count(int(n), "real", "FID")
-        self._set_real(mu[None], sigma[None], torch.as_tensor(n).reshape(1))
+        n = len(mu) + 1 if statistics.n is None else statistics.n
+        self._start((len(mu),))
+        self.real_n = torch.full_like(self.real_n, n)
+        self.real_sum = n * mu[None]
+        self.real_outer = ((n - 1) * sigma + n * torch.outer(mu, mu))[None]
+        self.real_sets = torch.ones_like(self.real_sets)
+        self._computed = None
 
     def update(self, features: Tensor, real: bool) -> None:
         """Add features (n, d) of real or of generated samples.
@@ -295,21 +243,6 @@ class PerClassFID(_Moments):
         if self._open and num_classes not in (None, self.num_classes):
             self.num_classes, self.shape = num_classes, None
 
-    def set_real(self, mu: Tensor, sigma: Tensor, n: Tensor) -> None:
-        """Take stored statistics for the real classes, in place of samples; :meth:`reset` forgets them.
-
-        Call it on one rank only. Called on all of them with the same statistics, it counts once, too.
-
-        Args:
-            mu: Means, (C, d).
-            sigma: Covariances, (C, d, d).
-            n: Number of samples of every class, (C,); 0 for one without any.
-
-        Raises:
-            ValueError: If shapes do not fit, or something is not finite.
-        """
-        self._set_real(mu, sigma, n)
-
     def update(self, features: Tensor, labels: Tensor, real: bool) -> None:
         """Add features (n, d) and labels (n,) of real or of generated samples.
 
@@ -335,9 +268,3 @@ class PerClassFID(_Moments):
             "intra_fid_per_class": distances,
             "intra_fid_classes": used.sum().double(),
         }
-
-
-def _check_labels(labels: Tensor, n: int, num_classes: int) -> None:
-    checks.labels(num_classes, unlabeled=True, labels=labels)
-    if len(labels) != n:
-        raise ValueError(f"labels have shape {tuple(labels.shape)}: {n} samples need as many")

@@ -84,9 +84,8 @@ class ModeCoverage(Metric):
         Raises:
             ValueError: If shapes do not fit, or a covariance is not positive definite.
         """
-        _check(means, covariances, self.threshold, self.min_count)
+        self.whitening = _whitening(means, covariances).to(self.device)
         self.means = means.detach().clone().to(self.device)
-        self.whitening = _whitening(covariances).to(self.device)
         counts = torch.zeros(len(means), dtype=torch.int64, device=self.device)
         self.add_state("counts", counts, dist_reduce_fx="sum")
         self.reset()
@@ -124,23 +123,19 @@ def mode_coverage(
         samples. ``jsd``: Jensen-Shannon divergence in nats between the distribution of high-quality samples
         over the modes and the uniform one (PacGAN), ln 2 without any high-quality sample. All float64.
     """
-    _check(means, covariances, threshold, min_count)
-    counts = _high_quality_counts(samples, means, _whitening(covariances), threshold)
+    positive(threshold=threshold)
+    at_least(1, min_count=min_count)
+    counts = _high_quality_counts(samples, means, _whitening(means, covariances), threshold)
     return _scores(counts, torch.tensor(len(samples), device=samples.device), min_count)
 
 
-def _check(means: Tensor, covariances: Tensor, threshold: float, min_count: int) -> None:
+def _whitening(means: Tensor, covariances: Tensor) -> Tensor:
+    """Return the inverse Cholesky factors (K, d, d): components become standard normal."""
     if means.dim() != 2 or covariances.shape != (*means.shape, means.shape[-1]):
         raise ValueError(
             f"means {tuple(means.shape)} and covariances {tuple(covariances.shape)} must have shapes "
             "(K, d) and (K, d, d)"
         )
-    positive(threshold=threshold)
-    at_least(1, min_count=min_count)
-
-
-def _whitening(covariances: Tensor) -> Tensor:
-    """Return the inverse Cholesky factors (K, d, d): components become standard normal."""
     factors, failed = torch.linalg.cholesky_ex(covariances.detach())
     if failed.any():
         bad = int(failed.nonzero()[0])

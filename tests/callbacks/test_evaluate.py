@@ -411,7 +411,7 @@ class Diverged(torch.nn.Module):
     [
         ({"every_n_updates": 0}, "every_n_updates=0"),
         ({"batch_size": 0}, "batch_size=0"),
-        ({"num_samples": 1}, "num_samples=1: a score needs 2"),
+        ({"num_samples": 1}, "num_samples=1: give a whole number of at least 2"),
         ({"num_real": 1}, "num_real=1"),
         ({"split": "val"}, "split='val'"),
         ({"weights": "best"}, "weights='best'"),

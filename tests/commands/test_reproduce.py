@@ -23,7 +23,6 @@ from PIL import Image
 
 from lightning_gans.commands import lightning_cli
 from lightning_gans.commands import reproduce as package
-from lightning_gans.files import recipes_folder
 from lightning_gans.commands.reproduce import cells as cells_module
 from lightning_gans.commands.reproduce import plot, reproduce
 from lightning_gans.commands.reproduce import run as command
@@ -40,6 +39,7 @@ from lightning_gans.commands.reproduce.tables import (
     read_yaml,
     table_names,
 )
+from lightning_gans.files import recipes_folder
 
 TABLE = """
 title: A small table

@@ -70,9 +70,9 @@ def test_bad_input():
         class_balance(torch.zeros(2, dtype=torch.int64), 2, shares=[1.0, -1.0])
     with pytest.raises(ValueError, match="min_count=0"):
         ClassBalance(min_count=0)
+    metric = ClassBalance()
+    metric.update(torch.zeros(2, 4))
     with pytest.raises(ValueError, match="got logits of size 3 after 4"):
-        metric = ClassBalance()
-        metric.update(torch.zeros(2, 4))
         metric.update(torch.zeros(2, 3))
     with pytest.raises(ValueError, match=r"got logits of shape \(2,\)"):
         ClassBalance().update(torch.zeros(2))

@@ -1,5 +1,7 @@
 """Classifiers of data sets: training, checkpoints that know their accuracy, and their use as extractors."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from torch import nn
 import lightning_gans
 from lightning_gans import GAN, Digits
 from lightning_gans.callbacks import Checkpoint
+from lightning_gans.metrics import classifier as module
 from lightning_gans.metrics.classifier import ClassifierExtractor, DatasetClassifier, _one_cycle
 from lightning_gans.networks.classifier import ConvClassifier, LeNet
 
@@ -276,3 +279,73 @@ def test_channels_of_stacked_digits(trained):
         extractor.classify_channels(images[:, :1])
     with pytest.raises(ValueError, match="grey"):
         ClassifierExtractor(DatasetClassifier((3, 8, 8), 10)).classify_channels(images)
+
+
+# ---------------------------------------------------------------------- made once, kept in the cache folder
+
+
+def another_class(content):
+    content["hyper_parameters"]["_class_path"] = "lightning_gans.classifier.DatasetClassifier"
+
+
+def no_weights(content):
+    content["state_dict"].clear()
+
+
+@pytest.fixture
+def recipe(trained, tmp_path, monkeypatch):
+    """A recipe whose training is a copy; counts the trainings."""
+    made, file = [], tmp_path / "recipes/classifier/mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("seed: 1")
+    monkeypatch.setenv("LIGHTNING_GANS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "recipes_folder", lambda: tmp_path / "recipes")
+
+    def run(command, **options):
+        made.append(command)
+        folder = Path(command[command.index("--trainer.default_root_dir") + 1], "checkpoints")
+        folder.mkdir()
+        shutil.copy(trained[0], folder / "last.ckpt")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(module.subprocess, "run", run)
+    return file, made
+
+
+def test_a_classifier_is_trained_once_a_recipe(recipe):
+    file, made = recipe
+    first, second = (ClassifierExtractor("classifier/mine").protocol for _ in range(2))
+    assert first == second
+    assert len(made) == 1
+    file.write_text("seed: 2")
+    ClassifierExtractor("classifier/mine")
+    assert len(made) == 2
+    with pytest.raises(ValueError, match=r"yours\.yaml: there is no such file"):
+        ClassifierExtractor("classifier/yours")
+
+
+@pytest.mark.parametrize("damage", [None, another_class, no_weights])
+def test_a_cached_classifier_that_cannot_be_read_is_made_anew(recipe, tmp_path, damage):
+    expected = ClassifierExtractor("classifier/mine").protocol
+    (cached,) = (tmp_path / "cache/classifiers").glob("*.ckpt")
+    if damage is None:
+        cached.write_bytes(cached.read_bytes()[:1000])
+    else:
+        content = torch.load(cached, weights_only=True)
+        damage(content)
+        torch.save(content, cached)
+    assert ClassifierExtractor("classifier/mine").protocol == expected
+    assert len(recipe[1]) == 2
+
+
+def test_a_training_that_was_stopped_is_not_kept(recipe, tmp_path, monkeypatch):
+    run = module.subprocess.run
+
+    def stopped(command, **options):
+        run(command)
+        return subprocess.CompletedProcess(command, 143, "", "stopped")
+
+    monkeypatch.setattr(module.subprocess, "run", stopped)
+    with pytest.raises(OSError, match="classifier/mine could not be trained: stopped"):
+        ClassifierExtractor("classifier/mine")
+    assert not list((tmp_path / "cache").rglob("*.ckpt"))

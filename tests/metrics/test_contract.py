@@ -53,8 +53,10 @@ FAKE, REAL = data(False), data(True)
 
 
 def per_class_fid():
-    real, fake = (m.class_statistics(x["features"], x["labels"], 2) for x in (REAL, FAKE))
-    values = [m.frechet_distance(a, b, c, d) for a, b, _, c, d, _ in zip(*real, *fake, strict=True)]
+    values = []
+    for label in (0, 1):
+        real, fake = (m.feature_statistics(x["features"][x["labels"] == label]) for x in (REAL, FAKE))
+        values.append(m.frechet_distance(*real[:2], *fake[:2]))
     return {"intra_fid": torch.stack(values).mean()}
 
 

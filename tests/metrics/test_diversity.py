@@ -146,7 +146,7 @@ def test_bad_input():
         lpips_diversity(images(1), NET)
     with pytest.raises(ValueError, match=r"labels\[1\]=2"):
         PerClassLPIPSDiversity(2, net=Difference()).update(images(2), torch.tensor([0, 2]), torch.arange(2))
-    with pytest.raises(ValueError, match="labels is .*give \(2,\)"):
+    with pytest.raises(ValueError, match=r"labels is .*give \(2,\)"):
         PerClassLPIPSDiversity(2, net=Difference()).update(images(2), torch.tensor([0]), torch.arange(2))
     metric = PerClassLPIPSDiversity(2, net=Difference())
     metric.update(images(2), torch.arange(2), torch.arange(2))

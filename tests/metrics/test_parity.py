@@ -53,7 +53,7 @@ def extract(extractor, images, batch=64):
 def our_scores(extractor, real, fake, subsets=100):
     """The chain as a callback runs it: one pass of each set through the extractor feeds all metrics."""
     metrics = FID(), KID(subsets), PrecisionRecall()
-    inception_score = IS(samples=len(fake), shuffle_seed=2020)
+    inception_score = IS(shuffle_seed=2020)
     for images, is_real in ((real, True), (fake, False)):
         for place in range(0, len(images), 64):
             features, logits = extractor(images[place : place + 64])

@@ -11,12 +11,13 @@ import torch.distributed as dist
 from lightning_gans.metrics.balance import ClassBalance
 from lightning_gans.metrics.base import Contract
 from lightning_gans.metrics.evaluation import Evaluation, RealImages
-from lightning_gans.metrics.frechet import FID, PerClassFID, class_statistics, feature_statistics
+from lightning_gans.metrics.frechet import FID, PerClassFID, feature_statistics
 from lightning_gans.metrics.inception_score import IS, ModifiedIS
 from lightning_gans.metrics.kernel import KID
 from lightning_gans.metrics.manifold import DensityCoverage, PrecisionRecall
 from lightning_gans.metrics.neighbours import FeatureNeighbours, NearestNeighbours
 from lightning_gans.metrics.parzen import ParzenLikelihood
+from lightning_gans.metrics.statistics import RealStatistics
 from lightning_gans.metrics.stream import Samples
 from lightning_gans.metrics.swd import SWD
 from tests.metrics.tiny import TinyExtractor
@@ -71,16 +72,13 @@ def scores(rank, world):
                 update(metric, fake, rank, world)
             results[name] = metric.compute()
 
-    for name, metric, known in (
-        ("fid", FID(), feature_statistics(real["features"])),
-        ("per class", PerClassFID(CLASSES), class_statistics(real["features"], real["labels"], CLASSES)),
-    ):
-        for ranks in ((0,), (0, 1)):
-            metric.reset()
-            if rank in ranks:
-                metric.set_real(*known)
-            update(metric, fake, rank, world, real=False)
-            results[f"{name}, statistics on {len(ranks)}"] = metric.compute()
+    metric, known = FID(), RealStatistics(*feature_statistics(real["features"]))
+    for ranks in ((0,), (0, 1)):
+        metric.reset()
+        if rank in ranks:
+            metric.take_real(known)
+        update(metric, fake, rank, world, real=False)
+        results[f"fid, statistics on {len(ranks)}"] = metric.compute()
 
     for name, metric in (
         ("fid", FID()),
