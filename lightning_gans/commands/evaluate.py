@@ -198,6 +198,7 @@ def _read_folder(folder: Path) -> tuple[ImageFiles, str | None]:
 
 def _header(file: Path, name: str) -> tuple[bool, tuple[int, int]]:
     """Return whether an image is grey, and width and height; its pixels stay unread."""
+    image: Image.Image
     try:
         with Image.open(file) as image:
             # Pillow looks for EXIF behind a PNG's pixels too, and decodes them for that.

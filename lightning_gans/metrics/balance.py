@@ -46,7 +46,7 @@ class ClassBalance(LazyMetric):
         """Return the scores that :func:`class_balance` describes."""
         if self.shape is None:
             raise ValueError("there is no sample whose class could be counted")
-        return _scores(self.counts, self.shares, self.min_count)
+        return balance_scores(self.counts, self.shares, self.min_count)
 
 
 def class_balance(
@@ -71,7 +71,7 @@ def class_balance(
     """
     given = _shares(num_classes, shares)
     checks.labels(num_classes, labels=labels)
-    return _scores(torch.bincount(labels, minlength=num_classes), given, min_count)
+    return balance_scores(torch.bincount(labels, minlength=num_classes), given, min_count)
 
 
 def _shares(num_classes: int | None, given: Sequence[float] | Tensor | None) -> Tensor | None:
@@ -84,7 +84,8 @@ def _shares(num_classes: int | None, given: Sequence[float] | Tensor | None) -> 
     return shares
 
 
-def _scores(counts: Tensor, shares: Tensor | None, min_count: int) -> dict[str, Tensor]:
+def balance_scores(counts: Tensor, shares: Tensor | None, min_count: int) -> dict[str, Tensor]:
+    """Return what :func:`class_balance` describes, of the number of samples of each class (K,)."""
     total = counts.sum()
     if total == 0:
         raise ValueError("there is no sample whose class could be counted")

@@ -123,10 +123,8 @@ class Scores:
 
     def table(self) -> str:
         """Return lines to read, with what must be known beside them."""
-        classes = self.values.get("share_per_class")
-        rows = [f"  {name:24} {value:.6g}" for name, value in self.scalars().items()]
-        if classes is not None:
-            rows = [f"{row}/{len(classes)}" if row.split()[0] == "modes" else row for row in rows]
+        of = {"modes": f"/{len(self.values['share_per_class'])}"} if "share_per_class" in self.values else {}
+        rows = [f"  {name:24} {value:.6g}{of.get(name, '')}" for name, value in self.scalars().items()]
         about = [f"{name} {value}" for name, value in self.protocol.items() if name != "real"]
         beside = f"{self.samples:,} samples"
         if self.real_samples is not None:
@@ -135,15 +133,12 @@ class Scores:
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as JSON values."""
-        # JSON knows no NaN: a class without samples has no score.
-        values = {name: _plain(value) for name, value in self.values.items()}
-        about = {"samples": self.samples, "real_samples": self.real_samples}
-        return {**about, **values, "protocol": dict(self.protocol)}
-
-
-def _plain(value: Tensor) -> Any:
-    numbers = [number if math.isfinite(number) else None for number in value.reshape(-1).tolist()]
-    return numbers if value.dim() else numbers[0]
+        plain: dict[str, Any] = {"samples": self.samples, "real_samples": self.real_samples}
+        for name, value in self.values.items():
+            # JSON knows no NaN: a class without samples has no score.
+            numbers = [number if math.isfinite(number) else None for number in value.reshape(-1).tolist()]
+            plain[name] = numbers if value.dim() else numbers[0]
+        return {**plain, "protocol": dict(self.protocol)}
 
 
 def _check_shares(count: int, what: str, world_size: int) -> None:
@@ -451,8 +446,8 @@ class Evaluation:
             mu, sigma, n = feature_statistics(rows)
             return RealStatistics(mu.cpu(), sigma.cpu(), n, rows.cpu(), real.labels.cpu(), protocol)
         with sums.sync_context():
-            n, total, outer = (part[0].cpu() for part in (sums.real_n, sums.real_sum, sums.real_outer))
-        return RealStatistics(*moments(n, total, outer), int(n), protocol=protocol)
+            count, total, outer = (x[0].cpu() for x in (sums.real_n, sums.real_sum, sums.real_outer))
+        return RealStatistics(*moments(count, total, outer), int(count), protocol=protocol)
 
     def _gather(self, part: Tensor) -> list[Tensor]:
         return gather_all_tensors(part) if self.world_size > 1 else [part]

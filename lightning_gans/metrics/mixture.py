@@ -31,8 +31,6 @@ class ModeCoverage(Metric):
         ValueError: If shapes do not fit, or an argument is not positive.
     """
 
-    is_differentiable = False
-    higher_is_better = None
     full_state_update = False
     scores = ("modes", "high_quality", "jsd")
     means: Tensor | None

@@ -47,7 +47,6 @@ class FCNScore(Metric):
             argument does not fit.
     """
 
-    is_differentiable = False
     higher_is_better = True
     full_state_update = False
     scores = ("pixel_accuracy", "class_accuracy", "class_iou", "accuracy_per_class", "iou_per_class")

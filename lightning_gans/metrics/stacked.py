@@ -5,6 +5,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_gans import checks
+from lightning_gans.metrics.balance import balance_scores
 from lightning_gans.metrics.states import check_finite
 
 
@@ -23,15 +24,14 @@ class StackedModes(Metric):
         ValueError: If an argument is too small.
     """
 
-    is_differentiable = False
-    higher_is_better = None
     full_state_update = False
     scores = ("modes", "kl")
     counts: Tensor
 
     def __init__(self, num_modes: int = 1000, min_count: int = 1) -> None:
         super().__init__()
-        _check_arguments(num_modes, min_count)
+        checks.at_least(2, num_modes=num_modes)
+        checks.at_least(1, min_count=min_count)
         self.num_modes = num_modes
         self.min_count = min_count
         self.add_state("counts", torch.zeros(num_modes, dtype=torch.int64), dist_reduce_fx="sum")
@@ -61,7 +61,8 @@ def mode_count_and_kl(labels: Tensor, num_modes: int = 1000, min_count: int = 1)
     Raises:
         ValueError: If there is no sample, or a label is out of range.
     """
-    _check_arguments(num_modes, min_count)
+    checks.at_least(2, num_modes=num_modes)
+    checks.at_least(1, min_count=min_count)
     checks.labels(num_modes, labels=labels)
     return _scores(torch.bincount(labels, minlength=num_modes), min_count)
 
@@ -87,17 +88,6 @@ def stacked_labels(logits: Tensor) -> Tensor:
     return labels
 
 
-def _check_arguments(num_modes: int, min_count: int) -> None:
-    checks.at_least(2, num_modes=num_modes)
-    checks.at_least(1, min_count=min_count)
-
-
 def _scores(counts: Tensor, min_count: int) -> dict[str, Tensor]:
-    total = counts.sum()
-    if total == 0:
-        raise ValueError("there is no sample whose mode could be counted")
-    share = counts.double() / total
-    return {
-        "modes": (counts >= min_count).sum().double(),
-        "kl": torch.xlogy(share, share * len(counts)).sum(),
-    }
+    found = balance_scores(counts, None, min_count)
+    return {"modes": found["modes"], "kl": found["class_kl"]}

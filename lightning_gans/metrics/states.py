@@ -20,7 +20,6 @@ class LazyMetric(Metric):
     the others.
     """
 
-    is_differentiable = False
     higher_is_better: bool | None = None
     full_state_update = False
     what: ClassVar[str] = "features"
@@ -68,9 +67,9 @@ class LazyMetric(Metric):
         self._start(tuple(values.shape[1:]))
         return values.detach()
 
-    def sync(self, *args: Any, should_sync: bool = True, **kwargs: Any) -> None:
+    def sync(self, *args: Any, **kwargs: Any) -> None:
         """Make what states are missing, then gather those of all ranks."""
-        if should_sync and not self._is_synced and jit_distributed_available():
+        if kwargs.get("should_sync", True) and not self._is_synced and jit_distributed_available():
             mine = torch.tensor(self.shape or (0,) * self.dims, device=self.device)
             shapes = {tuple(shape.tolist()) for shape in gather_all_tensors(mine)} - {(0,) * self.dims}
             if len(shapes) > 1:
@@ -80,7 +79,7 @@ class LazyMetric(Metric):
                 for name, empty in self.rows(shape).items():
                     # Joined with the others, it tells the type and the number of dimensions.
                     getattr(self, name).append(empty.to(self.device))
-        super().sync(*args, should_sync=should_sync, **kwargs)
+        super().sync(*args, **kwargs)
 
 
 class KeptSamples(LazyMetric):
