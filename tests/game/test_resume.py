@@ -179,7 +179,7 @@ def check(name, folder, whole, *at):
 
 def around_the_second_end(moments):
     ends = [i for i, moment in enumerate(moments) if moment.hook == "on_train_epoch_end" and moment.after]
-    return moments[ends[1] - 8 : ends[1] + 2], moments[ends[0]], moments[ends[1]]
+    return moments[ends[1] - 10 : ends[1] + 2], moments[ends[0]], moments[ends[1]]
 
 
 @pytest.mark.parametrize("name", CASES)
