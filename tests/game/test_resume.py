@@ -151,6 +151,7 @@ CASES = {
     "validated across epochs": case(
         callbacks=ours(1), val_check_interval=5, check_val_every_n_epoch=None, **STEPS
     ),
+    "rounds across epochs": case(lambda data: points(discriminator_steps=2), ours(1), **EPOCHS),
     "bare loader": case(callbacks=ours(1), data=bare, **EPOCHS),
     "bare loader, steps": case(callbacks=ours(1), data=bare, **STEPS),
     "stopped early": case(
