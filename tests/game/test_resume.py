@@ -166,6 +166,14 @@ CASES = {
         pictures=False,
         max_epochs=9,
     ),
+    "stopped early, within an epoch": case(
+        callbacks=lambda: [
+            EarlyStopping("val/generator_loss", patience=4, mode="max", check_on_train_epoch_end=False),
+            *ours(1)(),
+        ],
+        val_check_interval=1,
+        max_epochs=9,
+    ),
     "classifier": case(classifier, ours(1), pictures=False, **EPOCHS),
     "classifier, steps": case(classifier, ours(1), pictures=False, **STEPS),
     "classifier, Lightning's": case(classifier, every_epoch(), pictures=False, **EPOCHS),
