@@ -1,13 +1,15 @@
 """Kill a run at random moments, again and again; what it ends with must not tell.
 
 A small game on real digits with everything that has a state: batch norm, dropout, averaged weights, two
-discriminator steps a turn, a learning-rate schedule, pictures, a checkpoint every few updates. It is killed
-(SIGKILL) during start-up, in training and while a checkpoint is being written, and resumed from last.ckpt.
-Checked: the weights, averages, optimizers and random states at the end are bit for bit those of the run that
-was never killed; no kill costs more updates than lie between two checkpoints; every last.ckpt that a kill
-leaves behind is complete.
+discriminator updates a round, a learning-rate schedule, validation, a log, pictures, a checkpoint every few
+updates. It is killed (SIGKILL) during start-up, in training and while a checkpoint is being written, and
+resumed from last.ckpt. Checked: the whole checkpoint at the end (weights, averages, optimizers, random
+states, loops, callbacks), the rows of the log and the pictures are bit for bit those of the run that was
+never killed; no kill costs more updates than lie between two checkpoints; every last.ckpt that a kill leaves
+behind is complete.
 
     python benchmarks/kill_resume.py                  # 50 kills, about 2 minutes of one core
+    python benchmarks/kill_resume.py --limit epochs   # the runs end by max_epochs, not by max_steps
     python benchmarks/kill_resume.py --data workers   # the digits are served by two worker processes
 
 Exit status 1 if one of these fails. One process imports everything and forks the runs: a kill costs a second.
@@ -31,12 +33,10 @@ from multiprocessing import RawArray
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from common import machine, quiet
 from lightning import Trainer, seed_everything
 from lightning.pytorch import Callback
-from torch import Tensor
 from torch.optim.lr_scheduler import ExponentialLR
 
 from lightning_gans import GAN, Digits
@@ -44,12 +44,18 @@ from lightning_gans.callbacks.checkpoint import Checkpoint
 from lightning_gans.callbacks.ema import GeneratorEMA
 from lightning_gans.callbacks.sample_grid import SampleGrid
 from lightning_gans.game.checkpoints import read_checkpoint
+from lightning_gans.game.csv_logger import WholeCSVLogger
 from lightning_gans.game.latents import Normal
 from lightning_gans.networks.dcgan import DCGANGenerator
 from lightning_gans.networks.mlp import MaxoutDiscriminator
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.kill import differences, remains
+
 STARTING, TRAINING, SAVING = range(3)
 PLACES = ("start-up", "training", "saving")
+UPDATES_OF_AN_EPOCH = 7
+ENDED = "ended"
 UPDATE, PLACE, RESUMED_AT, SAVES = range(4)  # what a run tells the killer, in memory that both see
 
 
@@ -105,35 +111,27 @@ def train(folder: Path, options: argparse.Namespace, told: Any) -> None:
     tempfile.tempdir = str(options.temporary)  # Lightning writes a checkpoint there first
     checkpoint = WatchedCheckpoint(every_n_updates=options.interval, dirpath=str(folder / "checkpoints"))
     checkpoint.told = told
+    limit = {"max_steps": options.updates}
+    if options.limit == "epochs":
+        limit = {"max_epochs": math.ceil(options.updates / UPDATES_OF_AN_EPOCH)}
     trainer = Trainer(
-        max_steps=options.updates,
+        **limit,
         accelerator="cpu",
-        callbacks=[Watch(told), GeneratorEMA(0.9), SampleGrid(every_n_updates=25, gif=False), checkpoint],
-        logger=False,
+        callbacks=[Watch(told), GeneratorEMA(0.9), SampleGrid(every_n_updates=10, gif=False), checkpoint],
+        logger=WholeCSVLogger(folder, name=""),
+        log_every_n_steps=2,
         enable_progress_bar=False,
         enable_model_summary=False,
-        limit_val_batches=0,
-        default_root_dir=folder,
+        limit_val_batches=1,
     )
     model = game()
     last = folder / "checkpoints" / "last.ckpt"
-    data = Digits(batch_size=32, in_memory=options.data == "memory", num_workers=2)
+    data = Digits(
+        batch_size=32, limit=32 * UPDATES_OF_AN_EPOCH * model.discriminator_steps,
+        in_memory=options.data == "memory", num_workers=2,
+    )  # fmt: skip
     trainer.fit(model, datamodule=data, ckpt_path=last if last.exists() else None)
-    state = {
-        "update": trainer.global_step,
-        "weights": model.state_dict(),
-        "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
-        "schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
-        "loader": trainer.train_dataloader.state_dict(),
-    }
-    if told[RESUMED_AT] >= 0:  # killed after its last update, a run has nothing left to draw numbers for
-        state["random"] = {
-            "noise": model.rng.get_state(),
-            "torch": torch.get_rng_state(),
-            "numpy": np.random.get_state()[1].astype(np.int64).tolist(),  # noqa: NPY002
-            "python": list(random.getstate()[1]),
-        }
-    torch.save(state, folder / "end.pt")
+    (folder / ENDED).touch()
 
 
 def fork(folder: Path, options: argparse.Namespace, told: Any) -> int:
@@ -195,30 +193,6 @@ def kill_somewhere(pid: int, told: Any, dice: random.Random, times: Times) -> in
     return told[PLACE] if os.WIFSIGNALED(status) else None
 
 
-def differences(a: Any, b: Any, path: str = "") -> list[str]:
-    """Paths of the values in which two states differ by a single bit."""
-    if type(a) is not type(b):
-        return [path]
-    if isinstance(a, dict):
-        if a.keys() != b.keys():
-            return [path]
-        return [d for key in a for d in differences(a[key], b[key], f"{path}/{key}")]
-    if isinstance(a, list | tuple):
-        if len(a) != len(b):
-            return [path]
-        return [
-            d for i, (x, y) in enumerate(zip(a, b, strict=True)) for d in differences(x, y, f"{path}/{i}")
-        ]
-    same = a.dtype == b.dtype and torch.equal(a, b) if isinstance(a, Tensor) else a == b
-    return [] if same else [path]
-
-
-def stored(folder: Path) -> dict[str, Any]:
-    """What counts in the last checkpoint; the rest is paths."""
-    checkpoint = read_checkpoint(folder / "checkpoints" / "last.ckpt")
-    return {key: value for key, value in checkpoint.items() if key not in ("callbacks", "loops")}
-
-
 def readable(path: Path) -> bool:
     try:
         read_checkpoint(path)
@@ -239,7 +213,7 @@ def torment(
     while True:
         pid = fork(folder, options, told)
         place = kill_somewhere(pid, told, dice, times) if len(places) < kills else None
-        if place is None and not (folder / "end.pt").exists():
+        if place is None and not (folder / ENDED).exists():
             wait_until(pid, lambda: False)
         if told[RESUMED_AT] not in (-1, at):
             faults.append(f"resumed at update {told[RESUMED_AT]} instead of {at}")
@@ -267,6 +241,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--updates", type=int, default=60, help="generator updates of a run")
     parser.add_argument("--interval", type=int, default=4, help="updates between checkpoints")
+    parser.add_argument("--limit", choices=("updates", "epochs"), default="updates", help="what ends a run")
     parser.add_argument("--data", choices=("memory", "workers"), default="memory", help="who serves batches")
     parser.add_argument(
         "--seed", type=int, default=0, help="decides the moments, as far as the machine does not"
@@ -321,16 +296,14 @@ def measure(options: argparse.Namespace, told: Any, dice: random.Random) -> dict
         f"undisturbed: {options.updates} updates in {whole:.1f} s, {times.start:.1f} s of them start-up, "
         f"{told[SAVES]} checkpoints of {1000 * times.save:.0f} ms"
     )
-    end, checkpoint = torch.load(undisturbed / "end.pt", weights_only=True), stored(undisturbed)
+    whole_run = remains(undisturbed)
 
     rows: list[dict] = []
     while sum(len(row["places"]) for row in rows) < options.kills:
         folder = new(f"run-{len(rows)}")
         left = options.kills - sum(len(row["places"]) for row in rows)
         row = torment(folder, options, left, told, dice, times)
-        ending = torch.load(folder / "end.pt", weights_only=True)
-        different = differences({key: end[key] for key in end if key in ending}, ending)
-        different += differences(checkpoint, stored(folder), "last.ckpt")
+        different = differences(whole_run, remains(folder))
         row["identical"] = not different
         row["faults"] += [f"different at the end: {', '.join(different[:5])}"] if different else []
         rows.append(row)

@@ -1,5 +1,7 @@
 """When a callback acts: every so many generator updates."""
 
+from lightning_gans.checks import at_least
+
 
 class Cadence:
     """Tell at which updates a callback is due.
@@ -19,8 +21,7 @@ class Cadence:
     """
 
     def __init__(self, every: int) -> None:
-        if every < 1:
-            raise ValueError(f"every_n_updates={every} is no interval: give 1 or more")
+        at_least(1, every_n_updates=every)
         self.every = every
         self.next = every
 

@@ -5,8 +5,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lightning_gans import checks
+from lightning_gans.callbacks.cadence import Cadence
 
 CLOCK = 10  # updates between two looks at the clock, which all ranks take together
 
@@ -17,6 +21,9 @@ class Checkpoint(ModelCheckpoint):
     The file is complete at every moment: it is written beside its place and then moved there. Add Lightning's
     ``ModelCheckpoint`` for checkpoints by a metric.
 
+    The last update of a run is saved before the pictures and scores that belong to its end. Weights that are
+    not finite never replace those that are.
+
     Args:
         every_n_updates: Generator updates between two checkpoints; counted by crossing, so that several
             updates in one batch do not miss one.
@@ -25,15 +32,14 @@ class Checkpoint(ModelCheckpoint):
 
     Raises:
         ValueError: If an interval is not positive.
+        FloatingPointError: When a checkpoint is due and a weight is not finite.
     """
 
     def __init__(
         self, every_n_updates: int = 1000, every_n_minutes: float | None = None, dirpath: str | None = None
     ) -> None:
-        if every_n_updates < 1:
-            raise ValueError(f"every_n_updates={every_n_updates} is no interval: give 1 or more")
-        if every_n_minutes is not None and every_n_minutes <= 0:
-            raise ValueError(f"every_n_minutes={every_n_minutes} is no interval: give a positive number")
+        self.cadence = Cadence(every_n_updates)
+        checks.positive(every_n_minutes=every_n_minutes)
         super().__init__(
             dirpath=dirpath,
             save_last=True,
@@ -47,8 +53,17 @@ class Checkpoint(ModelCheckpoint):
         self._saved_at = 0
         self._saved_when = time.monotonic()
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Remove what a run that was killed left half-written."""
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit" and trainer.is_global_zero:
+            last = Path(str(self.dirpath)) / "last.ckpt"
+            for path in {str(last), str(trainer.ckpt_path or last)}:
+                Path(f"{path}.part").unlink(missing_ok=True)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from where the run starts."""
+        self.cadence.start(trainer.global_step)
         self._saved_at, self._saved_when = trainer.global_step, time.monotonic()
 
     def on_train_batch_end(
@@ -58,8 +73,7 @@ class Checkpoint(ModelCheckpoint):
         update = trainer.global_step
         if update == self._saved_at:
             return
-        due = update // self.every_n_updates > self._saved_at // self.every_n_updates
-        due = due or 0 <= trainer.max_steps <= update
+        due = self.cadence.due(update) or _ends_here(trainer)
         if not due and self.every_n_minutes is not None and update % CLOCK == 0:
             due = time.monotonic() - self._saved_when > 60 * self.every_n_minutes
             due = trainer.strategy.broadcast(due)  # all ranks save together
@@ -67,13 +81,15 @@ class Checkpoint(ModelCheckpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Epochs are no measure here."""
+        """Epochs are no measure here, but where early stopping says that this is the last."""
+        if trainer.should_stop:
+            self.on_train_end(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validation is no measure here."""
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the last update of a run that ended by epochs, time or early stopping."""
+        """Save the last update, if nobody knew before that it was the last."""
         if trainer.global_step != self._saved_at:
             self._save(trainer)
 
@@ -86,8 +102,26 @@ class Checkpoint(ModelCheckpoint):
     def _save(self, trainer: Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        self._refuse_broken_weights(trainer)
         self._saved_at, self._saved_when = trainer.global_step, time.monotonic()
         self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def _refuse_broken_weights(self, trainer: Trainer) -> None:
+        module = trainer.lightning_module
+        weights = {name: value for name, value in module.state_dict().items() if value.is_floating_point()}
+        finite = torch.stack([value.isfinite().all() for value in weights.values()])
+        if trainer.strategy.reduce_boolean_decision(bool(finite.all()), all=True):
+            return
+        broken = [name for name, fine in zip(weights, finite.tolist(), strict=True) if not fine]
+        where = f"of {broken[0].split('.')[0]} ({broken[0]})" if broken else "on another rank"
+        good = self.last_model_path or trainer.ckpt_path
+        state = (
+            f"{good} holds the last good state, of update {self._saved_at}" if good else "none was saved yet"
+        )
+        raise FloatingPointError(
+            f"{type(module).__name__}: weights {where} are not finite at generator update "
+            f"{trainer.global_step}; {state}. Try a smaller learning rate or model.gradient_clip_norm"
+        )
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         part = f"{filepath}.part"
@@ -102,3 +136,10 @@ class Checkpoint(ModelCheckpoint):
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.after_save_checkpoint(self)
+
+
+def _ends_here(trainer: Trainer) -> bool:
+    """Whether a batch that ends is the last one of the run, as far as limits and a stop can tell."""
+    max_epochs = -1 if trainer.max_epochs is None else trainer.max_epochs
+    last_epoch = trainer.is_last_batch and 0 <= max_epochs <= trainer.current_epoch + 1
+    return last_epoch or trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step

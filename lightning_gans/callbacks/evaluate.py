@@ -1,78 +1,37 @@
 """Scores of the samples while a game trains, and in ``validate`` and ``test``."""
 
 import json
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor
 from torchmetrics import Metric
 
-from lightning_gans.data.base import ImageDataModule
+from lightning_gans.callbacks.cadence import Cadence
+from lightning_gans.checks import at_least, one_of
 from lightning_gans.data.cache import cache_folder
-from lightning_gans.drawing.grids import neighbours_picture
-from lightning_gans.drawing.pixels import as_stored, warn_of_range
-from lightning_gans.metrics.evaluation import Evaluation, RealImages, Samples, Scores
+from lightning_gans.game.ranks import share_buffers
+from lightning_gans.game.rows import write_row
+from lightning_gans.metrics.base import Contract, score_names, snake_case
+from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores, real_images_of
 from lightning_gans.metrics.extractors import Extractor
-from lightning_gans.metrics.mixture import ModeCoverage
-from lightning_gans.metrics.neighbours import NearestNeighbours
-
-# The scores of each metric, or patterns of them: what goes by a score is looked at before any is computed.
-SCORES = {
-    "FID": ("fid", "fid_raw"),
-    "PerClassFID": ("intra_fid", "intra_fid_per_class", "intra_fid_classes"),
-    "IS": ("is", "is_std"),
-    "ModifiedIS": ("mis", "mis_std", "mis_classes", "mis_pooled", "mis_per_class"),
-    "KID": ("kid", "kid_std"),
-    "PrecisionRecall": ("precision", "recall", "f_score"),
-    "DensityCoverage": ("density", "coverage"),
-    "SWD": ("swd", "swd_[0-9]*"),
-    "ModeCoverage": ("modes", "high_quality", "jsd"),
-    "StackedModes": ("modes", "kl"),
-    "ClassBalance": ("modes", "class_balance", "class_kl", "share_per_class"),
-    "NearestNeighbours": (
-        "neighbour_distance",
-        "neighbour_distance_min",
-        "neighbour_distance_held_out",
-        "neighbour_ratio",
-    ),
-    "FeatureNeighbours": (
-        "feature_neighbour_distance",
-        "feature_neighbour_distance_min",
-        "feature_neighbour_distance_held_out",
-        "feature_neighbour_ratio",
-    ),
-    "ParzenLikelihood": ("parzen", "parzen_error", "parzen_sigma"),
-    "LPIPSDiversity": ("lpips",),
-    "PerClassLPIPSDiversity": ("class_lpips", "class_lpips_classes", "lpips_per_class"),
-}
-
-
-class _Game(Protocol):
-    """What a module must offer to be scored."""
-
-    image_shape: tuple[int, ...]
-    num_classes: int | None
-
-    def draw_latents(
-        self, n: int, ema: bool = True, seed: int | None = None
-    ) -> tuple[Tensor, Tensor | None]: ...
-
-    def generate(self, latents: Tensor, labels: Tensor | None = None, ema: bool = True) -> Tensor: ...
+from lightning_gans.metrics.stream import SampleStream, samples_at, samples_of
 
 
 class Evaluate(Callback):
     """Score the generator by any metrics: FID, IS, modified IS, KID, precision and recall, modes, ...
 
     One pass of one extractor over the samples feeds all metrics. The samples come from the same latents each
-    time, are rounded to 256 levels as image files would hold them, and are shared out over the ranks. Classes
-    take turns in conditional games. What is needed of the real images is computed before the training begins,
-    and kept in the cache folder for all later runs.
+    time, are rounded to 256 levels as image files would hold them, and are shared out over the ranks.
+    Conditional games make equally many of each class; games from images to images translate the held-out
+    inputs of the data. What is needed of the real images is computed before the training begins, and kept in
+    the cache folder for all later runs.
 
     Scores are logged as ``val/<score>`` (``test/<score>`` in ``test``) and are in
     ``trainer.callback_metrics``, so that Lightning's ``ModelCheckpoint`` and ``EarlyStopping`` can go by
@@ -87,11 +46,12 @@ class Evaluate(Callback):
     Evaluating changes nothing: weights are the same, bit for bit, with this callback and without.
 
     Args:
-        metrics: Of :mod:`lightning_gans.metrics`.
+        metrics: Of :mod:`lightning_gans.metrics`, or any ``torchmetrics.Metric``, by class path: see
+            :class:`~lightning_gans.metrics.base.Contract`.
         extractor: Makes features and logits. None: for metrics of pixels, or of vectors.
         every_n_updates: Generator updates between two evaluations, and one at the end. None: at each
             validation.
-        num_samples: Generated samples of an evaluation.
+        num_samples: Generated samples of an evaluation; of translations at most as many as there are inputs.
         num_real: Real images that they are compared with. None: all of the split.
         split: Real images are those the game is trained on (``train``, the papers' custom) or held-out ones.
         weights: Averaged weights, if there are any, or those of the last update.
@@ -120,33 +80,28 @@ class Evaluate(Callback):
         name: str | None = None,
     ) -> None:
         super().__init__()
-        for key, number in (("every_n_updates", every_n_updates), ("batch_size", batch_size)):
-            if number is not None and number < 1:
-                raise ValueError(f"{key}={number} must be at least 1")
+        at_least(1, batch_size=batch_size)
         for key, number in (("num_samples", num_samples), ("num_real", num_real)):
             if number is not None and number < 2:
                 raise ValueError(
                     f"{key}={number}: a score needs 2 samples at least, and means little below 10,000"
                 )
-        if split not in ("train", "test") or weights not in ("ema", "raw"):
-            raise ValueError(f"split={split!r}, weights={weights!r}: use train or test, and ema or raw")
+        one_of(("train", "test"), split=split)
+        one_of(("ema", "raw"), weights=weights)
         if name is not None and (not name or "/" in name):
             raise ValueError(f"name={name!r} becomes part of a file's name: use letters and digits")
         self.name = name
-        self.evaluation_arguments = (metrics, extractor)
-        # What is filled in from game and data, and anew for the next ones.
-        self._open = [metric for metric in metrics if getattr(metric, "num_classes", 0) is None]
-        self._modes = [m for m in metrics if isinstance(m, ModeCoverage) and m.means is None]
-        self.every_n_updates, self.num_samples, self.num_real = every_n_updates, num_samples, num_real
+        self.metrics, self.extractor = metrics, extractor
+        self.cadence = None if every_n_updates is None else Cadence(every_n_updates)
+        self.num_samples, self.num_real = num_samples, num_real
         self.split, self.weights, self.batch_size, self.seed = split, weights, batch_size, seed
         self.cache = cache
         self.scores: Scores | None = None
         self._evaluation: Evaluation | None = None
+        self._stream: SampleStream | None = None
         self._real: RealImages | None = None
         self._made_for: tuple[Any, ...] = ()
-        self._looked = False
-        self._next = 0
-        self._last = -1
+        self._last, self._owed = -1, sys.maxsize
 
     @property
     def state_key(self) -> str:
@@ -166,104 +121,109 @@ class Evaluate(Callback):
         """
         if stage == "predict":
             return
-        if not (hasattr(pl_module, "draw_latents") and hasattr(pl_module, "generate")):
+        kind = type(pl_module).__name__
+        latents = hasattr(pl_module, "draw_latents") and hasattr(pl_module, "sample_from")
+        if not (latents or hasattr(pl_module, "translate")):
             raise TypeError(
-                f"Evaluate scores samples made of latents, and a {type(pl_module).__name__} makes none: "
+                f"Evaluate scores samples that are made of latents or translated, and a {kind} makes none: "
                 "leave the callback out"
             )
-        missing = [x for x in ("image_shape", "num_classes") if not hasattr(pl_module, x)]
+        needed = ("image_shape", "num_classes") if latents else ("image_shape",)
+        missing = [name for name in needed if not hasattr(pl_module, name)]
         if missing:
             raise TypeError(
-                f"Evaluate asks {type(pl_module).__name__} for {' and '.join(missing)}, which it does not "
-                "have: set image_shape, (C, H, W) or (d,), and num_classes, a number or None"
+                f"Evaluate asks {kind} for {' and '.join(missing)}, which it does not have: set image_shape, "
+                "(C, H, W) or (d,), and num_classes, a number or None"
             )
         check_names(trainer.callbacks)  # type: ignore[attr-defined]
-        if stage == "fit" and self.every_n_updates is not None:
-            self._check_monitors(trainer, getattr(pl_module, "generator_steps", 1))
-        if self.every_n_updates is not None and trainer.global_step == 0:
-            self._next = self.every_n_updates
+        self._owed = sys.maxsize  # of a resumed run: restored after this hook
+        if stage == "fit" and self.cadence is not None:
+            self._check_monitors(trainer, self.cadence.every)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compute what is needed of the real images."""
         self._begin(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Do so for ``validate``."""
+        """Compute what is needed of the real images for ``validate``."""
         if trainer.state.fn == "validate":
             self._begin(trainer, pl_module)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Do so for ``test``."""
+        """Compute what is needed of the real images for ``test``."""
         self._begin(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Plan from where the run starts."""
-        if self.every_n_updates is not None:
-            self._next = (trainer.global_step // self.every_n_updates + 1) * self.every_n_updates
+        """Plan from where the run starts, and make up for what a run that was killed still owed."""
+        if self.cadence is not None:
+            self.cadence.start(trainer.global_step)
+            if self._owed <= trainer.global_step:
+                write_row(trainer, self._evaluate(trainer, pl_module, "val"))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Evaluate when a multiple of ``every_n_updates`` is reached or passed."""
-        if self.every_n_updates is not None and trainer.global_step >= self._next:
-            self._next = (trainer.global_step // self.every_n_updates + 1) * self.every_n_updates
-            self._log(trainer, self._evaluate(trainer, pl_module))
+        if self.cadence is not None and self.cadence.due(trainer.global_step):
+            write_row(trainer, self._evaluate(trainer, pl_module, "val"))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate at each validation, if there is no other cadence."""
-        if trainer.sanity_checking or (trainer.state.fn == "fit" and self.every_n_updates is not None):
+        fitting = trainer.state.fn == "fit"
+        if trainer.sanity_checking or (fitting and self.cadence is not None):
             return
-        row = self._row("val", self._evaluate(trainer, pl_module))
-        if trainer.state.fn == "fit" and row:
-            row["step"] = float(trainer.global_step)  # the loggers' x-axis, which would be batches
-        # All ranks have the same scores; Lightning warns of those that it has not averaged.
-        pl_module.log_dict(row, on_step=False, on_epoch=True, sync_dist=True)
+        row = self._evaluate(trainer, pl_module, "val")
+        if fitting:
+            write_row(trainer, row)
+        else:  # what validate and test print and return; all ranks have the same, Lightning warns otherwise
+            pl_module.log_dict(row, sync_dist=True)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate once."""
-        pl_module.log_dict(self._row("test", self._evaluate(trainer, pl_module)), sync_dist=True)
+        pl_module.log_dict(self._evaluate(trainer, pl_module, "test"), sync_dist=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate the end, and print its scores."""
         if trainer.global_step != self._last:
-            self._log(trainer, self._evaluate(trainer, pl_module))
+            write_row(trainer, self._evaluate(trainer, pl_module, "val"))
         if trainer.is_global_zero and self.scores is not None:
-            print(*([] if self.name is None else [f"{self.name}:"]), table(self.scores))
+            print(*([] if self.name is None else [f"{self.name}:"]), self.scores.table())
 
     def state_dict(self) -> dict[str, Any]:
-        """Return which update was evaluated last."""
-        return {"last": self._last}
+        """Return which update was evaluated last, and which comes next."""
+        return {"last": self._last, "next": sys.maxsize if self.cadence is None else self.cadence.next}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where the run stopped."""
-        self._last = state_dict["last"]
+        self._last, self._owed = state_dict["last"], state_dict["next"]
 
     # ------------------------------------------------------------------ what
 
     def _begin(self, trainer: Trainer, module: LightningModule) -> None:
-        game = cast(_Game, module)
-        metrics, extractor = self.evaluation_arguments
-        for metric in metrics:
-            needed = getattr(metric, "real_split", self.split)
-            if needed != self.split:
+        """Bring metrics, game and data together, and try them out by two samples."""
+        game: Any = module
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        contracts = [Contract(metric) for metric in self.metrics]
+        for metric in contracts:
+            if metric.real_split not in (None, self.split):
                 raise ValueError(
-                    f"{type(metric).__name__} needs split={needed}, not {self.split}: give it an Evaluate of "
-                    "its own"
+                    f"{metric.name} needs split={metric.real_split}, not {self.split}: give it an Evaluate "
+                    "of its own"
                 )
-        for metric in self._open:
-            metric.num_classes = cast(Any, game.num_classes)
-        self._fill_modes(trainer)
-        compares = any(getattr(metric, "compares", False) for metric in metrics)
-        real = self._real_images(trainer, game) if compares else None
-        key = None if real is None else real.key
+        shape, real = tuple(game.image_shape), None
+        if any(metric.compares for metric in contracts):
+            real = real_images_of(data, self.split, shape[-1], self.num_real)
+        stage: Literal["val", "test"] = "test" if trainer.state.fn == "test" else "val"
+        self._stream = samples_of(game, self.num_samples, self.weights == "ema", self.seed, data, stage)
         # Statistics of real images are kept from fit to test, if nothing is different then.
-        made_for = (key, module.device, trainer.global_rank, trainer.world_size, tuple(game.image_shape))
+        key = None if real is None else real.key
+        made_for = (key, self._stream.count, shape, module.device, trainer.global_rank, trainer.world_size)
         if self._evaluation is None or self._made_for != made_for:
             folder = None if self.cache is False else cache_folder(None if self.cache is True else self.cache)
             self._evaluation = Evaluation(
-                metrics,
-                extractor,
-                count=self.num_samples,
+                self.metrics,
+                self.extractor,
+                count=self._stream.count,
                 device=module.device,
                 batch_size=self.batch_size,
                 folder=folder,
@@ -271,34 +231,20 @@ class Evaluate(Callback):
                 world_size=trainer.world_size,
                 progress=trainer.progress_bar_callback is not None,
             )
-        self._real, self._made_for, self._looked, self.scores = real, made_for, False, None
+        self._real, self._made_for, self.scores = real, made_for, None
+        self._evaluation.fill_in(data, getattr(game, "num_classes", None))
         with isolate_rng(), torch.no_grad():
-            latents, classes = latents_and_classes(game, 2, True, 0)
-            samples = as_stored(game.sample_from(latents, classes))
-            width = self._evaluation.try_out(Samples(samples, torch.arange(2), classes))
+            batch = next(iter(self._stream.batches(range(2), 2)))
+            width = self._evaluation.try_out(batch)
             if real is not None:
-                self._evaluation.check_real(real, width, tuple(samples.shape[1:]))
-            if real is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-                self._evaluation.prepare(real)
+                self._evaluation.check_real(real, width, tuple(batch.values.shape[1:]))
+                if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+                    self._evaluation.prepare(real)
 
-    def _fill_modes(self, trainer: Trainer) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        for metric in self._modes:
-            means, covariances = (getattr(data, name, None) for name in ("means", "covariances"))
-            if means is None or covariances is None:
-                kind = "there is no data module" if data is None else f"{type(data).__name__} has none"
-                raise ValueError(
-                    f"ModeCoverage needs means and covariances of the modes, and {kind}: give them, or use "
-                    "GaussianMixtures"
-                )
-            metric.set_modes(means, covariances)
-
-    def _check_monitors(self, trainer: Trainer, generator_steps: int) -> None:
-        every = self.every_n_updates
-        assert every is not None
+    def _check_monitors(self, trainer: Trainer, every: int) -> None:
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             monitor = getattr(callback, "monitor", None)
-            if monitor is None or not self._logs(monitor):
+            if monitor is None or not self.logs(monitor):
                 continue
             if isinstance(callback, EarlyStopping):
                 raise ValueError(
@@ -312,56 +258,33 @@ class Evaluate(Callback):
                         f"ModelCheckpoint(every_n_train_steps={steps}) goes by {monitor}, which is computed "
                         f"every {every} updates: give it every_n_train_steps={every}, or a multiple"
                     )
-                if steps % generator_steps:
-                    raise ValueError(
-                        f"ModelCheckpoint(every_n_train_steps={steps}) would be passed over by batches of "
-                        f"generator_steps={generator_steps} updates: make both it and every_n_updates "
-                        f"multiples of {generator_steps}"
-                    )
 
-    def _logs(self, monitor: str) -> bool:
+    def logs(self, monitor: str) -> bool:
         """Whether a score of this name comes from here."""
         prefix = self._prefix("val")
-        if not monitor.startswith(prefix):
-            return False
-        score = monitor.removeprefix(prefix)
-        known = [x for metric in self.evaluation_arguments[0] for x in SCORES.get(type(metric).__name__, ())]
-        return any(fnmatchcase(score, pattern) for pattern in known)
+        for kind in map(type, self.metrics):
+            own = snake_case(kind.__name__)
+            for pattern in score_names(kind) or (own, f"{own}_*"):
+                if monitor.startswith(prefix) and fnmatchcase(monitor.removeprefix(prefix), pattern):
+                    return True
+        return False
 
     def _prefix(self, stage: str) -> str:
         return f"{stage}/" if self.name is None else f"{stage}/{self.name}/"
 
-    def _row(self, stage: str, scores: Scores | None) -> dict[str, Any]:
-        if scores is None:
-            return {}
-        return {f"{self._prefix(stage)}{name}": value for name, value in scores.scalars().items()}
-
-    def _real_images(self, trainer: Trainer, game: _Game) -> RealImages:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, ImageDataModule):
-            kind = "no data module" if data is None else type(data).__name__
-            raise ValueError(
-                f"Evaluate compares with real images of a data module of lightning_gans, not with {kind}: "
-                "use one, or metrics that do not compare"
-            )
-        images, labels, key = data.real_images(self.split)
-        count = len(labels) if self.num_real is None else self.num_real
-        if count > len(labels):
-            raise ValueError(
-                f"num_real={count} exceeds the {len(labels)} images of split={self.split}: use at most that"
-            )
-        return RealImages(images, labels, key, game.image_shape[-1], count)
-
-    def _evaluate(self, trainer: Trainer, module: LightningModule) -> Scores | None:
+    def _evaluate(self, trainer: Trainer, module: LightningModule, stage: str) -> dict[str, float]:
+        """Score the game as it is, store the scores, and return them by their names in the log."""
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return None
-        evaluation = self._evaluation
+            return {}
+        evaluation, stream = self._evaluation, self._stream
         assert evaluation is not None
-        game = cast(_Game, module)
+        assert stream is not None
+        share_buffers(module)  # the ranks score parts of one sample
         # Lightning's loops hold gradients and random states that must not notice.
         with isolate_rng(), torch.no_grad():
-            self.scores = evaluation.run(self._samples(game, evaluation), self._real)
-        averaged = self.weights == "ema" and getattr(game, "ema", None) is not None
+            batches = stream.batches(evaluation.share(stream.count), self.batch_size)
+            self.scores = evaluation.run(batches, self._real)
+        averaged = self.weights == "ema" and getattr(module, "ema", None) is not None
         self.scores.protocol.update(weights="ema" if averaged else "raw", seed=self.seed)
         self._last = trainer.global_step
         folder = Path(trainer.log_dir or trainer.default_root_dir)  # asks all ranks
@@ -372,50 +295,24 @@ class Evaluate(Callback):
             with (folder / "evaluations.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
             with isolate_rng(), torch.no_grad():
-                self._draw_neighbours(game, evaluation, folder, trainer.global_step)
-        return self.scores
+                self._draw(stream, folder, trainer.global_step)
+        return {f"{self._prefix(stage)}{name}": value for name, value in self.scores.scalars().items()}
 
-    def _samples(self, game: _Game, evaluation: Evaluation) -> Iterator[Samples]:
-        ema = self.weights == "ema"
-        latents, classes = latents_and_classes(game, self.num_samples, ema, self.seed)
-        share = evaluation.share(self.num_samples)
-        for start in range(share.start, share.stop, self.batch_size):
-            part = slice(start, min(start + self.batch_size, share.stop))
-            chosen = None if classes is None else classes[part]
-            made = game.sample_from(latents[part], chosen, ema)
-            samples = as_stored(made, start)
-            if not self._looked:
-                self._looked = True
-                if start == 0:
-                    warn_of_range(made)
-            yield Samples(samples, torch.arange(part.start, part.stop), chosen)
-
-    def _draw_neighbours(self, game: _Game, evaluation: Evaluation, folder: Path, update: int) -> None:
-        """Draw samples beside the training images that are nearest to them."""
-        for metric in evaluation.metrics:
-            if not isinstance(metric, NearestNeighbours) or self._real is None or metric.nearest is None:
+    def _draw(self, stream: SampleStream, folder: Path, update: int) -> None:
+        """Store the pictures of the metrics that draw some."""
+        for metric in self.metrics:
+            if not hasattr(metric, "pictures") or self._real is None:
                 continue
-            places, _, indices = metric.nearest
-            ema, chosen = self.weights == "ema", places.cpu()
-            latents, classes = latents_and_classes(game, self.num_samples, ema, self.seed)
-            samples = game.sample_from(latents[chosen], None if classes is None else classes[chosen], ema)
-            real = self._real
-            found = [torch.cat([real.read(i, i + 1) for i in row]) for row in indices.cpu().tolist()]
-            name = "" if self.name is None else f"{self.name}-"
-            path = folder / "neighbours" / f"{name}{metric.prefix}-step={update:08d}.png"
-            path.parent.mkdir(exist_ok=True)
-            neighbours_picture(as_stored(samples).cpu(), torch.stack(found)).save(path)
-
-    def _log(self, trainer: Trainer, scores: Scores | None) -> None:
-        values = self._row("val", scores)
-        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
-        for logger in trainer.loggers:
-            if values:
-                logger.log_metrics(values, step=trainer.global_step)
+            drawn = metric.pictures(lambda places: samples_at(stream, places), self._real.at)  # type: ignore[operator]
+            for title, picture in drawn.items():
+                path = folder / title
+                name = path.name if self.name is None else f"{self.name}-{path.name}"
+                path.parent.mkdir(exist_ok=True)
+                picture.save(path.with_name(f"{name}-update={update:08d}.png"))
 
 
 def check_names(callbacks: Iterable[Callback]) -> None:
-    """Look whether each :class:`Evaluate` has a name of its own.
+    """Check that each :class:`Evaluate` has a name of its own.
 
     Raises:
         ValueError: If two have the same, or both none.
@@ -424,22 +321,3 @@ def check_names(callbacks: Iterable[Callback]) -> None:
     twice = next((name for name in names if names.count(name) > 1), names)
     if twice is not names:
         raise ValueError(f"two Evaluate callbacks have name={twice}: give each a name of its own")
-
-
-def table(scores: Scores) -> str:
-    """Return scores as lines to read, with what must be known beside them."""
-    rows = [f"  {name:24} {value:.6g}" for name, value in scores.scalars().items()]
-    if "share_per_class" in scores.values:
-        classes = len(scores.values["share_per_class"])
-        rows = [f"{row}/{classes}" if row.split()[0] == "modes" else row for row in rows]
-    about = {name: value for name, value in scores.protocol.items() if name != "real"}
-    beside = f"{scores.samples:,} samples"
-    if scores.real_samples is not None:
-        beside += f", {scores.real_samples:,} real images"
-    return "\n".join([f"scores of {beside}; {', '.join(f'{k} {v}' for k, v in about.items())}", *rows])
-
-
-def latents_and_classes(game: _Game, n: int, ema: bool, seed: int) -> tuple[Tensor, Tensor | None]:
-    """Return latents (n, latent_dim), always the same, and for conditional games classes (n,), in turn."""
-    latents, drawn = game.draw_latents(n, ema, seed)
-    return latents, None if drawn is None else torch.arange(n) % (game.num_classes or 1)

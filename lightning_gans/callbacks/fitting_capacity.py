@@ -3,13 +3,13 @@
 import sys
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lightning_gans.callbacks.cadence import Cadence
+from lightning_gans.game.rows import write_row
 from lightning_gans.metrics.fitting_capacity import (
     Budget,
     Judges,
-    Mode,
     RealData,
     check_game,
     real_data,
@@ -33,43 +33,22 @@ class FittingCapacity(Callback):
 
     Args:
         every_n_updates: Generator updates between two scores; counted by crossing. There is one at the end.
-        seeds: Classifiers of each kind.
-        mode: ``online``: new samples in each epoch. ``fixed``: the same ones. They give different scores.
-        epochs: Epochs of a classifier.
-        samples_per_epoch: Generated images of an epoch, with ``online``.
-        per_class: Generated images of a class, with ``fixed``.
-        real: Train classifiers on real images too: the ceiling, and the judges of GAN-test.
-        seed: Decides samples, classifiers and batches.
+        **budget: Arguments of :class:`~lightning_gans.metrics.fitting_capacity.Budget`.
 
     Raises:
         ValueError: If a number is out of range.
     """
 
-    def __init__(
-        self,
-        every_n_updates: int = 10_000,
-        seeds: int = 3,
-        mode: Mode = "online",
-        epochs: int = 40,
-        samples_per_epoch: int = 10_000,
-        per_class: int = 5_000,
-        real: bool = True,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, every_n_updates: int = 10_000, **budget: Any) -> None:
         super().__init__()
-        if every_n_updates < 1:
-            raise ValueError(f"every_n_updates={every_n_updates} is no cadence: give 1 or more")
-        self.budget = Budget(seeds, mode, epochs, samples_per_epoch, per_class)
-        self.every_n_updates = every_n_updates
-        self.real = real
-        self.seed = seed
-        self._next = every_n_updates
+        self.cadence = Cadence(every_n_updates)
+        self.budget = Budget(**budget)
         self._scored = -1
         self._data: RealData | None = None
         self._judges: Judges | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Look whether game and data fit, before any long work starts.
+        """Check that game and data fit, before any long work starts.
 
         Raises:
             ValueError: If they do not.
@@ -82,15 +61,16 @@ class FittingCapacity(Callback):
         if trainer.is_global_zero:
             self._data = real_data(data)
         self._judges = None
-        self._next, self._scored = self.every_n_updates, -1  # of a resumed run: restored after this hook
+        self.cadence.start(0)  # of a resumed run: restored after this hook
+        self._scored = -1
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._next = self._scored = sys.maxsize
+            self.cadence.next = self._scored = sys.maxsize
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Score when a multiple of ``every_n_updates`` is reached or passed."""
-        if trainer.global_step >= self._next:
+        if self.cadence.due(trainer.global_step):
             self._score(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -101,28 +81,20 @@ class FittingCapacity(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return when the next score is due."""
-        return {"next": self._next, "scored": self._scored}
+        return {"next": self.cadence.next, "scored": self._scored}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where the run stopped."""
-        self._next, self._scored = state_dict["next"], state_dict["scored"]
+        self.cadence.next, self._scored = state_dict["next"], state_dict["scored"]
 
     def _score(self, trainer: Trainer, game: Any) -> None:
-        step = trainer.global_step
-        self._next, self._scored = (step // self.every_n_updates + 1) * self.every_n_updates, step
+        self._scored = trainer.global_step
         values: dict[str, float] = {}
         if trainer.is_global_zero:
             assert self._data is not None
             if self._judges is None:
-                self._judges = (
-                    train_judges(self._data, self.budget, self.seed, game.device)
-                    if self.real
-                    else Judges((), ())
-                )
-            scores = score_game(game, self._data, self._judges, self.budget, seed=self.seed)
-            values = {f"val/{name}": value for name, value in scores.values().items()}
-            for logger in trainer.loggers:
-                logger.log_metrics(values, step=step)
+                self._judges = train_judges(self._data, self.budget, game.device)
+            values = score_game(game, self._data, self._judges, self.budget).values()
         # All ranks know the values, so that checkpoints by metric decide alike.
         values = trainer.strategy.broadcast(values)
-        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
+        write_row(trainer, {f"val/{name}": value for name, value in values.items()})

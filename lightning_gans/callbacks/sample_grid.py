@@ -31,8 +31,7 @@ class SampleGrid(Pictures):
     - Images: a grid of ``num_samples``; of conditional games, the classes one after the other.
     - Points of two dimensions: 1,000 real and 1,000 fake ones over the landscape of the discriminator's
       scores; of three or more: the first three coordinates, without landscape. Where the data knows its
-      modes (``means`` and ``covariances``), 2,500 samples are counted, and ``samples/modes`` and
-      ``samples/high_quality`` are logged.
+      modes (``means`` and ``covariances``), the title counts those that 2,500 samples find.
     - Games from images to images: ``num_samples`` inputs of the validation data, what is made of them, and,
       of pairs, the targets.
 
@@ -103,19 +102,16 @@ class SampleGrid(Pictures):
         if self._scatter is None:
             real = real_samples(trainer, DRAWN)
             self._scatter = Scatter(samples[:DRAWN], real=False) if real is None else Scatter(real)
-        title, values = f"update {trainer.global_step:,}", {}
+        title = f"update {trainer.global_step:,}"
         data = trainer.datamodule  # type: ignore[attr-defined]
         if getattr(data, "means", None) is not None:
             # The function, not the metric: one rank draws, and a metric would wait for the others.
             scores = mode_coverage(samples, data.means, data.covariances)
-            values = {f"samples/{name}": float(scores[name]) for name in ("modes", "high_quality")}
-            title += (
-                f"   ·   modes {values['samples/modes']:.0f}/{len(data.means)}"
-                f"   ·   high quality {values['samples/high_quality']:.0%}"
-            )
+            title += f"   ·   modes {scores['modes']:.0f}/{len(data.means)}"
+            title += f"   ·   high quality {scores['high_quality']:.0%}"
         plot = self._scatter
         landscape = game.score(plot.mesh()) if plot.flat and labels is None else None
-        return plot.draw(samples[:DRAWN], title, landscape), values
+        return plot.draw(samples[:DRAWN], title, landscape), {}
 
     def _translations(self, trainer: Trainer, game: TranslationGame) -> Image.Image:
         paired = "target" in getattr(trainer.datamodule, "view_names", ["target"])  # type: ignore[attr-defined]

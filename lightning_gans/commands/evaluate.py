@@ -4,9 +4,9 @@ import csv as csv_format
 import json as json_format
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,20 +15,18 @@ from PIL import Image
 from torchmetrics import Metric
 
 import lightning_gans.metrics.classifier  # noqa: F401 - an extractor that is found by its short name
-from lightning_gans.callbacks.evaluate import latents_and_classes, table
 from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import Data, ImageDataModule
 from lightning_gans.data.cache import cache_folder
 from lightning_gans.data.decode import DamagedImage, Decoder, open_image, to_channels
 from lightning_gans.data.folder import list_images
 from lightning_gans.data.sources import ImageFiles
-from lightning_gans.drawing.pixels import as_stored
 from lightning_gans.game.checkpoints import load
-from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.metrics import FID, IS
-from lightning_gans.metrics.evaluation import Evaluation, RealImages, Samples, Scores
+from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores, real_images_of
 from lightning_gans.metrics.extractors import Extractor, Inception
 from lightning_gans.metrics.statistics import RealStatistics, open_npz
+from lightning_gans.metrics.stream import SampleStream, samples_of
 
 _ORIENTATION = 0x0112  # EXIF
 
@@ -65,7 +63,8 @@ def evaluate(
         extractor: Makes features and logits. Default: the Inception network of 2015.
         metrics: Which. Default: FID and IS, or IS without real images.
         n: Number of samples. Default: 10,000 of a checkpoint, all of a folder or file.
-        split: Of ``data``.
+        split: Of ``data``. Games that translate images get the validation data's inputs with ``train``, the
+            test data's with ``test``.
         weights: Averaged weights of the checkpoint, if it has some, or those of the last update.
         seed: Of a checkpoint's latents.
         batch_size: Images in a pass of the extractor.
@@ -87,46 +86,43 @@ def evaluate(
         if file is not None and not Path(file).absolute().parent.is_dir():
             raise ValueError(f"{name}={file}: there is no such folder")
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    game: LatentGame | None = None
+    num_classes = getattr(data, "num_classes", None)
+    stream: SampleStream
+    if data is not None:
+        data.prepare_data()
+        data.setup("fit" if split == "train" else "test")
     if ckpt_path is not None:
-        loaded = load(ckpt_path)
-        if not isinstance(loaded, LatentGame):
-            raise ValueError(f"ckpt_path={ckpt_path}: a {type(loaded).__name__} has no latent to sample from")
-        game = loaded.to(place)
-        count, shape = n or 10_000, tuple(game.image_shape)
-        if len(shape) != 3:
-            raise ValueError(f"ckpt_path={ckpt_path} makes vectors {shape}: evaluate scores images")
+        game: Any = load(ckpt_path)
+        if not (hasattr(game, "sample_from") or hasattr(game, "translate")) or len(game.image_shape) != 3:
+            raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} that makes no images")
+        if hasattr(game, "translate") and data is None:
+            raise ValueError(f"data=None: a {type(game).__name__} translates, give the data with its inputs")
+        stage: Literal["val", "test"] = "val" if split == "train" else "test"
+        stream = samples_of(game.to(place), n or 10_000, weights == "ema", seed, data, stage)
+        size, num_classes = game.image_shape[-1], getattr(game, "num_classes", num_classes)
+        about = {"weights": "ema" if weights == "ema" and game.ema is not None else "raw", "seed": seed}
     else:
         assert samples is not None
-        given = read_images(samples)
-        count, shape = n or len(given), given.shape
-        if count > len(given):
+        stream = given = read_images(samples, n)
+        if (n or 0) > len(given):
             raise ValueError(f"n={n} exceeds the {len(given)} images of samples={samples}")
-        if count < 2:
+        if len(given) < 2:
             raise ValueError(f"samples={samples} is 1 image: a score needs 2 samples at least")
-
-    def made(number: int, batch: int) -> Iterator[Samples]:
-        if game is not None:
-            return _of_game(game, number, weights == "ema", seed, batch)
-        return _of_images(given, number, batch)
-
+        size = given.shape[-1]
+        about = {"resized": given.key["resized"]} if "resized" in given.key else {}
     if metrics is None:
         metrics = [IS()] if data is None and reference is None else [FID(), IS()]
-    real = _real(data, reference, split, shape[-1])
-    for metric in metrics:
-        if getattr(metric, "num_classes", 0) is None:
-            known = game.num_classes if game is not None else getattr(data, "num_classes", None)
-            if known is not None:
-                metric.num_classes = known
+    real = real_images_of(data, split, size) if data is not None else _real(reference)
     evaluation = Evaluation(
         metrics,
         extractor or Inception(),
-        count=count,
+        count=stream.count,
         device=place,
         batch_size=batch_size,
         folder=cache_folder(None),
     )
-    first = next(made(2, 2))
+    evaluation.fill_in(data, num_classes)
+    first = next(iter(stream.batches(range(2), 2)))
     width = evaluation.try_out(first)
     try:
         evaluation.check_real(real, width, tuple(first.values.shape[1:]))
@@ -134,27 +130,23 @@ def evaluate(
         if reference is None:
             raise
         raise ValueError(f"reference={reference}: {error}") from error
-    scores = evaluation.run(made(count, batch_size), real)
-    if game is not None:
-        averaged = weights == "ema" and game.ema is not None
-        scores.protocol.update(weights="ema" if averaged else "raw", seed=seed)
-    elif "resized" in given.key:
-        scores.protocol["resized"] = given.key["resized"]
-    scores.protocol["scored"] = ckpt_path or samples
-    print(table(scores))
+    scores = evaluation.run(stream.batches(range(stream.count), batch_size), real)
+    scores.protocol.update(about, scored=ckpt_path or samples)
+    print(scores.table())
     if json is not None:
         Path(json).write_text(json_format.dumps(scores.as_json(), indent=1) + "\n")
     if csv is not None:
         _write_csv(scores, Path(csv))
 
 
-def read_images(path: str) -> RealImages:
+def read_images(path: str, count: int | None = None) -> RealImages:
     """Return the images of a folder, or of an .npz.
 
     Args:
         path: A folder of images, or an .npz with uint8 (n, height, width, channels), as ``lightning-gans
             sample`` and other packages write it. Files of different sizes are cropped to their central square
             and resized to the first one's; a warning and ``resized`` in the key say so.
+        count: So many of them. None: all.
 
     Returns:
         Images without labels, grey if all of them are, in a random order that is always the same.
@@ -182,7 +174,7 @@ def read_images(path: str) -> RealImages:
         key["content"] = f"{state.st_size} {state.st_mtime_ns}"
     else:
         raise FileNotFoundError(f"{path} is neither a folder nor a file")
-    return RealImages(images, torch.full((len(images),), -1), key)
+    return RealImages(images, torch.full((len(images),), -1), key, count=count)
 
 
 def _read_folder(folder: Path) -> tuple[ImageFiles, str | None]:
@@ -249,14 +241,7 @@ class _WholeFiles(ImageFiles):
         return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
 
 
-def _real(
-    data: ImageDataModule | None, reference: str | None, split: Literal["train", "test"], size: int
-) -> RealImages | RealStatistics | None:
-    if data is not None:
-        data.prepare_data()
-        data.setup("fit" if split == "train" else "test")
-        images, labels, key = data.real_images(split)
-        return RealImages(images, labels, key, size)
+def _real(reference: str | None) -> RealImages | RealStatistics | None:
     if reference is None:
         return None
     if Path(reference).is_file():
@@ -265,21 +250,6 @@ def _real(
         if known:
             return RealStatistics.load(reference)
     return read_images(reference)
-
-
-def _of_game(game: LatentGame, count: int, ema: bool, seed: int, batch_size: int) -> Iterator[Samples]:
-    latents, classes = latents_and_classes(game, count, ema, seed)
-    for start in range(0, count, batch_size):
-        part = slice(start, min(start + batch_size, count))
-        chosen = None if classes is None else classes[part]
-        images = as_stored(game.sample_from(latents[part], chosen, ema), start)
-        yield Samples(images, torch.arange(part.start, part.stop), chosen)
-
-
-def _of_images(images: RealImages, count: int, batch_size: int) -> Iterator[Samples]:
-    for start in range(0, count, batch_size):
-        stop = min(start + batch_size, count)
-        yield Samples(images.read(start, stop), torch.arange(start, stop))  # in random order, for splits
 
 
 def _write_csv(scores: Scores, path: Path) -> None:

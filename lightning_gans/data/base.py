@@ -17,7 +17,7 @@ from torch import Tensor
 from lightning_gans import checks
 from lightning_gans.data.cache import cache_folder, decode_all, decode_to_disk, find_damaged
 from lightning_gans.data.decode import DamagedImage, first_line
-from lightning_gans.data.loader import BatchLoader, MemoryLoader, Views, WorkerLoader
+from lightning_gans.data.loader import BatchLoader, MemoryLoader, Views, WorkerLoader, ZipLoader
 from lightning_gans.data.selection import imbalanced, of_classes, of_each_class, partly_unlabeled
 from lightning_gans.data.sources import ImageSource, MappedImages, TensorImages
 
@@ -112,6 +112,7 @@ class DataModule(LightningDataModule):
         self.seed = seed
         self._splits: dict[str, tuple[Data, Tensor]] = {}
         self._names: Callable[[int], str] = str
+        self._resumed: dict[str, Any] = {}
         self.save_hyperparameters()
         # A Path in a checkpoint would not load under weights_only.
         self.save_hyperparameters({k: str(v) for k, v in self.hparams.items() if isinstance(v, Path)})
@@ -247,8 +248,29 @@ class DataModule(LightningDataModule):
         return MemoryLoader(data, labels, batch_size, **options)
 
     def train_dataloader(self) -> Any:
-        """Return the shuffled, resumable loader of this rank's training samples."""
-        return self._loader("train", training=True)
+        """Return the shuffled loader of this rank's training samples; it begins where training is.
+
+        Raises:
+            ValueError: If training is resumed with other data, batch size, number of devices or seed.
+        """
+        loader = self._loader("train", training=True)
+        position = self.state_dict() or self._resumed
+        if position:
+            loader.load_state_dict(position)
+        return loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position of the training's loader. Lightning's own record is read within epochs only."""
+        loader = getattr(self.trainer, "train_dataloader", None)
+        return loader.state_dict() if isinstance(loader, BatchLoader | ZipLoader) else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Let training begin at a position that :meth:`state_dict` returned."""
+        self._resumed = state_dict
+
+    def teardown(self, stage: str) -> None:
+        """Forget where a run that has ended was resumed."""
+        self._resumed = {}
 
     def val_dataloader(self) -> Any:
         """Return the loader of the samples held out for validation, or of the test split, or nothing."""

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -74,10 +75,10 @@ def draw_values(axes: Any, limits: Limits, values: Tensor, scale: ScalarMappable
     )
 
 
-def add_scale(figure: Figure, axes: Any, colours: Colormap, label: str = "") -> Any:
+def add_scale(figure: Figure, axes: Any, colours: Colormap) -> Any:
     """Add a colour scale beside axes; ``mappable.set_clim`` changes its ends."""
-    bar: dict[str, Any] = {"aspect": 35, "pad": 0.02, "ticks": MaxNLocator(5)}
-    return figure.colorbar(ScalarMappable(cmap=colours), ax=axes, label=label, **bar)
+    scale = ScalarMappable(Normalize(-1000, 1000), colours)  # the layout leaves room for long numbers
+    return figure.colorbar(scale, ax=axes, aspect=35, pad=0.02, ticks=MaxNLocator(5))
 
 
 class Scatter:
@@ -103,9 +104,10 @@ class Scatter:
         set_limits(self.axes, self.limits)
         self.axes.plot(*(given if real else given[:0]).T, "o", **REAL_POINTS)
         fake = self.axes.plot(*given[:0].T, "o", **FAKE_POINTS)[0]  # for the legend
-        self.bar = add_scale(self.figure, self.axes, LANDSCAPE, "discriminator's score")
+        self.bar = add_scale(self.figure, self.axes, LANDSCAPE)
         self.bar.ax.set_visible(self.flat)
-        self.figure.legend(loc="outside lower left", ncols=2)
+        shade = [Patch(color="#b4bac2", label="low score of the discriminator")] * self.flat
+        self.figure.legend(handles=[*self.axes.lines, *shade], loc="outside lower left", ncols=3)
         self.title = self.figure.suptitle(" ", x=0.02, ha="left")
         keep_layout(self.figure)
         fake.remove()

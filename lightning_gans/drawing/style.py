@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import rc_context, rc_params_from_file
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -22,29 +23,7 @@ POTENTIAL = LinearSegmentedColormap.from_list(
     "potential", ["#f3b98f", "#fae3d3", "#fbfbfb", "#d6e4f1", "#9cc1e0"], 17
 )
 
-STYLE: Any = {
-    "text.color": INK,
-    "axes.edgecolor": "#aaaaaa",
-    "axes.labelcolor": INK,
-    "axes.labelsize": 9,
-    "axes.linewidth": 0.6,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "figure.dpi": 100,
-    "figure.facecolor": PAPER,
-    "figure.titlesize": 11,
-    "legend.fontsize": 9,
-    "legend.frameon": False,
-    "legend.handletextpad": 0.1,
-    "lines.markeredgewidth": 0,
-    "xtick.color": INK,
-    "xtick.labelsize": 8,
-    "xtick.major.width": 0.6,
-    "ytick.color": INK,
-    "ytick.labelsize": 8,
-    "ytick.major.width": 0.6,
-}
-styled = rc_context(STYLE)
+styled = rc_context(rc_params_from_file(Path(__file__).with_name("pictures.mplstyle"), False, False))
 """Decorates functions that make or draw figures."""
 
 

@@ -21,6 +21,7 @@ from lightning_gans import checks
 from lightning_gans.game.checkpoints import SelfContained
 from lightning_gans.game.held_out import HeldOutLosses
 from lightning_gans.game.players import Player, RunningPlayer, make_optimizers, running_players
+from lightning_gans.game.progress import epoch_is_whole
 from lightning_gans.game.ranks import average_over_ranks, batch_length, share_buffers
 from lightning_gans.game.rows import write_row
 from lightning_gans.game.trainer_settings import NoGPUCheck, check_trainer
@@ -38,6 +39,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
       noise from :attr:`rng`.
     - A killed run resumes bit for bit: checkpoints hold random states and run state of all ranks.
     - Checkpoints are self-contained: :func:`lightning_gans.load` rebuilds the game from the file alone.
+    - Ctrl-C and SIGTERM end a run between two batches, on all ranks, saved by ``Checkpoint``.
     - A loss that is not finite stops the run with the paper's name, the player and the update.
 
     Args:
@@ -94,6 +96,9 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
 
     def gradients(self, player: str, loss: Tensor, shared_graph: bool = False) -> None:
         """The first half of :meth:`minimise`, for games in which all players are updated at once.
+
+        Over ranks, gradients are averaged by the samples of each: that is the gradient of the joint batch
+        where ``loss`` is a mean over samples.
 
         Args:
             player: Whose gradients.
@@ -204,6 +209,10 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Write a row of the log if one is due."""
+        self._write_row()
+        super().on_train_batch_end(outputs, batch, batch_idx)
+
+    def _write_row(self) -> None:
         every, update = self._log_every, self.trainer.global_step
         if update // every > self._last_written // every:
             self._last_written = update
@@ -211,7 +220,6 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
             row = {f"train/{name}": value for name, value in self._reported.items()}
             write_row(self.trainer, row, bar=[name for name in row if name.endswith("_loss")])
             self._reported.clear()
-        super().on_train_batch_end(outputs, batch, batch_idx)
 
     def on_validation_start(self) -> None:
         """Let all ranks look at the same networks."""
@@ -219,7 +227,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
 
     def on_train_epoch_end(self) -> None:
         """Step schedulers that go by epochs."""
-        if self.scheduler_interval == "epoch":
+        if self.scheduler_interval == "epoch" and epoch_is_whole(self.trainer):
             self._step_schedulers(until=self.trainer.current_epoch + 1)
 
     def on_train_end(self) -> None:
@@ -238,6 +246,8 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add random states and run state of all ranks, unless a loss was not finite. All ranks call this."""
         self._check_losses()
+        self._write_row()  # first: a run that is killed between the two would not write it again
+        checkpoint["reported"] = dict(self._reported)
         super().on_save_checkpoint(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -250,6 +260,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
         fitting = self._trainer is not None and self.trainer.training
         self.fit_averages(checkpoint["state_dict"], fitting)
         if fitting:
+            self._reported = dict(checkpoint.get("reported", {}))
             stored = checkpoint.get("hyper_parameters", {})
             self._overridden = {key for key, value in self.hparams.items() if stored.get(key) != value}
 

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_gans.game.interruption import Interruption
+from lightning_gans.game.progress import go_on_exactly, store_progress
 from lightning_gans.game.random_states import random_states, restore_random_states
 from lightning_gans.networks.rebuild import NotRebuildable, Rebuildable, class_path, describe, rebuild
 
@@ -65,6 +66,7 @@ class SelfContained(Rebuildable, LightningModule):
             mine, ranks = ranks[0], [None] * self.trainer.world_size
             torch.distributed.all_gather_object(ranks, mine)
         checkpoint["run_state"] = ranks
+        store_progress(self.trainer, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the checkpoint is one of this class, with weights of these shapes.
@@ -87,6 +89,7 @@ class SelfContained(Rebuildable, LightningModule):
                 )
         if self._trainer is not None and self.trainer.training:
             self._resumed = checkpoint.get("run_state")
+            go_on_exactly(self.trainer, checkpoint)
 
     def on_train_start(self) -> None:
         """Listen to signals; go on where a resumed run stopped."""

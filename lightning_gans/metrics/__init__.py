@@ -1,56 +1,56 @@
 """Metrics: how good, how varied, how faithful; and the networks that they look through."""
 
-from lightning_gans.metrics.balance import ClassBalance
-from lightning_gans.metrics.diversity import LPIPSDiversity, PerClassLPIPSDiversity
-from lightning_gans.metrics.evaluation import Evaluation, RealImages, Samples, Scores
+from lightning_gans.metrics.balance import ClassBalance, class_balance
+from lightning_gans.metrics.base import Contract, score_names
+from lightning_gans.metrics.diversity import (
+    LPIPSDiversity,
+    PerClassLPIPSDiversity,
+    lpips_diversity,
+)
+from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores
 from lightning_gans.metrics.extractors import Extractor, Inception, ModuleExtractor
-from lightning_gans.metrics.frechet import FID, PerClassFID, frechet_distance
-from lightning_gans.metrics.inception_score import IS, ModifiedIS
-from lightning_gans.metrics.kernel import KID
-from lightning_gans.metrics.manifold import DensityCoverage, PrecisionRecall
+from lightning_gans.metrics.frechet import (
+    FID,
+    PerClassFID,
+    class_statistics,
+    feature_statistics,
+    frechet_distance,
+)
+from lightning_gans.metrics.inception_score import IS, ModifiedIS, inception_score, modified_inception_score
+from lightning_gans.metrics.kernel import KID, kernel_distance
+from lightning_gans.metrics.manifold import (
+    DensityCoverage,
+    PrecisionRecall,
+    density_coverage,
+    precision_recall,
+)
 from lightning_gans.metrics.mixture import ModeCoverage, mode_coverage
-from lightning_gans.metrics.neighbours import FeatureNeighbours, NearestNeighbours
+from lightning_gans.metrics.neighbours import FeatureNeighbours, NearestNeighbours, nearest_neighbours
 from lightning_gans.metrics.parzen import (
     ParzenEstimate,
     ParzenLikelihood,
     parzen_estimate,
     parzen_log_likelihood,
 )
-from lightning_gans.metrics.segmentation import FCNScore
-from lightning_gans.metrics.stacked import StackedModes, mode_count_and_kl
+from lightning_gans.metrics.segmentation import (
+    FCNScore,
+    confusion_matrix,
+    nearest_colours,
+    segmentation_scores,
+)
+from lightning_gans.metrics.stacked import StackedModes, mode_count_and_kl, stacked_labels
 from lightning_gans.metrics.statistics import RealStatistics
-from lightning_gans.metrics.swd import SWD
+from lightning_gans.metrics.stream import Samples
+from lightning_gans.metrics.swd import SWD, sliced_wasserstein
 
 __all__ = [
-    "FID",
-    "IS",
-    "KID",
-    "SWD",
-    "ClassBalance",
-    "DensityCoverage",
-    "Evaluation",
-    "Extractor",
-    "FCNScore",
-    "FeatureNeighbours",
-    "Inception",
-    "LPIPSDiversity",
-    "ModeCoverage",
-    "ModifiedIS",
-    "ModuleExtractor",
-    "NearestNeighbours",
-    "ParzenEstimate",
-    "ParzenLikelihood",
-    "PerClassFID",
-    "PerClassLPIPSDiversity",
-    "PrecisionRecall",
-    "RealImages",
-    "RealStatistics",
-    "Samples",
-    "Scores",
-    "StackedModes",
-    "frechet_distance",
-    "mode_count_and_kl",
-    "mode_coverage",
-    "parzen_estimate",
-    "parzen_log_likelihood",
-]
+    "FID", "IS", "KID", "SWD", "ClassBalance", "Contract", "DensityCoverage", "Evaluation", "Extractor",
+    "FCNScore", "FeatureNeighbours", "Inception", "LPIPSDiversity", "ModeCoverage", "ModifiedIS",
+    "ModuleExtractor", "NearestNeighbours", "ParzenEstimate", "ParzenLikelihood", "PerClassFID",
+    "PerClassLPIPSDiversity", "PrecisionRecall", "RealImages", "RealStatistics", "Samples", "Scores",
+    "StackedModes", "class_balance", "class_statistics", "confusion_matrix", "density_coverage",
+    "feature_statistics", "frechet_distance", "inception_score", "kernel_distance", "lpips_diversity",
+    "mode_count_and_kl", "mode_coverage", "modified_inception_score", "nearest_colours",
+    "nearest_neighbours", "parzen_estimate", "parzen_log_likelihood", "precision_recall", "score_names",
+    "segmentation_scores", "sliced_wasserstein", "stacked_labels",
+]  # fmt: skip

@@ -1,13 +1,12 @@
 """Class balance: does a generator make some classes more often than others?"""
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from lightning_gans.metrics.lazy import LazyMetric
-from lightning_gans.metrics.samples import check_labels
+from lightning_gans import checks
+from lightning_gans.metrics.states import LazyMetric
 
 
 class ClassBalance(LazyMetric):
@@ -24,17 +23,14 @@ class ClassBalance(LazyMetric):
         ValueError: If an argument is too small, or shares do not fit.
     """
 
-    what: ClassVar[str] = "logits"
-    wants: ClassVar[tuple[str, ...]] = ("logits",)
-    compares: ClassVar[bool] = False
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = None
+    scores = ("modes", "class_balance", "class_kl", "share_per_class")
+    what = "logits"
     counts: Tensor
 
     def __init__(
         self, num_classes: int | None = None, shares: Sequence[float] | None = None, min_count: int = 1
     ) -> None:
-        if min_count < 1:
-            raise ValueError(f"min_count={min_count} must be at least 1")
+        checks.at_least(1, min_count=min_count)
         given = None if shares is None else torch.as_tensor(shares, dtype=torch.float64)
         if num_classes is None and given is not None:
             num_classes = len(given)
@@ -82,13 +78,12 @@ def class_balance(
     """
     given = None if shares is None else torch.as_tensor(shares, dtype=torch.float64)
     _check_arguments(num_classes, given)
-    check_labels(labels, num_classes)
+    checks.labels(num_classes, labels=labels)
     return _scores(torch.bincount(labels, minlength=num_classes), given, min_count)
 
 
 def _check_arguments(num_classes: int, shares: Tensor | None) -> None:
-    if num_classes < 2:
-        raise ValueError(f"num_classes={num_classes}: balance needs at least 2")
+    checks.at_least(2, num_classes=num_classes)
     if shares is not None and (shares.shape != (num_classes,) or not (shares >= 0).all() or not shares.any()):
         raise ValueError(
             f"shares={shares.tolist()} must be {num_classes} numbers, none negative and not all zero"

@@ -18,6 +18,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from lightning_gans.checks import positive, within
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.cache import cache_folder
 from lightning_gans.game.checkpoints import SelfContained, load
@@ -60,12 +61,9 @@ class DatasetClassifier(SelfContained):
         super().__init__()
         if not num_classes:
             raise ValueError(f"num_classes={num_classes}: a DatasetClassifier needs data with labels")
-        if lr <= 0:
-            raise ValueError(f"lr={lr} must be positive")
-        if weight_decay < 0:
-            raise ValueError(f"weight_decay={weight_decay} must not be negative")
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing={label_smoothing} must be at least 0 and less than 1")
+        positive(lr=lr)
+        within("[0, inf)", weight_decay=weight_decay)
+        within("[0, 1)", label_smoothing=label_smoothing)
         self.image_shape = tuple(image_shape)
         self.num_classes = num_classes
         network = network if network is not None else ConvClassifier
@@ -93,7 +91,7 @@ class DatasetClassifier(SelfContained):
     # ------------------------------------------------------------------ training
 
     def setup(self, stage: str) -> None:
-        """Look whether the data fits, and whether its test images are there, before any long work starts.
+        """Check that the data fits and has its test images, before any long work starts.
 
         Raises:
             ValueError: If it does not fit.
@@ -158,6 +156,7 @@ class DatasetClassifier(SelfContained):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Measure the accuracy of these very weights, and add it. All ranks call this."""
+        super().on_save_checkpoint(checkpoint)
         self._measure()
         checkpoint["classifier"] = {
             "data": self.data_name,

@@ -1,7 +1,7 @@
 """Diversity: how different do two generated images look, by LPIPS (Zhang et al. 2018, arXiv 1801.03924)?"""
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, Literal
 from urllib.error import URLError
 
 import numpy as np
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from lightning_gans.metrics.samples import KeptImages, check_images, check_labels, in_order
+from lightning_gans import checks
+from lightning_gans.metrics.states import KeptImages, check_images, in_order
 
 Net = Literal["alex", "vgg", "squeeze"]
 BACKBONES = {"alex": "AlexNet", "vgg": "VGG16", "squeeze": "SqueezeNet1_1"}  # as in torchvision's names
@@ -39,10 +40,8 @@ class LPIPSDiversity(KeptImages):
     """
 
     higher_is_better = True
-    sides: ClassVar[tuple[str, ...]] = ("fake",)
-    wants: ClassVar[tuple[str, ...]] = ("images", "index")
-    compares: ClassVar[bool] = False
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = None
+    scores: tuple[str, ...] = ("lpips",)
+    sides = ("fake",)
 
     def __init__(
         self,
@@ -54,22 +53,17 @@ class LPIPSDiversity(KeptImages):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        _check_arguments(num_pairs, resize, batch_size, seed)
-        if num_samples < 2:
-            raise ValueError(f"num_samples={num_samples} must be at least 2")
-        if not isinstance(net, nn.Module) and net not in BACKBONES:
-            raise ValueError(f"net={net!r} must be one of {', '.join(BACKBONES)}, or a module")
-        self.num_samples = num_samples
-        self.num_pairs = num_pairs
+        checks.at_least(2, num_samples=num_samples)
+        if not isinstance(net, nn.Module):
+            checks.one_of([*BACKBONES, "or a module"], net=net)
+        self.num_samples, self.num_pairs, self.seed = num_samples, num_pairs, seed
         self.net = net.eval() if isinstance(net, nn.Module) else net
-        self.resize = resize
-        self.batch_size = batch_size
-        self.seed = seed
+        self.resize, self.batch_size = resize, batch_size
+        _check_arguments(num_pairs, resize, batch_size, seed)
 
     def update(self, images: Tensor, index: Tensor) -> None:
         """Add generated images, uint8 (n, C, H, W) of one or three channels, and their places (n,)."""
-        check_images(images)
-        _check_shape(images)
+        check_images(images, "LPIPS")
         if isinstance(self.net, str) and self.resize is None and min(images.shape[2:]) < SMALLEST:
             raise ValueError(
                 f"images of {tuple(images.shape[2:])} pixels are too small for LPIPS: give resize=64"
@@ -94,40 +88,48 @@ class PerClassLPIPSDiversity(LPIPSDiversity):
 
     As :class:`LPIPSDiversity`, with ``num_pairs`` pairs of each class, so that a conditional generator is not
     praised for what its labels do. Classes with fewer than two samples are skipped.
+
+    Args:
+        num_classes: Number of classes; an evaluation fills in the game's.
+        num_samples: Samples to draw pairs from.
+        num_pairs: Pairs of each class.
+        net: As there.
+        **kwargs: Other arguments of :class:`LPIPSDiversity`.
     """
 
-    wants: ClassVar[tuple[str, ...]] = ("images", "labels", "index")
-    fake_images: list[Tensor]
+    scores = ("class_lpips", "class_lpips_classes", "lpips_per_class")
+    fake_values: list[Tensor]
     fake_index: list[Tensor]
     labels: list[Tensor]
 
     def __init__(
         self,
-        num_classes: int,
+        num_classes: int | None = None,
         num_samples: int = 1000,
         num_pairs: int = 200,
         net: Net | nn.Module = "alex",
-        resize: int | None = None,
-        batch_size: int = 50,
-        seed: int = 0,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(num_samples, num_pairs, net, resize, batch_size, seed)
-        if num_classes < 1:
-            raise ValueError(f"num_classes={num_classes} must be at least 1")
-        self.num_classes = num_classes
-        self.add_state("labels", [], dist_reduce_fx="cat")
+        super().__init__(num_samples, num_pairs, net, **kwargs)
+        checks.at_least(1, num_classes=num_classes)
+        self.num_classes, self._open = num_classes or 0, num_classes is None
+
+    def fill_in(self, data: Any, num_classes: int | None, num_samples: int | None) -> None:
+        """Take the number of classes, unless it was given."""
+        if self._open and num_classes is not None:
+            self.num_classes = num_classes
 
     def update(self, images: Tensor, labels: Tensor, index: Tensor) -> None:  # type: ignore[override]
         """Add generated images, uint8 (n, C, H, W), their classes (n,) and their places (n,)."""
-        check_labels(labels, self.num_classes)
+        checks.labels(self.num_classes, labels=labels)
         if len(labels) != len(images):
             raise ValueError(f"{len(labels)} labels for {len(images)} images")
         super().update(images, index)
         self.labels.append(labels[index < self.num_samples])
 
-    def empty(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
-        """Return what each state is without an image."""
-        return {**super().empty(shape), "labels": torch.empty(0, dtype=torch.int64)}
+    def rows(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        """Return the states' types: images, index and labels."""
+        return {**super().rows(shape), "labels": torch.empty(0, dtype=torch.int64)}
 
     def compute(self) -> dict[str, Tensor]:
         """Return the mean over classes.
@@ -139,7 +141,8 @@ class PerClassLPIPSDiversity(LPIPSDiversity):
         Raises:
             ValueError: If no class has two samples, or a sample came twice.
         """
-        _, images, labels = in_order(self.fake_index, self.fake_images, self.labels, side="generated")
+        states = (getattr(self, name, []) for name in ("fake_index", "fake_values", "labels"))
+        _, images, labels = in_order(*states, side="generated")
         means = torch.full((self.num_classes,), torch.nan, dtype=torch.float64, device=images.device)
         for label in range(self.num_classes):
             members = (labels == label).nonzero()[:, 0]
@@ -177,8 +180,7 @@ def lpips_diversity(
         ValueError: If images are not bytes or fewer than two, or an argument is not positive.
     """
     _check_arguments(num_pairs, resize, batch_size, seed)
-    check_images(images)
-    _check_shape(images)
+    check_images(images, "LPIPS")
     if len(images) < 2:
         raise ValueError(f"{len(images)} images have no pair: give at least two")
     return _mean_distance(images, draw_pairs(len(images), num_pairs, [seed]), net, resize, batch_size)
@@ -218,19 +220,8 @@ def draw_pairs(n: int, num_pairs: int, seed: list[int]) -> Tensor:
 
 
 def _check_arguments(num_pairs: int, resize: int | None, batch_size: int, seed: int) -> None:
-    for name, value, least in (
-        ("num_pairs", num_pairs, 1),
-        ("resize", resize, 1),
-        ("batch_size", batch_size, 1),
-        ("seed", seed, 0),
-    ):
-        if value is not None and value < least:
-            raise ValueError(f"{name}={value} must be at least {least}")
-
-
-def _check_shape(images: Tensor) -> None:
-    if images.shape[1] not in (1, 3):
-        raise ValueError(f"images have shape {tuple(images.shape)}: LPIPS needs one or three channels")
+    checks.at_least(1, num_pairs=num_pairs, resize=resize, batch_size=batch_size)
+    checks.at_least(0, seed=seed)
 
 
 @torch.no_grad()

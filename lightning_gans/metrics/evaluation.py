@@ -1,10 +1,11 @@
 """One pass through one extractor feeds all metrics; what is known of the real images is computed once."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,27 +13,14 @@ from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 from tqdm import tqdm
 
-from lightning_gans.data.base import Data, resize
+from lightning_gans.checks import at_least
+from lightning_gans.data.base import Data, ImageDataModule, resize
 from lightning_gans.data.sources import ImageSource
+from lightning_gans.metrics.base import Contract
 from lightning_gans.metrics.extractors import Extractor
-from lightning_gans.metrics.frechet import FID, PerClassFID, class_statistics, statistics
-from lightning_gans.metrics.inception_score import IS
+from lightning_gans.metrics.frechet import FID, feature_statistics
 from lightning_gans.metrics.statistics import RealStatistics, lookup, store
-
-
-@dataclass(frozen=True)
-class Samples:
-    """A batch of generated samples.
-
-    Attributes:
-        values: Images uint8 (n, C, H, W), or vectors float (n, d).
-        index: Their places among all samples, int64 (n,), the same whatever the number of ranks.
-        labels: The classes they were made for, int64 (n,), if they were.
-    """
-
-    values: Tensor
-    index: Tensor
-    labels: Tensor | None = None
+from lightning_gans.metrics.stream import Samples
 
 
 class RealImages:
@@ -64,19 +52,60 @@ class RealImages:
         """Return the number of images."""
         return len(self.order)
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """Of one image, as it is read: (C, H, W)."""
-        images = self.images
-        shape = images.shape if isinstance(images, ImageSource) else tuple(images.shape[1:])
-        return shape if self.size is None else (shape[0], self.size, self.size)
+        return tuple(self.read(0, 1).shape[1:])
+
+    @property
+    def count(self) -> int:
+        """The number of images."""
+        return len(self.order)
 
     def read(self, start: int, stop: int) -> Tensor:
         """Return some of the images, uint8 (n, C, H, W)."""
-        chosen = self.order[start:stop]
-        source = isinstance(self.images, ImageSource)
-        part = self.images.__getitems__(chosen.tolist()) if source else self.images[chosen]  # type: ignore[union-attr, index]
-        return part if self.size is None else resize(part, self.size)
+        return self.at(torch.arange(start, min(stop, len(self))))
+
+    def batches(self, places: range, batch_size: int) -> Iterator[Samples]:
+        """Read the images of some places, with their labels if there are any."""
+        labelled = bool((self.labels >= 0).any())
+        for start in range(places.start, places.stop, batch_size):
+            index = torch.arange(start, min(start + batch_size, places.stop))
+            yield Samples(self.at(index), index, self.labels[index] if labelled else None)
+
+    def at(self, places: Tensor) -> Tensor:
+        """Return the images at some places (n,), uint8 (n, C, H, W)."""
+        chosen, source = self.order[places.cpu()], self.images
+        images = source.__getitems__(chosen.tolist()) if isinstance(source, ImageSource) else source[chosen]
+        return images if self.size is None else resize(images, self.size)
+
+
+def real_images_of(
+    data: Any, split: Literal["train", "test"], size: int | None = None, count: int | None = None
+) -> RealImages:
+    """Return the real images of a data module; of pairs, those that translations are compared with.
+
+    Args:
+        data: The data module.
+        split: Which of its splits.
+        size: Height and width that they are resized to. None: as they are stored.
+        count: So many of them. None: all.
+
+    Raises:
+        ValueError: If there are fewer, or it is no data module of images.
+    """
+    if not isinstance(data, ImageDataModule):
+        kind = "no data module" if data is None else type(data).__name__
+        raise ValueError(
+            f"metrics compare with real images of a data module of lightning_gans, not with {kind}: use one, "
+            "or metrics that do not compare"
+        )
+    images, labels, key = data.real_images(split)
+    if count is not None and count > len(labels):
+        raise ValueError(
+            f"num_real={count} exceeds the {len(labels)} images of split={split}: use at most that"
+        )
+    return RealImages(images, labels, key, size, count)
 
 
 @dataclass(frozen=True)
@@ -100,16 +129,24 @@ class Scores:
         """Return the scores that are one number."""
         return {name: float(value) for name, value in self.values.items() if value.dim() == 0}
 
+    def table(self) -> str:
+        """Return lines to read, with what must be known beside them."""
+        classes = self.values.get("share_per_class")
+        rows = [f"  {name:24} {value:.6g}" for name, value in self.scalars().items()]
+        if classes is not None:
+            rows = [f"{row}/{len(classes)}" if row.split()[0] == "modes" else row for row in rows]
+        about = [f"{name} {value}" for name, value in self.protocol.items() if name != "real"]
+        beside = f"{self.samples:,} samples"
+        if self.real_samples is not None:
+            beside += f", {self.real_samples:,} real images"
+        return "\n".join([f"scores of {beside}; {', '.join(about)}", *rows])
+
     def as_json(self) -> dict[str, Any]:
         """Return everything as JSON values."""
         # JSON knows no NaN: a class without samples has no score.
         values = {name: _plain(value) for name, value in self.values.items()}
-        return {
-            "samples": self.samples,
-            "real_samples": self.real_samples,
-            **values,
-            "protocol": dict(self.protocol),
-        }
+        about = {"samples": self.samples, "real_samples": self.real_samples}
+        return {**about, **values, "protocol": dict(self.protocol)}
 
 
 def _plain(value: Tensor) -> Any:
@@ -130,11 +167,10 @@ class Evaluation:
     """Score generated samples by several metrics in one pass.
 
     All ranks take part, each with its share of the samples and of the real images; ranks need no equal
-    shares. Nothing is drawn from a global random generator.
+    shares. Nothing is drawn from a global random generator, unless a metric of others does.
 
     Args:
-        metrics: Each says in ``wants`` what its ``update`` takes, in ``compares`` whether it needs real
-            images, and in ``real_needs`` what of them.
+        metrics: Any of ``torchmetrics.Metric``: see :class:`~lightning_gans.metrics.base.Contract`.
         extractor: Makes features and logits of images. None: metrics of pixels or vectors only.
         count: Number of samples of an evaluation, of all ranks.
         device: Where the extractor runs.
@@ -145,8 +181,8 @@ class Evaluation:
         progress: Whether to show a bar for what takes long.
 
     Raises:
-        ValueError: If a metric needs an extractor and there is none, two give scores of one name, or
-            there are more processes than samples.
+        ValueError: If something is no metric, a metric needs an extractor and there is none, two give scores
+            of one name, or there are more processes than samples.
     """
 
     def __init__(
@@ -164,36 +200,28 @@ class Evaluation:
     ) -> None:
         if not metrics:
             raise ValueError("metrics are empty: name at least one, such as FID")
-        if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size} must be at least 1")
+        at_least(1, batch_size=batch_size)
         _check_shares(count, "samples", world_size)
-        for metric in metrics:
-            name = type(metric).__name__
-            if not hasattr(metric, "wants"):
+        self.metrics = [Contract(metric) for metric in metrics]
+        names = [metric.name for metric in self.metrics]
+        for metric in self.metrics:
+            if extractor is None and {"features", "logits", "modes"} & set(metric.wants):
                 raise ValueError(
-                    f"metrics: {name} does not say in `wants` what it takes: use lightning_gans.metrics"
+                    f"extractor=None, but {metric.name} needs {' and '.join(metric.wants)}: give one, such "
+                    "as Inception or ClassifierExtractor"
                 )
-            wanted: tuple[str, ...] = tuple(metric.wants)  # type: ignore[arg-type]
-            if extractor is None and {"features", "logits", "modes"} & set(wanted):
-                raise ValueError(
-                    f"extractor=None, but {name} needs {' and '.join(wanted)}: give one, such as Inception "
-                    "or ClassifierExtractor"
-                )
-            if "modes" in wanted and not hasattr(extractor, "classify_channels"):
+            if "modes" in metric.wants and not hasattr(extractor, "classify_channels"):
                 raise ValueError(
                     f"extractor={type(extractor).__name__} does not read three digits from three channels, "
-                    f"as {name} needs it: use a ClassifierExtractor of MNIST"
+                    f"as {metric.name} needs it: use a ClassifierExtractor of MNIST"
                 )
-        kinds = [type(metric) for metric in metrics]
-        twice = next((kind.__name__ for kind in kinds if kinds.count(kind) > 1), None)
-        if twice is not None:
-            raise ValueError(f"metrics: {twice} is there twice, and its scores would have one name")
+            if names.count(metric.name) > 1:
+                raise ValueError(f"metrics: {metric.name} is there twice, and its scores would have one name")
         self.device = torch.device(device)
-        self.metrics: list[Any] = [metric.to(self.device) for metric in metrics]
+        for metric in self.metrics:
+            metric.metric.to(self.device)
+            metric.fill_in(None, None, count)
         self.extractor = None if extractor is None else extractor.to(self.device)
-        for metric in metrics:
-            if isinstance(metric, IS):
-                metric.samples = count  # then it keeps no logits
         self.count, self.batch_size, self.folder = count, batch_size, folder
         self.rank, self.world_size, self.progress = rank, world_size, progress and rank == 0
         self._statistics: RealStatistics | None = None  # on the first rank
@@ -204,6 +232,11 @@ class Evaluation:
         """Whether real images are needed."""
         return any(metric.compares for metric in self.metrics)
 
+    def fill_in(self, data: Any, num_classes: int | None) -> None:
+        """Tell the metrics of data module and game, as far as they are known."""
+        for metric in self.metrics:
+            metric.fill_in(data, num_classes, self.count)
+
     def try_out(self, batch: Samples) -> int:
         """Find out by two samples whether everything fits, before any long work starts.
 
@@ -213,10 +246,19 @@ class Evaluation:
         Raises:
             ValueError: If not; one line that says what to do.
         """
-        width = self._feed(batch, self.metrics)
+        given = self._given(batch, self.metrics)
         for metric in self.metrics:
-            metric.reset()
-        return width
+            try:
+                metric.update(given)
+            except (RuntimeError, TypeError, LookupError, AttributeError, AssertionError) as error:
+                reason = (str(error).strip() or type(error).__name__).split("\n")[0]
+                shapes = ", ".join(
+                    f"{name} {given[name].dtype} {tuple(given[name].shape)}".replace("torch.", "")
+                    for name in metric.wants
+                )
+                raise ValueError(f"{metric.name}.update cannot take {shapes}: {reason}") from error
+            metric.metric.reset()
+        return given["features"].shape[1] if "features" in given else 0
 
     def check_real(
         self,
@@ -238,29 +280,28 @@ class Evaluation:
         if not comparing:
             return
         if real is None:
-            raise ValueError(
-                f"real=None, but {type(comparing[0]).__name__} compares with real images: give them"
-            )
-        pixels = [metric for metric in comparing if metric.real_needs == "images"]
+            raise ValueError(f"real=None, but {comparing[0].name} compares with real images: give them")
         if isinstance(real, RealStatistics):
-            self._check_statistics(real, bool(pixels), width)
+            self._check_statistics(real, width)
             return
         _check_shares(len(real), "real images", self.world_size)
+        pixels = [metric for metric in comparing if "images" in metric.wants]
         if pixels and shape is not None and real.shape != tuple(shape):
             raise ValueError(
-                f"{type(pixels[0]).__name__} compares pixels, but real images have shape {real.shape} and "
-                f"samples {tuple(shape)}: bring them to one shape, or leave it out"
+                f"{pixels[0].name} compares pixels, but real images have shape {real.shape} and samples "
+                f"{tuple(shape)}: bring them to one shape, or leave it out"
             )
 
-    def _check_statistics(self, real: RealStatistics, pixels: bool, width: int | None) -> None:
-        if pixels or (self._needs_features() and real.features is None):
+    def _check_statistics(self, real: RealStatistics, width: int | None) -> None:
+        labelled = [metric.name for metric in self.metrics if metric.compares and "labels" in metric.wants]
+        if self._needs("images") or (self._needs("features") and real.features is None):
             raise ValueError(
                 "the file of statistics has mu and sigma only, which is enough for the FID: compare with "
                 "images instead, or ask for FID alone"
             )
-        if real.labels is None and any(isinstance(metric, PerClassFID) for metric in self.metrics):
+        if real.labels is None and labelled:
             raise ValueError(
-                "the file of statistics has no labels, which PerClassFID needs: compare with labelled "
+                f"the file of statistics has no labels, which {labelled[0]} needs: compare with labelled "
                 "images, or leave it out"
             )
         ours = {} if self.extractor is None else self.extractor.protocol
@@ -276,20 +317,6 @@ class Evaluation:
                 f"the file of statistics is of {len(real.mu)} features, and the extractor makes {width}: use "
                 "the extractor that it was computed with"
             )
-
-    def _check(self, labelled: bool) -> None:
-        """Refuse metrics that need what the samples do not have."""
-        known = {"index", "images", "samples", "features", "logits", "modes"}
-        if labelled:
-            known.add("labels")
-        for metric in self.metrics:
-            missing = [name for name in metric.wants if name not in known]
-            if missing:
-                hint = ", or use a conditional game" if "labels" in missing else ""
-                raise ValueError(
-                    f"{type(metric).__name__} needs {' and '.join(missing)} of the samples, and there are "
-                    f"none: leave it out{hint}"
-                )
 
     def share(self, count: int) -> range:
         """Return which of ``count`` samples or images are this rank's."""
@@ -311,12 +338,12 @@ class Evaluation:
         """
         self.check_real(real)
         for metric in self.metrics:
-            metric.reset()
+            metric.metric.reset()
         width: int | None = None
         for batch in self._bar(samples, len(self.share(self.count)), "evaluating samples"):
-            known = width is not None
-            width = self._feed(batch, self.metrics)
-            if not known:
+            given = self._feed(batch, self.metrics)
+            if width is None:
+                width = given["features"].shape[1] if "features" in given else 0
                 self.check_real(real, width, tuple(batch.values.shape[1:]))
         protocol: dict[str, Any] = {} if self.extractor is None else dict(self.extractor.protocol)
         real_samples = None
@@ -324,20 +351,17 @@ class Evaluation:
             assert real is not None  # as checked above
             real_samples = self._feed_real(real, width or 0)
             if isinstance(real, RealImages):
-                protocol["real"] = {
-                    **real.key,
-                    "n": len(real),
-                    "size": list(real.shape[1:]) if real.size is None else real.size,
-                }
+                size = list(real.shape[1:]) if real.size is None else real.size
+                protocol["real"] = {**real.key, "n": len(real), "size": size}
             else:
                 protocol["real"] = dict(real.protocol) | ({} if real.n is None else {"n": real.n})
         values: dict[str, Tensor] = {}
         for metric in self.metrics:
-            found = {name: value.detach().cpu() for name, value in metric.compute().items()}
+            found = metric.compute()
             if found.keys() & values.keys():
                 raise ValueError(
-                    f"{type(metric).__name__} and another metric both call a score "
-                    f"{min(found.keys() & values)}: leave out one of them"
+                    f"{metric.name} and another metric both call a score {min(found.keys() & values)}: leave "
+                    "out one of them"
                 )
             values |= found
         return Scores(values, self.count, real_samples, protocol)
@@ -349,30 +373,37 @@ class Evaluation:
             ValueError: If they do not fit.
         """
         self.check_real(real)
-        if self._needs_statistics():
+        if self._needs("statistics", "features"):
             self._find_statistics(real)
 
     # ------------------------------------------------------------------ samples
 
-    def _feed(self, batch: Samples, metrics: Sequence[Any], real: bool = False) -> int:
-        """Update metrics; return the number of features."""
+    def _given(self, batch: Samples, metrics: Sequence[Contract]) -> dict[str, Tensor]:
+        """Return what the metrics want of a batch, on the device."""
         wanted = {name for metric in metrics for name in metric.wants}
-        if not real:
-            self._check(labelled=batch.labels is not None)
-        values = batch.values.to(self.device)
-        given: dict[str, Any] = {"index": batch.index.to(self.device), "images": values, "samples": values}
-        if batch.labels is not None:
-            given["labels"] = batch.labels.to(self.device)
-        width = 0
-        if wanted & {"features", "logits"}:
-            given["features"], given["logits"] = self._extract(values)
-            width = given["features"].shape[1]
-        if "modes" in wanted:
-            given["modes"] = self.extractor.classify_channels(values)  # type: ignore[operator, union-attr]
+        known = {"index": batch.index, "images": batch.values, "samples": batch.values}
+        known |= {name: getattr(batch, name) for name in ("labels", "inputs", "targets", "label_maps")}
+        given = {name: value.to(self.device) for name, value in known.items() if value is not None}
         for metric in metrics:
-            arguments = [given[name] for name in metric.wants]
-            metric.update(*arguments, real=real) if metric.compares else metric.update(*arguments)
-        return width
+            missing = [name for name in metric.wants if known.get(name, batch) is None]
+            if missing:
+                hint = ", or use a conditional game" if "labels" in missing else ""
+                raise ValueError(
+                    f"{metric.name} needs {' and '.join(missing)} of the samples, and there are none: leave "
+                    f"it out{hint}"
+                )
+        if wanted & {"features", "logits"}:
+            given["features"], given["logits"] = self._extract(given["images"])
+        if "modes" in wanted:
+            given["modes"] = self.extractor.classify_channels(given["images"])  # type: ignore[operator, union-attr]
+        return given
+
+    def _feed(self, batch: Samples, metrics: Sequence[Contract], real: bool = False) -> dict[str, Tensor]:
+        """Update metrics; return what is known of the batch."""
+        given = self._given(batch, metrics)
+        for metric in metrics:
+            metric.update(given, real)
+        return given
 
     def _extract(self, images: Tensor) -> tuple[Tensor, Tensor]:
         assert self.extractor is not None
@@ -382,48 +413,35 @@ class Evaluation:
 
     # ------------------------------------------------------------------ real images
 
-    def _needs_statistics(self) -> bool:
-        return any(metric.real_needs in ("statistics", "features") for metric in self.metrics)
-
-    def _needs_features(self) -> bool:
-        return any(
-            metric.real_needs == "features"
-            or (metric.real_needs == "statistics" and "labels" in metric.wants)
-            for metric in self.metrics
-        )
+    def _needs(self, *what: str) -> bool:
+        return any(metric.real_needs in what for metric in self.metrics)
 
     def _feed_real(self, real: RealImages | RealStatistics, width: int) -> int | None:
-        pixels = [metric for metric in self.metrics if metric.real_needs == "images"]
-        found: RealStatistics | None = None
-        if isinstance(real, RealStatistics):
-            found = real
-        elif self._needs_statistics():
-            found = self._find_statistics(real)
-        if isinstance(real, RealImages) and pixels:
-            self._pass(real, lambda batch: self._feed(batch, pixels, real=True), "comparing pixels")
-        if self._needs_statistics():
-            self._feed_statistics(found if self.rank == 0 else None, width)
-        return len(real) if isinstance(real, RealImages) else real.n
-
-    def _feed_statistics(self, real: RealStatistics | None, width: int) -> None:
-        """Hand over what is known of the real images: on the first rank, for sums go over all ranks."""
+        """Hand over the real images, and what is known of them: on the first rank, as sums go over all."""
+        seeing = [metric for metric in self.metrics if metric.real_needs == "images"]
+        found = real if isinstance(real, RealStatistics) else None
+        if isinstance(real, RealImages):
+            if self._needs("statistics", "features"):
+                found = self._find_statistics(real)
+            if seeing:
+                self._pass(real, lambda batch: self._feed(batch, seeing, real=True), "comparing images")
         for metric in self.metrics:
-            if real is None:
-                if metric.real_needs == "features":  # searches begin on all ranks
+            if metric.real_needs not in ("statistics", "features"):
+                continue
+            if self.rank > 0 or found is None:
+                if getattr(metric.metric, "empty_batches", False):
                     nothing = torch.empty(0, width, device=self.device)
-                    metric.update(nothing, torch.arange(0, device=self.device), real=True)
-            elif isinstance(metric, FID):
-                metric.set_real(real.mu, real.sigma, real.n)
-            elif metric.real_needs in ("statistics", "features"):
-                assert real.features is not None
-                features = real.features.to(self.device)
-                if isinstance(metric, PerClassFID):
-                    assert real.labels is not None
-                    assert metric.num_classes is not None
-                    labels = real.labels.to(self.device)
-                    metric.set_real(*class_statistics(features, labels, metric.num_classes))
-                else:
-                    metric.update(features, torch.arange(len(features), device=self.device), real=True)
+                    index = torch.arange(0, device=self.device)
+                    metric.update({"features": nothing, "index": index}, real=True)
+            elif hasattr(metric.metric, "take_real"):
+                metric.metric.take_real(found)
+            else:
+                assert found.features is not None
+                known = {"features": found.features, "labels": found.labels}
+                given = {name: value.to(self.device) for name, value in known.items() if value is not None}
+                given["index"] = torch.arange(len(found.features), device=self.device)
+                metric.update(given, real=True)
+        return len(real) if isinstance(real, RealImages) else real.n
 
     def _find_statistics(self, real: RealImages) -> RealStatistics | None:
         """Return them, on the first rank, from this run, from the cache, or from a pass over the images."""
@@ -432,8 +450,9 @@ class Evaluation:
             key = {**real.key, "n": len(real), "size": real.size, **self.extractor.protocol}
             stored = None
             if self.folder is not None and self.rank == 0:
-                stored = lookup(key, self.folder, self._needs_features())
-            if self._first_rank_says(stored is not None):
+                stored = lookup(key, self.folder, self._needs("features"))
+            known = self._gather(torch.tensor(int(stored is not None), device=self.device))
+            if known[0]:  # as the first rank says
                 self._statistics = stored
             else:
                 self._statistics = self._compute_statistics(real)
@@ -445,7 +464,7 @@ class Evaluation:
     def _compute_statistics(self, real: RealImages) -> RealStatistics:
         sums = FID().to(self.device)
         kept: list[Tensor] = []
-        features = self._needs_features()
+        features = self._needs("features")
 
         def add(batch: Samples) -> None:
             extracted = self._extract(batch.values.to(self.device))[0]
@@ -458,7 +477,7 @@ class Evaluation:
         protocol = dict(real.key)
         if features:
             rows = torch.cat(self._gather(torch.cat(kept)))  # shares are contiguous: in order
-            mu, sigma, n = (part.cpu() for part in statistics(rows))
+            mu, sigma, n = (part.cpu() for part in feature_statistics(rows))
             return RealStatistics(mu, sigma, int(n), rows.cpu(), real.labels.cpu(), protocol)
         n, total, outer = (
             sum(self._gather(part), torch.zeros_like(part))[0].cpu()
@@ -470,18 +489,9 @@ class Evaluation:
     def _gather(self, part: Tensor) -> list[Tensor]:
         return gather_all_tensors(part) if self.world_size > 1 else [part]
 
-    def _first_rank_says(self, yes: bool) -> bool:
-        return bool(self._gather(torch.tensor(int(yes), device=self.device))[0])
-
     def _pass(self, real: RealImages, use: Callable[[Samples], object], title: str) -> None:
         share = self.share(len(real))
-
-        def batches() -> Iterable[Samples]:
-            for start in range(share.start, share.stop, self.batch_size):
-                stop = min(start + self.batch_size, share.stop)
-                yield Samples(real.read(start, stop), torch.arange(start, stop), real.labels[start:stop])
-
-        for batch in self._bar(batches(), len(share), title):
+        for batch in self._bar(real.batches(share, self.batch_size), len(share), title):
             use(batch)
 
     def _bar(self, batches: Iterable[Samples], count: int, title: str) -> Iterable[Samples]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from lightning_gans.checks import at_least, one_of, positive
 from lightning_gans.data.cache import cache_folder
 
 Resize = Literal["tf", "antialias", "clean"]
@@ -124,16 +125,12 @@ class Inception(Extractor):
         precision: Precision = "fp32",
         verify: bool = True,
     ) -> None:
-        for key, value, known in (("resize", resize, Resize), ("precision", precision, Precision)):
-            if value not in get_args(known):
-                raise ValueError(f"{key}={value!r} is unknown: one of {', '.join(get_args(known))}")
+        one_of(get_args(Resize), resize=resize)
+        one_of(get_args(Precision), precision=precision)
         super().__init__("inception-2015-12-05", 3)
-        self.weights = weights
-        self.resize = resize
-        self.precision = precision
-        self.verify = verify
-        self.network = None
-        self.hash = ""
+        self.weights, self.verify = weights, verify
+        self.resize, self.precision = resize, precision
+        self.network, self.hash = None, ""
 
     @property
     def protocol(self) -> dict[str, str]:
@@ -165,8 +162,11 @@ class Inception(Extractor):
             if not self.hash.startswith(_SHA):
                 self.name = "inception"
             network = _empty_network()
-            _check_state(state, network, label)
-            network.load_state_dict(state)
+            try:
+                network.load_state_dict(state)
+            except (RuntimeError, TypeError, AttributeError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise ValueError(f"{label}: not the weights of this Inception network: {reason}") from error
             network.float()
             if self.precision == "bf16":
                 _fold(network)
@@ -214,12 +214,10 @@ class ModuleExtractor(Extractor):
         features: str | None = None,
         name: str | None = None,
     ) -> None:
-        if size is not None and size < 1:
-            raise ValueError(f"size={size} must be at least 1, or None")
+        at_least(1, size=size)
         if not mean or len(mean) != len(std):
             raise ValueError(f"mean has {len(mean)} values and std {len(std)}: give one per channel")
-        if not all(value > 0 for value in std):
-            raise ValueError(f"std={list(std)}: values must be positive")
+        positive(**{f"std[{place}]": value for place, value in enumerate(std)})
         super().__init__(name or type(module).__name__, len(mean))
         parts = dict(module.named_modules())
         if features is not None and (not features or features not in parts):
@@ -228,11 +226,8 @@ class ModuleExtractor(Extractor):
                 f"features={features!r} is no part of {type(module).__name__}; its parts: {known}"
             )
         self.module = module.requires_grad_(False).eval()
-        self.size = size
-        self.features = features
-        self.mean = tuple(map(float, mean))
-        self.std = tuple(map(float, std))
-        self._hash = ""
+        self.size, self.features, self._hash = size, features, ""
+        self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
 
     @property
     def protocol(self) -> dict[str, str]:
@@ -317,20 +312,30 @@ def _empty_network() -> nn.Module:
     """Return the network without memory for weights: nothing drawn from the global random generator.
 
     torch-fidelity's constructor unpickles whatever the file holds, so it gets one that holds nothing.
+
+    Raises:
+        ImportError: If torch-fidelity is not installed.
     """
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # games need it not
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError as error:
+        raise ImportError(
+            "Inception needs the package torch-fidelity, which is not installed: pip install torch-fidelity"
+        ) from error
 
     class Network(FeatureExtractorInceptionV3):  # type: ignore[misc]
-        """Takes the tensors it is given instead of copying them, and nothing at all from its constructor."""
+        """Takes the tensors it is given instead of copying them."""
 
         def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = True) -> Any:
+            # The constructor loads weights: what it loads is nothing.
             return super().load_state_dict(state_dict, strict=strict and bool(state_dict), assign=assign)
 
     nothing = io.BytesIO()
     torch.save({}, nothing)
     nothing.seek(0)
     with torch.device("meta"):
-        return Network("inception-v3-compat", ["2048", "logits_unbiased"], nothing)
+        network: nn.Module = Network("inception-v3-compat", ["2048", "logits_unbiased"], nothing)
+    return network
 
 
 def _read_weights(file: Path, label: str, verify: bool) -> tuple[Any, str]:
@@ -349,30 +354,11 @@ def _read_weights(file: Path, label: str, verify: bool) -> tuple[Any, str]:
         raise ValueError(f"{label}: no file of weights, or damaged ({reason})") from error
 
 
-def _check_state(state: Any, network: nn.Module, label: str) -> None:
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    problem = ""
-    if not isinstance(state, dict):
-        problem = f"it holds a {type(state).__name__}, not a dict of tensors"
-    elif missing := [name for name in expected if not isinstance(state.get(name), Tensor)]:
-        problem = f"{missing[0]!r} is missing, one of {len(missing)}"
-    elif surplus := [name for name in state if name not in expected]:
-        problem = f"{surplus[0]!r} is unknown, one of {len(surplus)}"
-    else:
-        for name, shape in expected.items():
-            if tuple(state[name].shape) != shape:
-                problem = f"{name!r} has shape {tuple(state[name].shape)}, not {shape}"
-                break
-    if problem:
-        raise ValueError(f"{label}: not the weights of this Inception network: {problem}")
-
-
 def _fold(network: nn.Module) -> None:
     """Make convolutions bfloat16, the batch normalisations first folded into them in float32."""
-    from torch_fidelity.feature_extractor_inceptionv3 import BasicConv2d
-
+    part: Any
     for part in network.modules():
-        if isinstance(part, BasicConv2d):
+        if hasattr(part, "conv") and hasattr(part, "bn"):
             part.conv = fuse_conv_bn_eval(part.conv.eval(), part.bn.eval())
             part.bn = nn.Identity()
             part.to(dtype=torch.bfloat16, memory_format=torch.channels_last)

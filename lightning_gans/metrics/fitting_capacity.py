@@ -7,15 +7,16 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from lightning import LightningDataModule
 from torch import Tensor
 from tqdm import tqdm
 
+from lightning_gans import checks
+from lightning_gans.checks import at_least, one_of
 from lightning_gans.data.base import Data, DataModule, resize
-from lightning_gans.drawing.pixels import as_stored
-from lightning_gans.game.checkpoints import load
+from lightning_gans.data.loader import to_float
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.game.optimizers import Adam
+from lightning_gans.metrics.stream import rounded
 from lightning_gans.networks.classifier import LeNet
 
 SIZE, BATCH, LR, DECAYED_AT = 32, 128, 1e-3, (20, 40)
@@ -28,14 +29,17 @@ Epochs = Callable[[int], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Budget:
-    """What a classifier is trained on, and for how long.
+    """What classifiers are trained on, and for how long.
 
-    Attributes:
-        seeds: Classifiers of each kind.
-        mode: ``online``: new samples in each epoch. ``fixed``: the same ones.
-        epochs: Epochs; the learning rate falls to a tenth at the 20th, and again at the 40th.
-        samples_per_epoch: Samples of an epoch, with ``online``.
-        per_class: Samples of a class, with ``fixed``.
+    Args:
+        seeds: Classifiers of each kind; give at least 3 for figures that are to be reported.
+        mode: ``online``: new images in each epoch, of labels drawn at random. ``fixed``: the same ones,
+            equally many of each label. They give different scores.
+        epochs: Epochs of a classifier; the learning rate falls to a tenth at the 20th, and again at the 40th.
+        samples_per_epoch: Generated images of an epoch, with ``online``.
+        per_class: Generated images of a class, with ``fixed``.
+        real: Train classifiers on real images too: the ceiling, and the judges of GAN-test.
+        seed: Decides samples, classifiers and batches.
 
     Raises:
         ValueError: If one is out of range.
@@ -46,14 +50,14 @@ class Budget:
     epochs: int = 40
     samples_per_epoch: int = 10_000
     per_class: int = 5_000
+    real: bool = True
+    seed: int = 0
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        if self.mode not in ("online", "fixed"):
-            raise ValueError(f"mode={self.mode!r} is unknown: use online or fixed")
-        for name in ("seeds", "epochs", "samples_per_epoch", "per_class"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        one_of(("online", "fixed"), mode=self.mode)
+        at_least(1, seeds=self.seeds, epochs=self.epochs)
+        at_least(1, samples_per_epoch=self.samples_per_epoch, per_class=self.per_class)
 
     def epoch_size(self, num_classes: int) -> int:
         """Return the samples of an epoch."""
@@ -107,17 +111,10 @@ class FittingCapacityScores:
 
     def values(self) -> dict[str, float]:
         """Return what is logged: means, and standard deviations over seeds where there are several."""
-        result = {}
-        for name, scores in (
-            ("fitting_capacity", self.gan_train),
-            ("fitting_capacity_ceiling", self.ceiling),
-            ("gan_test", self.gan_test),
-        ):
-            if scores:
-                result[name] = mean(scores)
-            if len(scores) > 1:
-                result[f"{name}_sd"] = stdev(scores)
-        return result
+        names = ("fitting_capacity", "fitting_capacity_ceiling", "gan_test")
+        scores = dict(zip(names, (self.gan_train, self.ceiling, self.gan_test), strict=True))
+        means = {name: mean(values) for name, values in scores.items() if values}
+        return means | {f"{name}_sd": stdev(values) for name, values in scores.items() if len(values) > 1}
 
     def __str__(self) -> str:
         """Return a table."""
@@ -144,114 +141,43 @@ def _percent(scores: tuple[float, ...]) -> str:
 def fitting_capacity(
     game: LatentGame,
     data: DataModule,
-    *,
-    seeds: int = 3,
-    mode: Mode = "online",
-    epochs: int = 40,
-    samples_per_epoch: int = 10_000,
-    per_class: int = 5_000,
-    ema: bool = True,
-    real: bool = True,
-    seed: int = 0,
+    weights: Literal["ema", "raw"] = "ema",
     progress: bool = False,
+    **budget: Any,
 ) -> FittingCapacityScores:
     """Score a conditional game by the classifiers that its images make (GOLD; GAN-train and GAN-test).
 
     A LeNet is trained on generated images with the labels that they were made for, and tested on all real
     test images. Protocol of GOLD (arXiv 1910.09170): 32 pixels, Adam with learning rate 1e-3 and betas (0.5,
-    0.999), batches of 128. GOLD's figures are means of 5 trainings: ``seeds=5``. ``online`` and ``fixed``
-    give different scores: ``online`` draws the labels of each epoch at random, ``fixed`` has equally many of
-    each.
+    0.999), batches of 128. GOLD's figures are means of 5 trainings: ``seeds=5``.
 
     The global random numbers are not touched.
 
     Args:
         game: A game whose generator sees labels.
         data: Labelled data with a test split.
-        seeds: Classifiers of each kind; give at least 3 for figures that are to be reported.
-        mode: See :class:`Budget`, as for the next three.
-        epochs: Epochs of a classifier.
-        samples_per_epoch: Generated images of an epoch, with ``online``.
-        per_class: Generated images of a class, with ``fixed``.
-        ema: Use averaged weights if there are any.
-        real: Train classifiers on real images too: the ceiling, and the judges of GAN-test.
-        seed: Decides samples, classifiers and batches.
+        weights: Averaged weights, if there are any, or those of the last update.
         progress: Show a progress bar.
+        **budget: Arguments of :class:`Budget`.
 
     Raises:
         ValueError: If an argument is out of range, or game and data do not fit.
         TypeError: If ``game`` is no latent game, or ``data`` no data module of lightning_gans.
     """
-    budget = Budget(seeds, mode, epochs, samples_per_epoch, per_class)
-    check_game(game, data, budget)
+    spent = Budget(**budget)
+    check_game(game, data, spent)
     images = real_data(data)
-    total = epochs * seeds * (2 if real else 1)
+    total = spent.epochs * spent.seeds * (2 if spent.real else 1)
     with tqdm(total=total, desc="fitting capacity", unit="epoch", disable=not progress) as bar:
-        judges = train_judges(images, budget, seed, game.device, bar) if real else Judges((), ())
-        return score_game(game, images, judges, budget, ema, seed, bar)
-
-
-def score_checkpoint(
-    ckpt_path: str,
-    data: LightningDataModule,
-    seeds: int = 3,
-    mode: Mode = "online",
-    epochs: int = 40,
-    samples_per_epoch: int = 10_000,
-    per_class: int = 5_000,
-    weights: Literal["ema", "raw"] = "ema",
-    real: bool = True,
-    seed: int = 0,
-    device: str = "auto",
-    progress: bool = True,
-) -> None:
-    """Fitting capacity of a conditional game: the accuracy of classifiers trained on what it generates.
-
-    A LeNet at 32 pixels, as in Mining GOLD Samples (arXiv 1910.09170).
-
-    Args:
-        ckpt_path: The game's checkpoint.
-        data: Labelled data with a test split, of the same image size.
-        seeds: Classifiers of each kind; give at least 3 for figures that are to be reported.
-        mode: ``online``: new images in each epoch. ``fixed``: the same ones. They give different scores.
-        epochs: Epochs of a classifier; the learning rate falls to a tenth at the 20th and the 40th.
-        samples_per_epoch: Generated images of an epoch, with ``online``.
-        per_class: Generated images of a class, with ``fixed``.
-        weights: Averaged weights, if the checkpoint has some, or those of the last update.
-        real: Also train on real images with the same budget: the ceiling, and GAN-test.
-        seed: Decides samples, classifiers and batches.
-        device: Such as ``cpu`` or ``cuda``; the accelerator, if there is one, by default.
-        progress: Show a progress bar.
-
-    Raises:
-        ValueError: If an argument is out of range, or game and data do not fit.
-        TypeError: If the checkpoint is no latent game, or ``data`` no data module of lightning_gans.
-    """
-    Budget(seeds, mode, epochs, samples_per_epoch, per_class)  # complains before any file is read
-    game: Any = load(ckpt_path)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    scores = fitting_capacity(
-        game.to(device),
-        data,  # type: ignore[arg-type]
-        seeds=seeds,
-        mode=mode,
-        epochs=epochs,
-        samples_per_epoch=samples_per_epoch,
-        per_class=per_class,
-        ema=weights == "ema",
-        real=real,
-        seed=seed,
-        progress=progress,
-    )
-    print(scores)
+        judges = train_judges(images, spent, game.device, bar)
+        return score_game(game, images, judges, spent, weights == "ema", bar)
 
 
 # ---------------------------------------------------------------------- the parts, for the callback too
 
 
 def check_game(game: Any, data: Any, budget: Budget) -> None:
-    """Look whether game, data and budget fit together; reads no image.
+    """Check that game, data and budget fit together; reads no image.
 
     Raises:
         ValueError: If they do not.
@@ -267,24 +193,21 @@ def check_game(game: Any, data: Any, budget: Budget) -> None:
             "fitting capacity needs a conditional game, such as ConditionalGAN"
         )
     name = type(data).__name__
-    if data.num_classes is None:
-        raise ValueError(f"data={name} has no labels here: fitting capacity needs them")
-    if data.num_classes != game.num_classes:
-        raise ValueError(f"data={name} has {data.num_classes} classes, the game {game.num_classes}")
-    if tuple(data.image_shape) != game.image_shape:
+    if data.num_classes is None or not data.has_test_split:
+        missing = "no labels" if data.num_classes is None else "no test split"
         raise ValueError(
-            f"data={name} has images {tuple(data.image_shape)}, the game makes {game.image_shape}: give the "
-            "data that it was trained on"
+            f"data={name} has {missing} here: fitting capacity is measured on labelled test images"
+        )
+    theirs, ours = ((x.num_classes, tuple(x.image_shape)) for x in (data, game))
+    if theirs != ours:
+        raise ValueError(
+            f"data={name} has {theirs[0]} classes, the game {ours[0]}; images are {theirs[1]}, the game's "
+            f"{ours[1]}: give the data that it was trained on"
         )
     if len(game.image_shape) != 3:
         raise ValueError(f"image_shape={game.image_shape}: fitting capacity needs images")
-    if not data.has_test_split:
-        raise ValueError(f"data={name} has no test split here: fitting capacity is measured on one")
-    if budget.epoch_size(data.num_classes) < data.num_classes:
-        raise ValueError(
-            f"samples_per_epoch={budget.samples_per_epoch} leaves classes without a sample: give at least "
-            f"{data.num_classes}"
-        )
+    if budget.mode == "online":
+        at_least(data.num_classes, samples_per_epoch=budget.samples_per_epoch)
 
 
 def real_data(data: DataModule) -> RealData:
@@ -301,11 +224,7 @@ def real_data(data: DataModule) -> RealData:
     assert num_classes is not None
     parts: list[tuple[Tensor, Tensor]] = []
     for split, (images, labels) in (("train", data.training_images()), ("test", data._ready("test"))):
-        if (labels >= num_classes).any() or (labels < -1).any():
-            raise ValueError(
-                f"data={type(data).__name__} has labels from {int(labels.min())} to {int(labels.max())}: "
-                f"they must lie between 0 and {num_classes - 1}, or be -1"
-            )
+        checks.labels(num_classes, unlabeled=True, **{f"{split}_labels": labels})
         labelled = (labels >= 0).nonzero().squeeze(1)
         if len(labelled) == 0:
             raise ValueError(f"data={type(data).__name__} has no labelled {split} images")
@@ -313,36 +232,30 @@ def real_data(data: DataModule) -> RealData:
     return RealData(*parts[0], *parts[1], num_classes)
 
 
-def train_judges(real: RealData, budget: Budget, seed: int, device: torch.device, bar: Any = None) -> Judges:
+def train_judges(real: RealData, budget: Budget, device: torch.device, bar: Any = None) -> Judges:
     """Train classifiers on real images, in random order, with the budget that generated ones get."""
     networks = []
-    for classifier in range(budget.seeds):
-        own = _mixed(seed, classifier, 0)
+    for classifier in range(budget.seeds if budget.real else 0):
+        own = _mixed(budget.seed, classifier, 0)
         networks.append(_train(_real_epochs(real, budget, own), real, budget, own, device, bar))
     accuracies = [_accuracy(network, real.test, real.test_labels) for network in networks]
     return Judges(tuple(networks), tuple(accuracies))
 
 
 def score_game(
-    game: LatentGame,
-    real: RealData,
-    judges: Judges,
-    budget: Budget,
-    ema: bool = True,
-    seed: int = 0,
-    bar: Any = None,
+    game: LatentGame, real: RealData, judges: Judges, budget: Budget, ema: bool = True, bar: Any = None
 ) -> FittingCapacityScores:
     """Train classifiers on generated images, test them on real ones, and let judges judge generated ones."""
     accuracies = []
     for classifier in range(budget.seeds):
-        own = _mixed(seed, classifier, 1)
+        own = _mixed(budget.seed, classifier, 1)
         epochs = _generated_epochs(game, real.num_classes, budget, ema, own)
         network = _train(epochs, real, budget, own, game.device, bar)
         accuracies.append(_accuracy(network, real.test, real.test_labels))
     gan_test: tuple[float, ...] = ()
     if judges.networks:
         labels = _balanced(len(real.test), real.num_classes)
-        images = _generate(game, labels, ema, _mixed(seed, 0, 4))
+        images = _generate(game, labels, ema, _mixed(budget.seed, 0, 4))
         gan_test = tuple(_accuracy(network, images, labels) for network in judges.networks)
     return FittingCapacityScores(tuple(accuracies), judges.accuracies, gan_test, len(real.test), budget)
 
@@ -351,12 +264,7 @@ def score_game(
 
 
 def _train(
-    epoch_data: Epochs,
-    real: RealData,
-    budget: Budget,
-    seed: int,
-    device: torch.device,
-    bar: Any,
+    epoch_data: Epochs, real: RealData, budget: Budget, seed: int, device: torch.device, bar: Any
 ) -> LeNet:
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
@@ -371,7 +279,7 @@ def _train(
                 group["lr"] = LR * 0.1 ** sum(epoch >= at for at in DECAYED_AT)
             images, labels = epoch_data(epoch)
             for chosen in torch.randperm(len(images), generator=order_rng).split(BATCH):
-                logits = network(_floats(images[chosen], device))
+                logits = network(to_float(images[chosen].to(device)))
                 optimizer.zero_grad()
                 F.cross_entropy(logits, labels[chosen].to(device)).backward()
                 optimizer.step()
@@ -386,17 +294,19 @@ def _accuracy(network: LeNet, images: Tensor, labels: Tensor) -> float:
     right = 0
     with torch.autocast(device.type, enabled=False):
         for chunk, wanted in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
-            right += int((network(_floats(chunk, device)).argmax(1) == wanted.to(device)).sum())
+            right += int((network(to_float(chunk.to(device))).argmax(1) == wanted.to(device)).sum())
     return right / len(images)
 
 
 def _generate(game: LatentGame, labels: Tensor, ema: bool, seed: int) -> Tensor:
     """Return uint8 images (n, C, 32, 32) on the CPU, as if they had been stored in files."""
-    parts = []
-    for i, chunk in enumerate(labels.split(CHUNK)):
-        images = as_stored(game.sample(len(chunk), chunk, ema=ema, seed=_mixed(seed, i, 5)), i * CHUNK)
-        parts.append(resize(images.cpu(), SIZE))
-    return torch.cat(parts)
+
+    def make(part: slice) -> Tensor:
+        chosen = labels[part]
+        return game.sample(len(chosen), chosen, ema=ema, seed=_mixed(seed, part.start // CHUNK, 5))
+
+    batches = rounded(make, range(len(labels)), CHUNK)
+    return torch.cat([resize(images.cpu(), SIZE) for _, images in batches])
 
 
 def _real_epochs(real: RealData, budget: Budget, seed: int) -> Epochs:
@@ -436,10 +346,6 @@ def _shrunk(data: Data, chosen: Tensor) -> Tensor:
         images = data[chunk] if isinstance(data, Tensor) else data.__getitems__(chunk.tolist())
         parts.append(resize(images, SIZE))
     return torch.cat(parts)
-
-
-def _floats(images: Tensor, device: torch.device) -> Tensor:
-    return images.to(device).float() / 127.5 - 1
 
 
 def _balanced(n: int, num_classes: int) -> Tensor:

@@ -1,12 +1,14 @@
 """Frechet inception distance (arXiv 1706.08500): Gaussians fitted to the features, and their distance."""
 
 import warnings
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_gans.metrics.lazy import Input, LazyMetric, check_count, check_finite
+from lightning_gans import checks
+from lightning_gans.metrics.states import LazyMetric, check_count, check_finite
+from lightning_gans.metrics.statistics import RealStatistics
 
 
 class Statistics(NamedTuple):
@@ -17,7 +19,7 @@ class Statistics(NamedTuple):
     n: Tensor
 
 
-def statistics(features: Tensor) -> Statistics:
+def feature_statistics(features: Tensor) -> Statistics:
     """Return mean (d,), covariance (d, d) and number () of features (n, d), in float64.
 
     The covariance of a single sample is 0.
@@ -49,13 +51,13 @@ def class_statistics(features: Tensor, labels: Tensor, num_classes: int) -> Stat
     Raises:
         ValueError: If a label is not below num_classes, or a feature is not finite.
     """
-    _check_labels(labels, features, num_classes)
+    _check_labels(labels, len(features), num_classes)
     size = features.shape[1]
     mu = features.new_zeros(num_classes, size, dtype=torch.float64)
     sigma = features.new_zeros(num_classes, size, size, dtype=torch.float64)
     n = torch.bincount(labels[labels >= 0], minlength=num_classes).double()
     for label in n.nonzero().flatten().tolist():
-        mu[label], sigma[label], _ = statistics(features[labels == label])
+        mu[label], sigma[label], _ = feature_statistics(features[labels == label])
     return Statistics(mu, sigma, n)
 
 
@@ -130,8 +132,6 @@ class _Moments(LazyMetric):
     """
 
     higher_is_better = False
-    compares: ClassVar[bool] = True
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = "statistics"
     real_n: Tensor
     real_sum: Tensor
     real_outer: Tensor
@@ -155,29 +155,24 @@ class _Moments(LazyMetric):
             shapes[f"{side}_outer"] = (self.num_classes, size, size)
         return shapes
 
-    def _add(self, features: Tensor, label: int, real: bool) -> None:
-        """Add the features (n, d) of one class."""
-        features = features.double()
-        n, total, outer = (
-            (self.real_n, self.real_sum, self.real_outer)
-            if real
-            else (self.fake_n, self.fake_sum, self.fake_outer)
-        )
-        n[label] += len(features)
-        total[label] += features.sum(dim=0)
-        outer[label].addmm_(features.T, features)
-
-    def _first(self, real: bool) -> int:
-        """Return how many samples of this set this rank has seen, to name a bad one."""
-        if self.size is None:
-            return 0
-        return int((self.real_n if real else self.fake_n).sum())
-
-    def _refuse_mixture(self, real: bool) -> None:
+    def _add(self, features: Tensor, labels: Tensor | None, real: bool) -> None:
+        """Add features (n, d) of the classes (n,); without labels there is one."""
+        side = "real" if real else "fake"
         if real and self.size is not None and self.real_sets > 0:
             raise ValueError(
                 f"{type(self).__name__} has got real statistics by set_real: real samples would count twice"
             )
+        first = 0 if self.size is None else int(getattr(self, f"{side}_n").sum())
+        features = self._check(features, first).double()
+        labels = torch.zeros(len(features), dtype=torch.int64) if labels is None else labels
+        _check_labels(labels, len(features), self.num_classes or 0)
+        labels = labels.to(features.device)
+        n, total, outer = (getattr(self, f"{side}_{name}") for name in ("n", "sum", "outer"))
+        for label in labels[labels >= 0].unique().tolist():
+            part = features[labels == label]
+            n[label] += len(part)
+            total[label] += part.sum(dim=0)
+            outer[label].addmm_(part.T, part)
 
     def _set_real(self, mu: Tensor, sigma: Tensor, n: Tensor) -> None:
         """Replace the real sums by those that belong to statistics with a leading class dimension."""
@@ -197,7 +192,7 @@ class _Moments(LazyMetric):
         sigma = torch.where(n[:, None, None] > 1, sigma, 0)
         if not (mu.isfinite().all() and sigma.isfinite().all()):
             raise ValueError(f"{type(self).__name__} got real statistics that are not finite")
-        self._start(mu.shape[1])
+        self._start((mu.shape[1],))
         counts = n[:, None, None]
         self.real_n = n.clone()
         self.real_sum = n[:, None] * mu
@@ -205,28 +200,31 @@ class _Moments(LazyMetric):
         self.real_sets = torch.ones_like(self.real_sets)
         self._computed = None
 
-    def _distances(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return raw distances (C,), NaN for a class of too few samples, and both numbers of samples (C,)."""
+    def _distances(self, of: str) -> Tensor:
+        """Return the distances (C,), at least 0, NaN where there are too few samples; warn of few ``of``."""
+        name = type(self).__name__
+        if self.size is None:
+            check_count(0, "generated", name)
         # Statistics that were set on every rank have been added up: a copy a rank.
         copies = self.real_sets.clamp(min=1)
         real_n, fake_n = self.real_n / copies, self.fake_n
+        for side, n in (("real", real_n), ("generated", fake_n)):
+            check_count(int(n.sum()), side, name)
+        fewest = torch.minimum(real_n, fake_n)
         distances = torch.full_like(fake_n, torch.nan)
-        for label in ((real_n > 1) & (fake_n > 1)).nonzero().flatten().tolist():
-            mu1, sigma1 = _moments(
-                real_n[label], self.real_sum[label] / copies, self.real_outer[label] / copies
-            )
-            mu2, sigma2 = _moments(fake_n[label], self.fake_sum[label], self.fake_outer[label])
-            distances[label] = frechet_distance(mu1, sigma1, mu2, sigma2, real_n[label], fake_n[label])
-        return distances, real_n, fake_n
-
-    def _warn_if_few(self, least: int, of: str) -> None:
-        if self.size is not None and least <= self.size:
+        for label in (fewest > 1).nonzero().flatten().tolist():
+            real = _moments(real_n[label], self.real_sum[label] / copies, self.real_outer[label] / copies)
+            fake = _moments(fake_n[label], self.fake_sum[label], self.fake_outer[label])
+            distances[label] = frechet_distance(*real, *fake, real_n[label], fake_n[label]).clamp(min=0)
+        least = int(fewest[fewest > 1].min()) if (fewest > 1).any() else None
+        if least is not None and least <= self.real_sum.shape[1]:
             warnings.warn(
-                f"{type(self).__name__} of {least} samples {of} with {self.size} features: the covariance is "
-                "singular and the distance biased upwards, differently for every number of samples; compare "
-                "equal numbers only, or take more",
+                f"{name} of {least} samples {of} with {self.size} features: the covariance is singular and "
+                "the distance biased upwards, differently for every number of samples; compare equal numbers "
+                "only, or take more",
                 stacklevel=2,
             )
+        return distances
 
 
 def _moments(n: Tensor, total: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
@@ -244,10 +242,15 @@ class FID(_Moments):
         num_features: Size d of the features; the first batch tells it otherwise.
     """
 
-    wants: ClassVar[tuple[Input, ...]] = ("features",)
+    scores = ("fid",)
+    real_needs: ClassVar[str] = "statistics"
 
     def __init__(self, num_features: int | None = None) -> None:
         super().__init__(1, num_features)
+
+    def take_real(self, statistics: RealStatistics) -> None:
+        """Take what an evaluation knows of the real images."""
+        self.set_real(statistics.mu, statistics.sigma, statistics.n)
 
     def set_real(self, mu: Tensor, sigma: Tensor, n: Tensor | int | None) -> None:
         """Take stored statistics for the real set, in place of samples; :meth:`reset` forgets them.
@@ -273,22 +276,15 @@ class FID(_Moments):
         Raises:
             ValueError: If shapes do not fit, or a feature is not finite.
         """
-        self._refuse_mixture(real)
-        self._add(self._check(features, self._first(real)), 0, real)
+        self._add(features, None, real)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return ``fid``, at least 0, and ``fid_raw``, which rounding may leave below.
+        """Return ``fid``; rounding may leave equal sets below 0, which counts as 0.
 
         Raises:
             ValueError: If there are fewer than two real or two generated samples.
         """
-        if self.size is None:
-            check_count(0, "generated", "FID")
-        distances, real_n, fake_n = self._distances()
-        check_count(int(real_n), "real", "FID")
-        check_count(int(fake_n), "generated", "FID")
-        self._warn_if_few(int(torch.minimum(real_n, fake_n)), "a set")
-        return {"fid": distances[0].clamp(min=0), "fid_raw": distances[0]}
+        return {"fid": self._distances("a set")[0]}
 
 
 class PerClassFID(_Moments):
@@ -298,14 +294,29 @@ class PerClassFID(_Moments):
     2048 features. Samples of label -1 are left out.
 
     Args:
-        num_classes: Number of classes C; may be set as an attribute until the first batch.
+        num_classes: Number of classes C; an evaluation fills in the game's.
         num_features: Size d of the features; the first batch tells it otherwise.
     """
 
-    wants: ClassVar[tuple[Input, ...]] = ("features", "labels")
+    scores = ("intra_fid", "intra_fid_per_class", "intra_fid_classes")
 
     def __init__(self, num_classes: int | None = None, num_features: int | None = None) -> None:
+        self._open = num_classes is None
         super().__init__(num_classes, num_features)
+
+    def fill_in(self, data: Any, num_classes: int | None, num_samples: int | None) -> None:
+        """Take the number of classes, unless it was given."""
+        if self._open and num_classes not in (None, self.num_classes):
+            self.num_classes, self.shape = num_classes, None
+
+    def take_real(self, statistics: RealStatistics) -> None:
+        """Take what an evaluation knows of the real images."""
+        features, labels = statistics.features, statistics.labels
+        assert features is not None
+        assert labels is not None
+        assert self.num_classes is not None
+        known = class_statistics(features.to(self.device), labels.to(self.device), self.num_classes)
+        self.set_real(*known)
 
     def set_real(self, mu: Tensor, sigma: Tensor, n: Tensor) -> None:
         """Take stored statistics for the real classes, in place of samples; :meth:`reset` forgets them.
@@ -328,13 +339,7 @@ class PerClassFID(_Moments):
         Raises:
             ValueError: If shapes do not fit, a label is not below num_classes, or a feature is not finite.
         """
-        self._refuse_mixture(real)
-        features = self._check(features, self._first(real))
-        _check_labels(labels, features, self.num_classes or 0)
-        labels = labels.to(features.device)
-        for label in labels.unique().tolist():
-            if label >= 0:
-                self._add(features[labels == label], label, real)
+        self._add(features, labels, real)
 
     def compute(self) -> dict[str, Tensor]:
         """Return the distances of the classes that have two real and two generated samples.
@@ -346,15 +351,8 @@ class PerClassFID(_Moments):
         Raises:
             ValueError: If there are fewer than two real or two generated samples.
         """
-        if self.size is None:
-            check_count(0, "generated", "PerClassFID")
-        distances, real_n, fake_n = self._distances()
-        check_count(int(real_n.sum()), "real", "PerClassFID")
-        check_count(int(fake_n.sum()), "generated", "PerClassFID")
-        distances = distances.clamp(min=0)
+        distances = self._distances("a class")
         used = ~distances.isnan()
-        if used.any():
-            self._warn_if_few(int(torch.minimum(real_n, fake_n)[used].min()), "a class")
         return {
             "intra_fid": distances[used].mean(),
             "intra_fid_per_class": distances,
@@ -362,14 +360,7 @@ class PerClassFID(_Moments):
         }
 
 
-def _check_labels(labels: Tensor, features: Tensor, num_classes: int) -> None:
-    if labels.shape != features.shape[:1] or labels.is_floating_point():
-        raise ValueError(
-            f"labels have shape {tuple(labels.shape)} and type {labels.dtype}: {len(features)} samples need "
-            "as many integers"
-        )
-    if len(labels) and not (int(labels.min()) >= -1 and int(labels.max()) < num_classes):
-        raise ValueError(
-            f"labels go from {int(labels.min())} to {int(labels.max())}: {num_classes} classes have labels 0 "
-            f"to {num_classes - 1}, and -1 stands for none"
-        )
+def _check_labels(labels: Tensor, n: int, num_classes: int) -> None:
+    checks.labels(num_classes, unlabeled=True, labels=labels)
+    if len(labels) != n:
+        raise ValueError(f"labels have shape {tuple(labels.shape)}: {n} samples need as many")

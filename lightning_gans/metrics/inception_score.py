@@ -1,15 +1,15 @@
 """Inception score (arXiv 1606.03498) and DeLiGAN's modified one (arXiv 1706.02071)."""
 
 import warnings
-from typing import ClassVar, Literal
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_gans.metrics.lazy import Input, LazyMetric, check_count, check_finite
-from lightning_gans.metrics.samples import check_index, in_order
+from lightning_gans.checks import at_least
+from lightning_gans.metrics.states import LazyMetric, check_count, check_finite, check_index, in_order
 
 
 class IS(LazyMetric):
@@ -22,7 +22,7 @@ class IS(LazyMetric):
 
     Args:
         splits: Number of parts; 1 for the score of all samples, as StudioGAN reports it.
-        samples: Total number of samples, if known; may be set as an attribute until the first batch.
+        samples: Total number of samples, if known; an evaluation fills it in.
         shuffle_seed: Shuffle the samples first, with this seed of NumPy; torch-fidelity does with 2020.
             Matters for the mean over parts if samples come in an order, such as class by class.
         num_classes: Size of the logits; the first batch tells it otherwise.
@@ -32,10 +32,8 @@ class IS(LazyMetric):
     """
 
     higher_is_better = True
+    scores = ("is", "is_std")
     what = "logits"
-    wants: ClassVar[tuple[Input, ...]] = ("logits", "index")
-    compares: ClassVar[bool] = False
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = None
     n: Tensor
     sum_p: Tensor
     sum_plogp: Tensor
@@ -56,6 +54,11 @@ class IS(LazyMetric):
         self._places: Tensor | None = None
         super().__init__(num_classes)
 
+    def fill_in(self, data: Any, num_classes: int | None, num_samples: int | None) -> None:
+        """Take the total number of samples."""
+        if num_samples != self.samples:
+            self.samples, self.shape = num_samples, None
+
     @property
     def keeps_logits(self) -> bool:
         """Whether all logits are kept, for want of the total number."""
@@ -69,11 +72,11 @@ class IS(LazyMetric):
             return {}
         return {"n": (self.splits,), "sum_p": (self.splits, size), "sum_plogp": (self.splits,)}
 
-    def rows(self, size: int) -> dict[str, Tensor]:
+    def rows(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         """Return the states' types: logits and index, if they are kept."""
         if not self.keeps_logits:
             return {}
-        return {"logits": torch.empty(0, size), "index": torch.empty(0, dtype=torch.int64)}
+        return {"logits": torch.empty(0, *shape), "index": torch.empty(0, dtype=torch.int64)}
 
     def update(self, logits: Tensor, index: Tensor) -> None:
         """Add a batch of generated samples.
@@ -156,8 +159,7 @@ def inception_score(logits: Tensor, splits: int = 10, shuffle_seed: int | None =
 
 
 def _check_parts(samples: int, splits: int) -> None:
-    if splits < 1:
-        raise ValueError(f"splits={splits} must be at least 1")
+    at_least(1, splits=splits)
     if samples < splits:
         raise ValueError(
             f"IS cannot split {samples} samples into {splits} parts: give fewer splits or more samples"
@@ -208,10 +210,8 @@ class ModifiedIS(LazyMetric):
     """
 
     higher_is_better = True
+    scores = ("mis", "mis_std", "mis_classes", "mis_pooled", "mis_per_class")
     what = "logits"
-    wants: ClassVar[tuple[Input, ...]] = ("logits",)
-    compares: ClassVar[bool] = False
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = None
     n: Tensor
     sum_p: Tensor
     sum_logp: Tensor

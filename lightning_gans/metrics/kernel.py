@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_gans.metrics.lazy import FeatureSets, check_count, check_finite
+from lightning_gans.checks import at_least
+from lightning_gans.metrics.states import FeatureSets, check_sets
 
 
 class KID(FeatureSets):
@@ -31,6 +32,7 @@ class KID(FeatureSets):
     """
 
     higher_is_better = False
+    scores = ("kid", "kid_std")
 
     def __init__(
         self,
@@ -42,14 +44,11 @@ class KID(FeatureSets):
         seed: int = 2020,
         num_features: int | None = None,
     ) -> None:
-        _check_subsets(subsets, subset_size)
+        at_least(1, subsets=subsets)
+        at_least(2, subset_size=subset_size)
         super().__init__(num_features)
-        self.subsets = subsets
-        self.subset_size = subset_size
-        self.degree = degree
-        self.gamma = gamma
-        self.coef0 = coef0
-        self.seed = seed
+        self.subsets, self.subset_size, self.seed = subsets, subset_size, seed
+        self.degree, self.gamma, self.coef0 = degree, gamma, coef0
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``kid`` and ``kid_std``: mean and deviation (of the population) over the subsets.
@@ -91,7 +90,8 @@ def kernel_distance(
     Raises:
         ValueError: If shapes do not fit, a set has fewer than two samples, or a feature is not finite.
     """
-    _check_subsets(subsets, subset_size)
+    at_least(1, subsets=subsets)
+    at_least(2, subset_size=subset_size)
     check_sets(real, fake, "KID")
     size = min(subset_size, len(real), len(fake))
     if size < subset_size:
@@ -157,24 +157,3 @@ def _sums_of_whole(fake: Tensor, real: Tensor, chosen: list[list[Tensor]], kerne
         columns.append(total(samples, samples, member, member) - diagonal @ member)
     columns.append(total(fake, real, *members))
     return torch.stack(columns, dim=1)
-
-
-def check_sets(real: Tensor, fake: Tensor, name: str, least: int = 2) -> None:
-    """Refuse sets of features that cannot be compared.
-
-    Raises:
-        ValueError: If shapes do not fit, a set is too small, or a feature is not finite.
-    """
-    if real.dim() != 2 or fake.dim() != 2 or real.shape[1] != fake.shape[1]:
-        raise ValueError(
-            f"real and generated features have shapes {tuple(real.shape)} and {tuple(fake.shape)}: {name} "
-            "needs (n, d) and (m, d)"
-        )
-    for side, features in (("real", real), ("generated", fake)):
-        check_count(len(features), side, name, least)
-        check_finite(features, f"{side} features", 0)
-
-
-def _check_subsets(subsets: int, subset_size: int) -> None:
-    if subsets < 1 or subset_size < 2:
-        raise ValueError(f"subsets={subsets} must be at least 1, subset_size={subset_size} at least 2")

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lightning_gans.metrics.kernel import check_sets
-from lightning_gans.metrics.lazy import FeatureSets
+from lightning_gans.checks import at_least
+from lightning_gans.metrics.states import FeatureSets, check_sets
 
 TIE = 1e-9
 """Squared distances that differ by less than this part are equal: so far, rounding errors decide."""
@@ -32,9 +32,10 @@ class PrecisionRecall(FeatureSets):
     """
 
     higher_is_better = True
+    scores = ("precision", "recall", "f_score")
 
     def __init__(self, k: int = 3, num_features: int | None = None) -> None:
-        _check_k(k)
+        at_least(1, k=k)
         super().__init__(num_features)
         self.k = k
 
@@ -62,9 +63,10 @@ class DensityCoverage(FeatureSets):
     """
 
     higher_is_better = True
+    scores = ("density", "coverage")
 
     def __init__(self, k: int = 5, num_features: int | None = None) -> None:
-        _check_k(k)
+        at_least(1, k=k)
         super().__init__(num_features)
         self.k = k
 
@@ -92,7 +94,7 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, Tensor
     Raises:
         ValueError: If shapes do not fit, a set has no more than k samples, or a feature is not finite.
     """
-    _check_k(k)
+    at_least(1, k=k)
     check_sets(real, fake, "PrecisionRecall", k + 1)
     real, fake = _centred(real, fake)
     real_radii, fake_radii = _radii(real, k) * (1 + TIE), _radii(fake, k) * (1 + TIE)
@@ -122,7 +124,7 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> dict[str, Tensor
     Raises:
         ValueError: If shapes do not fit, a set has no more than k samples, or a feature is not finite.
     """
-    _check_k(k)
+    at_least(1, k=k)
     check_sets(real, fake, "DensityCoverage", k + 1)
     real, fake = _centred(real, fake)
     radii = _radii(real, k) * (1 - TIE)
@@ -133,11 +135,6 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> dict[str, Tensor
         ]
     ).double()
     return {"density": inside.sum() / (k * len(fake)), "coverage": (inside > 0).double().mean()}
-
-
-def _check_k(k: int) -> None:
-    if k < 1:
-        raise ValueError(f"k={k} must be at least 1")
 
 
 def _centred(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:

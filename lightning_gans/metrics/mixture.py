@@ -1,11 +1,13 @@
 """Lost modes, counted: how many components of a known Gaussian mixture do samples reach?"""
 
 import math
-from typing import ClassVar, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+
+from lightning_gans.checks import at_least, positive
 
 
 class ModeCoverage(Metric):
@@ -19,8 +21,8 @@ class ModeCoverage(Metric):
     States are summed over ranks.
 
     Args:
-        means: (K, d) means of the modes. None: :meth:`set_modes` is called before the first sample, as the
-            callback ``Evaluate`` does with those of the data.
+        means: (K, d) means of the modes. None: those of the data module are filled in by an evaluation, or
+            :meth:`set_modes` is called before the first sample.
         covariances: (K, d, d) covariances, positive definite; None if ``means`` is.
         threshold: Largest Mahalanobis distance of a high-quality sample.
         min_count: High-quality samples that a mode needs to count as found.
@@ -32,9 +34,7 @@ class ModeCoverage(Metric):
     is_differentiable = False
     higher_is_better = None
     full_state_update = False
-    wants: ClassVar[tuple[str, ...]] = ("samples",)
-    compares: ClassVar[bool] = False
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = None
+    scores = ("modes", "high_quality", "jsd")
     means: Tensor | None
     whitening: Tensor | None
     counts: Tensor
@@ -48,7 +48,9 @@ class ModeCoverage(Metric):
         min_count: int = 1,
     ) -> None:
         super().__init__()
-        _check_numbers(threshold, min_count)
+        positive(threshold=threshold)
+        at_least(1, min_count=min_count)
+        self._open = means is None
         self.threshold = threshold
         self.min_count = min_count
         self.register_buffer("means", None, persistent=False)
@@ -59,6 +61,22 @@ class ModeCoverage(Metric):
             raise ValueError("means, covariances: give both, or neither")
         if means is not None and covariances is not None:
             self.set_modes(means, covariances)
+
+    def fill_in(self, data: Any, num_classes: int | None, num_samples: int | None) -> None:
+        """Take the modes of a data module, unless they were given.
+
+        Raises:
+            ValueError: If it has none.
+        """
+        if not self._open or data is None:
+            return
+        means, covariances = (getattr(data, name, None) for name in ("means", "covariances"))
+        if means is None or covariances is None:
+            raise ValueError(
+                f"ModeCoverage needs means and covariances of the modes, and {type(data).__name__} has none: "
+                "give them, or use GaussianMixtures"
+            )
+        self.set_modes(means, covariances)
 
     def set_modes(self, means: Tensor, covariances: Tensor) -> None:
         """Set the modes, and forget all samples.
@@ -118,14 +136,8 @@ def _check(means: Tensor, covariances: Tensor, threshold: float, min_count: int)
             f"means {tuple(means.shape)} and covariances {tuple(covariances.shape)} must have shapes "
             "(K, d) and (K, d, d)"
         )
-    _check_numbers(threshold, min_count)
-
-
-def _check_numbers(threshold: float, min_count: int) -> None:
-    if threshold <= 0:
-        raise ValueError(f"threshold={threshold} must be positive")
-    if min_count < 1:
-        raise ValueError(f"min_count={min_count} must be at least 1")
+    positive(threshold=threshold)
+    at_least(1, min_count=min_count)
 
 
 def _whitening(covariances: Tensor) -> Tensor:

@@ -1,16 +1,20 @@
 """Nearest training samples of generated ones: has a generator learnt its data by heart?"""
 
-from typing import ClassVar, Literal, NamedTuple
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from lightning_gans.metrics.lazy import check_finite
-from lightning_gans.metrics.samples import check_images, check_index, in_order
+from lightning_gans.checks import at_least
+from lightning_gans.drawing.grids import neighbours_picture
+from lightning_gans.metrics.states import check_finite, check_images, check_index, in_order
 
+SCORES = ("distance", "distance_min", "distance_held_out", "ratio")
 NUMBERS = 1 << 24  # of training samples, compared at a time: 128 MB
 
 
@@ -44,19 +48,16 @@ class NearestNeighbours(Metric):
     is_differentiable = False
     higher_is_better = None
     full_state_update = False
-    wants: ClassVar[tuple[str, ...]] = ("images", "index")
-    compares: ClassVar[bool] = True
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = "images"
-    real_split: ClassVar[str] = "train"  # what could have been learnt by heart
+    real_split = "train"  # what could have been learnt by heart
+    empty_batches = True  # the search begins on all ranks
     prefix: ClassVar[str] = "neighbour"
+    scores: tuple[str, ...] = tuple(f"neighbour_{name}" for name in SCORES)
     distances: list[Tensor]
     indices: list[Tensor]
 
     def __init__(self, num_samples: int = 16, num_neighbours: int = 5) -> None:
         super().__init__()
-        for name, value in (("num_samples", num_samples), ("num_neighbours", num_neighbours)):
-            if value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
+        at_least(1, num_samples=num_samples, num_neighbours=num_neighbours)
         self.num_samples = num_samples
         self.num_neighbours = num_neighbours
         self.add_state("distances", [], dist_reduce_fx="cat")
@@ -76,25 +77,26 @@ class NearestNeighbours(Metric):
         self._forget()
 
     def _prepare(self, values: Tensor, index: Tensor) -> Tensor:
-        check_images(values, index)
+        check_images(values)
+        check_index(index, len(values))
         return values
 
     def _empty(self) -> Tensor:
         """Return what this rank asks for without a sample."""
         return torch.empty(0, 0, 0, 0, dtype=torch.uint8, device=self.device)
 
-    def update(self, values: Tensor, index: Tensor, real: bool) -> None:
+    def update(self, images: Tensor, index: Tensor, real: bool) -> None:
         """Add generated samples, or training samples and search them.
 
         Args:
-            values: Images, uint8 (n, C, H, W).
+            images: uint8 (n, C, H, W).
             index: Their places (n,) among the generated samples or in the training data.
             real: Whether they are training samples.
 
         Raises:
             ValueError: If generated samples come after training samples, or there is none.
         """
-        values = self._prepare(values, index)
+        values = self._prepare(images, index)
         if real:
             self._search(values, index)
         else:
@@ -178,6 +180,20 @@ class NearestNeighbours(Metric):
             scores["ratio"] = first[:n].mean() / first[n:].mean()
         return {f"{self.prefix}_{name}": score for name, score in scores.items()}
 
+    def pictures(
+        self, samples: Callable[[Tensor], Tensor], real: Callable[[Tensor], Tensor]
+    ) -> dict[str, Image.Image]:
+        """Draw samples beside the training images that are nearest to them.
+
+        Args:
+            samples: Returns the generated images at some places.
+            real: Returns the training images at some places.
+        """
+        if self.nearest is None:
+            return {}
+        near = torch.stack([real(row) for row in self.nearest.indices.cpu()])
+        return {f"neighbours/{self.prefix}": neighbours_picture(samples(self.nearest.samples.cpu()), near)}
+
 
 class FeatureNeighbours(NearestNeighbours):
     """Exact nearest training images of a few generated ones, by Euclidean distance of their features.
@@ -185,9 +201,12 @@ class FeatureNeighbours(NearestNeighbours):
     As :class:`NearestNeighbours`, with features (n, d) in place of images.
     """
 
-    wants: ClassVar[tuple[str, ...]] = ("features", "index")
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = "features"
-    prefix: ClassVar[str] = "feature_neighbour"
+    prefix = "feature_neighbour"
+    scores = tuple(f"feature_neighbour_{name}" for name in SCORES)
+
+    def update(self, features: Tensor, index: Tensor, real: bool) -> None:
+        """Add features (n, d) of generated samples, or of training samples and search them."""
+        super().update(features, index, real)
 
     def _prepare(self, values: Tensor, index: Tensor) -> Tensor:
         if values.dim() != 2 or not values.is_floating_point():

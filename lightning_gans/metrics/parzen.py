@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_gans.metrics.samples import KeptImages
+from lightning_gans.checks import at_least
+from lightning_gans.metrics.states import KeptImages
 
 SIGMAS = tuple(10 ** (i / 9 - 1) for i in range(10))
 """Widths tried by the paper's code: ten, evenly spaced in the logarithm, from 0.1 to 1."""
@@ -40,10 +41,8 @@ class ParzenLikelihood(KeptImages):
     """
 
     higher_is_better = True
-    wants: ClassVar[tuple[str, ...]] = ("images", "index")
-    compares: ClassVar[bool] = True
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = "images"
-    real_split: ClassVar[str] = "test"  # a likelihood of training images rewards copies
+    scores = ("parzen", "parzen_error", "parzen_sigma")
+    real_split = "test"  # a likelihood of training images rewards copies
 
     def __init__(
         self,
@@ -54,15 +53,8 @@ class ParzenLikelihood(KeptImages):
         batch_size: int = 100,
     ) -> None:
         super().__init__()
-        sizes = {
-            "num_centres": num_centres,
-            "num_validation": num_validation,
-            "num_points": num_points,
-            "batch_size": batch_size,
-        }
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
+        at_least(1, num_centres=num_centres, num_validation=num_validation, num_points=num_points)
+        at_least(1, batch_size=batch_size)
         if num_validation > 1000:
             raise ValueError(f"num_validation={num_validation} must be at most 1000, as in the paper's code")
         if not sigmas or min(sigmas) <= 0:
@@ -93,11 +85,8 @@ class ParzenLikelihood(KeptImages):
         centres, real = centres.double() / 255, real.double() / 255
         validation, test = real[: self.num_validation], real[self.num_validation :]
         estimate = parzen_estimate(centres, validation, test, self.sigmas, self.batch_size)
-        names = ("parzen", "parzen_error", "parzen_sigma")
-        return {
-            name: torch.tensor(value, dtype=torch.float64, device=real.device)
-            for name, value in zip(names, estimate, strict=True)
-        }
+        values = real.new_tensor(estimate)
+        return dict(zip(self.scores, values, strict=True))
 
 
 def parzen_log_likelihood(

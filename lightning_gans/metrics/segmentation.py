@@ -1,14 +1,15 @@
 """FCN score (pix2pix, CycleGAN): can a segmentation network read the generated photographs?"""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torchmetrics import Metric
 
-from lightning_gans.metrics.samples import check_images
+from lightning_gans.checks import at_least, one_of
+from lightning_gans.metrics.states import check_images
 
 TINY = 1e-12  # in the denominators of pix2pix's script
 
@@ -19,6 +20,9 @@ class FCNScore(Metric):
     Photographs are resized to the size of the label maps (bilinear, in bytes, as pix2pix does) and segmented
     there. For the opposite task, photograph to labels, give ``palette`` in place of a network: each pixel
     becomes the label of the nearest colour.
+
+    In an evaluation the label maps come from the data module, if it has ``label_maps(split)``; or they are
+    read, by the colours of ``palette``, from the pictures of labels that pix2pix's data sets have.
 
     Values of different segmentation networks are not comparable. The papers' is a Caffe FCN-8s of
     Cityscapes, for which there is no official port.
@@ -32,19 +36,20 @@ class FCNScore(Metric):
         mean: Subtracted from the images' channels, in [0, 1].
         std: The images' channels are divided by it.
         palette: Colours (num_classes, C) of the labels, 0 to 255.
+        labels: Where an evaluation finds the true labels: ``label_maps`` of the data module, or the pictures
+            that are its ``inputs`` (labels to photographs) or its ``targets`` (photographs to labels).
         absent: "zero" counts classes that are not in any label map as 0, as pix2pix's script does; "skip"
             leaves them out of the means.
 
     Raises:
-        ValueError: If there is not exactly one of segmenter and palette, or an argument does not fit.
+        ValueError: If there is neither segmenter nor palette, or both where label maps are no pictures; or an
+            argument does not fit.
     """
 
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
-    wants: ClassVar[tuple[str, ...]] = ("images", "label_maps")
-    compares: ClassVar[bool] = False
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = None
+    scores = ("pixel_accuracy", "class_accuracy", "class_iou", "accuracy_per_class", "iou_per_class")
     confusion: Tensor
     palette: Tensor | None
 
@@ -56,11 +61,16 @@ class FCNScore(Metric):
         std: Sequence[float] | None = None,
         palette: Sequence[Sequence[int]] | Tensor | None = None,
         absent: Literal["zero", "skip"] = "zero",
+        labels: Literal["label_maps", "inputs", "targets"] = "label_maps",
     ) -> None:
         super().__init__()
         _check_arguments(num_classes, absent)
-        if (segmenter is None) == (palette is None):
+        one_of(("label_maps", "inputs", "targets"), labels=labels)
+        if labels == "label_maps" and (segmenter is None) == (palette is None):
             raise ValueError("give either a segmenter or a palette")
+        if labels != "label_maps" and palette is None:
+            raise ValueError(f"labels={labels} are pictures: give the palette of their colours")
+        self.wants = ("images", labels)
         self.num_classes = num_classes
         self.absent = absent
         self.segmenter = segmenter.eval() if segmenter is not None else None
@@ -76,8 +86,14 @@ class FCNScore(Metric):
 
     @torch.no_grad()
     def update(self, images: Tensor, label_maps: Tensor) -> None:
-        """Add generated images, uint8 (n, C, h, w), and the true label maps (n, H, W)."""
+        """Add generated images, uint8 (n, C, h, w), and the true label maps (n, H, W).
+
+        With ``labels`` of ``inputs`` or ``targets``, label maps are pictures of them, uint8 (n, C, H, W).
+        """
         check_images(images)
+        if self.wants[1] != "label_maps":
+            assert self.palette is not None
+            label_maps = nearest_colours(label_maps, self.palette)
         if label_maps.dim() != 3 or len(label_maps) != len(images) or label_maps.is_floating_point():
             raise ValueError(
                 f"label maps are {label_maps.dtype} of shape {tuple(label_maps.shape)}: give whole numbers "
@@ -89,12 +105,12 @@ class FCNScore(Metric):
             self.confusion += confusion_matrix(found, label_map, self.num_classes)
 
     def _segment(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        if self.palette is not None:
+        if self.segmenter is None:
+            assert self.palette is not None
             labels = nearest_colours(image, self.palette)
             if labels.shape[1:] != size:
                 labels = interpolate(labels[None].float(), size, mode="nearest-exact")[0].long()
             return labels
-        assert self.segmenter is not None
         values = image.float()
         if values.shape[2:] != size:
             values = interpolate(values, size, mode="bilinear", antialias=True).round().clamp(0, 255)
@@ -209,7 +225,5 @@ def nearest_colours(images: Tensor, palette: Tensor) -> Tensor:
 
 
 def _check_arguments(num_classes: int, absent: str) -> None:
-    if num_classes < 2:
-        raise ValueError(f"num_classes={num_classes} must be at least 2")
-    if absent not in ("zero", "skip"):
-        raise ValueError(f"absent={absent!r} must be 'zero' or 'skip'")
+    at_least(2, num_classes=num_classes)
+    one_of(("zero", "skip"), absent=absent)

@@ -1,13 +1,11 @@
 """Modes of stacked MNIST: three digits, one a colour channel, make 1000 of them (VEEGAN, PacGAN)."""
 
-from typing import ClassVar, Literal
-
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightning_gans.metrics.lazy import check_finite
-from lightning_gans.metrics.samples import check_labels
+from lightning_gans import checks
+from lightning_gans.metrics.states import check_finite
 
 
 class StackedModes(Metric):
@@ -28,9 +26,7 @@ class StackedModes(Metric):
     is_differentiable = False
     higher_is_better = None
     full_state_update = False
-    wants: ClassVar[tuple[str, ...]] = ("modes",)
-    compares: ClassVar[bool] = False
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = None
+    scores = ("modes", "kl")
     counts: Tensor
 
     def __init__(self, num_modes: int = 1000, min_count: int = 1) -> None:
@@ -42,7 +38,7 @@ class StackedModes(Metric):
 
     def update(self, modes: Tensor) -> None:
         """Add the modes (n,) of generated samples, as :func:`stacked_labels` gives them."""
-        check_labels(modes, self.num_modes, "modes")
+        checks.labels(self.num_modes, modes=modes)
         self.counts += torch.bincount(modes, minlength=self.num_modes)
 
     def compute(self) -> dict[str, Tensor]:
@@ -66,7 +62,7 @@ def mode_count_and_kl(labels: Tensor, num_modes: int = 1000, min_count: int = 1)
         ValueError: If there is no sample, or a label is out of range.
     """
     _check_arguments(num_modes, min_count)
-    check_labels(labels, num_modes)
+    checks.labels(num_modes, labels=labels)
     return _scores(torch.bincount(labels, minlength=num_modes), min_count)
 
 
@@ -92,10 +88,8 @@ def stacked_labels(logits: Tensor) -> Tensor:
 
 
 def _check_arguments(num_modes: int, min_count: int) -> None:
-    if num_modes < 2:
-        raise ValueError(f"num_modes={num_modes} must be at least 2")
-    if min_count < 1:
-        raise ValueError(f"min_count={min_count} must be at least 1")
+    checks.at_least(2, num_modes=num_modes)
+    checks.at_least(1, min_count=min_count)
 
 
 def _scores(counts: Tensor, min_count: int) -> dict[str, Tensor]:

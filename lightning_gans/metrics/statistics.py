@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_gans import checks
+
 _LAYOUT = 1  # of what is cached; another number is another file
 _LEFTOVER_SECONDS = 3600.0  # no process writes a file for so long
 
@@ -47,23 +49,18 @@ class RealStatistics:
 
     def __post_init__(self) -> None:
         """Check shapes and values."""
-        d = len(self.mu) if self.mu.dim() == 1 else 0
-        if d == 0 or self.sigma.shape != (d, d):
-            raise ValueError(
-                f"mu {tuple(self.mu.shape)} and sigma {tuple(self.sigma.shape)} must have shapes (d,) and "
-                "(d, d)"
-            )
+        d = self.mu.shape[-1] if self.mu.dim() else 0
+        checks.at_least(1, **{"length of mu": d})
+        checks.shaped((d,), mu=self.mu)
+        checks.shaped((d, d), sigma=self.sigma)
         if not (self.mu.isfinite().all() and self.sigma.isfinite().all()):
             raise ValueError("mu or sigma is not finite")
-        if self.n is not None and self.n < 2:
-            raise ValueError(f"n={self.n}: a covariance needs at least 2 images")
-        n = self.n
+        checks.at_least(2, n=self.n)
+        n: int | str = "n" if self.n is None else self.n
         if self.features is not None:
-            n = len(self.features) if n is None else n
-            if self.features.shape != (n, d):
-                raise ValueError(f"features {tuple(self.features.shape)} must have shape {(n, d)}")
-        if self.labels is not None and (self.labels.dim() != 1 or n not in (None, len(self.labels))):
-            raise ValueError(f"labels {tuple(self.labels.shape)} must have shape ({n},)")
+            n = len(self.features) if self.n is None else self.n
+        checks.shaped((n, d), features=self.features)
+        checks.shaped((n,), labels=self.labels)
 
     def save(self, path: str | Path) -> None:
         """Write an ``.npz``: mu and sigma under the keys that TTUR and pytorch-fid use, the rest beside them.

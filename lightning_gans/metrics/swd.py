@@ -5,14 +5,14 @@ Written from the description of the protocol.
 
 import warnings
 from collections.abc import Iterable
-from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from lightning_gans.metrics.samples import KeptImages, check_images
+from lightning_gans.checks import at_least
+from lightning_gans.metrics.states import KeptImages, check_images
 
 SIDE = 7
 """Height and width of a patch."""
@@ -53,17 +53,14 @@ class SWD(KeptImages):
     """
 
     higher_is_better = False
-    wants: ClassVar[tuple[str, ...]] = ("images", "index")
-    compares: ClassVar[bool] = True
-    real_needs: ClassVar[Literal["statistics", "features", "images"] | None] = "images"
+    scores = ("swd", "swd_[0-9]*")
 
     def __init__(
         self, num_images: int = 8192, patches: int = 128, directions: int = 512, seed: int = 0
     ) -> None:
         super().__init__()
         _check_arguments(patches, directions, seed)
-        if num_images < 2:
-            raise ValueError(f"num_images={num_images} must be at least 2")
+        at_least(2, num_images=num_images)
         self.num_images = num_images
         self.patches = patches
         self.directions = directions
@@ -71,8 +68,7 @@ class SWD(KeptImages):
 
     def update(self, images: Tensor, index: Tensor, real: bool) -> None:
         """Add images, uint8 (n, C, H, W) of one or three channels, and their places (n,)."""
-        check_images(images)
-        _check_shape(images)
+        check_images(images, "SWD", COARSEST)
         self.keep(images, index, "real" if real else "fake", self.num_images)
 
     def compute(self) -> dict[str, Tensor]:
@@ -86,11 +82,18 @@ class SWD(KeptImages):
                 stacklevel=2,
             )
             real_index, real, fake_index, fake = real_index[:n], real[:n], fake_index[:n], fake[:n]
-        return _distances(real, real_index, fake, fake_index, self.patches, self.directions, self.seed)
+        index = real_index, fake_index
+        return sliced_wasserstein(real, fake, self.patches, self.directions, self.seed, index)
 
 
+@torch.no_grad()
 def sliced_wasserstein(
-    real: Tensor, fake: Tensor, patches: int = 128, directions: int = 512, seed: int = 0
+    real: Tensor,
+    fake: Tensor,
+    patches: int = 128,
+    directions: int = 512,
+    seed: int = 0,
+    index: tuple[Tensor, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Compare as many real as generated images; the function behind :class:`SWD`.
 
@@ -100,6 +103,7 @@ def sliced_wasserstein(
         patches: Patches of an image and level.
         directions: Directions of projection.
         seed: Seed of patches and directions.
+        index: The images' places (n,) in both sets, which decide on their patches; by default 0, 1, ...
 
     Returns:
         ``swd_64``, ``swd_32``, ``swd_16``: distance at the level of that height, times 1000. ``swd``: their
@@ -110,12 +114,35 @@ def sliced_wasserstein(
     """
     _check_arguments(patches, directions, seed)
     for images in (real, fake):
-        check_images(images)
-        _check_shape(images)
+        check_images(images, "SWD", COARSEST)
     if len(real) != len(fake) or len(real) < 2:
         raise ValueError(f"{len(real)} real and {len(fake)} generated images: give as many, two at least")
-    index = torch.arange(len(real))
-    return _distances(real, index, fake, index, patches, directions, seed)
+    if real.shape[2:] != fake.shape[2:]:
+        raise ValueError(
+            f"real images have {tuple(real.shape[2:])} pixels, generated ones {tuple(fake.shape[2:])}"
+        )
+    places = index or (torch.arange(len(real)),) * 2
+
+    def distance(level: int) -> float:
+        """Return the mean distance of the sorted projections at one level, whose patches are gone then."""
+        sets = [
+            _descriptors(images, index, level, patches, seed, real=side == 0)
+            for side, (images, index) in enumerate(zip((real, fake), places, strict=True))
+        ]
+        rays = random_directions(level, sets[0].shape[1], directions, seed).to(real.device)
+        total = 0.0
+        for few in rays.split(DIRECTIONS):
+            first, second = (_sorted(few @ descriptors.T) for descriptors in sets)
+            total += first.sub_(second).abs_().mean(1, dtype=torch.float64).sum().item()
+        return total / directions
+
+    scores: dict[str, Tensor] = {}
+    height, width = real.shape[2:]
+    while min(height, width) >= COARSEST:
+        scores[f"swd_{height}"] = torch.tensor(1000 * distance(len(scores)), dtype=torch.float64)
+        height, width = (height + 1) // 2, (width + 1) // 2
+    scores["swd"] = torch.stack(list(scores.values())).mean()
+    return {name: score.to(real.device) for name, score in scores.items()}
 
 
 def patch_centres(
@@ -139,65 +166,8 @@ def random_directions(level: int, dim: int, directions: int, seed: int) -> Tenso
 
 
 def _check_arguments(patches: int, directions: int, seed: int) -> None:
-    for name, value, least in (("patches", patches, 1), ("directions", directions, 1), ("seed", seed, 0)):
-        if value < least:
-            raise ValueError(f"{name}={value} must be at least {least}")
-
-
-def _check_shape(images: Tensor) -> None:
-    if images.shape[1] not in (1, 3) or min(images.shape[2:]) < COARSEST:
-        raise ValueError(
-            f"images have shape {tuple(images.shape)}: SWD needs one or three channels and at least "
-            f"{COARSEST}x{COARSEST} pixels"
-        )
-
-
-@torch.no_grad()
-def _distances(
-    real: Tensor,
-    real_index: Tensor,
-    fake: Tensor,
-    fake_index: Tensor,
-    patches: int,
-    directions: int,
-    seed: int,
-) -> dict[str, Tensor]:
-    if real.shape[2:] != fake.shape[2:]:
-        raise ValueError(
-            f"real images have {tuple(real.shape[2:])} pixels, generated ones {tuple(fake.shape[2:])}"
-        )
-    scores: dict[str, Tensor] = {}
-    height, width = real.shape[2:]
-    level = 0
-    while min(height, width) >= COARSEST:
-        # In a function of its own, so that one level's patches are gone before the next one's come.
-        distance = _level(real, real_index, fake, fake_index, level, patches, directions, seed)
-        scores[f"swd_{height}"] = torch.tensor(1000 * distance, dtype=torch.float64)
-        level, height, width = level + 1, (height + 1) // 2, (width + 1) // 2
-    scores["swd"] = torch.stack(list(scores.values())).mean()
-    return {name: score.to(real.device) for name, score in scores.items()}
-
-
-def _level(
-    real: Tensor,
-    real_index: Tensor,
-    fake: Tensor,
-    fake_index: Tensor,
-    level: int,
-    patches: int,
-    directions: int,
-    seed: int,
-) -> float:
-    """Return the mean distance of the sorted projections at one level."""
-    sets = [
-        _descriptors(images, index, level, patches, seed, side)
-        for images, index, side in ((real, real_index, True), (fake, fake_index, False))
-    ]
-    total = 0.0
-    for few in random_directions(level, sets[0].shape[1], directions, seed).to(real.device).split(DIRECTIONS):
-        first, second = (_sorted(few @ descriptors.T) for descriptors in sets)
-        total += first.sub_(second).abs_().mean(1, dtype=torch.float64).sum().item()
-    return total / directions
+    at_least(1, patches=patches, directions=directions)
+    at_least(0, seed=seed)
 
 
 def _descriptors(images: Tensor, index: Tensor, level: int, patches: int, seed: int, real: bool) -> Tensor:

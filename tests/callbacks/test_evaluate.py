@@ -10,11 +10,14 @@ import torch
 from lightning import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from torchmetrics import Metric
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchvision.io import write_png
 
 from lightning_gans import load
 from lightning_gans.callbacks import Checkpoint, Evaluate, GeneratorEMA, SampleGrid
 from lightning_gans.callbacks.evaluate import check_names
-from lightning_gans.data import Digits, GaussianMixtures
+from lightning_gans.data import Colorization, Digits, GaussianMixtures
 from lightning_gans.drawing.pixels import to_bytes
 from lightning_gans.metrics import (
     FID,
@@ -23,6 +26,7 @@ from lightning_gans.metrics import (
     SWD,
     ClassBalance,
     DensityCoverage,
+    FCNScore,
     FeatureNeighbours,
     ModeCoverage,
     ModifiedIS,
@@ -33,10 +37,12 @@ from lightning_gans.metrics import (
     StackedModes,
     frechet_distance,
 )
-from lightning_gans.metrics.frechet import statistics
+from lightning_gans.metrics.frechet import feature_statistics
 
-from ..metrics.tiny import TinyExtractor
-from .helpers import digits, fit, image_game, norm_game, point_game, ring, weights
+from ..conformance.shapes import TwoTranslators
+from ..metrics.own import Brightness, MeanFeature, NeedsColour, Pixels
+from ..metrics.tiny import MeanColour, TinyExtractor
+from .helpers import Save, digits, fit, image_game, norm_game, point_game, ring, weights
 from .test_sample_grid import Watcher
 
 
@@ -80,8 +86,8 @@ def test_scores_are_those_of_the_stored_images(tmp_path):
     real = Digits()
     real.setup("fit")
     extractor = TinyExtractor()
-    mu, sigma, _ = statistics(extractor(images)[0])
-    expected = frechet_distance(mu, sigma, *statistics(extractor(real.training_images()[0])[0])[:2])
+    mu, sigma, _ = feature_statistics(extractor(images)[0])
+    expected = frechet_distance(mu, sigma, *feature_statistics(extractor(real.training_images()[0])[0])[:2])
     assert found[-1]["fid"] == pytest.approx(float(expected), rel=1e-9)
     assert found[-1]["samples"] == 100
     assert found[-1]["real_samples"] == 1500
@@ -201,7 +207,7 @@ def test_a_resumed_run_goes_on_with_the_same_scores(tmp_path):
 def test_neighbours_are_drawn(tmp_path):
     callback = evaluate(NearestNeighbours(3, 2), extractor=None, every_n_updates=2)
     fit(tmp_path, image_game(), digits(), [callback], 2)
-    assert (tmp_path / "neighbours" / "neighbour-step=00000002.png").is_file()
+    assert (tmp_path / "neighbours" / "neighbour-update=00000002.png").is_file()
 
 
 def test_neighbours_of_two_metrics_and_names(tmp_path):
@@ -212,7 +218,7 @@ def test_neighbours_of_two_metrics_and_names(tmp_path):
 
     run(None)
     run("near")
-    found = {path.name.partition("-step=")[0] for path in (tmp_path / "neighbours").iterdir()}
+    found = {path.name.partition("-update=")[0] for path in (tmp_path / "neighbours").iterdir()}
     assert found == {"neighbour", "feature_neighbour", "near-neighbour", "near-feature_neighbour"}
 
 
@@ -229,12 +235,12 @@ def test_modes_of_the_data(tmp_path):
     logger = CSVLogger(tmp_path, name="", version="")
     grid = SampleGrid(every_n_updates=1, gif=False)
     fit(tmp_path, point_game(), data, [callback, grid], 2, logger=logger)
-    assert torch.equal(callback.evaluation_arguments[0][0].means, data.means)
+    assert torch.equal(callback.metrics[0].means, data.means)
     with (tmp_path / "metrics.csv").open() as file:
         rows = [row["step"] for row in csv.DictReader(file) if row["val/modes"]]
     assert rows == ["2"]  # none of the grid's
     fit(tmp_path, point_game(3), GaussianMixtures("cube", samples=500), [callback], 2)  # other modes
-    assert callback.evaluation_arguments[0][0].means.shape[1] == 3
+    assert callback.metrics[0].means.shape[1] == 3
 
 
 def test_modes_that_nobody_knows(tmp_path):
@@ -322,7 +328,7 @@ class Bare(LightningModule):
     def draw_latents(self, n, ema=True, seed=None):
         return torch.randn(n, 4, generator=torch.Generator().manual_seed(seed)), None
 
-    def generate(self, latents, labels=None, ema=True):
+    def sample_from(self, latents, labels=None, ema=True):
         return self.layer(latents).tanh().unflatten(1, (1, 8, 8))
 
     def validation_step(self, batch, index):
@@ -353,11 +359,11 @@ def test_callbacks_that_would_go_by_old_scores(tmp_path, make, words):
             enable_checkpointing=True)  # fmt: skip
 
 
-def test_checkpoints_that_batches_pass_over(tmp_path):
-    best = ModelCheckpoint(monitor="val/fid", every_n_train_steps=4)
+def test_checkpoints_by_score_within_rounds(tmp_path):
+    best = ModelCheckpoint(tmp_path, monitor="val/fid", every_n_train_steps=4, save_top_k=-1)
     game = image_game(generator_steps=3)
-    with pytest.raises(ValueError, match="generator_steps=3"):
-        fit(tmp_path, game, digits(), [evaluate(every_n_updates=4), best], 4, enable_checkpointing=True)
+    fit(tmp_path, game, digits(), [evaluate(every_n_updates=4), best], 8, enable_checkpointing=True)
+    assert len(best.best_k_models) == 2
 
 
 class Between0And1(torch.nn.Module):
@@ -402,7 +408,7 @@ class Diverged(torch.nn.Module):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"every_n_updates": 0}, "every_n_updates=0 must be at least 1"),
+        ({"every_n_updates": 0}, "every_n_updates=0"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"num_samples": 1}, "num_samples=1: a score needs 2"),
         ({"num_real": 1}, "num_real=1"),
@@ -421,7 +427,7 @@ def test_bad_arguments(given, words):
         ([], {"metrics": []}, "metrics are empty"),
         ([FID()], {"extractor": None}, "extractor=None, but FID needs features"),
         ([FID(), FID()], {}, "FID is there twice"),
-        ([torch.nn.Identity()], {}, "Identity does not say in `wants`"),
+        ([torch.nn.Identity()], {}, "Identity is no torchmetrics.Metric"),
         ([FID()], {"num_real": 2000}, "num_real=2000 exceeds the 1500 images"),
         ([PerClassFID()], {}, "PerClassFID needs labels of the samples.* or use a conditional game"),
         ([SWD()], {}, "at least 16x16"),
@@ -446,3 +452,122 @@ def test_a_diverged_generator_is_named(tmp_path):
                       enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
     with pytest.raises(ValueError, match=r"sample \d+ is not finite: the generator has diverged"):
         trainer.validate(game, digits(), verbose=False)
+
+
+# ---------------------------------------------------------------------- metrics of others
+
+
+def foreign():
+    return [FrechetInceptionDistance(Pixels()), MeanFeature(), Brightness()]
+
+
+def test_metrics_of_others(tmp_path):
+    logger = CSVLogger(tmp_path, name="", version="")
+    best = ModelCheckpoint(tmp_path / "best", monitor="val/brightness", every_n_train_steps=2)
+    callbacks = [evaluate(*foreign(), every_n_updates=2), best]
+    trainer = fit(tmp_path, image_game(), digits(), callbacks, 4, logger=logger, enable_checkpointing=True)
+    found = lines(tmp_path)[-1]
+    assert found["brightness"] == pytest.approx(float(trainer.callback_metrics["val/brightness"]))
+    assert {"frechet_inception_distance", "mean_feature"} <= found.keys()
+    assert best.best_model_path
+    stop = EarlyStopping("val/frechet_inception_distance")
+    with pytest.raises(ValueError, match="EarlyStopping looks at val/frechet_inception_distance"):
+        fit(tmp_path, image_game(), digits(), [evaluate(*foreign(), every_n_updates=2), stop], 2)
+
+
+def test_metrics_of_others_that_do_not_fit_end_before_training(tmp_path):
+    with pytest.raises(ValueError, match=r"NeedsColour.update cannot take images uint8 \(2, 1, 8, 8\)"):
+        fit(tmp_path, image_game(), digits(), [evaluate(NeedsColour(), every_n_updates=9)], 1)
+
+
+@pytest.mark.parametrize("every", [None, 2])
+def test_nothing_but_scores_and_losses_is_logged(tmp_path, every):
+    """A metric called step would win over the update in file names of checkpoints."""
+    logger = CSVLogger(tmp_path, name="", version="")
+    trainer = fit(
+        tmp_path, image_game(), Digits(batch_size=100), [evaluate(every_n_updates=every)], 20, logger=logger,
+        val_check_interval=5, limit_val_batches=1, num_sanity_val_steps=0,
+    )  # fmt: skip
+    assert "step" not in trainer.callback_metrics
+    rows = [row for row in csv.DictReader((tmp_path / "metrics.csv").open()) if row["val/fid"]]
+    assert [int(row["step"]) for row in rows] == [line["update"] for line in lines(tmp_path)]
+    assert [int(row["step"]) for row in rows][-1] == 20
+
+
+def test_an_evaluation_that_a_kill_prevented_is_made_up(tmp_path):
+    save = Save(tmp_path / "at4.ckpt", 4)
+    callback = evaluate(every_n_updates=4)
+    fit(tmp_path / "whole", image_game(), digits(), [save, callback], 6)  # saved before it is evaluated
+    fit(tmp_path / "part", image_game(), digits(), [evaluate(every_n_updates=4)], 6,
+        ckpt_path=tmp_path / "at4.ckpt")  # fmt: skip
+    whole, part = ({x["update"]: x["fid"] for x in lines(tmp_path / name)} for name in ("whole", "part"))
+    assert part == whole
+    assert set(part) == {4, 6}
+
+
+# ---------------------------------------------------------------------- translations
+
+
+class LabelledPairs(Colorization):
+    def label_maps(self, split):
+        return (torch.arange(len(self._ready(split)[1])) % 2)[:, None, None].expand(-1, 8, 8)
+
+
+class Batchwise(Metric):
+    """Keeps what it is given, in the order of the data."""
+
+    wants = ("index", "images", "inputs", "targets", "label_maps")
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("seen", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, *given):
+        index, images, inputs, targets, maps = given
+        assert torch.equal(index, torch.arange(int(self.seen), int(self.seen) + len(images)))
+        assert torch.equal(maps[:, 0, 0], index % 2)
+        assert images.dtype == inputs.dtype == targets.dtype == torch.uint8
+        assert targets.shape[1] == 3 * inputs.shape[1]
+        self.seen += len(images)
+
+    def compute(self):
+        return self.seen.float()
+
+
+def pair_folder(tmp_path, n=12):
+    rng = torch.Generator().manual_seed(0)
+    folder = tmp_path / "pictures" / "all"
+    folder.mkdir(parents=True)
+    for i in range(n):
+        write_png(torch.randint(256, (3, 8, 8), dtype=torch.uint8, generator=rng), str(folder / f"{i}.png"))
+    return folder.parent
+
+
+def test_translations_of_held_out_inputs(tmp_path):
+    data = LabelledPairs(
+        str(pair_folder(tmp_path)), image_size=8, batch_size=2, val_fraction=0.5, in_memory=True
+    )
+    game = TwoTranslators(data.input_shape, data.image_shape)
+    metrics = [FID(), Batchwise(), FCNScore(2, palette=[[0, 0, 0], [255, 255, 255]], labels="targets")]
+    callback = evaluate(*metrics, extractor=MeanColour(), every_n_updates=2, num_samples=100)
+    fit(tmp_path, game, data, [callback], 2)
+    found = lines(tmp_path)[-1]
+    assert found["samples"] == found["batchwise"] == 6
+    assert found["real_samples"] == 6
+    inputs, targets = map(torch.cat, zip(*data.val_dataloader(), strict=True))
+    translated = to_bytes(game.translate(inputs))
+    real = data.real_images("train")[0]
+    expected = FID()
+    expected.update(MeanColour()(translated)[0], real=False)
+    expected.update(MeanColour()(torch.stack([real[i] for i in range(6)]))[0], real=True)
+    assert found["fid"] == pytest.approx(float(expected.compute()["fid"]), rel=1e-6)
+    fcn = FCNScore(2, palette=[[0, 0, 0], [255, 255, 255]], labels="targets")
+    fcn.update(translated, to_bytes(targets))
+    assert found["pixel_accuracy"] == pytest.approx(float(fcn.compute()["pixel_accuracy"]))
+
+
+def test_translations_without_held_out_inputs(tmp_path):
+    data = Colorization(str(pair_folder(tmp_path)), image_size=8, batch_size=2)
+    game = TwoTranslators(data.input_shape, data.image_shape)
+    with pytest.raises(ValueError, match="Colorization has 0 val images to translate"):
+        fit(tmp_path, game, data, [evaluate(Brightness(), every_n_updates=2)], 2)

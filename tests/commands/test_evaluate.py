@@ -6,15 +6,18 @@ import json
 import numpy as np
 import pytest
 import torch
+from lightning import Trainer
 from PIL import Image
 from torch.nn import functional as F
 from torchvision.io import write_png
 
 from lightning_gans.commands.evaluate import read_images
-from lightning_gans.data import Digits
+from lightning_gans.data import Colorization, Digits
 from lightning_gans.metrics import FID, IS, KID, NearestNeighbours, PerClassFID, RealStatistics
-from lightning_gans.metrics.evaluation import Evaluation, RealImages, Samples
-from lightning_gans.metrics.frechet import statistics
+from lightning_gans.metrics.evaluation import Evaluation, RealImages
+from lightning_gans.metrics.frechet import feature_statistics
+from lightning_gans.metrics.stream import Samples
+from tests.conformance.shapes import TwoTranslators
 from tests.metrics.tiny import TinyExtractor
 
 TINY = ("--extractor", "tests.metrics.tiny.TinyExtractor", "--device", "cpu")
@@ -144,7 +147,7 @@ def test_images_of_different_sizes_are_resized_and_it_is_said(cli, tmp_path, ima
 
 
 def test_statistics_tell_what_they_were_computed_with(cli, fails, tmp_path, images, folder):
-    mu, sigma, _ = statistics(TinyExtractor()(images[:60])[0])
+    mu, sigma, _ = feature_statistics(TinyExtractor()(images[:60])[0])
     ours = TinyExtractor().protocol
     arguments = ("--samples", folder, "--reference", tmp_path / "real.npz")
     for name in ("hash", "resize", "precision"):
@@ -158,7 +161,7 @@ def test_statistics_tell_what_they_were_computed_with(cli, fails, tmp_path, imag
 
 def test_what_does_not_fit_is_said_before_the_pass(images):
     extractor = TinyExtractor()
-    mu, sigma, _ = statistics(extractor(images[:60])[0])
+    mu, sigma, _ = feature_statistics(extractor(images[:60])[0])
     of_features = RealStatistics(mu, sigma, 60, TinyExtractor()(images[:60])[0])
     large = RealImages(enlarged(images[:60], 16, 16), torch.full((60,), -1), {})
     samples = Samples(images[:60], torch.arange(60), torch.arange(60) % 10)
@@ -188,7 +191,7 @@ def test_a_rank_without_a_share_is_refused_on_all(images):
 
 
 def test_statistics_of_other_tools(cli, tmp_path, images, folder):
-    mu, sigma, _ = statistics(TinyExtractor()(images[:60])[0])
+    mu, sigma, _ = feature_statistics(TinyExtractor()(images[:60])[0])
     np.savez(tmp_path / "theirs.npz", mu=mu.numpy(), sigma=sigma.numpy())
     found = scores(cli, tmp_path, "--samples", folder, "--reference", tmp_path / "theirs.npz")
     assert found["fid"] < 1e-6
@@ -215,6 +218,67 @@ def test_a_checkpoint_scores_as_its_samples(cli, tmp_path):
     second = scores(cli, tmp_path, "--samples", tmp_path / "samples.npz", *real)
     assert first["fid"] == pytest.approx(second["fid"], rel=1e-9)
     assert first["protocol"]["weights"] == "raw"
+
+
+OTHERS = json.dumps(
+    [
+        {"class_path": "tests.metrics.own.MeanFeature"},
+        {"class_path": "tests.metrics.own.Brightness"},
+        {
+            "class_path": "torchmetrics.image.fid.FrechetInceptionDistance",
+            "init_args": {"feature": {"class_path": "tests.metrics.own.Pixels"}},
+        },
+        "IS",
+    ]
+)
+
+
+def test_metrics_of_others_by_class_path(cli, tmp_path, images):
+    file = npz(tmp_path / "images.npz", 255 - images[:200])
+    found = scores(cli, tmp_path, "--samples", file, "--data", "Digits", "--metrics", OTHERS)
+    assert found["brightness"] == pytest.approx(float((255 - images[:200]).float().mean()), rel=1e-5)
+    means = [TinyExtractor()(part)[0].mean() for part in (images, 255 - images[:200])]
+    assert found["mean_feature"] == pytest.approx(float(means[0] - means[1]), rel=1e-3)
+    assert found["frechet_inception_distance"] > 0
+
+
+def test_metrics_of_others_while_a_recipe_trains(cli, tmp_path):
+    callback = {
+        "class_path": "Evaluate",
+        "init_args": {
+            "metrics": json.loads(OTHERS),
+            "extractor": {"class_path": "tests.metrics.tiny.TinyExtractor"},
+            "every_n_updates": 1,
+            "num_samples": 20,
+        },
+    }
+    cli("fit", "--model=GAN", "--data=Digits", "--trainer.max_steps=2", "--trainer.limit_val_batches=0",
+        "--trainer.enable_progress_bar=false", "--samples.gif=false",
+        f"--trainer.callbacks={json.dumps([callback])}")  # fmt: skip
+    file = tmp_path / "runs/gan/version_0/evaluations.jsonl"
+    found = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["update"] for line in found] == [1, 2]
+    assert {"brightness", "mean_feature", "frechet_inception_distance", "is"} <= found[-1].keys()
+
+
+def test_translations_are_scored(cli, tmp_path, images):
+    rgb = images[:8].expand(-1, 3, -1, -1)
+    pngs(tmp_path / "all", rgb)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "all").rename(tmp_path / "data" / "all")
+    data = Colorization(str(tmp_path / "data"), image_size=8, val_fraction=0.5)
+    game = TwoTranslators(data.input_shape, data.image_shape)
+    trainer = Trainer(max_steps=1, logger=False, enable_checkpointing=False, limit_val_batches=0,
+                      enable_progress_bar=False, enable_model_summary=False, accelerator="cpu")  # fmt: skip
+    trainer.fit(game, data)
+    trainer.save_checkpoint(tmp_path / "game.ckpt")
+    given = ("--data", "Colorization", "--data.folder", tmp_path / "data", "--data.image_size", 8,
+             "--data.val_fraction", 0.5)  # fmt: skip
+    cli("evaluate", "--ckpt_path", tmp_path / "game.ckpt", *given, "--json", tmp_path / "scores.json",
+        "--metrics", '["FID"]', "--extractor", "tests.metrics.tiny.MeanColour")  # fmt: skip
+    found = json.loads((tmp_path / "scores.json").read_text())
+    assert (found["samples"], found["real_samples"]) == (4, 4)
+    assert found["fid"] > 0
 
 
 @pytest.mark.parametrize(

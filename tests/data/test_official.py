@@ -144,7 +144,7 @@ def coloured(number, width=178, height=218):
     """A photograph with a grey 108x108 centre, a red frame up to 178x178, and blue above and below."""
     picture = Image.new("RGB", (width, height), (0, 0, 255))
     picture.paste((255, 0, 0), (0, 20, 178, 198))
-    picture.paste((10 * number,) * 3, (35, 55, 143, 163))
+    picture.paste((6 * number,) * 3, (35, 55, 143, 163))
     return picture
 
 
@@ -546,7 +546,7 @@ def test_celeba(root, monkeypatch, offline, verify):
     data.setup()
     images, labels = served(data.test_dataloader())
     assert torch.equal(labels, torch.full((6,), -1))
-    torch.testing.assert_close(levels(images), 10.0 * torch.arange(15, 21), rtol=0, atol=1.5)
+    torch.testing.assert_close(levels(images), 6.0 * torch.arange(15, 21), rtol=0, atol=1.5)
     # 108 pixels: no red frame within.
     assert (images[:, 0] - images[:, 2]).abs().max() < 0.2
     assert len(data.training_images()[0]) == 10

@@ -28,10 +28,10 @@ def test_all_ranks_score_and_draw_from_one_generator(ranks):
     assert first["samples"] == second["samples"]
 
 
-def test_held_out_losses_are_those_of_all_ranks_and_of_the_checkpoint(ranks):
+def test_scores_and_held_out_losses_are_those_of_all_ranks_and_of_the_checkpoint(ranks):
     first, second = (rank["norm"] for rank in ranks)
-    assert first["held_out"] == second["held_out"] == first["validated"]
-    assert set(first["held_out"]) == {"val/discriminator_loss", "val/generator_loss"}
+    assert first["scored"] == second["scored"] == first["validated"]
+    assert {"val/discriminator_loss", "val/generator_loss", "val/fid"} <= set(first["scored"])
 
 
 def test_a_signal_to_one_rank_ends_all_saved(ranks):

@@ -12,11 +12,13 @@ import torch
 from lightning.pytorch import Callback
 
 from lightning_gans import DCGAN, GAN
-from lightning_gans.callbacks import Checkpoint
+from lightning_gans.callbacks import Checkpoint, Evaluate
 from lightning_gans.game.interruption import Interrupted
 from lightning_gans.game.latents import Latent
 from lightning_gans.game.optimizers import SGD
+from lightning_gans.metrics import FID
 from tests.conformance.games import digits, game, ring, same, trainer
+from tests.metrics.tiny import TinyExtractor
 
 torch.set_num_threads(1)
 RANKS = {"strategy": "ddp", "devices": 2}
@@ -71,22 +73,26 @@ class Look(Callback):
 
 
 def batch_norm(folder):
-    """Buffers and held-out losses of both ranks, and those of a run that goes on from the checkpoint."""
+    """Buffers, scores and held-out losses of both ranks, and what ``validate`` finds for the checkpoint."""
     data, look = digits(eval_batch_size=40), Look()
     torch.manual_seed(0)
     module = DCGAN(data.image_shape)
+    every = [
+        Evaluate([FID()], TinyExtractor(), every_n_updates=n, num_samples=40, num_real=40, cache=False)
+        for n in (3, None)
+    ]
     checkpoint = Checkpoint(3, dirpath=str(folder / "norm"))
-    fit = trainer([look, checkpoint], max_steps=3, limit_val_batches=2, val_check_interval=3, **RANKS)
+    validated = {"limit_val_batches": 2, "default_root_dir": str(folder), **RANKS}
+    fit = trainer([look, every[0], checkpoint], max_steps=3, val_check_interval=3, **validated)
     fit.fit(module, data)
-    held_out = {name: float(v) for name, v in fit.callback_metrics.items() if name.startswith("val/")}
+    scored = {name: float(v) for name, v in fit.callback_metrics.items() if name.startswith("val/")}
     samples = digest([module.sample(8, seed=0)])
-    again = trainer(limit_val_batches=2, **RANKS)
+    again = trainer([every[1]], **validated)
     (row,) = again.validate(module, data, ckpt_path=str(folder / "norm" / "last.ckpt"), verbose=False)
     return {
         "before": look.before,
         "after": look.after,
-        "names": sorted(fit.callback_metrics),
-        "held_out": held_out,
+        "scored": scored,
         "validated": row,
         "samples": samples,
     }

@@ -78,5 +78,5 @@ def test_bad_input():
     metric.update(torch.zeros(2, 3))
     with pytest.raises(ValueError, match="the logits of sample 3 are not finite"):
         metric.update(torch.tensor([[0.0, 1, 2], [0, math.inf, 0]]))
-    with pytest.raises(ValueError, match=r"labels\[0\] is 3"):
+    with pytest.raises(ValueError, match=r"labels\[0\]=3"):
         class_balance(torch.tensor([3]), 3)

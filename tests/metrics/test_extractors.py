@@ -111,7 +111,7 @@ def test_constructor_opens_nothing(cache):
 
 @pytest.mark.parametrize("arguments", [{"resize": "bilinear"}, {"precision": "fp16"}])
 def test_unknown_options_are_refused(arguments):
-    with pytest.raises(ValueError, match=r"unknown: one of (tf, antialias, clean|fp32, bf16)"):
+    with pytest.raises(ValueError, match=r"unknown: .*(tf, antialias, clean|fp32, bf16)"):
         Inception(**arguments)
 
 
@@ -218,10 +218,10 @@ class Trap:
         (b"\x80nonsense", "no file of weights"),
         (pickle.dumps(Trap()), "no file of weights"),
         ("truncated", "no file of weights"),
-        (torch.zeros(3), "holds a Tensor"),
-        ({"fc.weight": torch.zeros(2, 2)}, "'Conv2d_1a_3x3.conv.weight' is missing, one of 565"),
-        ("shape", r"'fc.bias' has shape \(1000,\), not \(1008,\)"),
-        ("surplus", "'AuxLogits.weight' is unknown"),
+        (torch.zeros(3), "not the weights"),
+        ({"fc.weight": torch.zeros(2, 2)}, "Missing.*Conv2d_1a_3x3.conv.weight"),
+        ("shape", r"fc.bias.*\[1000\].*\[1008\]"),
+        ("surplus", "Unexpected.*AuxLogits.weight"),
     ],
     ids=str,
 )
@@ -373,10 +373,10 @@ def test_pictures_are_no_features():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": 0}, "size=0 must be at least 1"),
+        ({"size": 0}, "size=0"),
         ({"mean": [0.5]}, "mean has 1 values and std 3"),
         ({"mean": [], "std": []}, "give one per channel"),
-        ({"std": [1, 0, 1]}, "values must be positive"),
+        ({"std": [1, 0, 1]}, "std.*more than 0"),
     ],
 )
 def test_bad_preparation(arguments, message):

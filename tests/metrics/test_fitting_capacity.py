@@ -94,7 +94,7 @@ def test_fixed_samples(data):
 
 def test_online_samples_are_new_in_each_epoch(data):
     generator = copies(data)
-    fitting_capacity(generator, data, **{**SMALL, "epochs": 3}, ema=False, real=False)
+    fitting_capacity(generator, data, **{**SMALL, "epochs": 3}, weights="raw", real=False)
     assert len(generator.calls) == 2 * 3 * 2  # seeds, epochs, chunks of 1,000
     assert len({seed for _, _, seed in generator.calls}) == 12
     assert {ema for _, ema, _ in generator.calls} == {False}
@@ -195,7 +195,7 @@ class Unlabeled(Digits):
         (lambda: (GAN((1, 8, 8), num_classes=10), Digits()), {}, "without labels"),
         (lambda: (game(), Unlabeled()), {}, "no labels"),
         (lambda: (game(), NoLabels()), {}, "no labelled train images"),
-        (lambda: (game(), WrongLabels()), {}, "labels from 1 to 10"),
+        (lambda: (game(), WrongLabels()), {}, r"train_labels\[4\]=10"),
         (lambda: (game(), Digits(classes=["1", "2"])), {}, "2 classes, the game 10"),
         (lambda: (game(), Digits(image_size=16)), {}, "trained on"),
         (lambda: (game(), NoTest()), {}, "no test split"),

@@ -59,7 +59,7 @@ def our_scores(extractor, real, fake, subsets=100):
             features, logits = extractor(images[place : place + 64])
             index = torch.arange(place, place + len(features))
             for metric in metrics:
-                given = (features,) if "index" not in metric.wants else (features, index)
+                given = (features,) if isinstance(metric, FID) else (features, index)
                 metric.update(*given, real=is_real)
             if not is_real:
                 inception_score.update(logits, index)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from lightning_gans.data import GaussianMixtures
+from lightning_gans.metrics import Contract
 from lightning_gans.metrics.balance import ClassBalance
 from lightning_gans.metrics.diversity import LPIPSDiversity, PerClassLPIPSDiversity
 from lightning_gans.metrics.mixture import ModeCoverage
@@ -62,8 +63,9 @@ def scores(rank, ranks):
     sides = {real: data(real) for real in (False, True)}
     for idle in (False, True):  # the second time, one rank has nothing
         for name, metric in metrics().items():
+            contract = Contract(metric)
             for real, values in sides.items():
-                if real and not metric.compares:
+                if real and not contract.compares:
                     continue
                 order = torch.randperm(N, generator=generator)
                 order = (
@@ -72,10 +74,10 @@ def scores(rank, ranks):
                 neighbours = isinstance(metric, NearestNeighbours)
                 if neighbours and real and len(order):
                     # other samples than the generated ones and the training data
-                    metric.add_held_out(values[metric.wants[0]].flip(1)[order], order)
+                    metric.add_held_out(values[contract.wants[0]].flip(1)[order], order)
                 for part in order.split(5) if len(order) or (neighbours and real) else ():
-                    arguments = [values[want][part] for want in metric.wants]
-                    metric.update(*arguments, **({"real": real} if metric.compares else {}))
+                    arguments = [values[want][part] for want in contract.wants]
+                    metric.update(*arguments, **({"real": real} if contract.compares else {}))
             found[name, idle] = metric.compute()
             if neighbours:
                 found[name, idle] |= metric.nearest._asdict()
@@ -111,7 +113,7 @@ def test_two_processes_are_one(name, idle, results):
 
 @pytest.mark.parametrize("name", metrics())
 def test_common_shape(name, results):
-    metric = metrics()[name]
+    metric = Contract(metrics()[name])
     assert set(metric.wants) <= set(data(False))
     assert (metric.real_needs is not None) == metric.compares
     for key, score in results[0][name, False].items():

@@ -49,9 +49,9 @@ def test_batches_give_the_score_of_the_whole():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match=r"modes\[1\] is 1000: give 0 to 999"):
+    with pytest.raises(ValueError, match=r"modes\[1\]=1000: give 0 to 999"):
         StackedModes().update(torch.tensor([5, 1000]))
-    with pytest.raises(ValueError, match=r"labels are torch.float32"):
+    with pytest.raises(ValueError, match=r"labels is float32"):
         mode_count_and_kl(torch.zeros(3))
     with pytest.raises(ValueError, match="there is no sample"):
         StackedModes().compute()

@@ -140,9 +140,9 @@ def test_the_larger_side_is_cut():
 
 def test_bad_input():
     images = pictures(2, 16)
-    with pytest.raises(ValueError, match="num_images=1 must be at least 2"):
+    with pytest.raises(ValueError, match="num_images=1"):
         SWD(num_images=1)
-    with pytest.raises(ValueError, match="patches=0 must be at least 1"):
+    with pytest.raises(ValueError, match="patches=0"):
         SWD(patches=0)
     with pytest.raises(ValueError, match=r"images are torch.float32 of shape"):
         SWD().update(images.float(), torch.arange(2), real=True)
@@ -154,7 +154,7 @@ def test_bad_input():
         SWD().update(images[:, :2], torch.arange(2), real=True)
     metric = SWD()
     metric.update(images, torch.arange(2), real=True)
-    with pytest.raises(ValueError, match=r"images have shape \(3, 32, 32\), those before \(3, 16, 16\)"):
+    with pytest.raises(ValueError, match=r"images of size \(3, 32, 32\) after \(3, 16, 16\)"):
         metric.update(pictures(2, 32), torch.arange(2), real=False)
     with pytest.raises(ValueError, match="2 real and 1 generated"):
         sliced_wasserstein(images, images[:1])

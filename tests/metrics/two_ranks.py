@@ -9,13 +9,15 @@ import torch
 import torch.distributed as dist
 
 from lightning_gans.metrics.balance import ClassBalance
-from lightning_gans.metrics.evaluation import Evaluation, RealImages, Samples
-from lightning_gans.metrics.frechet import FID, PerClassFID, class_statistics, statistics
+from lightning_gans.metrics.base import Contract
+from lightning_gans.metrics.evaluation import Evaluation, RealImages
+from lightning_gans.metrics.frechet import FID, PerClassFID, class_statistics, feature_statistics
 from lightning_gans.metrics.inception_score import IS, ModifiedIS
 from lightning_gans.metrics.kernel import KID
 from lightning_gans.metrics.manifold import DensityCoverage, PrecisionRecall
 from lightning_gans.metrics.neighbours import FeatureNeighbours, NearestNeighbours
 from lightning_gans.metrics.parzen import ParzenLikelihood
+from lightning_gans.metrics.stream import Samples
 from lightning_gans.metrics.swd import SWD
 from tests.metrics.tiny import TinyExtractor
 
@@ -42,7 +44,7 @@ def batches(data, rank, world):
 
 def update(metric, data, rank, world, **side):
     for batch in batches(data, rank, world):
-        metric.update(*(batch[name] for name in metric.wants), **side)
+        metric.update(*(batch[name] for name in Contract(metric).wants), **side)
 
 
 def scores(rank, world):
@@ -63,7 +65,7 @@ def scores(rank, world):
     for name, metric in metrics.items():
         for _ in range(2):  # a second evaluation knows nothing of the first
             metric.reset()
-            if metric.compares:
+            if Contract(metric).compares:
                 update(metric, real, rank, world, real=True)
                 update(metric, fake, rank, world, real=False)
             else:
@@ -71,7 +73,7 @@ def scores(rank, world):
             results[name] = metric.compute()
 
     for name, metric, known in (
-        ("fid", FID(), statistics(real["features"])),
+        ("fid", FID(), feature_statistics(real["features"])),
         ("per class", PerClassFID(CLASSES), class_statistics(real["features"], real["labels"], CLASSES)),
     ):
         for ranks in ((0,), (0, 1)):
@@ -87,7 +89,7 @@ def scores(rank, world):
         ("is, kept", IS(splits=7)),
     ):
         if rank == 0:  # the other one has not a single sample
-            for side in ({"real": True}, {"real": False}) if metric.compares else ({},):
+            for side in ({"real": True}, {"real": False}) if Contract(metric).compares else ({},):
                 update(metric, real if side.get("real") else fake, 0, 1, **side)
         results[f"{name}, one rank idle"] = metric.compute()
     results |= evaluated(rank, world)

@@ -149,8 +149,8 @@ def _command(table: str, budget: str, out: str) -> str:
 
 def _expected(grid: Grid, cell: Cell) -> float | None:
     """Return seconds: as those runs of the row took that have finished, or else as the table says."""
-    found = [x for x in grid.made() if (x.row, x.data) == (cell.row, cell.data) and state(x) == "finished"]
-    spent = [read_status(x.folder)["seconds"] for x in found]
+    same = [x for x in grid.made() if (x.row, x.data) == (cell.row, cell.data)]
+    spent = [read_status(x.folder)["seconds"] for x in same if state(x, locked=True) == "finished"]
     return statistics.fmean(spent) if spent else cell.seconds
 
 
@@ -213,5 +213,5 @@ def _print_plan(grid: Grid, states: Mapping[Cell, State], rest: str) -> None:
         seconds = None if now == "finished" else _expected(grid, cell)
         print(f"  {now:12} {cell.title:50} {'' if seconds is None else duration(seconds)}".rstrip())
     print(f"\n{', '.join(f'{number} {name}' for name, number in Counter(states.values()).items())}: {rest}")
-    for row in grid.table.rows.keys() - {cell.row for cell in grid.cells()}:
-        print(f"{row} is published only")
+    runnable = {cell.row for cell in grid.cells()}
+    print(*(f"{row} is published only\n" for row in grid.table.rows if row not in runnable), sep="", end="")

@@ -52,7 +52,7 @@ def state(cell: Cell, locked: bool = False) -> State:
     lock = _lock_path(cell.folder)
     if not locked and lock.exists():  # whoever only looks makes no file, and waits for others who look
         try:
-            FileLock(lock).acquire(timeout=0.5, poll_interval=0.01).lock.release()
+            FileLock(lock).acquire(timeout=0.1, poll_interval=0.01).lock.release()
         except Timeout:
             return "running"
         return state(cell, locked=True)

@@ -42,24 +42,14 @@ def draw(results: Results) -> bytes:
         named |= dict(zip(labels, handles, strict=True))
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
-    canvas.suptitle(f"{table.title}\n{_subtitle(results)}", x=0.01, ha="left")
+    about = f"budget {budget.name}; a dot a seed, mean ± standard deviation"
+    about += "; not comparable with the published figures" * (table.compares and not budget.comparable)
+    canvas.suptitle(f"{table.title}\n{about}", x=0.01, ha="left")
     if named:
         canvas.legend(named.values(), named, loc="outside right upper", handletextpad=0.5)
     file = io.BytesIO()
     canvas.savefig(file, dpi=150, format="png")
     return file.getvalue()
-
-
-def _subtitle(results: Results) -> str:
-    table, budget = results.grid.table, results.grid.budget
-    runs = {(x.cell.row, x.cell.data, x.cell.seed) for x in results.figures if x.value is not None}
-    seeds = len({seed for *_, seed in runs})
-    if len({run[:2] for run in runs}) < len(runs):
-        text = "a dot a seed, mean ± standard deviation"
-    else:
-        text = ("no finished run", "one seed", "a seed a row")[min(seeds, 2)]
-    warning = "; not comparable with the published figures" * (table.compares and not budget.comparable)
-    return f"budget {budget.name}; {text}{warning}"
 
 
 def _draw_rows(axis: Any, results: Results, data: DataSet, column: Column) -> None:

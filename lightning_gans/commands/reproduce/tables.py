@@ -376,8 +376,8 @@ def load_table(name: str) -> Table:
 
 class _Parser(FunctionParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        value = re.search(r"[Vv]alue: (.*)", message)
-        raise ValueError(f"{explain(message)}{f' (it is {value[1]})' if value else ''}") from ex
+        text, value = explain(message), re.search(r"value: (.*)", message)
+        raise ValueError(text if value is None or value[1] in text else f"{text}: {value[1]}") from ex
 
 
 def _parse(kind: type[Any], name: str, given: Any) -> Any:
@@ -496,10 +496,10 @@ def check(grid: Grid, cells: Iterable[Cell]) -> None:
 
 def _scores(callbacks: Iterable[Any]) -> list[tuple[str | None, Sequence[str]]]:
     """Return the names of ``Evaluate`` callbacks, with the scores (or patterns) of each of their metrics."""
-    from lightning_gans.callbacks.evaluate import SCORES
+    from lightning_gans.metrics import score_names
 
     return [
-        (callback.init_args.name, SCORES.get(metric.class_path.split(".")[-1], ("*",)))
+        (callback.init_args.name, score_names(metric.class_path) or ("*",))
         for callback in callbacks
         if callback.class_path.endswith(".Evaluate")
         for metric in callback.init_args.metrics

@@ -1,0 +1,35 @@
+"""Lightning's CSV logger, whose file is whole at every moment."""
+
+import csv
+from pathlib import Path
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+
+
+class WholeCSVLogger(CSVLogger):
+    """Write ``metrics.csv`` as Lightning's logger does; a new column does not put the rows at risk.
+
+    A new column means that the file is written anew. Lightning empties it first: a run that is killed there
+    loses all its rows. Here the new file is written beside the old one and then takes its place.
+    """
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> ExperimentWriter:
+        """The writer of the file."""
+        if self._experiment is None:
+            self._experiment = _Writer(log_dir=self.log_dir)
+        assert isinstance(self._experiment, ExperimentWriter)
+        return self._experiment
+
+
+class _Writer(ExperimentWriter):
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        file, part = Path(self.metrics_file_path), Path(f"{self.metrics_file_path}.part")
+        with file.open(newline="") as old, part.open("w", newline="") as new:
+            writer = csv.DictWriter(new, fieldnames=fieldnames)
+            writer.writeheader()
+            writer.writerows(csv.DictReader(old))
+        part.replace(file)

@@ -1,0 +1,145 @@
+"""What a metric says of itself, so that an evaluation can feed it and name its scores, whoever wrote it."""
+
+import inspect
+import re
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+INPUTS = {
+    "images": "generated (or real) images, uint8 (n, C, H, W)",
+    "samples": "the same, or vectors (n, d) of a game that generates vectors",
+    "features": "what the extractor makes of them, float32 (n, d)",
+    "logits": "its logits, float32 (n, K)",
+    "modes": "its classes of stacked digits, int64 (n,)",
+    "labels": "the classes that samples were made for, int64 (n,)",
+    "index": "the samples' places among all of them, int64 (n,), the same whatever the number of ranks",
+    "inputs": "what images were translated from, uint8 (n, C, H, W)",
+    "targets": "what they should have become, uint8 (n, C, H, W)",
+    "label_maps": "the label of each pixel that they should show, whole numbers (n, H, W)",
+}
+"""What ``update`` can ask for, by the names of its arguments."""
+
+
+class Contract:
+    """A metric as an evaluation sees it. Any ``torchmetrics.Metric`` fits, with nothing but these to know.
+
+    - ``update``'s arguments have the names of what they take, those of :data:`INPUTS`. A single argument of
+      any other name takes ``images``. Where the names cannot be chosen, the attribute ``wants`` lists what
+      the arguments take.
+    - A last argument ``real`` says that the metric compares: it gets real images too, with ``real=True``.
+      Features of real images come from the cache; a metric of anything else sees the images each time.
+    - ``compute`` returns a number, a tuple of numbers, or a dict of names and numbers; vectors in a dict are
+      stored, not logged. A number is called by the class in snake case, the entries of a tuple have ``_1``,
+      ``_2``, ... behind it from the second on, unless ``scores`` has their names.
+
+    What a metric may have besides:
+
+    - ``scores``: a class attribute with the names of its scores, or patterns of them (``swd_[0-9]*``), by
+      which monitors and tables are checked before anything is computed.
+    - ``real_split``: the split that it must be compared with, ``train`` or ``test``.
+    - ``fill_in(data, num_classes, num_samples)``: takes what it needs to know of data module, game and
+      evaluation, each of which may be None. Called before each evaluation's trial.
+    - ``take_real(statistics)``: takes :class:`~lightning_gans.metrics.statistics.RealStatistics` in place of
+      real features. ``real_needs = "statistics"`` says that mean and covariance are enough.
+    - ``pictures(samples, real)``: returns pictures by name, stored beside the scores. Both arguments are
+      functions that return the images (n, C, H, W) at places (n,).
+    - ``empty_batches``: true if ranks without real features must call ``update`` with none of them, too.
+
+    Attributes:
+        metric: The metric.
+        name: Its class.
+        wants: What its ``update`` takes.
+        compares: Whether it needs real images.
+        real_needs: What of them: ``statistics``, ``features``, ``images`` or None.
+        real_split: The split that it must be compared with, if there is only one.
+
+    Args:
+        metric: Any metric.
+
+    Raises:
+        ValueError: If it is no metric, or it is not clear what ``update`` takes.
+    """
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric: Any = metric
+        self.name = type(metric).__name__
+        if not isinstance(metric, Metric):
+            raise ValueError(f"metrics: {self.name} is no torchmetrics.Metric: derive it from that class")
+        parameters = inspect.signature(type(metric).update).parameters
+        self.compares = "real" in parameters
+        self.wants = tuple(getattr(metric, "wants", ())) or self._wants(list(parameters.values())[1:])
+        of_translations = {"inputs", "targets", "label_maps"} & set(self.wants)
+        if self.compares and of_translations:
+            raise ValueError(
+                f"metrics: {self.name}.update takes real and {min(of_translations)}, which real images "
+                "do not have: leave out one of them"
+            )
+        cached = set(self.wants) <= {"features", "labels", "index"}
+        needs = getattr(metric, "real_needs", "features" if cached else "images")
+        self.real_needs: str | None = needs if self.compares else None
+        self.real_split: str | None = getattr(metric, "real_split", None)
+
+    def _wants(self, parameters: list[inspect.Parameter]) -> tuple[str, ...]:
+        names = [
+            parameter.name
+            for parameter in parameters
+            if parameter.default is parameter.empty
+            and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+            and parameter.name != "real"
+        ]
+        if names and set(names) <= INPUTS.keys():
+            return tuple(names)
+        if len(names) == 1:
+            return ("images",)
+        raise ValueError(
+            f"metrics: {self.name}.update takes {' and '.join(names) or 'no argument by name'}: call its "
+            f"arguments by what they take ({', '.join(INPUTS)}), or list that in the attribute wants"
+        )
+
+    def fill_in(self, data: Any, num_classes: int | None, num_samples: int | None) -> None:
+        """Tell the metric what it needs to know."""
+        if hasattr(self.metric, "fill_in"):
+            self.metric.fill_in(data=data, num_classes=num_classes, num_samples=num_samples)
+
+    def update(self, given: dict[str, Tensor], real: bool = False) -> None:
+        """Give the metric its part of what is known of a batch."""
+        arguments = [given[name] for name in self.wants]
+        self.metric.update(*arguments, **({"real": real} if self.compares else {}))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the scores by name, on the CPU."""
+        found = self.metric.compute()
+        if not isinstance(found, dict):
+            values = found if isinstance(found, tuple | list) else (found,)
+            names = score_names(type(self.metric))
+            if len(names) != len(values):
+                name = snake_case(self.name)
+                names = (name, *(f"{name}_{place}" for place in range(1, len(values))))
+            found = dict(zip(names, values, strict=True))
+        tensors = {name: torch.as_tensor(value).detach().cpu() for name, value in found.items()}
+        return {name: value.reshape(()) if value.numel() == 1 else value for name, value in tensors.items()}
+
+
+def score_names(metric: type[Metric] | str) -> tuple[str, ...]:
+    """Return the names of a metric's scores, or patterns of them; nothing if it does not say.
+
+    Args:
+        metric: The class, or its path; a name without dots is one of :mod:`lightning_gans.metrics`.
+    """
+    kind: Any = metric
+    if isinstance(metric, str):
+        module, _, name = metric.rpartition(".")
+        try:
+            kind = getattr(import_module(module or "lightning_gans.metrics"), name, None)
+        except ImportError:
+            return ()
+    return tuple(getattr(kind, "scores", ()))
+
+
+def snake_case(name: str) -> str:
+    """Return a class's name in lower case with underscores: of ``KernelMMD``, kernel_mmd."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

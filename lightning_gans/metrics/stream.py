@@ -1,0 +1,194 @@
+"""Samples to be scored: one way from a game to batches of images, rounded as files would hold them."""
+
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from lightning_gans.drawing.pixels import as_stored, warn_of_range
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A batch of samples to be scored.
+
+    Attributes:
+        values: Images uint8 (n, C, H, W), or vectors float (n, d).
+        index: Their places among all samples, int64 (n,), the same whatever the number of ranks.
+        labels: The classes they were made for, int64 (n,), if they were.
+        inputs: What they were translated from, uint8 (n, C, H, W), if they were.
+        targets: What they should have become, uint8 (n, C, H, W).
+        label_maps: The label of each pixel that they should show, whole numbers (n, H, W).
+    """
+
+    values: Tensor
+    index: Tensor
+    labels: Tensor | None = None
+    inputs: Tensor | None = None
+    targets: Tensor | None = None
+    label_maps: Tensor | None = None
+
+
+def rounded(
+    make: Callable[[slice], Tensor], places: range, batch_size: int
+) -> Iterator[tuple[slice, Tensor]]:
+    """Make samples batch by batch.
+
+    Args:
+        make: Makes the samples of some places: images in [-1, 1], or vectors.
+        places: Which.
+        batch_size: How many at a time.
+
+    Yields:
+        The places of a batch, and its samples: images in uint8.
+
+    Raises:
+        ValueError: If a sample is not finite.
+    """
+    for start in range(places.start, places.stop, batch_size):
+        part = slice(start, min(start + batch_size, places.stop))
+        yield part, as_stored(make(part), start)
+
+
+class SampleStream(Protocol):
+    """Samples that are made when they are asked for, always the same ones.
+
+    Attributes:
+        count: How many there are.
+    """
+
+    count: int
+
+    def batches(self, places: range, batch_size: int) -> Iterator[Samples]:
+        """Make the samples of some places."""
+        ...
+
+
+def samples_at(stream: SampleStream, places: Tensor) -> Tensor:
+    """Return the samples at a few places (n,), on the CPU; all that come before them are made, too."""
+    wanted = places.tolist()
+    batches = list(stream.batches(range(max(wanted) + 1), 250))
+    return torch.cat([batch.values.cpu() for batch in batches])[wanted]
+
+
+class LatentSamples:
+    """What a game makes of its latents; in conditional games, sample i is of class i modulo their number.
+
+    Args:
+        game: Has ``draw_latents`` and ``sample_from``; see :class:`lightning_gans.game.LatentGame`.
+        count: How many samples.
+        ema: Use averaged weights, if there are any.
+        seed: Of the latents.
+    """
+
+    def __init__(self, game: Any, count: int, ema: bool = True, seed: int = 0) -> None:
+        self.game, self.count, self.ema, self.seed = game, count, ema, seed
+        self._seen = False
+
+    def batches(self, places: range, batch_size: int) -> Iterator[Samples]:
+        """Make the samples of some places, and warn once if images are not in [-1, 1]."""
+        latents, labels = self.game.draw_latents(self.count, self.ema, self.seed)
+        if labels is not None:
+            labels = torch.arange(self.count) % (self.game.num_classes or 1)
+
+        def make(part: slice) -> Tensor:
+            made: Tensor = self.game.sample_from(
+                latents[part], None if labels is None else labels[part], self.ema
+            )
+            if not self._seen:
+                self._seen = True
+                warn_of_range(made)
+            return made
+
+        for part, values in rounded(make, places, batch_size):
+            index = torch.arange(part.start, part.stop)
+            yield Samples(values, index, None if labels is None else labels[part])
+
+
+class TranslatedSamples:
+    """What an image-to-image game makes of the held-out inputs of a data module.
+
+    Each rank reads the data by itself, in the data's order, up to its last sample.
+
+    Args:
+        game: Has ``translate``; see :class:`lightning_gans.game.translation.TranslationGame`.
+        data: A data module whose loaders serve ``(input, target)``. If it has ``label_maps(split)``, which
+            returns whole numbers (N, H, W), they go to the metrics that want them.
+        count: How many samples at most.
+        ema: Use averaged weights, if there are any.
+        split: Whose loader: ``val`` or ``test``.
+
+    Raises:
+        ValueError: If the data has no such loader.
+    """
+
+    def __init__(
+        self, game: Any, data: Any, count: int, ema: bool = True, split: Literal["val", "test"] = "val"
+    ) -> None:
+        self.game, self.ema = game, ema
+        self._data = copy(data)
+        if data is not None:
+            self._data.trainer = None  # with one, loaders would serve a rank's part of the data
+        self._split = split
+        self.count = count
+        self.count = min(count, sum(len(inputs) for inputs, _, _ in self._pairs(range(count))))
+        if self.count < 2:
+            raise ValueError(
+                f"{type(data).__name__} has {self.count} {split} images to translate: a score needs 2"
+            )
+        maps = getattr(self._data, "label_maps", None)
+        self._maps = None if maps is None else maps(split)
+
+    def _pairs(self, places: range) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Yield inputs, targets and the place of the first, for the batches that have some of the places."""
+        loader: Any = getattr(self._data, f"{self._split}_dataloader", list)()
+        if isinstance(loader, list | tuple):
+            loader = loader[0] if loader else []
+        stop = 0
+        for inputs, targets, *_ in loader:
+            start, stop = stop, stop + len(inputs)
+            part = slice(max(places.start - start, 0), places.stop - start)
+            if stop > places.start:
+                yield inputs[part], targets[part], start + part.start
+            if stop >= places.stop:
+                return
+
+    def batches(self, places: range, batch_size: int) -> Iterator[Samples]:
+        """Translate the inputs of some places, at most as many at a time as the loader serves."""
+        for inputs, targets, first in self._pairs(places):
+
+            def make(part: slice, inputs: Tensor = inputs, first: int = first) -> Tensor:
+                chosen = inputs[part.start - first : part.stop - first].to(self.game.device)
+                made: Tensor = self.game.translate(chosen, ema=self.ema)
+                return made
+
+            for part, values in rounded(make, range(first, first + len(inputs)), batch_size):
+                own = slice(part.start - first, part.stop - first)
+                yield Samples(
+                    values,
+                    torch.arange(part.start, part.stop),
+                    inputs=as_stored(inputs[own]),
+                    targets=as_stored(targets[own]),
+                    label_maps=None if self._maps is None else self._maps[part],
+                )
+
+
+def samples_of(
+    game: Any,
+    count: int,
+    ema: bool = True,
+    seed: int = 0,
+    data: Any = None,
+    split: Literal["val", "test"] = "val",
+) -> SampleStream:
+    """Return what a game makes: of latents, or of a data module's inputs if it translates images.
+
+    Raises:
+        ValueError: If there is nothing to translate.
+    """
+    if hasattr(game, "translate"):
+        return TranslatedSamples(game, data, count, ema, split)
+    return LatentSamples(game, count, ema, seed)
