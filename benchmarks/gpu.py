@@ -76,7 +76,7 @@ from lightning_gans import (
     ImageFolder,
     RealnessGAN,
 )
-from lightning_gans.callbacks import Evaluate
+from lightning_gans.callbacks import Checkpoint, Evaluate
 from lightning_gans.metrics import FID
 from lightning_gans.networks.classifier import ConvClassifier
 
@@ -97,10 +97,6 @@ GAMES = {"DCGAN": DCGAN, "WGAN-GP": WGANGP, "RealnessGAN": RealnessGAN, "Coulomb
 
 class TimeIsUpError(BaseException):
     """A part's time; no `except Exception` on the way shall swallow it."""
-
-
-class Stopped(SystemExit):
-    """A signal; the exit status is the shell's for it."""
 
 
 @contextmanager
@@ -450,11 +446,10 @@ def classifier_of(bench: Bench, data: Any, folder: str, epochs: int, seconds: fl
     seed_everything(0, verbose=False)
     model = DatasetClassifier(data.image_shape, data.num_classes, **options)
     bound = {"max_epochs": epochs, "max_time": timedelta(seconds=seconds)}
-    trainer = bench.trainer(folder, precision="bf16-mixed", **bound)
-    trainer.fit(model, datamodule=data)
-    file = Path(folder, "classifier.ckpt")
-    trainer.save_checkpoint(file)  # which measures its accuracy
-    return ClassifierExtractor(file), time.perf_counter() - start
+    last = Checkpoint(every_n_updates=10**9, dirpath=folder)  # which measures its accuracy
+    keep = {"enable_checkpointing": True, "callbacks": [last]}
+    bench.trainer(folder, precision="bf16-mixed", **bound, **keep).fit(model, datamodule=data)
+    return ClassifierExtractor(Path(folder, "last.ckpt")), time.perf_counter() - start
 
 
 class UntilGood(Callback):
@@ -572,7 +567,7 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
 
 
 def stop(number: int, frame: Any) -> None:
-    raise Stopped(128 + number)
+    raise SystemExit(128 + number)
 
 
 def play(bench: Bench, part: str, shares: float) -> None:
@@ -606,7 +601,8 @@ def main(given: list[str] | None = None) -> int:
             for index, part in enumerate(chosen):
                 play(bench, part, sum(PARTS[name][1] for name in chosen[index:]))
     except (KeyboardInterrupt, SystemExit) as end:
-        bench.status = end.code if isinstance(end, Stopped) else 130
+        code = getattr(end, "code", None)  # of `stop`, or of a fit that a signal ended
+        bench.status = code if isinstance(code, int) else 130
         print("\nstopped; this is done:")
     finally:
         bench.utilisation.close()

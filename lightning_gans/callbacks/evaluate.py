@@ -28,10 +28,10 @@ class Evaluate(Callback):
     """Score the generator by any metrics: FID, IS, modified IS, KID, precision and recall, modes, ...
 
     One pass of one extractor over the samples feeds all metrics. The samples come from the same latents each
-    time, are rounded to 256 levels as image files would hold them, and are shared out over the ranks. Classes
-    take turns in conditional games. Games that translate images translate the held-out inputs of the data.
-    What is needed of the real images is computed before the training begins, and kept in the cache folder for
-    all later runs.
+    time, are rounded to 256 levels as image files would hold them, and are shared out over the ranks.
+    Conditional games make equally many of each class; games from images to images translate the held-out
+    inputs of the data. What is needed of the real images is computed before the training begins, and kept in
+    the cache folder for all later runs.
 
     Scores are logged as ``val/<score>`` (``test/<score>`` in ``test``) and are in
     ``trainer.callback_metrics``, so that Lightning's ``ModelCheckpoint`` and ``EarlyStopping`` can go by
@@ -145,12 +145,12 @@ class Evaluate(Callback):
         self._begin(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Do so for ``validate``."""
+        """Compute what is needed of the real images for ``validate``."""
         if trainer.state.fn == "validate":
             self._begin(trainer, pl_module)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Do so for ``test``."""
+        """Compute what is needed of the real images for ``test``."""
         self._begin(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -312,7 +312,7 @@ class Evaluate(Callback):
 
 
 def check_names(callbacks: Iterable[Callback]) -> None:
-    """Look whether each :class:`Evaluate` has a name of its own.
+    """Check that each :class:`Evaluate` has a name of its own.
 
     Raises:
         ValueError: If two have the same, or both none.

@@ -48,7 +48,7 @@ class FittingCapacity(Callback):
         self._judges: Judges | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Look whether game and data fit, before any long work starts.
+        """Check that game and data fit, before any long work starts.
 
         Raises:
             ValueError: If they do not.

@@ -4,7 +4,7 @@ import csv as csv_format
 import json as json_format
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from lightning_gans.metrics import FID, IS
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores, real_images_of
 from lightning_gans.metrics.extractors import Extractor, Inception
 from lightning_gans.metrics.statistics import RealStatistics, open_npz
-from lightning_gans.metrics.stream import Samples, SampleStream, samples_of
+from lightning_gans.metrics.stream import SampleStream, samples_of
 
 _ORIENTATION = 0x0112  # EXIF
 
@@ -103,12 +103,12 @@ def evaluate(
         about = {"weights": "ema" if weights == "ema" and game.ema is not None else "raw", "seed": seed}
     else:
         assert samples is not None
-        given = read_images(samples)
+        stream = given = read_images(samples, n)
         if (n or 0) > len(given):
             raise ValueError(f"n={n} exceeds the {len(given)} images of samples={samples}")
         if len(given) < 2:
             raise ValueError(f"samples={samples} is 1 image: a score needs 2 samples at least")
-        stream, size = _Given(given, n or len(given)), given.shape[-1]
+        size = given.shape[-1]
         about = {"resized": given.key["resized"]} if "resized" in given.key else {}
     if metrics is None:
         metrics = [IS()] if data is None and reference is None else [FID(), IS()]
@@ -139,13 +139,14 @@ def evaluate(
         _write_csv(scores, Path(csv))
 
 
-def read_images(path: str) -> RealImages:
+def read_images(path: str, count: int | None = None) -> RealImages:
     """Return the images of a folder, or of an .npz.
 
     Args:
         path: A folder of images, or an .npz with uint8 (n, height, width, channels), as ``lightning-gans
             sample`` and other packages write it. Files of different sizes are cropped to their central square
             and resized to the first one's; a warning and ``resized`` in the key say so.
+        count: So many of them. None: all.
 
     Returns:
         Images without labels, grey if all of them are, in a random order that is always the same.
@@ -173,7 +174,7 @@ def read_images(path: str) -> RealImages:
         key["content"] = f"{state.st_size} {state.st_mtime_ns}"
     else:
         raise FileNotFoundError(f"{path} is neither a folder nor a file")
-    return RealImages(images, torch.full((len(images),), -1), key)
+    return RealImages(images, torch.full((len(images),), -1), key, count=count)
 
 
 def _read_folder(folder: Path) -> tuple[ImageFiles, str | None]:
@@ -249,18 +250,6 @@ def _real(reference: str | None) -> RealImages | RealStatistics | None:
         if known:
             return RealStatistics.load(reference)
     return read_images(reference)
-
-
-class _Given:
-    """Images that are there already, in random order: some scores are means over parts."""
-
-    def __init__(self, images: RealImages, count: int) -> None:
-        self.images, self.count = images, count
-
-    def batches(self, places: range, batch_size: int) -> Iterator[Samples]:
-        for start in range(places.start, places.stop, batch_size):
-            index = torch.arange(start, min(start + batch_size, places.stop))
-            yield Samples(self.images.at(index), index)
 
 
 def _write_csv(scores: Scores, path: Path) -> None:

@@ -1,5 +1,6 @@
 """The two sides of a game, real and generated samples, and how a batch of data becomes one."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -93,10 +94,19 @@ def check_real(images: Tensor, shape: tuple[int, ...], name: str) -> None:
     if not (low >= -1.01 and high <= 1.01):
         raise ValueError(f"{name} has values from {low:.4g} to {high:.4g}: scale images to [-1, 1]")
     if low >= 0 and high > low:
-        raise ValueError(
-            f"{name} has values from {low:.4g} to {high:.4g}, as if scaled to [0, 1]: give [-1, 1], "
-            "2 * images - 1"
-        )
+        _check_scale(images, f"{name} has values from {low:.4g} to {high:.4g}")
+
+
+def _check_scale(images: Tensor, found: str) -> None:
+    """Tell images that were scaled to [0, 1] from bright ones in [-1, 1]."""
+    levels = images * 255  # whole numbers for 256 levels in [0, 1], odd ones for [-1, 1]
+    whole = bool((levels - levels.round()).abs().max() < 0.01)
+    if whole and bool((levels.round() % 2 == 1).all()):
+        return
+    message = f"{found}, as if scaled to [0, 1]: give [-1, 1], 2 * images - 1"
+    if whole:
+        raise ValueError(message)
+    warnings.warn(message, stacklevel=2)
 
 
 def check_labels(labels: Tensor | None, n: int) -> None:

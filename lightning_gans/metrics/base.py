@@ -75,8 +75,8 @@ class Contract:
         of_translations = {"inputs", "targets", "label_maps"} & set(self.wants)
         if self.compares and of_translations:
             raise ValueError(
-                f"metrics: {self.name}.update takes real and {min(of_translations)}, which real images do not "
-                "have: leave out one of them"
+                f"metrics: {self.name}.update takes real and {min(of_translations)}, which real images "
+                "do not have: leave out one of them"
             )
         cached = set(self.wants) <= {"features", "labels", "index"}
         needs = getattr(metric, "real_needs", "features" if cached else "images")

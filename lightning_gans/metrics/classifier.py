@@ -91,7 +91,7 @@ class DatasetClassifier(SelfContained):
     # ------------------------------------------------------------------ training
 
     def setup(self, stage: str) -> None:
-        """Look whether the data fits, and whether its test images are there, before any long work starts.
+        """Check that the data fits and has its test images, before any long work starts.
 
         Raises:
             ValueError: If it does not fit.

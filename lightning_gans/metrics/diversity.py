@@ -63,8 +63,7 @@ class LPIPSDiversity(KeptImages):
 
     def update(self, images: Tensor, index: Tensor) -> None:
         """Add generated images, uint8 (n, C, H, W) of one or three channels, and their places (n,)."""
-        check_images(images)
-        _check_shape(images)
+        check_images(images, "LPIPS")
         if isinstance(self.net, str) and self.resize is None and min(images.shape[2:]) < SMALLEST:
             raise ValueError(
                 f"images of {tuple(images.shape[2:])} pixels are too small for LPIPS: give resize=64"
@@ -181,8 +180,7 @@ def lpips_diversity(
         ValueError: If images are not bytes or fewer than two, or an argument is not positive.
     """
     _check_arguments(num_pairs, resize, batch_size, seed)
-    check_images(images)
-    _check_shape(images)
+    check_images(images, "LPIPS")
     if len(images) < 2:
         raise ValueError(f"{len(images)} images have no pair: give at least two")
     return _mean_distance(images, draw_pairs(len(images), num_pairs, [seed]), net, resize, batch_size)
@@ -224,11 +222,6 @@ def draw_pairs(n: int, num_pairs: int, seed: list[int]) -> Tensor:
 def _check_arguments(num_pairs: int, resize: int | None, batch_size: int, seed: int) -> None:
     checks.at_least(1, num_pairs=num_pairs, resize=resize, batch_size=batch_size)
     checks.at_least(0, seed=seed)
-
-
-def _check_shape(images: Tensor) -> None:
-    if images.shape[1] not in (1, 3):
-        raise ValueError(f"images have shape {tuple(images.shape)}: LPIPS needs one or three channels")
 
 
 @torch.no_grad()

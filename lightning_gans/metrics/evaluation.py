@@ -1,7 +1,7 @@
 """One pass through one extractor feeds all metrics; what is known of the real images is computed once."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -57,9 +57,21 @@ class RealImages:
         """Of one image, as it is read: (C, H, W)."""
         return tuple(self.read(0, 1).shape[1:])
 
+    @property
+    def count(self) -> int:
+        """The number of images."""
+        return len(self.order)
+
     def read(self, start: int, stop: int) -> Tensor:
         """Return some of the images, uint8 (n, C, H, W)."""
         return self.at(torch.arange(start, min(stop, len(self))))
+
+    def batches(self, places: range, batch_size: int) -> Iterator[Samples]:
+        """Read the images of some places, with their labels if there are any."""
+        labelled = bool((self.labels >= 0).any())
+        for start in range(places.start, places.stop, batch_size):
+            index = torch.arange(start, min(start + batch_size, places.stop))
+            yield Samples(self.at(index), index, self.labels[index] if labelled else None)
 
     def at(self, places: Tensor) -> Tensor:
         """Return the images at some places (n,), uint8 (n, C, H, W)."""
@@ -133,12 +145,8 @@ class Scores:
         """Return everything as JSON values."""
         # JSON knows no NaN: a class without samples has no score.
         values = {name: _plain(value) for name, value in self.values.items()}
-        return {
-            "samples": self.samples,
-            "real_samples": self.real_samples,
-            **values,
-            "protocol": dict(self.protocol),
-        }
+        about = {"samples": self.samples, "real_samples": self.real_samples}
+        return {**about, **values, "protocol": dict(self.protocol)}
 
 
 def _plain(value: Tensor) -> Any:
@@ -422,10 +430,9 @@ class Evaluation:
                 continue
             if self.rank > 0 or found is None:
                 if getattr(metric.metric, "empty_batches", False):
-                    nothing = torch.arange(0, device=self.device)
-                    metric.update(
-                        {"features": torch.empty(0, width, device=self.device), "index": nothing}, True
-                    )
+                    nothing = torch.empty(0, width, device=self.device)
+                    index = torch.arange(0, device=self.device)
+                    metric.update({"features": nothing, "index": index}, real=True)
             elif hasattr(metric.metric, "take_real"):
                 metric.metric.take_real(found)
             else:
@@ -444,7 +451,8 @@ class Evaluation:
             stored = None
             if self.folder is not None and self.rank == 0:
                 stored = lookup(key, self.folder, self._needs("features"))
-            if self._first_rank_says(stored is not None):
+            known = self._gather(torch.tensor(int(stored is not None), device=self.device))
+            if known[0]:  # as the first rank says
                 self._statistics = stored
             else:
                 self._statistics = self._compute_statistics(real)
@@ -481,18 +489,9 @@ class Evaluation:
     def _gather(self, part: Tensor) -> list[Tensor]:
         return gather_all_tensors(part) if self.world_size > 1 else [part]
 
-    def _first_rank_says(self, yes: bool) -> bool:
-        return bool(self._gather(torch.tensor(int(yes), device=self.device))[0])
-
     def _pass(self, real: RealImages, use: Callable[[Samples], object], title: str) -> None:
         share = self.share(len(real))
-
-        def batches() -> Iterable[Samples]:
-            for start in range(share.start, share.stop, self.batch_size):
-                stop = min(start + self.batch_size, share.stop)
-                yield Samples(real.read(start, stop), torch.arange(start, stop), real.labels[start:stop])
-
-        for batch in self._bar(batches(), len(share), title):
+        for batch in self._bar(real.batches(share, self.batch_size), len(share), title):
             use(batch)
 
     def _bar(self, batches: Iterable[Samples], count: int, title: str) -> Iterable[Samples]:

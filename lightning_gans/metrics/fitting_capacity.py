@@ -111,17 +111,10 @@ class FittingCapacityScores:
 
     def values(self) -> dict[str, float]:
         """Return what is logged: means, and standard deviations over seeds where there are several."""
-        result = {}
-        for name, scores in (
-            ("fitting_capacity", self.gan_train),
-            ("fitting_capacity_ceiling", self.ceiling),
-            ("gan_test", self.gan_test),
-        ):
-            if scores:
-                result[name] = mean(scores)
-            if len(scores) > 1:
-                result[f"{name}_sd"] = stdev(scores)
-        return result
+        names = ("fitting_capacity", "fitting_capacity_ceiling", "gan_test")
+        scores = dict(zip(names, (self.gan_train, self.ceiling, self.gan_test), strict=True))
+        means = {name: mean(values) for name, values in scores.items() if values}
+        return means | {f"{name}_sd": stdev(values) for name, values in scores.items() if len(values) > 1}
 
     def __str__(self) -> str:
         """Return a table."""
@@ -184,7 +177,7 @@ def fitting_capacity(
 
 
 def check_game(game: Any, data: Any, budget: Budget) -> None:
-    """Look whether game, data and budget fit together; reads no image.
+    """Check that game, data and budget fit together; reads no image.
 
     Raises:
         ValueError: If they do not.

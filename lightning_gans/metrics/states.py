@@ -225,15 +225,20 @@ def check_sets(real: Tensor, fake: Tensor, name: str, least: int = 2) -> None:
         check_finite(features, f"{side} features", 0)
 
 
-def check_images(images: Tensor) -> None:
-    """Refuse what is not a batch of images in bytes.
+def check_images(images: Tensor, name: str = "", smallest: int = 1) -> None:
+    """Refuse what is not a batch of images in bytes; with a metric's name, of one or three channels.
 
     Raises:
-        ValueError: If images are not uint8 (n, C, H, W).
+        ValueError: If images are not uint8 (n, C, H, W), of another number of channels, or too small.
     """
     if images.dtype != torch.uint8 or images.dim() != 4:
         raise ValueError(
             f"images are {images.dtype} of shape {tuple(images.shape)}: give uint8 (n, C, H, W), 0 to 255"
+        )
+    if name and (images.shape[1] not in (1, 3) or min(images.shape[2:]) < smallest):
+        raise ValueError(
+            f"images have shape {tuple(images.shape)}: {name} needs one or three channels and at least "
+            f"{smallest}x{smallest} pixels"
         )
 
 

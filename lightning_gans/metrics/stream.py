@@ -75,7 +75,7 @@ def samples_at(stream: SampleStream, places: Tensor) -> Tensor:
 
 
 class LatentSamples:
-    """What a game makes of its latents; in conditional games, classes take turns.
+    """What a game makes of its latents; in conditional games, sample i is of class i modulo their number.
 
     Args:
         game: Has ``draw_latents`` and ``sample_from``; see :class:`lightning_gans.game.LatentGame`.

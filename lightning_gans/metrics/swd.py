@@ -68,8 +68,7 @@ class SWD(KeptImages):
 
     def update(self, images: Tensor, index: Tensor, real: bool) -> None:
         """Add images, uint8 (n, C, H, W) of one or three channels, and their places (n,)."""
-        check_images(images)
-        _check_shape(images)
+        check_images(images, "SWD", COARSEST)
         self.keep(images, index, "real" if real else "fake", self.num_images)
 
     def compute(self) -> dict[str, Tensor]:
@@ -115,8 +114,7 @@ def sliced_wasserstein(
     """
     _check_arguments(patches, directions, seed)
     for images in (real, fake):
-        check_images(images)
-        _check_shape(images)
+        check_images(images, "SWD", COARSEST)
     if len(real) != len(fake) or len(real) < 2:
         raise ValueError(f"{len(real)} real and {len(fake)} generated images: give as many, two at least")
     if real.shape[2:] != fake.shape[2:]:
@@ -170,14 +168,6 @@ def random_directions(level: int, dim: int, directions: int, seed: int) -> Tenso
 def _check_arguments(patches: int, directions: int, seed: int) -> None:
     at_least(1, patches=patches, directions=directions)
     at_least(0, seed=seed)
-
-
-def _check_shape(images: Tensor) -> None:
-    if images.shape[1] not in (1, 3) or min(images.shape[2:]) < COARSEST:
-        raise ValueError(
-            f"images have shape {tuple(images.shape)}: SWD needs one or three channels and at least "
-            f"{COARSEST}x{COARSEST} pixels"
-        )
 
 
 def _descriptors(images: Tensor, index: Tensor, level: int, patches: int, seed: int, real: bool) -> Tensor:

@@ -296,7 +296,7 @@ def test_sample_of_points(cli, fails):
         (["fit", "--config", "quickstart", "--trainer.max_stepz", "3"], "did you mean --trainer.max_steps"),
         (["fit", "--model", "DCGANN", "--data", "Digits"], "DCGANN is unknown: did you mean DCGAN"),
         (["fit", "--model", "DCGAN", "--data", "Digitz"], "Digitz is unknown: did you mean Digits"),
-        (["fit", "--model", "DCGAN", "--data", "Digits", "--data.image_size", "9"], "use 8, 16 or 32"),
+        (["fit", "--model", "DCGAN", "--data", "Digits", "--data.image_size", "9"], "image_size=9"),
         (["fit", "--model", "DCGAN", "--data", "Digits", "--data.batch_size", "1"], "data.batch_size=1"),
         (
             ["fit", "--model", "GAN", "--data", "Digits", "--model.image_shape", "[1,9,9]"],

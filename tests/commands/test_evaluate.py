@@ -15,8 +15,8 @@ from lightning_gans.commands.evaluate import read_images
 from lightning_gans.data import Colorization, Digits
 from lightning_gans.metrics import FID, IS, KID, NearestNeighbours, PerClassFID, RealStatistics
 from lightning_gans.metrics.evaluation import Evaluation, RealImages
-from lightning_gans.metrics.stream import Samples
 from lightning_gans.metrics.frechet import feature_statistics
+from lightning_gans.metrics.stream import Samples
 from tests.conformance.shapes import TwoTranslators
 from tests.metrics.tiny import TinyExtractor
 
@@ -275,7 +275,7 @@ def test_translations_are_scored(cli, tmp_path, images):
     given = ("--data", "Colorization", "--data.folder", tmp_path / "data", "--data.image_size", 8,
              "--data.val_fraction", 0.5)  # fmt: skip
     cli("evaluate", "--ckpt_path", tmp_path / "game.ckpt", *given, "--json", tmp_path / "scores.json",
-        "--metrics", '["FID"]', "--extractor", "tests.metrics.tiny.MeanColour", "--device", "cpu")  # fmt: skip
+        "--metrics", '["FID"]', "--extractor", "tests.metrics.tiny.MeanColour")  # fmt: skip
     found = json.loads((tmp_path / "scores.json").read_text())
     assert (found["samples"], found["real_samples"]) == (4, 4)
     assert found["fid"] > 0

@@ -55,7 +55,9 @@ def write_images(folder):
 def data(path, images, run):
     options = {"batch_size": BATCH_SIZE, "drop_last": False, "flip": True, "num_workers": 2, "cache": False}
     if path == "unpaired":
-        return UnpairedImages(images / "pairless", SIDE - 2, load_size=SIDE, in_memory=False, **options)
+        return UnpairedImages(
+            images / "pairless", image_size=SIDE - 2, load_size=SIDE, in_memory=False, **options
+        )
     if path == "workers":
         return ImageFolder(str(images / "folder"), SIDE, in_memory=False, **options)
     return ImageFolder(

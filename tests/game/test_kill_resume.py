@@ -37,7 +37,7 @@ def check(result: dict, kills: int, interval: int) -> None:
 
 
 def test_killed_three_times(tmp_path):
-    check(kill(3, tmp_path, "--updates=30", "--interval=3"), 3, 3)
+    check(kill(3, tmp_path, "--limit=epochs", "--updates=21", "--interval=3"), 3, 3)
 
 
 @pytest.mark.slow
@@ -46,7 +46,8 @@ def test_killed_with_workers(tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_fifty_times(tmp_path):
-    result = kill(50, tmp_path)
+@pytest.mark.parametrize("limit", ["updates", "epochs"])
+def test_killed_fifty_times(limit, tmp_path):
+    result = kill(50, tmp_path, f"--limit={limit}")
     check(result, 50, 4)
     assert set(result["places"]) == {"start-up", "training", "saving"}

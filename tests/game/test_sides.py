@@ -1,12 +1,14 @@
 """Real batches are not believed: what a loader may give, and what the first batch of a run is checked for."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from lightning_gans import GAN
-from lightning_gans.game.sides import Side, read_batch
+from lightning_gans.game.sides import Side, check_real, read_batch
 from tests.conformance.games import game, pairs, small_networks, trainer
 
 IMAGES = torch.linspace(-1, 1, 8 * 64).view(8, 1, 8, 8)
@@ -62,7 +64,7 @@ def test_bare_loaders_train(batch):
     ("batch", "message"),
     [
         ((IMAGES + 1) * 127.5, r"values from 0 to 255.*\[-1, 1\]"),
-        ((IMAGES + 1) / 2, r"values from 0 to 1.*\[0, 1\].*2 \* images - 1"),
+        (torch.arange(8 * 64).view(8, 1, 8, 8) % 256 / 255, r"values from 0 to 1.*\[0, 1\].*2 \* images - 1"),
         (((IMAGES + 1) * 127.5).to(torch.uint8), r"uint8: give float32.*127\.5"),
         (IMAGES.double(), "float64: give float32"),
         (IMAGES[..., :7], r"shape \(8, 1, 8, 7\), but the model was built for \(n, 1, 8, 8\)"),
@@ -77,6 +79,15 @@ def test_first_batch_is_looked_at(batch, message):
     assert "\n" not in str(error.value)
 
 
+def test_bright_images_are_told_from_wrongly_scaled_ones():
+    bright = torch.arange(8 * 64).view(8, 1, 8, 8) % 128 + 128
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        check_real(bright / 127.5 - 1, (1, 8, 8), "the batch")
+    with pytest.warns(UserWarning, match=r"as if scaled to \[0, 1\]"):  # resized: no levels to go by
+        check_real((IMAGES + 1) / 2, (1, 8, 8), "the batch")
+
+
 def test_points_have_no_range():
     points = torch.randn(8, 2) * 100
     assert fit([points.abs()] * 4, shape=(2,)).global_step == 2
@@ -86,7 +97,7 @@ def test_points_have_no_range():
     ("batch", "message"),
     [
         (IMAGES, r"a batch of the data is a Tensor: TwoTranslators needs \(input, target\)"),
-        ((IMAGES, (IMAGES + 1) / 2), "the first batch of targets has values"),
+        ((IMAGES, 2 * IMAGES), "the first batch of targets has values"),
         ((IMAGES[..., :4], IMAGES), r"the first batch of inputs has shape \(8, 1, 8, 4\)"),
     ],
 )

@@ -132,7 +132,7 @@ def test_without_a_network_connection(monkeypatch):
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="net='inception' is unknown: .* alex, vgg, squeeze"):
+    with pytest.raises(ValueError, match=r"net='inception' is unknown: .* alex, vgg, squeeze"):
         LPIPSDiversity(net="inception")
     with pytest.raises(ValueError, match="num_pairs=0"):
         LPIPSDiversity(num_pairs=0)

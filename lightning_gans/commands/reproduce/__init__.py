@@ -213,5 +213,5 @@ def _print_plan(grid: Grid, states: Mapping[Cell, State], rest: str) -> None:
         seconds = None if now == "finished" else _expected(grid, cell)
         print(f"  {now:12} {cell.title:50} {'' if seconds is None else duration(seconds)}".rstrip())
     print(f"\n{', '.join(f'{number} {name}' for name, number in Counter(states.values()).items())}: {rest}")
-    for row in grid.table.rows.keys() - {cell.row for cell in grid.cells()}:
-        print(f"{row} is published only")
+    runnable = {cell.row for cell in grid.cells()}
+    print(*(f"{row} is published only\n" for row in grid.table.rows if row not in runnable), sep="", end="")

@@ -376,8 +376,8 @@ def load_table(name: str) -> Table:
 
 class _Parser(FunctionParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        value = re.search(r"[Vv]alue: (.*)", message)
-        raise ValueError(f"{explain(message)}{f' (it is {value[1]})' if value else ''}") from ex
+        text, value = explain(message), re.search(r"value: (.*)", message)
+        raise ValueError(text if value is None or value[1] in text else f"{text}: {value[1]}") from ex
 
 
 def _parse(kind: type[Any], name: str, given: Any) -> Any:
