@@ -97,7 +97,8 @@ class Checkpoint(ModelCheckpoint):
         """Save a run that a signal ends; return where its state is."""
         if trainer.global_step != self._saved_at:
             self._save(trainer)
-        return Path(self._last_checkpoint_saved) if self._last_checkpoint_saved else None
+        place = self._last_checkpoint_saved or trainer.ckpt_path
+        return Path(place) if place else None
 
     def _save(self, trainer: Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
