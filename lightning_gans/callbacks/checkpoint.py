@@ -93,7 +93,8 @@ class Checkpoint(ModelCheckpoint):
     def save_interrupted(self, trainer: Trainer) -> Path | None:
         """Save a run that a signal ends; return where its state is."""
         self._save_once(trainer)
-        return Path(self._last_checkpoint_saved) if self._last_checkpoint_saved else None
+        place = self._last_checkpoint_saved or trainer.ckpt_path
+        return Path(place) if place else None
 
     def _save_once(self, trainer: Trainer) -> None:
         if trainer.fast_dev_run or self._saved_at == _moment(trainer):  # type: ignore[attr-defined]
