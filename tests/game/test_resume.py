@@ -10,11 +10,12 @@ from PIL import Image
 from torch.optim.lr_scheduler import ExponentialLR
 
 from lightning_gans import GAN, GaussianMixtures
-from lightning_gans.callbacks import Checkpoint, GeneratorEMA
+from lightning_gans.callbacks import Checkpoint, Evaluate, GeneratorEMA
 from lightning_gans.callbacks.pictures import Pictures
 from lightning_gans.data import MemoryLoader
 from lightning_gans.game.csv_logger import WholeCSVLogger
 from lightning_gans.game.latents import Normal
+from lightning_gans.metrics import ModeCoverage
 from lightning_gans.metrics.classifier import DatasetClassifier
 from lightning_gans.networks import MLPDiscriminator, MLPGenerator
 from tests.kill import differences, killed_and_resumed, remains, undisturbed
@@ -146,6 +147,9 @@ CASES = {
     ),
     "parts of epochs": case(by_epochs, ours(1), limit_train_batches=2, max_epochs=5),
     "parts of epochs, steps": case(by_epochs, ours(1), limit_train_batches=2, max_steps=9),
+    "scored": case(
+        callbacks=lambda: [Evaluate([ModeCoverage()], num_samples=20), *ours(1)()], pictures=False, **EPOCHS
+    ),
     "new loaders": case(callbacks=ours(1), reload_dataloaders_every_n_epochs=1, **EPOCHS),
     "validated within epochs": case(callbacks=ours(1), val_check_interval=2, **EPOCHS),
     "validated across epochs": case(
