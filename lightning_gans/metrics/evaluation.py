@@ -1,7 +1,7 @@
 """One pass through one extractor feeds all metrics; what is known of the real images is computed once."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -393,7 +393,8 @@ class Evaluation:
             if self._needs("statistics", "features"):
                 found = self._find_statistics(real)
             if seeing:
-                self._pass(real, lambda batch: self._feed(batch, seeing, real=True), "comparing images")
+                for batch in self._share_of(real, "comparing images"):
+                    self._feed(batch, seeing, real=True)
         for metric in self.metrics:
             if metric.real_needs not in ("statistics", "features"):
                 continue
@@ -430,32 +431,26 @@ class Evaluation:
     def _compute_statistics(self, real: RealImages) -> RealStatistics:
         sums = FID().to(self.device)
         kept: list[Tensor] = []
-        features = self._needs("features")
-
-        def add(batch: Samples) -> None:
-            extracted = self._extract(batch.values.to(self.device))[0]
-            if features:
-                kept.append(extracted)
+        for batch in self._share_of(real, "real images"):
+            features = self._extract(batch.values.to(self.device))[0]
+            if self._needs("features"):
+                kept.append(features)
             else:
-                sums.update(extracted, real=True)
-
-        self._pass(real, add, "real images")
-        protocol = dict(real.key)
-        if features:
+                sums.update(features, real=True)
+        if kept:
             rows = torch.cat(self._gather(torch.cat(kept)))  # shares are contiguous: in order
             mu, sigma, n = feature_statistics(rows)
-            return RealStatistics(mu.cpu(), sigma.cpu(), n, rows.cpu(), real.labels.cpu(), protocol)
+            return RealStatistics(mu.cpu(), sigma.cpu(), n, rows.cpu(), real.labels.cpu())
         with sums.sync_context():
             count, total, outer = (x[0].cpu() for x in (sums.real_n, sums.real_sum, sums.real_outer))
-        return RealStatistics(*moments(count, total, outer), int(count), protocol=protocol)
+        return RealStatistics(*moments(count, total, outer), int(count))
 
     def _gather(self, part: Tensor) -> list[Tensor]:
         return gather_all_tensors(part) if self.world_size > 1 else [part]
 
-    def _pass(self, real: RealImages, use: Callable[[Samples], object], title: str) -> None:
+    def _share_of(self, real: RealImages, title: str) -> Iterable[Samples]:
         share = self.share(real.count)
-        for batch in self._bar(real.batches(share, self.batch_size), len(share), title):
-            use(batch)
+        return self._bar(real.batches(share, self.batch_size), len(share), title)
 
     def _bar(self, batches: Iterable[Samples], count: int, title: str) -> Iterable[Samples]:
         with tqdm(

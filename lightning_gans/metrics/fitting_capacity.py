@@ -187,11 +187,11 @@ def check_game(game: Any, data: Any, budget: Budget) -> None:
             "fitting capacity needs a conditional game, such as ConditionalGAN"
         )
     name = type(data).__name__
-    for what, there in (("labels", data.num_classes), ("test split", data.has_test_split)):
-        if not there:
-            raise ValueError(
-                f"data={name} has no {what} here: fitting capacity is measured on labelled test images"
-            )
+    if data.num_classes is None or not data.has_test_split:
+        what = "labels" if data.num_classes is None else "test split"
+        raise ValueError(
+            f"data={name} has no {what} here: fitting capacity is measured on labelled test images"
+        )
     theirs, ours = ((x.num_classes, tuple(x.image_shape)) for x in (data, game))
     if theirs != ours:
         raise ValueError(

@@ -132,14 +132,14 @@ class _Moments(LazyMetric):
         if real and self.shape is not None and self.real_sets > 0:
             raise ValueError("FID has got real statistics by take_real: real samples would count twice")
         first = 0 if self.shape is None else int(getattr(self, f"{side}_n").sum())
-        features = self._check(features, first).double()
+        features = self._check(features, first)
         labels = torch.zeros(len(features), dtype=torch.int64) if labels is None else labels
         checks.shaped((len(features),), labels=labels)
         checks.labels(self.num_classes or 0, unlabeled=True, labels=labels)
         labels = labels.to(features.device)
         n, total, outer = (getattr(self, f"{side}_{name}") for name in ("n", "sum", "outer"))
         for label in labels[labels >= 0].unique().tolist():
-            part = features[labels == label]
+            part = features[labels == label].double()
             n[label] += len(part)
             total[label] += part.sum(dim=0)
             outer[label].addmm_(part.T, part)
