@@ -121,12 +121,7 @@ def evaluate(
         folder=cache_folder(None),
     )
     evaluation.fill_in(data, num_classes)
-    try:
-        evaluation.try_out(stream, real)
-    except ValueError as error:
-        if reference is None:
-            raise
-        raise ValueError(f"reference={reference}: {error}") from error
+    evaluation.try_out(stream, real, "" if reference is None else f"reference={reference}: ")
     scores = evaluation.run(stream.batches(range(stream.count), batch_size), real)
     scores.protocol.update(about, scored=ckpt_path or samples)
     print(scores.table())

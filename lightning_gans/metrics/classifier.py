@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from functools import partial
 from importlib.metadata import version
@@ -233,17 +234,25 @@ def trained(recipe: str) -> SelfContained:
     file = cache_folder(None) / "classifiers" / f"{recipe.replace('/', '-')}-{key}.ckpt"
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock"):
-        try:
+        with suppress(Exception):  # missing, damaged, or of classes that are no more
             return load(file)
-        except Exception:  # missing, damaged, or of classes that are no more: whatever it is, it goes
-            print(f"training {recipe}, once; it is kept in {file}")
-            _train(recipe, file)
-            return load(file)
+        print(f"training {recipe}, once; it is kept in {file}")
+        _train(recipe, file)
+        return load(file)
 
 
 def _train(recipe: str, file: Path) -> None:
     # Not as one of this run's ranks, nor with its settings.
-    own = ("PL_", "LIGHTNING_GANS__", "RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_")
+    own = (
+        "PL_",
+        "LIGHTNING_GANS__",
+        "RANK",
+        "LOCAL_RANK",
+        "WORLD_SIZE",
+        "NODE_RANK",
+        "MASTER_",
+        "TORCHELASTIC_",
+    )
     with tempfile.TemporaryDirectory(dir=file.parent) as place:
         command = ["fit", "--config", recipe, "--trainer.default_root_dir", place]
         run = subprocess.run(

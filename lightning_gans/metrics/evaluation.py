@@ -218,8 +218,15 @@ class Evaluation:
         for metric in self.metrics:
             metric.fill_in(data, num_classes, self.count)
 
-    def try_out(self, samples: SampleStream, real: RealImages | RealStatistics | None = None) -> None:
+    def try_out(
+        self, samples: SampleStream, real: RealImages | RealStatistics | None = None, origin: str = ""
+    ) -> None:
         """Find out by two samples whether everything fits, before any long work starts.
+
+        Args:
+            samples: What is to be scored.
+            real: What it is compared with.
+            origin: Where that is from, for the message.
 
         Raises:
             ValueError: If not; one line that says what to do.
@@ -237,7 +244,10 @@ class Evaluation:
                 )
                 raise ValueError(f"{metric.name}.update cannot take {shapes}: {reason}") from error
             metric.metric.reset()
-        self._check_real(real, given)
+        try:
+            self._check_real(real, given)
+        except ValueError as error:
+            raise ValueError(f"{origin}{error}") from error
 
     def _check_real(
         self, real: RealImages | RealStatistics | None, given: dict[str, Tensor] | None = None
