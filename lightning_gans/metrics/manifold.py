@@ -98,8 +98,8 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, Tensor
     real_radii, fake_radii = _radii(real, k) * (1 + TIE), _radii(fake, k) * (1 + TIE)
     precise = torch.zeros(len(fake), dtype=torch.bool, device=fake.device)
     recalled = torch.zeros((), dtype=torch.int64, device=fake.device)
-    for squares, radii in zip(_squared_distances(real, fake), _split(real_radii, len(fake)), strict=True):
-        precise |= (squares <= radii[:, None]).any(dim=0)
+    for rows, squares in _squared_distances(real, fake):
+        precise |= (squares <= real_radii[rows, None]).any(dim=0)
         recalled += (squares <= fake_radii).any(dim=1).sum()
     precision, recall = precise.double().mean(), recalled.double() / len(real)
     # The floor is torch-fidelity's: no division by 0.
@@ -126,12 +126,8 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> dict[str, Tensor
     check_sets(real, fake, "DensityCoverage", k + 1)
     real, fake = _centred(real, fake)
     radii = _radii(real, k) * (1 - TIE)
-    inside = torch.cat(
-        [
-            (squares < part[:, None]).sum(dim=1)
-            for squares, part in zip(_squared_distances(real, fake), _split(radii, len(fake)), strict=True)
-        ]
-    ).double()
+    counts = [(squares < radii[rows, None]).sum(dim=1) for rows, squares in _squared_distances(real, fake)]
+    inside = torch.cat(counts).double()
     return {"density": inside.sum() / (k * len(fake)), "coverage": (inside > 0).double().mean()}
 
 
@@ -144,25 +140,17 @@ def _centred(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
 
 def _radii(points: Tensor, k: int) -> Tensor:
     """Return the squared distance (n,) of every point to its k-th neighbour, itself not counted."""
-    return torch.cat(
-        [
-            squares.topk(k + 1, dim=1, largest=False).values[:, k]
-            for squares in _squared_distances(points, points)
-        ]
-    )
+    parts = _squared_distances(points, points)
+    return torch.cat([squares.topk(k + 1, dim=1, largest=False).values[:, k] for _, squares in parts])
 
 
-def _split(rows: Tensor, columns: int) -> tuple[Tensor, ...]:
-    """Split rows so that a matrix of part by columns has at most NUMBERS numbers."""
-    return torch.split(rows, max(1, NUMBERS // columns))
-
-
-def _squared_distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
-    """Yield the squared distances from parts of a to all of b; 0 for equal points."""
+def _squared_distances(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield the squared distances from some rows of a to all of b, and which; 0 for equal points."""
     squares = b.square().sum(dim=1)
-    for part in _split(a, len(b)):
-        own = part.square().sum(dim=1, keepdim=True)
-        sums = own + squares
-        distances = torch.addmm(sums, part, b.T, alpha=-2)
+    count = max(1, NUMBERS // len(b))
+    for start in range(0, len(a), count):
+        rows = slice(start, start + count)
+        sums = a[rows].square().sum(dim=1, keepdim=True) + squares
+        distances = torch.addmm(sums, a[rows], b.T, alpha=-2)
         # What is left of equal points are rounding errors.
-        yield distances.masked_fill_(distances <= 1e-13 * sums, 0)
+        yield rows, distances.masked_fill_(distances <= 1e-13 * sums, 0)

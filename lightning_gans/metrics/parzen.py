@@ -120,19 +120,16 @@ def parzen_log_likelihood(
         )
     centres, points = centres.flatten(1).double(), points.flatten(1).double().to(centres.device)
     dim, squares = centres.shape[1], centres.square().sum(1)
-    constants = [dim * math.log(s * math.sqrt(2 * math.pi)) + math.log(len(centres)) for s in sigmas]
+
+    def log_density(distances: Tensor, s: float) -> Tensor:
+        constant = dim * math.log(s * math.sqrt(2 * math.pi)) + math.log(len(centres))
+        return (distances / (-2 * s * s)).logsumexp(1) - constant
+
     batches = []
     for batch in torch.split(points, batch_size):
         # |x - mu|^2 = |x|^2 - 2 x mu + |mu|^2: one matrix product; rounding may leave -1e-13.
         distances = (batch.square().sum(1, keepdim=True) - 2 * batch @ centres.T + squares).clamp_(min=0)
-        batches.append(
-            torch.stack(
-                [
-                    (distances / (-2 * s * s)).logsumexp(1) - constant
-                    for s, constant in zip(sigmas, constants, strict=True)
-                ]
-            )
-        )
+        batches.append(torch.stack([log_density(distances, s) for s in sigmas]))
     scores = torch.cat(batches, dim=1)
     return scores[0] if isinstance(sigma, int | float) else scores
 

@@ -56,9 +56,7 @@ class RealStatistics:
         if not (self.mu.isfinite().all() and self.sigma.isfinite().all()):
             raise ValueError("mu or sigma is not finite")
         checks.at_least(2, n=self.n)
-        n: int | str = "n" if self.n is None else self.n
-        if self.features is not None:
-            n = len(self.features) if self.n is None else self.n
+        n: int | str = self.n or ("n" if self.features is None else len(self.features))
         checks.shaped((n, d), features=self.features)
         checks.shaped((n,), labels=self.labels)
 
