@@ -145,9 +145,7 @@ class Evaluate(Callback):
         if trainer.state.fn == "validate":
             self._begin(trainer, pl_module)
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compute what is needed of the real images for ``test``."""
-        self._begin(trainer, pl_module)
+    on_test_start = on_fit_start
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Plan from where the run starts, and make up for what a run that was killed still owed."""

@@ -156,8 +156,8 @@ class Inception(Extractor):
 
     def _built(self) -> nn.Module:
         if self.network is None:
-            file, label = self._located()
-            state, self.hash = _read_weights(file, label, self.verify)
+            file = self._located()
+            state, self.hash = _read_weights(file, self.verify)
             if not self.hash.startswith(_SHA):
                 self.name = "inception"
             network = _empty_network()
@@ -165,24 +165,26 @@ class Inception(Extractor):
                 network.load_state_dict(state)
             except (RuntimeError, TypeError, AttributeError) as error:
                 reason = " ".join(str(error).split())[:200]
-                raise ValueError(f"{label}: not the weights of this Inception network: {reason}") from error
+                raise ValueError(
+                    f"weights={file}: not the weights of this Inception network: {reason}"
+                ) from error
             network.float()
             if self.precision == "bf16":
                 _fold(network)
             self.network = network.requires_grad_(False).eval()
         return self.network
 
-    def _located(self) -> tuple[Path, str]:
-        """Return the file of weights and what to call it in messages."""
-        if self.weights is not None:
+    def _located(self) -> Path:
+        """Return the file of weights."""
+        if self.weights is None:
+            file = cache_folder(None) / _FILE
+            if not file.is_file():
+                _download(file)
+        else:
             file = Path(self.weights).expanduser()
             if not file.is_file():
                 raise FileNotFoundError(f"weights={self.weights}: no such file")
-            return file, f"weights={self.weights}"
-        file = cache_folder(None) / _FILE
-        if not file.is_file():
-            _download(file)
-        return file, str(file)
+        return file
 
 
 class ModuleExtractor(Extractor):
@@ -218,12 +220,7 @@ class ModuleExtractor(Extractor):
             raise ValueError(f"mean has {len(mean)} values and std {len(std)}: give one per channel")
         positive(**{f"std[{place}]": value for place, value in enumerate(std)})
         super().__init__(name or type(module).__name__, len(mean))
-        parts = dict(module.named_modules())
-        if features is not None and (not features or features not in parts):
-            known = ", ".join(name for name, _ in module.named_children()) or "none"
-            raise ValueError(
-                f"features={features!r} is no part of {type(module).__name__}; its parts: {known}"
-            )
+        one_of([part for part, _ in module.named_modules() if part], features=features)
         self.module = module.requires_grad_(False).eval()
         self.size, self.features, self._hash = size, features, ""
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
@@ -337,20 +334,20 @@ def _empty_network() -> nn.Module:
     return network
 
 
-def _read_weights(file: Path, label: str, verify: bool) -> tuple[Any, str]:
+def _read_weights(file: Path, verify: bool) -> tuple[Any, str]:
     """Return what a file of weights holds, and the first 16 hex digits of its sha256."""
     content = file.read_bytes()
     digest = hashlib.sha256(content).hexdigest()[:16]
     if verify and not digest.startswith(_SHA):
         raise ValueError(
-            f"{label}: sha256 begins with {digest[:8]}, that of the official {_FILE} with {_SHA}: damaged, "
+            f"weights={file}: sha256 begins with {digest[:8]}, that of the official {_FILE} with {_SHA}: damaged, "
             "or another file (delete it and it is downloaded again; verify=False takes other weights)"
         )
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), digest
     except Exception as error:  # pickle's, zip's and torch's own: whatever a wrong file leads to
         reason = str(error).split("\n")[0][:100]
-        raise ValueError(f"{label}: no file of weights, or damaged ({reason})") from error
+        raise ValueError(f"weights={file}: no file of weights, or damaged ({reason})") from error
 
 
 def _fold(network: nn.Module) -> None:

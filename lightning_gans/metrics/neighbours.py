@@ -87,11 +87,9 @@ class NearestNeighbours(KeptImages):
             with self.sync_context():  # the samples of all ranks
                 self._places, samples = self.kept("fake", 1)
                 self._queries = torch.cat([samples, self.kept("held_out", 0)[1]])
-            found = _nothing(len(self._queries), self.num_neighbours, samples.device)
-        else:
-            found = self.distances[0][0], self.indices[0][0]
-        distances, indices = _search(self._queries, images, index, found)
-        self.distances, self.indices = [distances[None]], [indices[None]]
+        found = (self.distances[0].T, self.indices[0].T) if len(self.distances) else None
+        distances, indices = _search(self._queries, images, index, self.num_neighbours, found)
+        self.distances, self.indices = [distances.T], [indices.T]  # (k, n): those of all ranks are joined
 
     def add_held_out(self, values: Tensor, index: Tensor) -> None:
         """Add real samples that are not in the training data: how near are they to it?
@@ -119,13 +117,10 @@ class NearestNeighbours(KeptImages):
         Raises:
             ValueError: If there was no training sample.
         """
-        if self._queries is None:
+        if self._queries is None or not sum(map(len, self.distances)):
             raise ValueError("there is no training sample to be near to")
-        # (ranks, n, k) side by side: (n, ranks * k)
-        distances, indices = (
-            dim_zero_cat(state).transpose(0, 1).flatten(1) for state in (self.distances, self.indices)
-        )
-        distances, indices = _result(*_best(distances, indices, self.num_neighbours), self._queries)
+        found = dim_zero_cat(self.distances).T, dim_zero_cat(self.indices).T
+        distances, indices = _in_unit_range(*_best(*found, self.num_neighbours), self._queries)
         n = len(self._places)
         self.nearest = Neighbours(self._places, distances[:n], indices[:n])
         first = distances[:, 0]
@@ -187,24 +182,18 @@ def nearest_neighbours(samples: Tensor, training: Tensor, num_neighbours: int = 
             "give at least one of each, all of one size"
         )
     index = torch.arange(len(training), device=samples.device)
-    found = _nothing(len(samples), num_neighbours, samples.device)
-    return _result(*_search(samples, training, index, found), samples)
+    return _in_unit_range(*_search(samples, training, index, num_neighbours), samples)
 
 
 Found = tuple[Tensor, Tensor]  # distances and places (n, k)
 
 
-def _nothing(queries: int, count: int, device: torch.device) -> Found:
-    shape = (queries, count)
-    return torch.full(shape, torch.inf, dtype=torch.float64, device=device), torch.full(
-        shape, -1, device=device
-    )
-
-
-def _search(samples: Tensor, training: Tensor, index: Tensor, found: Found) -> Found:
-    """Search more training samples (n, ...) with places (n,)."""
+def _search(
+    samples: Tensor, training: Tensor, index: Tensor, count: int, found: Found | None = None
+) -> Found:
+    """Search training samples (n, ...) with places (n,), beside those found before."""
     queries = samples.flatten(1).double().to(training.device)
-    count = found[0].shape[1]
+    found = found or (queries[:, :0], index.new_zeros(len(queries), 0))
     # Bytes stay whole numbers up to 255: squared distances are exact, and equal ones are seen to be equal.
     chunk = max(1, NUMBERS // queries.shape[1])
     for part, places in zip(training.split(chunk), index.split(chunk), strict=True):
@@ -229,10 +218,6 @@ def _best(distances: Tensor, indices: Tensor, count: int) -> Found:
     return distances.gather(1, order), indices.gather(1, order)
 
 
-def _result(distances: Tensor, indices: Tensor, samples: Tensor) -> Found:
-    """Leave out places that no training sample took, and turn distances of bytes to those of [0, 1]."""
-    taken = int((indices[0] >= 0).sum())
-    if taken == 0:
-        raise ValueError("there is no training sample to be near to")
-    unit = 255 if samples.dtype == torch.uint8 else 1
-    return distances[:, :taken] / unit, indices[:, :taken]
+def _in_unit_range(distances: Tensor, indices: Tensor, samples: Tensor) -> Found:
+    """Turn distances of bytes to those of numbers in [0, 1]."""
+    return distances / (255 if samples.dtype == torch.uint8 else 1), indices

@@ -352,8 +352,8 @@ def test_part_as_features_output_as_logits():
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        ("nothing", "no part of Net; its parts: body, pair, unused, fc"),
-        ("", "no part of Net"),
+        ("nothing", "features='nothing' is unknown: use body, .*unused, fc"),
+        ("", "features='' is unknown"),
         ("unused", "ran 0 times, not once"),
         ("pair", "Net returns tuple: features must be a tensor"),
     ],
