@@ -7,9 +7,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from tqdm import tqdm
 from lightning_gans import checks
 from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import ImageDataModule, resize
+from lightning_gans.data.cache import read_ahead
 from lightning_gans.data.sources import ImageSource, TensorImages
 from lightning_gans.drawing.style import INK, PAPER, font
 from lightning_gans.files import write_whole, written_whole
@@ -299,18 +298,14 @@ def _drawn(image: Tensor) -> Image.Image:
 def _crops(images: ImageSource, places: Places, doing: str) -> Iterator[Tensor]:
     """Yield the 32x32 central crops of images in batches, uint8 (n, C, 32, 32), read ahead by threads."""
     size = max(1, min(READ, READ_BYTES // math.prod(images.shape)))
-    batches = iter(np.array_split(places, range(size, len(places), size)))
+    batches = np.array_split(places, range(size, len(places), size))
     threads = 1 if isinstance(images, TensorImages) else min(8, os.cpu_count() or 1)
 
     def read(batch: Places) -> Tensor:
         return resize(images.__getitems__(batch.tolist()), CROP)
 
-    bar = tqdm(total=len(places), desc=doing, unit="image", delay=2)
-    with ThreadPoolExecutor(threads) as pool, bar:
-        ahead = deque(pool.submit(read, batch) for batch in islice(batches, 2 * threads))
-        while ahead:
-            crops = ahead.popleft().result()
-            ahead.extend(pool.submit(read, batch) for batch in islice(batches, 1))
+    with tqdm(total=len(places), desc=doing, unit="image", delay=2) as bar:
+        for crops in read_ahead(read, batches, threads):
             yield crops
             bar.update(len(crops))
 

@@ -1,6 +1,6 @@
 """Look at a data set: a labelled contact sheet, counts, classes, images a second."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import chain
 from time import perf_counter
 from typing import Any
@@ -49,7 +49,6 @@ def preview(
         TypeError: If ``data`` is no data module of lightning_gans.
     """
     checks.writable_file((".png",), out=out)
-    checks.at_least(1, per_class=per_class)
     checks.within("[1, 100]", per_class=per_class)
     checks.positive(seconds=seconds)
     if not isinstance(data, DataModule):
@@ -72,19 +71,16 @@ def preview(
     print(f"sheet    {out}")
 
 
-def endless(loader: Iterable[Batch]) -> Generator[Batch, None, None]:
+def endless(loader: Any) -> Generator[Batch, None, None]:
     """Yield the batches of one epoch after the other.
 
     Raises:
         ValueError: If an epoch has none.
     """
+    if not len(loader):
+        raise ValueError("the training loader serves no batch: lower batch_size, or use more data")
     while True:
-        served = False
-        for batch in loader:
-            served = True
-            yield batch
-        if not served:
-            raise ValueError("the training loader serves no batch: lower batch_size, or use more data")
+        yield from loader
 
 
 def images_per_second(batches: Iterator[Batch], seconds: float) -> float:
@@ -115,8 +111,8 @@ def report(data: DataModule, loader: Any, batch: Batch, rate: float) -> str:
         lines.append(f"         labels: {_tensor(batch[-1])}")
     lines += class_balance(_parts(loader)[0].labels, data.class_names)
     what = "images" if len(views) == 1 and views[0].ndim == 4 else "samples" if len(views) != 2 else "pairs"
-    lines.append(f"speed    {rate:,.0f} {what}/s" if rate >= 10 else f"speed    {rate:.2g} {what}/s")
-    return "\n".join(lines)
+    speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+    return "\n".join([*lines, f"speed    {speed} {what}/s"])
 
 
 def class_balance(labels: Tensor, names: Sequence[str]) -> list[str]:
@@ -160,10 +156,8 @@ def contact_sheet(data: DataModule, loader: Any, batches: Iterator[Batch], per_c
     batches = chain([first], batches)
     labels, views = _parts(loader)[0].labels, _views(first)
     if first[0].ndim != 4 and (first[0].ndim != 2 or first[0].shape[1] < 2):
-        raise ValueError(
-            f"{type(data).__name__} serves batches {tuple(first[0].shape)}: only images (N, C, H, W) and "
-            "vectors (N, d) of 2 or more dimensions can be drawn"
-        )
+        kinds = "only images (N, C, H, W) and vectors (N, d), d > 1, can be drawn"
+        raise ValueError(f"{type(data).__name__} serves batches {tuple(first[0].shape)}: {kinds}")
     shapes = " and ".join(dict.fromkeys("x".join(map(str, view.shape[1:])) for view in views))
     dimensions = " dimensions" if first[0].ndim == 2 else ""
     title = f"{type(data).__name__}: {_sizes(loader)} training samples, {shapes}{dimensions}"

@@ -15,7 +15,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 
 from lightning_gans import checks
-from lightning_gans.data.cache import cache_folder, decode_all, decode_to_disk, find_damaged
+from lightning_gans.data.cache import cache_folder, decode_all, decode_to_disk, find_usable
 from lightning_gans.data.decode import DamagedImage, first_line
 from lightning_gans.data.loader import BatchLoader, MemoryLoader, Views, WorkerLoader, ZipLoader
 from lightning_gans.data.selection import imbalanced, of_classes, of_each_class, partly_unlabeled
@@ -95,11 +95,6 @@ class DataModule(LightningDataModule):
             raise ValueError(f"class_weights={class_weights} keep no sample: raise one")
         if limit is not None and limit_per_class is not None:
             raise ValueError(f"limit={limit} and limit_per_class={limit_per_class}: give one of them")
-        if limit is not None and drop_last and limit < batch_size:
-            raise ValueError(
-                f"limit={limit} is smaller than batch_size={batch_size}: raise limit, lower batch_size, or "
-                "set drop_last=False"
-            )
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size or batch_size
         self.val_fraction = val_fraction
@@ -166,20 +161,15 @@ class DataModule(LightningDataModule):
     def _set_up_training(self, data: Data, labels: Tensor, origin: Tensor) -> None:
         by_class = self.class_weights is not None or self.limit_per_class is not None
         if self.num_classes is None and (by_class or self.label_fraction < 1):
-            raise ValueError(
-                "class_weights, limit_per_class and label_fraction need labels, but "
-                f"{type(self).__name__} has none here"
-            )
+            asked = "class_weights, limit_per_class and label_fraction"
+            raise ValueError(f"{asked} need labels, but {type(self).__name__} has none here")
         if self.class_weights is not None and len(self.class_weights) != self.num_classes:
             raise ValueError(
-                f"class_weights={list(self.class_weights)}: give one number for each of the "
-                f"{self.num_classes} classes"
+                f"class_weights={list(self.class_weights)}: give one for each of {self.num_classes}"
             )
         held_out = round(len(labels) * self.val_fraction)
         if self.val_fraction > 0 and held_out == 0:
-            raise ValueError(
-                f"val_fraction={self.val_fraction} holds out none of {len(labels)} samples: raise it"
-            )
+            raise ValueError(f"val_fraction={self.val_fraction} of {len(labels)} samples is none: raise it")
         kept = torch.arange(len(labels))
         if held_out > 0 or self.limit is not None:
             order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(self.seed))
@@ -193,9 +183,9 @@ class DataModule(LightningDataModule):
             raise ValueError(f"limit={self.limit} exceeds the {size} training samples: use at most {size}")
         kept = kept[: self.limit].sort().values
         if self.drop_last and self.batch_size > len(kept):
+            advice = f"use at most {len(kept)}, or set drop_last=False"
             raise ValueError(
-                f"batch_size={self.batch_size} is larger than the {len(kept)} training samples: use at most "
-                f"{len(kept)}"
+                f"batch_size={self.batch_size} exceeds the {len(kept)} training samples: {advice}"
             )
         training_labels = labels[kept]
         if self.label_fraction < 1:
@@ -220,9 +210,7 @@ class DataModule(LightningDataModule):
 
     def _ready(self, split: str) -> tuple[Data, Tensor]:
         if split not in self._splits:
-            raise RuntimeError(
-                f"{type(self).__name__}: call prepare_data() and setup() before asking for a loader"
-            )
+            raise RuntimeError(f"{type(self).__name__}: call prepare_data() and setup() first")
         return self._splits[split]
 
     def _loader(self, split: str, *, training: bool) -> Any:
@@ -419,8 +407,7 @@ class ImageDataModule(DataModule):
         strange = len(excluded) - int((~stays).sum())
         if strange > 0:
             raise DataError(
-                f"exclude={file}: {strange} of {len(excluded)} samples are not in the training data: it "
-                "belongs to other data"
+                f"exclude={file}: {strange} of {len(excluded)} samples are not in the training data"
             )
         return stays
 
@@ -440,10 +427,8 @@ class ImageDataModule(DataModule):
             self.setup("fit" if split == "train" else "test")
         data, labels = self._ready(split)
         digest = hashlib.sha256(labels.numpy().data)
-        if isinstance(data, ImageSource):
-            digest.update(data.fingerprint().encode())
-        else:
-            digest.update(data.contiguous().numpy().data)
+        source = isinstance(data, ImageSource)
+        digest.update(data.fingerprint().encode() if source else data.contiguous().numpy().data)
         return data, labels, {"data": type(self).__name__, "split": split, "content": digest.hexdigest()[:16]}
 
     def _serve(self, data: Data, labels: Tensor, *, training: bool, **options: Any) -> BatchLoader:
@@ -511,7 +496,7 @@ class FileDataModule(ImageDataModule):
         assert isinstance(data, ImageSource)
         if self.on_error == "skip":
             if self.cache is False:
-                good = find_damaged(data, "skip")
+                good = find_usable(data)
             else:
                 data = data.resized(self.load_size if split == "train" else self.image_size)
                 _, good = decode_to_disk(data, self._cache_folder, "skip")
@@ -524,7 +509,7 @@ class FileDataModule(ImageDataModule):
         data = data.resized(self.load_size if training else self.image_size)
         fits = self._fits_in_memory(len(kept) * math.prod(data.shape))
         if self.cache is False:
-            return decode_all(data.at(kept), "error")[0] if fits else data.at(kept)
+            return decode_all(data.at(kept)) if fits else data.at(kept)
         if len(kept) < len(data) // _FEW:
             data, kept = data.at(kept), torch.arange(len(kept))
         with warnings.catch_warnings():
@@ -573,8 +558,7 @@ def resize(images: Tensor, size: int) -> Tensor:
     if side == size:
         return images
     result = images.new_empty(*images.shape[:2], size, size)
-    for part, resized in zip(
-        images.split(1024), result.split(1024), strict=True
-    ):  # bounds what is in between
-        resized.copy_(F.interpolate(part, size=(size, size), mode="bilinear", antialias=True))
+    for start in range(0, len(images), 1024):  # bounds what is in between
+        part = images[start : start + 1024]
+        result[start : start + 1024] = F.interpolate(part, (size, size), mode="bilinear", antialias=True)
     return result
