@@ -97,14 +97,11 @@ class Field(Pictures):
         check_game(module, "Field")
         name, shape = type(module).__name__, getattr(module, "image_shape", None)
         if shape is None or tuple(shape) != (2,):
-            raise ValueError(
-                f"Field draws points in the plane, but image_shape={shape} of {name} is not (2,): leave the "
-                "callback out, or train on data of two dimensions"
-            )
+            advice = "leave the callback out, or train on data of two dimensions"
+            raise ValueError(f"Field draws points, but image_shape={shape} of {name} is not (2,): {advice}")
         if getattr(module, "conditional", False):
-            raise ValueError(
-                f"Field draws one landscape, but {name} has one for each class: leave the callback out"
-            )
+            advice = "leave the callback out"
+            raise ValueError(f"Field draws one landscape, but {name} has one for each class: {advice}")
 
     def release(self) -> None:
         """Delete the plot, which has the real points of a run."""

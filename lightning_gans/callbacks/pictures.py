@@ -254,7 +254,5 @@ def check_game(module: LightningModule, name: str) -> None:
     """
     for method in ("sample", "score"):
         if not hasattr(module, method):
-            raise TypeError(
-                f"{name} draws what {type(module).__name__}.{method}() makes, but there is none: "
-                "write it, or leave the callback out"
-            )
+            what = f"{type(module).__name__}.{method}()"
+            raise TypeError(f"{name} draws what {what} makes: write it, or leave the callback out")

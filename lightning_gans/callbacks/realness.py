@@ -1,7 +1,7 @@
 """What RealnessGAN's discriminator takes real and generated images for, while it trains."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -13,25 +13,6 @@ from lightning_gans.callbacks.pictures import Pictures, real_batches
 from lightning_gans.drawing.outcomes import draw_history, expected_realness
 
 CHUNK = 100  # images at a time: a thousand large ones would fill a GPU
-
-
-class HasOutcomes(Protocol):
-    """A game whose discriminator returns distributions over outcomes, with anchors for both kinds."""
-
-    anchor_real: Tensor
-    """A1, ``(num_outcomes,)``; the last outcome is the most real."""
-    anchor_fake: Tensor
-    """A0, ``(num_outcomes,)``."""
-
-    def outcome_logits(self, images: Tensor) -> Tensor:
-        """Return logits ``(n, num_outcomes)`` of ``(n, *image_shape)`` images, in evaluation mode."""
-        ...
-
-    def sample(
-        self, n: int, labels: Tensor | None = None, ema: bool = True, seed: int | None = None
-    ) -> Tensor:
-        """Draw ``(n, *image_shape)`` images."""
-        ...
 
 
 class RealnessDistribution(Pictures):
@@ -48,7 +29,8 @@ class RealnessDistribution(Pictures):
     attached; ``realness.gif`` is the whole training. The history is part of checkpoints. Networks are in
     evaluation mode, with the weights that train, not averaged ones: those that the discriminator has met.
     Watching does not change the training: weights are the same, bit for bit, with this callback and without.
-    Games without outcomes are not drawn, with a warning.
+    Games without outcomes (``outcome_logits(images)``, ``anchor_real``, ``anchor_fake``) are not drawn, with
+    a warning.
 
     Args:
         every_n_updates: Generator updates between two pictures.
@@ -82,7 +64,7 @@ class RealnessDistribution(Pictures):
 
     def picture(self, trainer: Trainer, module: LightningModule) -> tuple[Image.Image, dict[str, float]]:
         """Measure both distributions, and draw them with those before."""
-        game = cast(HasOutcomes, module)
+        game = cast(Any, module)
         real = mean_distribution(game, real_batches(trainer, self.num_samples))
         sizes = {start: min(CHUNK, self.num_samples - start) for start in range(0, self.num_samples, CHUNK)}
         fakes = (game.sample(n, ema=False, seed=self.seed + start) for start, n in sizes.items())
@@ -105,7 +87,7 @@ class RealnessDistribution(Pictures):
         self.history = {update: both.cpu() for update, both in state_dict["history"].items()}
 
 
-def mean_distribution(game: HasOutcomes, batches: Iterable[Tensor]) -> Tensor:
+def mean_distribution(game: Any, batches: Iterable[Tensor]) -> Tensor:
     """Return the mean ``(num_outcomes,)`` of the discriminator's distributions over all images, float32.
 
     Raises:

@@ -80,9 +80,7 @@ class SampleGrid(Pictures):
             return
         check_game(module, "SampleGrid")
         if tuple(cast(LatentGame, module).image_shape) == (1,):
-            raise ValueError(
-                "SampleGrid cannot draw image_shape=(1,): it needs images, or points of 2 or more"
-            )
+            raise ValueError("SampleGrid draws images, or points of 2 or more: not image_shape=(1,)")
 
     def release(self) -> None:
         """Delete the real points and images of a run."""

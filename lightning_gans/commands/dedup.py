@@ -7,7 +7,6 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,33 +43,6 @@ MOST_PAIRS = 50_000_000
 SIDE, PAIRS_IN_ROW = 96, 4
 
 
-@dataclass(frozen=True)
-class Report:
-    """What :func:`dedup` found; also written to ``report.json``.
-
-    Attributes:
-        images: Training images looked at.
-        codes: Distinct codes among them.
-        uninformative: Images that were kept because their code says nothing: all zeros, or a flat crop.
-        groups: Images that are kept for others.
-        duplicates: Images that are near-duplicates of a kept one: the lines of ``exclude.txt``.
-        share: ``duplicates / images``.
-        loss: Mean squared error at the end of training, with noise and dropout; the crops' variance is 1.
-        idle_bits: Bits that are equal in all codes.
-        settings: The arguments.
-    """
-
-    images: int
-    codes: int
-    uninformative: int
-    groups: int
-    duplicates: int
-    share: float
-    loss: float
-    idle_bits: int
-    settings: dict[str, Any]
-
-
 def run(arguments: list[str]) -> None:
     """Run ``dedup`` with arguments from the command line."""
     call(dedup, arguments)
@@ -87,7 +59,7 @@ def dedup(
     train_images: int = 200_000,
     seed: int = 0,
     pairs_in_picture: int = 32,
-) -> Report:
+) -> dict[str, Any]:
     """Find near-duplicates among training images, by the semantic hashing of the DCGAN paper.
 
     A denoising, dropout-regularised ReLU autoencoder learns the images' 32x32 central crops (3072-128-3072;
@@ -121,7 +93,12 @@ def dedup(
         pairs_in_picture: Pairs in ``pairs.png``, drawn by ``seed``. 0: no picture.
 
     Returns:
-        The counts.
+        What is in ``report.json``: the numbers of ``images`` looked at, of distinct ``codes``, of images that
+        were kept because their code says nothing (``uninformative``: all zeros, or a flat crop), of images
+        kept for others (``groups``), of ``duplicates`` of these (the lines of ``exclude.txt``) and their
+        ``share`` of the images; the ``loss`` at the end of training (mean squared error, with noise and
+        dropout; the crops' variance is 1), the bits that are equal in all codes (``idle_bits``), and the
+        arguments (``settings``).
 
     Raises:
         ValueError: If an argument is out of range, there are fewer than 2 images, or ``distance`` joins so
@@ -158,17 +135,17 @@ def dedup(
     kept = kept[dropped]
 
     bits = np.unpackbits(codes, axis=1, count=code_dim).view(bool)
-    report = Report(
-        images=len(images),
-        codes=distinct,
-        uninformative=int((~codes.any(1)).sum()),
-        groups=len(np.unique(kept)),
-        duplicates=len(dropped),
-        share=len(dropped) / len(images),
-        loss=loss,
-        idle_bits=int((bits.all(0) | ~bits.any(0)).sum()),
-        settings=settings,
-    )
+    report = {
+        "images": len(images),
+        "codes": distinct,
+        "uninformative": int((~codes.any(1)).sum()),
+        "groups": len(np.unique(kept)),
+        "duplicates": len(dropped),
+        "share": len(dropped) / len(images),
+        "loss": loss,
+        "idle_bits": int((bits.all(0) | ~bits.any(0)).sum()),
+        "settings": settings,
+    }
     apart = (bits[kept] != bits[dropped]).sum(1)
     pairs = [
         (data.sample_name(int(a)), data.sample_name(int(b)), int(d))
@@ -257,9 +234,8 @@ def _near(codes: Codes, distance: int) -> tuple[Places, Places, Places]:
             found.append(torch.stack([row + top, column + left, apart.long()]).int().cpu())
             count += len(row)
             if count > MOST_PAIRS:
-                raise ValueError(
-                    f"distance={distance} joins more than {MOST_PAIRS} pairs of {size} codes: lower it"
-                )
+                most = f"{MOST_PAIRS} pairs of {size} codes"
+                raise ValueError(f"distance={distance} joins more than {most}: lower it")
     earlier, later, apart = torch.cat(found, 1).numpy()
     return earlier, later, apart
 
@@ -372,9 +348,9 @@ def _code(network: HashAutoencoder, mean: Tensor, images: ImageSource) -> Codes:
     return np.concatenate(codes)
 
 
-def _write(folder: Path, report: Report, pairs: list[tuple[str, str, int]]) -> None:
+def _write(folder: Path, report: dict[str, Any], pairs: list[tuple[str, str, int]]) -> None:
     write_whole(folder / "exclude.txt", "".join(f"{dropped}\n" for _, dropped, _ in pairs))
     table = io.StringIO()
     csv.writer(table).writerows([("kept", "dropped", "distance"), *pairs])
     write_whole(folder / "pairs.csv", table.getvalue())
-    write_whole(folder / "report.json", json.dumps(asdict(report), indent=2) + "\n")
+    write_whole(folder / "report.json", json.dumps(report, indent=2) + "\n")

@@ -164,9 +164,7 @@ class DataModule(LightningDataModule):
             asked = "class_weights, limit_per_class and label_fraction"
             raise ValueError(f"{asked} need labels, but {type(self).__name__} has none here")
         if self.class_weights is not None and len(self.class_weights) != self.num_classes:
-            raise ValueError(
-                f"class_weights={list(self.class_weights)}: give one for each of {self.num_classes}"
-            )
+            raise ValueError(f"class_weights={list(self.class_weights)}: give {self.num_classes} of them")
         held_out = round(len(labels) * self.val_fraction)
         if self.val_fraction > 0 and held_out == 0:
             raise ValueError(f"val_fraction={self.val_fraction} of {len(labels)} samples is none: raise it")
@@ -406,9 +404,7 @@ class ImageDataModule(DataModule):
         stays = torch.tensor([name(index) not in excluded for index in range(len(images))])
         strange = len(excluded) - int((~stays).sum())
         if strange > 0:
-            raise DataError(
-                f"exclude={file}: {strange} of {len(excluded)} samples are not in the training data"
-            )
+            raise DataError(f"exclude={file}: {strange} of {len(excluded)} samples are of other data")
         return stays
 
     def _store(self, data: Data, kept: Tensor, *, training: bool) -> Data:
@@ -453,9 +449,8 @@ class ImageDataModule(DataModule):
                     f"{name}: cannot read {where}; put the files there (from {self.source}), or name another "
                     "folder with --data.root or LIGHTNING_GANS_DATA"
                 ) from error
-            raise ValueError(
-                f"{name}: damaged file among {where}; delete it and fetch it again from {self.source}"
-            ) from error
+            advice = f"delete it and fetch it again from {self.source}"
+            raise ValueError(f"{name}: damaged file among {where}; {advice}") from error
 
     def _fits_in_memory(self, size: int) -> bool:
         if self.in_memory != "auto":

@@ -226,9 +226,8 @@ def _lock(source: ImageSource, folder: Path, key: str) -> Iterator[None]:
         try:
             lock.acquire(timeout=_WAIT_SECONDS)
         except Timeout:
-            warnings.warn(
-                f"waiting for another process that decodes {source.title} to {folder}", stacklevel=3
-            )
+            what = f"another process that decodes {source.title} to {folder}"
+            warnings.warn(f"waiting for {what}", stacklevel=3)
             lock.acquire()
     try:
         yield

@@ -97,10 +97,8 @@ class CelebA(FileDataModule):
     def _check_images(self, folder: Path, names: list[str]) -> None:
         missing = sorted(set(names) - {path.name for path in folder.iterdir()})
         if missing:
-            raise DataError(
-                f"{folder}: {len(missing)} of {len(names)} images are missing, the first is {missing[0]}; "
-                f"unpack {_IMAGES}.zip again"
-            )
+            what = f"{len(missing)} of {len(names)} images are missing, such as {missing[0]}"
+            raise DataError(f"{folder}: {what}; unpack {_IMAGES}.zip again")
 
 
 def _lines(file: Path) -> list[str]:

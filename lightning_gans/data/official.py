@@ -63,9 +63,8 @@ def check_files(
         raise FileNotFoundError(f"not found: {', '.join(missing)}")
     if missing and present and not verify:
         # A download may replace what is there too, which may be the user's own.
-        raise FileNotFoundError(
-            f"not found: {', '.join(missing)}; verify=False downloads nothing over the rest"
-        )
+        what = "; verify=False downloads nothing over the rest"
+        raise FileNotFoundError(f"not found: {', '.join(missing)}{what}")
     return not missing
 
 

@@ -259,7 +259,7 @@ class Facades(PairedImages):
         except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
             raise FileNotFoundError(
                 f"Facades: cannot fetch {self.source} ({first_line(error)}); put its files in "
-                f"{target.absolute()}, or name another folder with --data.folder"
+                f"{target.absolute()}, or name another folder with --data.folder or --data.root"
             ) from error
 
 

@@ -111,9 +111,7 @@ def neighbours_picture(samples: Tensor, neighbours: Tensor, scale: int | None = 
         ValueError: If shapes do not fit.
     """
     if neighbours.dim() != 5 or samples.shape != (len(neighbours), *neighbours.shape[2:]):
-        raise ValueError(
-            f"samples {tuple(samples.shape)} and neighbours {tuple(neighbours.shape)} must have shapes "
-            "(n, C, H, W) and (n, k, C, H, W)"
-        )
+        shapes = f"{tuple(samples.shape)} and {tuple(neighbours.shape)}"
+        raise ValueError(f"samples, neighbours have shapes {shapes}: give (n, C, H, W) and (n, k, C, H, W)")
     left = image_grid(samples, 1, scale)
     return beside(left, image_grid(neighbours.flatten(0, 1), neighbours.shape[1], scale), gap=4)

@@ -149,9 +149,7 @@ class WGANGP(_Wasserstein):
         )
         checks.within("[0, inf)", penalty=penalty)
         if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.discriminator.modules()):
-            raise ValueError(
-                "discriminator has batch norm, which the penalty excludes: use norm: layer or none"
-            )
+            raise ValueError("discriminator has batch norm, no penalty fits that: use norm: layer or none")
         self.penalty = penalty
 
     def default_latent(self) -> Latent:

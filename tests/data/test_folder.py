@@ -250,7 +250,7 @@ def test_wrong_classes(labelled):
         folder(labelled, classes=["cow"])
     with pytest.raises(ValueError, match="each only once"):
         folder(labelled, classes=["cat", "cat"])
-    with pytest.raises(ValueError, match="one number for each of the 3 classes"):
+    with pytest.raises(ValueError, match="give 3 of them"):
         ready(folder(labelled, class_weights=[1, 1]))
 
 

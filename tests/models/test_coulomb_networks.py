@@ -119,7 +119,7 @@ def test_images_are_cut_off_in_evaluation():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: CoulombGenerator((3, 64, 64), width=12), "width is 12: .* give a multiple of 8"),
+        (lambda: CoulombGenerator((3, 64, 64), width=12), "width=12 .* give a multiple of 8"),
         (lambda: CoulombGenerator((3, 64, 64), latent_dim=0), "latent_dim=0"),
         (lambda: CoulombDiscriminator((3, 64, 64), width=0), "width=0"),
         (lambda: CoulombDiscriminator((3, 60, 60)), r"image_shape=\(3, 60, 60\)"),

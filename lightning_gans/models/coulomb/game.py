@@ -71,9 +71,7 @@ class CoulombGAN(LatentGame):
         losses.check_kernel(kernel_dim, epsilon)
         checks.within("[0, inf)", weight_decay=weight_decay)
         if self.generator_steps != 1:
-            raise ValueError(
-                f"generator_steps={self.generator_steps}: G climbs a field that it changes, give 1"
-            )
+            raise ValueError(f"generator_steps={self.generator_steps}: G changes the field, give 1")
         self.kernel_dim = kernel_dim
         self.epsilon = epsilon
         self.exclude_self = exclude_self
@@ -170,9 +168,7 @@ class CoulombGAN(LatentGame):
         """
         super().check_judged(judged)
         if judged.shape != (2,):
-            raise ValueError(
-                f"discriminator returned {tuple(judged.shape)} for 2 images: it must return (N,)"
-            )
+            raise ValueError(f"discriminator returned {tuple(judged.shape)} for 2 images, not (N,)")
 
     def on_fit_start(self) -> None:
         """Look up the kernels that decay, once."""

@@ -103,9 +103,7 @@ def potentials(
         means[stop:] += kernels[:, stop - start : own - start].T @ sides[start:stop]
     if exclude_self:
         if sides.max() == 1:
-            raise ValueError(
-                f"exclude_self=True leaves nothing of {len(real)} real, {len(fake)} fake samples"
-            )
+            raise ValueError("exclude_self=True leaves nothing of one sample: give two or more of each kind")
         weights = sides[:own]  # of a sample itself; 0 in the mean over the other kind
         means = (means - weights * epsilon ** (2 - kernel_dim)) / (1 - weights)
     at_real, at_fake = _difference(means, real).split([len(real), len(fake)])
@@ -199,10 +197,8 @@ def regression_loss(logits: Tensor, targets: Tensor) -> Tensor:
         ValueError: If the shapes differ. (N, 1) less (N,) would be all N^2 differences.
     """
     if logits.shape != targets.shape:
-        raise ValueError(
-            f"logits have shape {tuple(logits.shape)}, potentials {tuple(targets.shape)}: use a "
-            "discriminator with one output for each sample, shape (N,)"
-        )
+        shapes = f"{tuple(logits.shape)}, potentials {tuple(targets.shape)}"
+        raise ValueError(f"logits have shape {shapes}: the discriminator must return (N,)")
     return (full_precision(logits) - full_precision(targets)).square().mean()
 
 

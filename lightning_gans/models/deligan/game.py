@@ -61,9 +61,7 @@ class DeLiGAN(GAN):
         super().__init__(image_shape, num_classes=num_classes, objective=objective_of_gan, **kwargs)
         if schedule is not None and (objective != "non_saturating" or self.simultaneous):
             given = f"objective={objective}, simultaneous={self.simultaneous}"
-            raise ValueError(
-                f"schedule=Threshold goes by GAN's non-saturating loss: leave it out with {given}"
-            )
+            raise ValueError(f"schedule=Threshold goes by the non-saturating loss: leave it out with {given}")
         steps = self.discriminator_steps, self.generator_steps
         if schedule is not None and steps != (1, 1):
             given = f"discriminator_steps={steps[0]}, generator_steps={steps[1]}"
