@@ -156,8 +156,8 @@ def contact_sheet(data: DataModule, loader: Any, batches: Iterator[Batch], per_c
     batches = chain([first], batches)
     labels, views = _parts(loader)[0].labels, _views(first)
     if first[0].ndim != 4 and (first[0].ndim != 2 or first[0].shape[1] < 2):
-        kinds = "only images (N, C, H, W) and vectors (N, d), d > 1, can be drawn"
-        raise ValueError(f"{type(data).__name__} serves batches {tuple(first[0].shape)}: {kinds}")
+        drawn = "only images (N, C, H, W) and vectors (N, d), d > 1, can be drawn"
+        raise ValueError(f"{type(data).__name__} serves batches {tuple(first[0].shape)}: {drawn}")
     shapes = " and ".join(dict.fromkeys("x".join(map(str, view.shape[1:])) for view in views))
     dimensions = " dimensions" if first[0].ndim == 2 else ""
     title = f"{type(data).__name__}: {_sizes(loader)} training samples, {shapes}{dimensions}"

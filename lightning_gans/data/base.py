@@ -423,8 +423,10 @@ class ImageDataModule(DataModule):
             self.setup("fit" if split == "train" else "test")
         data, labels = self._ready(split)
         digest = hashlib.sha256(labels.numpy().data)
-        source = isinstance(data, ImageSource)
-        digest.update(data.fingerprint().encode() if source else data.contiguous().numpy().data)
+        stored = (
+            data.fingerprint().encode() if isinstance(data, ImageSource) else data.contiguous().numpy().data
+        )
+        digest.update(stored)
         return data, labels, {"data": type(self).__name__, "split": split, "content": digest.hexdigest()[:16]}
 
     def _serve(self, data: Data, labels: Tensor, *, training: bool, **options: Any) -> BatchLoader:

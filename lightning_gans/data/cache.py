@@ -25,7 +25,8 @@ from tqdm import tqdm
 from lightning_gans.data.decode import DamagedImage
 from lightning_gans.data.sources import ImageSource, MappedImages, Pixels
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 OnError = Literal["error", "skip"]
 Chunk = tuple[Pixels, list[tuple[int, str]]]  # images, and the places of the damaged ones with the reasons
 
