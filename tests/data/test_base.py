@@ -203,6 +203,7 @@ def test_bad_arguments_are_refused_at_once(arguments, words):
     ("arguments", "words"),
     [
         ({"batch_size": 51}, "batch_size=51 exceeds the 50 training samples: use at most 50"),
+        ({"batch_size": 11, "limit": 10}, "batch_size=11 exceeds the 10 training samples"),
         ({"batch_size": 5, "limit": 51}, "limit=51 exceeds the 50 training samples"),
         ({"batch_size": 5, "val_fraction": 0.001}, "val_fraction=0.001 of 50 samples is none"),
     ],

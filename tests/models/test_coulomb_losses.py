@@ -332,7 +332,7 @@ def test_what_is_not_finite_stays_so():
             lambda: coulomb.regression_loss(torch.zeros(3, 1), torch.zeros(3)),
             r"logits have shape \(3, 1\), potentials \(3,\)",
         ),
-        (lambda: coulomb.regression_loss(torch.zeros(3, 1, 4, 4), torch.zeros(3)), "one output for each"),
+        (lambda: coulomb.regression_loss(torch.zeros(3, 1, 4, 4), torch.zeros(3)), r"must return \(N,\)"),
     ],
 )
 def test_arguments(call, message):
