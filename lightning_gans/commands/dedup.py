@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 from scipy.sparse import csr_array
 from torch import Tensor
 from tqdm import tqdm
@@ -23,8 +23,9 @@ from lightning_gans import checks
 from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import ImageDataModule, resize
 from lightning_gans.data.cache import read_ahead
+from lightning_gans.data.loader import to_float
 from lightning_gans.data.sources import ImageSource, TensorImages
-from lightning_gans.drawing.style import INK, PAPER, font
+from lightning_gans.drawing.grids import in_colour, labelled_grid
 from lightning_gans.files import write_whole, written_whole
 from lightning_gans.networks import HashAutoencoder
 
@@ -40,7 +41,7 @@ FLAT = 1 / 255
 ROWS, COLUMNS = 1024, 8192
 """Codes that are compared with codes at once."""
 MOST_PAIRS = 50_000_000
-SIDE, PAIRS_IN_ROW = 96, 4
+SIDE = 96  # of larger images, as they are drawn
 
 
 def run(arguments: list[str]) -> None:
@@ -241,7 +242,7 @@ def _near(codes: Codes, distance: int) -> tuple[Places, Places, Places]:
 
 
 def draw_pairs(kept: Tensor, dropped: Tensor, pairs: list[tuple[str, str, int]], title: str) -> Image.Image:
-    """Draw pairs of images side by side, with names and distance below.
+    """Draw pairs of images side by side, a row each, with names and distance at the left.
 
     Args:
         kept: uint8 (n, C, H, W), the left ones; grey if C is 1 or 2, otherwise the first three channels.
@@ -249,26 +250,15 @@ def draw_pairs(kept: Tensor, dropped: Tensor, pairs: list[tuple[str, str, int]],
         pairs: Name of the left one, name of the right one, bits in which their codes differ.
         title: The line above.
     """
-    width, height = 2 * SIDE + 16, SIDE + 48
-    sheet = Image.new("RGB", (PAIRS_IN_ROW * width + 14, -(-len(pairs) // PAIRS_IN_ROW) * height + 34), PAPER)
-    pen = ImageDraw.Draw(sheet)
-    pen.text((14, 8), title, fill=INK, font=font(13))
-    for index, (left, right, (*names, apart)) in enumerate(zip(kept, dropped, pairs, strict=True)):
-        x, y = 14 + index % PAIRS_IN_ROW * width, 32 + index // PAIRS_IN_ROW * height
-        for image, name, corner in zip((left, right), names, (x, x + SIDE + 2), strict=True):
-            sheet.paste(_drawn(image), (corner, y))
-            # The end of a path tells more than its start.
-            name = name if len(name) < 16 else f"...{name[-12:]}"
-            pen.text((corner, y + SIDE + 2), name.encode(errors="replace").decode(), INK, font(11))
-        words = f"{apart} bit{'s' * (apart > 1)} apart" if apart else "equal codes"
-        pen.text((x, y + SIDE + 16), words, INK, font(11))
-    return sheet
-
-
-def _drawn(image: Tensor) -> Image.Image:
-    picture = Image.fromarray(image[:3].permute(1, 2, 0).numpy() if len(image) > 2 else image[0].numpy())
-    how = Image.Resampling.LANCZOS if picture.height > SIDE else Image.Resampling.NEAREST
-    return picture.resize((SIDE, SIDE), how)
+    images = to_float(torch.stack([kept, dropped], 1).flatten(0, 1))
+    size = (SIDE, SIDE) if images.shape[2] > SIDE else None
+    rows = []
+    for *names, apart in pairs:
+        # The end of a path tells more than its start.
+        shown = [name if len(name) < 24 else f"...{name[-20:]}" for name in names]
+        bits = f"{apart} bit{'s' * (apart > 1)} apart" if apart else "equal codes"
+        rows.append("\n".join([*shown, bits]).encode(errors="replace").decode())
+    return labelled_grid(in_colour(images, size), 2, title, rows)
 
 
 def _crops(images: ImageSource, places: Places, doing: str) -> Iterator[Tensor]:

@@ -25,6 +25,7 @@ Split = Literal["train", "val", "test"]
 Data = Tensor | ImageSource
 
 
+ELSEWHERE = "name another folder with --data.root or LIGHTNING_GANS_DATA"
 _FEW = 20  # a choice of less than this part of the images is decoded by itself
 
 
@@ -447,10 +448,8 @@ class ImageDataModule(DataModule):
             where = f"{self.files} under {self.root.absolute()} ({reason})"
             # torchvision has no exception of its own for files that are not there.
             if isinstance(error, OSError) or any(word in reason for word in ("not found", "ownload")):
-                raise FileNotFoundError(
-                    f"{name}: cannot read {where}; put the files there (from {self.source}), or name another "
-                    "folder with --data.root or LIGHTNING_GANS_DATA"
-                ) from error
+                advice = f"put the files there (from {self.source}), or {ELSEWHERE}"
+                raise FileNotFoundError(f"{name}: cannot read {where}; {advice}") from error
             advice = f"delete it and fetch it again from {self.source}"
             raise ValueError(f"{name}: damaged file among {where}; {advice}") from error
 

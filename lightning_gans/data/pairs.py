@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.datasets.utils import download_and_extract_archive
 
 from lightning_gans import checks
-from lightning_gans.data.base import Data, DataError, FileDataModule, Split
+from lightning_gans.data.base import ELSEWHERE, Data, DataError, FileDataModule, Split
 from lightning_gans.data.decode import Decoder, Interpolation, first_line
 from lightning_gans.data.folder import ImageFolder, find_folder, list_images
 from lightning_gans.data.loader import ZipLoader, to_float
@@ -257,10 +257,9 @@ class Facades(PairedImages):
                 download_and_extract_archive(self.source, part)
                 (Path(part) / "facades").rename(target)
         except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
-            raise FileNotFoundError(
-                f"Facades: cannot fetch {self.source} ({first_line(error)}); put its files in "
-                f"{target.absolute()}, or name another folder with --data.folder or --data.root"
-            ) from error
+            advice = f"put its files in {target.absolute()}, or {ELSEWHERE}"
+            reason = f"cannot fetch {self.source} ({first_line(error)})"
+            raise FileNotFoundError(f"Facades: {reason}; {advice}") from error
 
 
 class UnpairedImages(_TwoDomains):

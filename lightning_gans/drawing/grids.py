@@ -68,8 +68,10 @@ def labelled_grid(
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, bottom=False, labelbottom=False, labeltop=True, labelsize=10)
     down, across = len(images) // columns or 1, min(columns, len(images))
-    axes.set_yticks([(i + 0.5) * grid.height / down for i in range(len(rows))], rows)
-    axes.set_xticks([(i + 0.5) * grid.width / across for i in range(len(headings))], headings)
+    axes.set_yticks([(i + 0.5) * grid.height / down for i in range(len(rows))], rows, parse_math=False)
+    axes.set_xticks(
+        [(i + 0.5) * grid.width / across for i in range(len(headings))], headings, parse_math=False
+    )
     file = BytesIO()
     figure.savefig(file, format="png", bbox_inches="tight", pad_inches=0.15)
     return Image.open(file).convert("RGB")

@@ -74,7 +74,7 @@ def test_three_outcomes_resemble_the_released_ones():
 
 
 def test_divergence_out_of_reach():
-    with pytest.raises(ValueError, match=r"kl=1000.0: 20 outcomes reach at most \d+"):
+    with pytest.raises(ValueError, match=r"kl=1000.0: 20 outcomes allow no more, give at most \d+"):
         SkewNormalAnchors(1000.0)(20, rng())
     with pytest.raises(ValueError, match=r"give at most (\d+\.?\d*)") as error:
         SkewNormalAnchors(1000.0)(3, rng())

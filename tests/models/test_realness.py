@@ -319,7 +319,7 @@ def test_discriminators_from_the_command_line(cli):
 
 def test_impossible_anchors_on_the_command_line(fails):
     arguments = ("--model.anchors", "SkewNormalAnchors", "--model.anchors.kl", 500)
-    assert "kl=500.0: 51 outcomes reach at most" in fails(*FIT, *arguments)
+    assert "kl=500.0: 51 outcomes allow no more, give at most" in fails(*FIT, *arguments)
 
 
 @pytest.mark.parametrize(

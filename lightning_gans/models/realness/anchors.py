@@ -66,7 +66,9 @@ class SkewNormalAnchors(Anchors):
         family = _smoothed_thirds if num_outcomes == 3 else _skew_normals
         largest = _divergence(*family(1.0, num_outcomes))
         if self.kl > largest:
-            raise ValueError(f"kl={self.kl}: {num_outcomes} outcomes reach at most {largest:.4g}, lower it")
+            raise ValueError(
+                f"kl={self.kl}: {num_outcomes} outcomes allow no more, give at most {largest:.4g}"
+            )
         t = _bisect(lambda t: _divergence(*family(t, num_outcomes)), self.kl)
         real, fake = family(t, num_outcomes)
         return real.exp(), fake.exp()
