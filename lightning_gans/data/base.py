@@ -453,12 +453,6 @@ class ImageDataModule(DataModule):
             advice = f"delete it and fetch it again from {self.source}"
             raise ValueError(f"{name}: damaged file among {where}; {advice}") from error
 
-    def _fits_in_memory(self, size: int) -> bool:
-        if self.in_memory != "auto":
-            return self.in_memory
-        copies = self.trainer.num_devices if self.trainer else 1  # one a process of this machine
-        return size * copies <= free_memory() // 2
-
 
 class FileDataModule(ImageDataModule):
     """A data set of image files, decoded once and kept as uint8.
@@ -491,11 +485,9 @@ class FileDataModule(ImageDataModule):
         data, labels, kept = super()._read(split)
         assert isinstance(data, ImageSource)
         if self.on_error == "skip":
-            if self.cache is False:
-                good = find_usable(data)
-            else:
-                data = data.resized(self.load_size if split == "train" else self.image_size)
-                _, good = decode_to_disk(data, self._cache_folder, "skip")
+            data = data.resized(self.load_size if split == "train" else self.image_size)
+            cached = self.cache is not False
+            good = decode_to_disk(data, self._cache_folder, "skip")[1] if cached else find_usable(data)
             usable = torch.isin(kept, good)
             kept, labels = kept[usable], labels[usable]
         return data, labels, kept
@@ -503,7 +495,10 @@ class FileDataModule(ImageDataModule):
     def _store(self, data: Data, kept: Tensor, *, training: bool) -> Data:
         assert isinstance(data, ImageSource)
         data = data.resized(self.load_size if training else self.image_size)
-        fits = self._fits_in_memory(len(kept) * math.prod(data.shape))
+        copies = self.trainer.num_devices if self.trainer else 1  # one a process of this machine
+        fits = self.in_memory
+        if fits == "auto":
+            fits = len(kept) * math.prod(data.shape) * copies <= free_memory() // 2
         if self.cache is False:
             return decode_all(data.at(kept)) if fits else data.at(kept)
         if len(kept) < len(data) // _FEW:
