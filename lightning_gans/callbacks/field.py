@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -18,24 +18,6 @@ from lightning_gans.drawing.fields import FieldPlot, FieldView
 from lightning_gans.game.latent_game import LatentGame
 
 
-@runtime_checkable
-class HasField(Protocol):
-    """A game whose losses define a potential: high where there are too few generated points."""
-
-    def field(self, points: Tensor, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the potential at ``points``, and the force on a generated point there.
-
-        Args:
-            points: ``(n, d)``.
-            real: ``(m, d)`` real points, the sinks.
-            fake: ``(k, d)`` generated points.
-
-        Returns:
-            The potentials ``(n,)`` and their gradients ``(n, d)``, float32, without graph.
-        """
-        ...
-
-
 class Field(Pictures):
     """Draw what pulls the generated points of a 2-D game where, and animate it at the end.
 
@@ -46,11 +28,13 @@ class Field(Pictures):
     ``field/update=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a logger is
     attached; ``field.gif`` is the whole training, over all resumes of a run.
 
-    - A game with a field of its own (a method ``field``, :class:`HasField`): its potential and its forces,
-      and ``val/energy`` = (mean potential of the real points - mean potential of the generated ones) / 2.
-      It falls to a floor of order 1 / ``num_points``, on which two sets of one distribution differ. Beside
-      it, with ``critic``, what the discriminator has learned of it, in the same scale, and
-      ``val/field_correlation`` of both at the points shown.
+    - A game with a field of its own (a method ``field(points, real, fake)`` that returns the potentials
+      ``(n,)`` at points, high where there are too few generated ones, and their gradients ``(n, d)``, both
+      float32 and without graph): its potential and its forces, and ``val/energy`` = (mean potential of the
+      real points - mean potential of the generated ones) / 2. It falls to a floor of order 1 /
+      ``num_points``, on which two sets of one distribution differ. Beside it, with ``critic``, what the
+      discriminator has learned of it, in the same scale, and ``val/field_correlation`` of both at the points
+      shown.
     - Other games: the landscape of the discriminator's scores, and its gradient.
 
     The points are those of the weights that train, not of averaged ones: on those the forces act.
@@ -110,20 +94,18 @@ class Field(Pictures):
     def picture(self, trainer: Trainer, module: LightningModule) -> tuple[Image.Image, dict[str, float]]:
         """Draw points, field and forces."""
         game = cast(LatentGame, module)
-        own = isinstance(module, HasField)
+        field: Any = getattr(module, "field", None)
         fake = game.sample(self.num_points, ema=False, seed=self.seed)
         if self._plot is None:
             found = real_samples(trainer, self.num_points)
             if found is None:
                 raise ValueError("there are no real points: give trainer.fit() a loader that has some")
             self._real = found.to(fake)
-            self._plot = FieldPlot(found, panels=2 if own and self.critic else 1, signed=own)
+            self._plot = FieldPlot(found, panels=2 if field and self.critic else 1, signed=field is not None)
         plot, real = self._plot, self._real
         title, values, views = f"update {trainer.global_step:,}", {}, []
-        if isinstance(module, HasField):
-            view, potentials = _view(
-                "potential", plot, real, fake, partial(module.field, real=real, fake=fake)
-            )
+        if field is not None:
+            view, potentials = _view("potential", plot, real, fake, partial(field, real=real, fake=fake))
             energy = float(potentials[: len(real)].mean() - potentials[len(real) :].mean()) / 2
             values["val/energy"] = energy
             title += f"   ·   energy {energy:.3g}"

@@ -140,10 +140,8 @@ class _TwoDomains(FileDataModule):
         checks.one_of(get_args(Direction), direction=direction)
         checks.one_of((1, 3), channels_a=channels_a, channels_b=channels_b)
         self.folder, self.direction = str(folder), direction
-        self.decoder_a, self.decoder_b = (
-            Decoder(channels, image_size, aspect="squash", interpolation=interpolation)
-            for channels in (channels_a, channels_b)
-        )
+        decoder = partial(Decoder, size=image_size, aspect="squash", interpolation=interpolation)
+        self.decoder_a, self.decoder_b = decoder(channels_a), decoder(channels_b)
         shapes = [(channels, image_size, image_size) for channels in (channels_a, channels_b)]
         self.input_shape, self.image_shape = shapes if direction == "AtoB" else shapes[::-1]
 
