@@ -58,7 +58,7 @@ ROWS = {
     "coverage": "coverage",
     "swd": "SWD x 1000",
     "parzen": "Parzen log-likelihood",
-    "neighbour_distance": "distance of the nearest test image",
+    "neighbour_distance": "distance of the nearest training image",
     "updates": "generator updates",
     "images": "real images seen",
 }
@@ -91,18 +91,20 @@ def run(name: str, seed: int, options: argparse.Namespace) -> None:
     data = MNIST(image_size=32, batch_size=64, download=False, seed=seed)
     metrics = [
         FID(), KID(), IS(), ModifiedIS(), ClassBalance(), PrecisionRecall(), DensityCoverage(),
-        SWD(num_images=2048), ParzenLikelihood(), NearestNeighbours(64, 1),
+        SWD(num_images=2048), ParzenLikelihood(),
     ]  # fmt: skip
     budget = Budget(60 * options.minutes)
-    evaluate = Evaluate(
-        metrics, ClassifierExtractor(options.classifier), 10**9, SAMPLES, num_real=SAMPLES, split="test"
-    )
+    at_the_end = {"every_n_updates": 10**9, "num_samples": SAMPLES}
+    extractor = ClassifierExtractor(options.classifier)
+    evaluate = Evaluate(metrics, extractor, num_real=SAMPLES, split="test", **at_the_end)
+    copies = Evaluate([NearestNeighbours(64, 1)], name="copies", **at_the_end)
     trainer = silent_trainer(
-        max_epochs=-1, default_root_dir=options.out / f"{name}-{seed}", callbacks=[budget, evaluate]
+        max_epochs=-1, default_root_dir=options.out / f"{name}-{seed}", callbacks=[budget, evaluate, copies]
     )
     trainer.fit(game, data)
     image_grid(game.sample(64, seed=0)).save(options.out / f"{name}-{seed}.png")
     assert evaluate.scores is not None
+    assert copies.scores is not None
     row = {
         "game": name,
         "seed": seed,
@@ -110,6 +112,7 @@ def run(name: str, seed: int, options: argparse.Namespace) -> None:
         "images": budget.images,
         "updates": trainer.global_step,
         "machine": machine(),
+        **copies.scores.as_json(),
         **evaluate.scores.as_json(),
     }
     place.write_text(json.dumps(row, indent=1))

@@ -1,3 +1,4 @@
+import json
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -5,6 +6,9 @@ os.environ.setdefault("WANDB_MODE", "offline")
 
 import pytest
 import torch
+from filelock import FileLock
+
+from tests.ranks import on_two_ranks
 
 torch.set_num_threads(1)
 
@@ -14,6 +18,20 @@ def in_tmp_folder(tmp_path, monkeypatch):
     """Runs write to the current folder: give each test its own, and no data root."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LIGHTNING_GANS_DATA", raising=False)
+
+
+@pytest.fixture(scope="session")
+def two_ranks(tmp_path_factory):
+    """What two processes found: call it with the name of a module of ``tests.ranks``."""
+    base = tmp_path_factory.getbasetemp()
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")  # all workers of a run share one launch
+    folder = base.parent / f"ranks-{run}" if run else base / "ranks"
+    folder.mkdir(exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        files = [folder / f"rank{rank}.json" for rank in (0, 1)]
+        done = all(file.is_file() for file in files)
+        found = [json.loads(file.read_text()) for file in files] if done else on_two_ranks(folder)
+    return lambda part: [rank[part] for rank in found]
 
 
 @pytest.fixture

@@ -1,17 +1,31 @@
-"""Scripts that two processes run together on gloo."""
+"""What two processes on gloo find together: all parts of the tests that need two, in one launch.
+
+Each part is a module with a function ``found(folder)``, which both processes call, and which returns what
+they found as plain data. A test asks the fixture ``two_ranks`` for it by the module's name.
+"""
 
 import json
 import os
 import subprocess
 import sys
+import warnings
+from importlib import import_module
 from pathlib import Path
 
+PARTS = (
+    "tests.models.two_ranks_coulomb",
+    "tests.models.two_ranks_realness",
+    "tests.metrics.two_ranks",
+    "tests.conformance.two_ranks",
+    "tests.game.two_ranks",  # last: it sends signals
+)
 
-def on_two_ranks(module: str, folder: Path, timeout: float = 120):
-    """Run a module of the tests in two processes; return what each wrote into ``folder/rank<i>.json``."""
+
+def on_two_ranks(folder: Path, timeout: float = 500) -> list[dict]:
+    """Run all parts in two processes; return what each found, by module."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     run = subprocess.run(
-        [*launch, "-m", module, str(folder)],
+        [*launch, "-m", "tests.ranks", str(folder)],
         cwd=Path(__file__).parents[1],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
         capture_output=True,
@@ -21,3 +35,21 @@ def on_two_ranks(module: str, folder: Path, timeout: float = 120):
     )
     assert run.returncode == 0, run.stderr[-3000:]
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def main(folder: Path) -> None:
+    """One of the two processes."""
+    import torch
+
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
+    rank = torch.distributed.get_rank()
+    results = {part: import_module(part).found(folder) for part in PARTS}
+    (folder / f"rank{rank}.json").write_text(json.dumps(results))
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

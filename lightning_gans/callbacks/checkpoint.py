@@ -50,7 +50,7 @@ class Checkpoint(ModelCheckpoint):
         )
         self.every_n_updates = every_n_updates
         self.every_n_minutes = every_n_minutes
-        self._saved_at = 0
+        self._saved_at = (0, 0)
         self._saved_when = time.monotonic()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -64,47 +64,44 @@ class Checkpoint(ModelCheckpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from where the run starts."""
         self.cadence.start(trainer.global_step)
-        self._saved_at, self._saved_when = trainer.global_step, time.monotonic()
+        self._saved_at, self._saved_when = _moment(trainer), time.monotonic()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save if an interval has passed, or if this was the last update."""
         update = trainer.global_step
-        if update == self._saved_at:
-            return
         due = self.cadence.due(update) or _ends_here(trainer)
         if not due and self.every_n_minutes is not None and update % CLOCK == 0:
             due = time.monotonic() - self._saved_when > 60 * self.every_n_minutes
             due = trainer.strategy.broadcast(due)  # all ranks save together
         if due:
-            self._save(trainer)
+            self._save_once(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Epochs are no measure here, but where early stopping says that this is the last."""
         if trainer.should_stop:
-            self.on_train_end(trainer, pl_module)
+            self._save_once(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validation is no measure here."""
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last update, if nobody knew before that it was the last."""
-        if trainer.global_step != self._saved_at:
-            self._save(trainer)
+        self._save_once(trainer)
 
     def save_interrupted(self, trainer: Trainer) -> Path | None:
         """Save a run that a signal ends; return where its state is."""
-        if trainer.global_step != self._saved_at:
-            self._save(trainer)
-        return Path(self._last_checkpoint_saved) if self._last_checkpoint_saved else None
+        self._save_once(trainer)
+        place = self._last_checkpoint_saved or trainer.ckpt_path
+        return Path(place) if place else None
 
-    def _save(self, trainer: Trainer) -> None:
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+    def _save_once(self, trainer: Trainer) -> None:
+        if trainer.fast_dev_run or self._saved_at == _moment(trainer):  # type: ignore[attr-defined]
             return
         self._refuse_broken_weights(trainer)
-        self._saved_at, self._saved_when = trainer.global_step, time.monotonic()
         self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+        self._saved_at, self._saved_when = _moment(trainer), time.monotonic()
 
     def _refuse_broken_weights(self, trainer: Trainer) -> None:
         module = trainer.lightning_module
@@ -116,7 +113,9 @@ class Checkpoint(ModelCheckpoint):
         where = f"of {broken[0].split('.')[0]} ({broken[0]})" if broken else "on another rank"
         good = self.last_model_path or trainer.ckpt_path
         state = (
-            f"{good} holds the last good state, of update {self._saved_at}" if good else "none was saved yet"
+            f"{good} holds the last good state, of update {self._saved_at[0]}"
+            if good
+            else "none was saved yet"
         )
         raise FloatingPointError(
             f"{type(module).__name__}: weights {where} are not finite at generator update "
@@ -136,6 +135,11 @@ class Checkpoint(ModelCheckpoint):
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.after_save_checkpoint(self)
+
+
+def _moment(trainer: Trainer) -> tuple[int, int]:
+    """Return the generator's updates and the batches: some batches train the discriminator alone."""
+    return trainer.global_step, trainer.fit_loop.total_batch_idx
 
 
 def _ends_here(trainer: Trainer) -> bool:

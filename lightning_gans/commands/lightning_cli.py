@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities import rank_zero_warn
 
@@ -24,6 +24,7 @@ from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
 from lightning_gans.callbacks.evaluate import check_names
 from lightning_gans.commands.parsing import LINKED, OneLine
 from lightning_gans.game.checkpoints import SelfContained, read_checkpoint
+from lightning_gans.game.csv_logger import WholeCSVLogger
 from lightning_gans.game.interruption import Interrupted
 from lightning_gans.networks.rebuild import class_path
 
@@ -151,7 +152,7 @@ class CLI(LightningCLI):
             elif not config["fast_dev_run"]:
                 name = self._get(self.config, "name") or type(self.model).__name__.lower()
                 folder = Path(config["default_root_dir"] or ".") / RUNS
-                config["logger"] = [CSVLogger(folder, name=name), *given]
+                config["logger"] = [WholeCSVLogger(folder, name=name), *given]
         check_names(callbacks)
         return self._instantiate_trainer({**config, "callbacks": callbacks}, [])
 

@@ -235,10 +235,6 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
         self._check_losses()
         share_buffers(self)  # so that all ranks draw the same samples from now on
 
-    def on_exception(self, exception: BaseException) -> None:
-        """Restore the environment of a run that failed."""
-        self._no_gpu_check.stop()
-
     def teardown(self, stage: str) -> None:
         """Restore the environment."""
         self._no_gpu_check.stop()

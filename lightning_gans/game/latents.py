@@ -16,7 +16,7 @@ class Latent(Rebuildable, nn.Module):
 
     ``latent(n, rng)`` draws ``(n, dim)`` float32 values. Noise is drawn on the device of ``rng``; where
     parameters of its own come in, they decide the device of the result. It is an ``nn.Module`` because some
-    papers learn its parameters; those train in the generator's turn.
+    papers learn its parameters; those are trained with the generator.
 
     Args:
         dim: Length of a latent vector.
@@ -40,7 +40,7 @@ class Latent(Rebuildable, nn.Module):
         return None
 
     def check_batch(self, batch_size: int) -> None:
-        """Look, before training, whether batches of this size can be drawn.
+        """Check, before training, that batches of this size can be drawn.
 
         Raises:
             ValueError: If they cannot.
@@ -170,7 +170,7 @@ class GaussianMixture(Latent):
         return self.of_components(components, rng)
 
     def check_batch(self, batch_size: int) -> None:
-        """Look whether a batch can have all components, and warn if random ones cannot.
+        """Check that a batch can have all components; warn if random ones cannot.
 
         Raises:
             ValueError: If a stratified batch is no multiple of N.

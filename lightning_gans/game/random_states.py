@@ -22,7 +22,7 @@ def random_states(device: torch.device) -> dict[str, Any]:
 
 
 def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
-    """Put the states back that :func:`random_states` returned."""
+    """Restore the states that :func:`random_states` returned."""
     torch.set_rng_state(states["torch"].cpu())
     name, keys, *rest = states["numpy"]
     np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))  # noqa: NPY002

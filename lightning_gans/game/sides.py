@@ -70,7 +70,7 @@ def read_batch(batch: Any) -> Side:
 
 
 def check_real(images: Tensor, shape: tuple[int, ...], name: str) -> None:
-    """Look at the first real images of a run: shape, type and range.
+    """Check the first real images of a run: shape, type and range.
 
     Args:
         images: ``(n, ...)``.
@@ -110,7 +110,7 @@ def _check_scale(images: Tensor, found: str) -> None:
 
 
 def check_labels(labels: Tensor | None, n: int) -> None:
-    """Look at the labels of the first real images of a run.
+    """Check the labels of the first real images of a run.
 
     Raises:
         ValueError: If they are not whole numbers ``(n,)``.

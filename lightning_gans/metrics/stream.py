@@ -54,13 +54,12 @@ def rounded(
 
 
 class SampleStream(Protocol):
-    """Samples that are made when they are asked for, always the same ones.
+    """Samples that are made when they are asked for, always the same ones."""
 
-    Attributes:
-        count: How many there are.
-    """
-
-    count: int
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        ...
 
     def batches(self, places: range, batch_size: int) -> Iterator[Samples]:
         """Make the samples of some places."""

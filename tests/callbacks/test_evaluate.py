@@ -17,7 +17,7 @@ from torchvision.io import write_png
 from lightning_gans import load
 from lightning_gans.callbacks import Checkpoint, Evaluate, GeneratorEMA, SampleGrid
 from lightning_gans.callbacks.evaluate import check_names
-from lightning_gans.data import Colorization, Digits, GaussianMixtures
+from lightning_gans.data import Colorization, Digits, GaussianMixtures, PairedImages, UnpairedImages
 from lightning_gans.drawing.pixels import to_bytes
 from lightning_gans.metrics import (
     FID,
@@ -38,6 +38,7 @@ from lightning_gans.metrics import (
     frechet_distance,
 )
 from lightning_gans.metrics.frechet import feature_statistics
+from lightning_gans.metrics.stream import samples_of
 
 from ..conformance.shapes import TwoTranslators
 from ..metrics.own import Brightness, MeanFeature, NeedsColour, Pixels
@@ -564,6 +565,37 @@ def test_translations_of_held_out_inputs(tmp_path):
     fcn = FCNScore(2, palette=[[0, 0, 0], [255, 255, 255]], labels="targets")
     fcn.update(translated, to_bytes(targets))
     assert found["pixel_accuracy"] == pytest.approx(float(fcn.compute()["pixel_accuracy"]))
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_shares_of_translations_are_the_whole(tmp_path, paired):
+    """Each rank translates its part, whatever batches the loader serves."""
+    rng = torch.Generator().manual_seed(0)
+    for name, n in (("trainA", 4), ("trainB", 4), ("testA", 7), ("testB", 7 if paired else 3)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(n):
+            image = torch.randint(256, (3, 8, 8), dtype=torch.uint8, generator=rng)
+            write_png(image, str(tmp_path / "data" / name / f"{i}.png"))
+    kind = PairedImages if paired else UnpairedImages
+    data = kind(str(tmp_path / "data"), image_size=8, batch_size=3, drop_last=False)
+    data.setup("fit")
+    game = TwoTranslators(data.input_shape, data.image_shape)
+    stream = samples_of(game, 100, data=data)
+    assert stream.count == 7
+    whole, parts = (
+        [
+            (batch.index, batch.values, batch.inputs, batch.targets)
+            for share in shares
+            for batch in stream.batches(share, size)
+        ]
+        for shares, size in (((range(7),), 100), ((range(2), range(2, 5), range(5, 7)), 2))
+    )
+    for one, other in zip(zip(*whole, strict=True), zip(*parts, strict=True), strict=True):
+        torch.testing.assert_close(torch.cat(one), torch.cat(other), rtol=0, atol=1)  # of 255: of batches
+    real, _, key = data.real_images("test")
+    assert len(real) == (7 if paired else 3)
+    assert tuple(real[0].shape) == (3, 8, 8)
+    assert key["split"] == "test"
 
 
 def test_translations_without_held_out_inputs(tmp_path):

@@ -2,14 +2,12 @@
 
 import pytest
 
-from tests.ranks import on_two_ranks
-
 from .games import PAPERS
 
 
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory):
-    return on_two_ranks("tests.conformance.two_ranks", tmp_path_factory.mktemp("ranks"), timeout=400)
+@pytest.fixture
+def ranks(two_ranks):
+    return two_ranks("tests.conformance.two_ranks")
 
 
 @pytest.mark.parametrize("name", PAPERS)

@@ -34,37 +34,40 @@ class Kill(Callback):
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def run(name, folder, updates, callbacks=(), ckpt_path=None):
+def run(name, folder, limits, callbacks=(), ckpt_path=None):
     data = ring()
-    fit = trainer([*callbacks, Checkpoint(1000, dirpath=str(folder))], max_steps=updates)
+    fit = trainer([*callbacks, Checkpoint(1000, dirpath=str(folder))], limit_val_batches=1, **limits)
     fit.fit(game(name, data), data, ckpt_path=ckpt_path)
 
 
 def stored(folder):
     state = torch.load(folder / "last.ckpt", weights_only=True)
-    return {
-        key: state[key] for key in ("state_dict", "optimizer_states", "run_state", "global_step", "loops")
-    }
+    keys = ("state_dict", "optimizer_states", "run_state", "global_step", "epoch", "loops", "progress")
+    return {key: state[key] for key in keys}
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "batch", "done"),
-    [("GAN", "SIGINT", 7, 8), ("WGANGP", "SIGTERM", 12, 2)],  # the second: in the middle of a round of five
+    ("name", "limits", "kind", "batch", "done"),
+    [
+        ("GAN", {"max_steps": 14}, "SIGINT", 7, 8),
+        ("GAN", {"max_epochs": 2}, "SIGTERM", 19, 20),  # the last batch of an epoch, before its validation
+        ("WGANGP", {"max_steps": 14}, "SIGTERM", 12, 2),  # in the middle of a round of five batches
+    ],
 )
-def test_an_interrupted_run_is_saved_and_resumes_exactly(name, kind, batch, done, tmp_path):
+def test_an_interrupted_run_is_saved_and_resumes_exactly(name, limits, kind, batch, done, tmp_path):
     number, code = SIGNALS[kind]
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     kill = Kill(number, batch)
     with pytest.raises(Interrupted) as caught:
-        run(name, tmp_path / "part", 14, [kill])
+        run(name, tmp_path / "part", limits, [kill])
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert kill.again == [signal.SIG_IGN]
     assert (caught.value.code, caught.value.signal, caught.value.update) == (code, number, done)
     assert caught.value.checkpoint == tmp_path / "part" / "last.ckpt"
     assert stored(tmp_path / "part")["global_step"] == done
 
-    run(name, tmp_path / "whole", 14)
-    run(name, tmp_path / "part", 14, ckpt_path=str(caught.value.checkpoint))
+    run(name, tmp_path / "whole", limits)
+    run(name, tmp_path / "part", limits, ckpt_path=str(caught.value.checkpoint))
     assert same(stored(tmp_path / "part"), stored(tmp_path / "whole"))
 
 

@@ -6,12 +6,11 @@ import torch
 from lightning_gans import GAN
 from lightning_gans.callbacks import Checkpoint
 from tests.conformance.games import ring, trainer
-from tests.ranks import on_two_ranks
 
 
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory):
-    return on_two_ranks("tests.game.two_ranks", tmp_path_factory.mktemp("ranks"), timeout=200)
+@pytest.fixture
+def ranks(two_ranks):
+    return two_ranks("tests.game.two_ranks")
 
 
 def test_unequal_parts_of_a_batch_count_by_their_samples(ranks):

@@ -4,8 +4,6 @@ import math
 
 import pytest
 
-from tests.ranks import on_two_ranks
-
 from .two_ranks import scores
 
 
@@ -19,10 +17,10 @@ def flat(results):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_two_ranks_score_as_one(tmp_path):
+def test_two_ranks_score_as_one(two_ranks):
     alone = flat(scores(0, 1))
     assert not all(math.isnan(number) for number in alone.values())
-    for together in map(flat, on_two_ranks("tests.metrics.two_ranks", tmp_path)):
+    for together in map(flat, two_ranks("tests.metrics.two_ranks")):
         assert together.keys() == alone.keys()
         for key, number in together.items():
             assert number == pytest.approx(alone[key], rel=1e-9, abs=1e-9, nan_ok=True), key

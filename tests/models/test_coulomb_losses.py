@@ -7,7 +7,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lightning_gans.models.coulomb import losses as coulomb
-from tests.ranks import on_two_ranks
 
 from .two_ranks_coulomb import samples
 
@@ -341,8 +340,8 @@ def test_arguments(call, message):
     assert "\n" not in str(error.value)
 
 
-def test_two_ranks_have_the_potentials_of_their_joined_batch(tmp_path):
-    ranks = on_two_ranks("tests.models.two_ranks_coulomb", tmp_path)
+def test_two_ranks_have_the_potentials_of_their_joined_batch(two_ranks):
+    ranks = two_ranks("tests.models.two_ranks_coulomb")
     real, fake, points = samples()
     for exclude_self in (False, True):
         at_real, at_fake = coulomb.potentials(real, fake, epsilon=0.5, exclude_self=exclude_self)

@@ -9,7 +9,6 @@ from torch.nn.functional import kl_div, softplus
 
 from lightning_gans.losses import gan
 from lightning_gans.models.realness import losses as realness
-from tests.ranks import on_two_ranks
 
 from .two_ranks_realness import gradients
 
@@ -232,10 +231,10 @@ def test_known_reparametrisation():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_gathered_resampling_is_that_of_the_joined_batch(tmp_path):
+def test_gathered_resampling_is_that_of_the_joined_batch(two_ranks):
     """Loss and gradient, averaged over two processes, equal those of one with both batches."""
     joined = gradients(slice(None))
-    for together in on_two_ranks("tests.models.two_ranks_realness", tmp_path):
+    for together in two_ranks("tests.models.two_ranks_realness"):
         assert together == pytest.approx(joined, abs=1e-12)
     apart = [sum(pair) / 2 for pair in zip(gradients(slice(4)), gradients(slice(4, 8)), strict=True)]
     assert apart != pytest.approx(joined, abs=1e-3)  # each half by its own statistics

@@ -1,8 +1,4 @@
-"""Run by two processes (torch.distributed.run): gradients of resampled logits over both; writes JSON."""
-
-import json
-import sys
-from pathlib import Path
+"""Run by two processes (torch.distributed.run): gradients of resampled logits over both."""
 
 import torch
 
@@ -20,11 +16,8 @@ def gradients(rows, gather=False):
     return [loss.item(), *weights.grad.flatten().tolist()]
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo")
+def found(folder):
     rank = torch.distributed.get_rank()
     together = torch.tensor(gradients(slice(4 * rank, 4 * rank + 4), gather=True), dtype=torch.float64)
     torch.distributed.all_reduce(together)  # averaged over ranks, as the game averages gradients
-    (Path(sys.argv[1]) / f"rank{rank}.json").write_text(json.dumps((together / 2).tolist()))
-    torch.distributed.destroy_process_group()
+    return (together / 2).tolist()

@@ -19,7 +19,7 @@ class Anchors(Rebuildable, nn.Module):
     """
 
     redraws: bool = False
-    """Whether the anchors are random and the game draws them anew before each turn of the discriminator."""
+    """Whether the anchors are random and the game draws them anew before each round."""
 
     def forward(self, num_outcomes: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return A1 and A0, on the device of ``rng``.
