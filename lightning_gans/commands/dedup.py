@@ -25,7 +25,7 @@ from lightning_gans.data.base import ImageDataModule, resize
 from lightning_gans.data.cache import read_ahead
 from lightning_gans.data.loader import to_float
 from lightning_gans.data.sources import ImageSource, TensorImages
-from lightning_gans.drawing.grids import in_colour, labelled_grid
+from lightning_gans.drawing.grids import labelled_grid, shrunk
 from lightning_gans.files import write_whole, written_whole
 from lightning_gans.networks import HashAutoencoder
 
@@ -41,7 +41,6 @@ FLAT = 1 / 255
 ROWS, COLUMNS = 1024, 8192
 """Codes that are compared with codes at once."""
 MOST_PAIRS = 50_000_000
-SIDE = 96  # of larger images, as they are drawn
 
 
 def run(arguments: list[str]) -> None:
@@ -251,14 +250,13 @@ def draw_pairs(kept: Tensor, dropped: Tensor, pairs: list[tuple[str, str, int]],
         title: The line above.
     """
     images = to_float(torch.stack([kept, dropped], 1).flatten(0, 1))
-    size = (SIDE, SIDE) if images.shape[2] > SIDE else None
     rows = []
     for *names, apart in pairs:
         # The end of a path tells more than its start.
         shown = [name if len(name) < 24 else f"...{name[-20:]}" for name in names]
         bits = f"{apart} bit{'s' * (apart > 1)} apart" if apart else "equal codes"
         rows.append("\n".join([*shown, bits]).encode(errors="replace").decode())
-    return labelled_grid(in_colour(images, size), 2, title, rows)
+    return labelled_grid(shrunk(images), 2, title, rows)
 
 
 def _crops(images: ImageSource, places: Places, doing: str) -> Iterator[Tensor]:

@@ -14,14 +14,12 @@ from lightning_gans import checks
 from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.loader import BatchLoader, ZipLoader
-from lightning_gans.drawing.grids import in_colour, labelled_grid
+from lightning_gans.drawing.grids import labelled_grid, shrunk
 from lightning_gans.drawing.scatter import labelled_points
 from lightning_gans.files import written_whole
 
 Batch = Sequence[Tensor]
 
-LARGE = 96
-"""Larger images shrink to so many pixels."""
 CLASSES, POINTS, TABLE = 16, 4_000, 40
 SEARCHED = 25_000
 """Training images that are looked through for rare classes."""
@@ -166,12 +164,12 @@ def contact_sheet(data: DataModule, loader: Any, batches: Iterator[Batch], per_c
         return labelled_points(points, given, title)
     if len(views) > 1:
         across = max(1, 8 // len(views))
-        kinds = [_shrunk(kind) for kind in _take(batches, min(2 * per_class, len(labels)))[: len(views)]]
+        kinds = [shrunk(kind) for kind in _take(batches, min(2 * per_class, len(labels)))[: len(views)]]
         images = torch.stack(kinds, 1).flatten(0, 1)
         headings = _view_names(data, views) * min(across, len(kinds[0]))
         return labelled_grid(images, across * len(views), title, headings=headings)
     if not data.class_names or not bool((labels >= 0).any()):
-        return labelled_grid(_shrunk(_take(batches, min(8 * per_class, len(labels)))[0]), per_class, title)
+        return labelled_grid(shrunk(_take(batches, min(8 * per_class, len(labels)))[0]), per_class, title)
     found = _of_classes(batches, labels, data.class_names, per_class)
     if len(data.class_names) > CLASSES:
         title += f"\nthe first {CLASSES} of {len(data.class_names)} classes"
@@ -194,7 +192,7 @@ def _of_classes(
         images, given = next(batches)[:2]
         left -= len(images)
         for k, own in found.items():
-            own.extend(_shrunk(images[given == k][: wanted[k] - len(own)]))
+            own.extend(shrunk(images[given == k][: wanted[k] - len(own)]))
     white = next(torch.ones_like(own[0]) for own in found.values() if own)
     return {k: torch.stack(own + [white] * (per_class - len(own))) for k, own in found.items()}
 
@@ -205,13 +203,6 @@ def _take(batches: Iterator[Batch], samples: int) -> list[Tensor]:
     while (missing := samples - sum(len(batch[0]) for batch in taken)) > 0:
         taken.append([part[:missing] for part in next(batches)])
     return [torch.cat(parts) for parts in zip(*taken, strict=True)]
-
-
-def _shrunk(images: Tensor) -> Tensor:
-    """Return images in colour, no larger than on the sheet."""
-    height, width = images.shape[2:]
-    scale = min(1.0, LARGE / max(height, width))
-    return in_colour(images.float(), (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
 def _views(batch: Batch) -> list[Tensor]:

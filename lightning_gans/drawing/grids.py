@@ -12,7 +12,7 @@ from torchvision.utils import make_grid
 from lightning_gans.drawing.pixels import to_bytes
 from lightning_gans.drawing.style import INK, PAPER, font, new_figure, styled
 
-CELL = 48  # pixels that small images grow to
+CELL, LARGE = 48, 96  # pixels that small images grow to, and large ones shrink to
 GAP, STRIP = 2, 22
 
 
@@ -46,6 +46,12 @@ def in_colour(images: Tensor, size: Sequence[int] | None = None) -> Tensor:
     if size is not None and tuple(images.shape[2:]) != tuple(size):
         images = nn.functional.interpolate(images, tuple(size), mode="bilinear", antialias=True)
     return images[:, : 3 if images.shape[1] >= 3 else 1].expand(-1, 3, -1, -1)
+
+
+def shrunk(images: Tensor) -> Tensor:
+    """Return float images as ``(n, 3, height, width)`` of at most 96 pixels a side, in their proportions."""
+    scale = min(1.0, LARGE / max(images.shape[2:]))
+    return in_colour(images, [max(1, round(side * scale)) for side in images.shape[2:]])
 
 
 @styled
