@@ -44,8 +44,8 @@ class Field(Pictures):
         every_n_updates: Generator updates between two pictures.
         num_points: Real points, and generated ones.
         critic: Show the discriminator beside a game's own field.
-        seed: Of the latents.
-        kwargs: ``gif`` and ``frame_duration`` of :class:`~lightning_gans.callbacks.pictures.Pictures`.
+        kwargs: ``seed``, ``gif`` and ``frame_duration`` of
+            :class:`~lightning_gans.callbacks.pictures.Pictures`.
 
     Raises:
         ValueError: If a number is not positive, or, before training, if the game is not one of points in the
@@ -56,18 +56,12 @@ class Field(Pictures):
     folder = "field"
 
     def __init__(
-        self,
-        every_n_updates: int = 500,
-        num_points: int = 500,
-        critic: bool = True,
-        seed: int = 0,
-        **kwargs: Any,
+        self, every_n_updates: int = 500, num_points: int = 500, critic: bool = True, **kwargs: Any
     ) -> None:
         super().__init__(every_n_updates, **kwargs)
         checks.at_least(1, num_points=num_points)
         self.num_points = num_points
         self.critic = critic
-        self.seed = seed
         self._real = torch.empty(0, 2)
         self._plot: FieldPlot | None = None
 

@@ -35,8 +35,8 @@ class RealnessDistribution(Pictures):
     Args:
         every_n_updates: Generator updates between two pictures.
         num_samples: Real images, and generated ones.
-        seed: Of the latents.
-        kwargs: ``gif`` and ``frame_duration`` of :class:`~lightning_gans.callbacks.pictures.Pictures`.
+        kwargs: ``seed``, ``gif`` and ``frame_duration`` of
+            :class:`~lightning_gans.callbacks.pictures.Pictures`.
 
     Raises:
         ValueError: If a number is not positive.
@@ -44,13 +44,10 @@ class RealnessDistribution(Pictures):
 
     folder = "realness"
 
-    def __init__(
-        self, every_n_updates: int = 500, num_samples: int = 1_000, seed: int = 0, **kwargs: Any
-    ) -> None:
+    def __init__(self, every_n_updates: int = 500, num_samples: int = 1_000, **kwargs: Any) -> None:
         super().__init__(every_n_updates, **kwargs)
         checks.at_least(1, num_samples=num_samples)
         self.num_samples = num_samples
-        self.seed = seed
         self.history: dict[int, Tensor] = {}  # by update: mean distributions (2, num_outcomes), real and fake
 
     def stands_aside(self, module: LightningModule) -> str | None:
