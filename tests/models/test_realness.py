@@ -25,7 +25,8 @@ from lightning_gans.networks import (
     MLPDiscriminator,
     MLPGenerator,
 )
-from tests.conformance.games import KillAt, Killed, PlainNet, ring, same, trainer
+from tests.conformance.games import PlainNet, ring, same, trainer
+from tests.kill import KillAt, Killed
 
 SMALL = {
     "generator": partial(MLPGenerator, hidden=(16,), output="none"),
