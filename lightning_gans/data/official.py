@@ -39,16 +39,12 @@ class OfficialImages(ImageDataModule):
             DataError: If a file has a wrong checksum.
             FileNotFoundError: If files are missing and cannot be downloaded.
         """
-        folder = folder.absolute()
-        present, missing = [], []
-        for name, checksum in checksums:
-            path = folder / name
-            if not path.exists():
-                missing.append(name)
-                continue
-            present.append(name)
-            state = path.stat()
-            if self.verify and checksum and _md5(path, state.st_size, state.st_mtime_ns) != checksum:
+        expected = {folder.absolute() / name: checksum for name, checksum in checksums}
+        present = [path for path in expected if path.exists()]
+        missing = [path.name for path in expected if path not in present]
+        for path in present if self.verify else ():
+            state, checksum = path.stat(), expected[path]
+            if checksum and _md5(path, state.st_size, state.st_mtime_ns) != checksum:
                 raise DataError(f"{path}: wrong checksum; delete it and fetch it again, or set verify=False")
         if missing and not self.download:
             raise FileNotFoundError(f"not found: {', '.join(missing)}")
@@ -67,7 +63,7 @@ def _md5(path: Path, size: int, changed: int) -> str:
 
 
 class _Unchecked:
-    """Turns off the checks of a torchvision data set, which `check_files` has made, or need not make."""
+    """Turns off the checks of a torchvision data set, which `complete` has made, or need not make."""
 
     def _check_integrity(self) -> bool:
         return True
