@@ -47,9 +47,7 @@ class GeneratorEMA(Callback):
             TypeError: If the module is no game.
         """
         if not isinstance(pl_module, AdversarialModule):
-            raise TypeError(
-                f"GeneratorEMA averages generators: {type(pl_module).__name__} is no AdversarialModule"
-            )
+            raise TypeError(f"GeneratorEMA averages games: {type(pl_module).__name__} is no game")
         if stage == "fit":
             self._forget()
             pl_module.start_ema()

@@ -41,6 +41,7 @@ class Pictures(Callback):
 
     Args:
         every_n_updates: Generator updates between two pictures.
+        seed: Of the latents: the same in all pictures.
         gif: Whether to make the animation.
         frame_duration: Seconds that the animation shows a picture.
 
@@ -51,10 +52,13 @@ class Pictures(Callback):
     folder: ClassVar[str]
     """Name of the folder, of the animation and of the pictures in the loggers."""
 
-    def __init__(self, every_n_updates: int = 500, gif: bool = True, frame_duration: float = 0.12) -> None:
+    def __init__(
+        self, every_n_updates: int = 500, seed: int = 0, gif: bool = True, frame_duration: float = 0.12
+    ) -> None:
         super().__init__()
         checks.at_least(1, every_n_updates=every_n_updates)
         checks.positive(frame_duration=frame_duration)
+        self.seed = seed
         self.gif = gif
         self.frame_duration = frame_duration
         self._cadence = Cadence(every_n_updates)
@@ -254,7 +258,5 @@ def check_game(module: LightningModule, name: str) -> None:
     """
     for method in ("sample", "score"):
         if not hasattr(module, method):
-            raise TypeError(
-                f"{name} draws what {type(module).__name__}.{method}() makes, but there is none: "
-                "write it, or leave the callback out"
-            )
+            what = f"{type(module).__name__}.{method}()"
+            raise TypeError(f"{name} draws what {what} makes: write it, or leave the callback out")

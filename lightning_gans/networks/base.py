@@ -12,19 +12,15 @@ POWERS_OF_TWO = tuple(2**n for n in range(3, 11))
 def check_latents(latents: Tensor, latent_dim: int) -> None:
     """Raise a ValueError unless ``latents`` has the shape (N, latent_dim)."""
     if latents.shape[1:] != (latent_dim,):
-        raise ValueError(
-            f"latents has shape {tuple(latents.shape)}: this generator takes (N, {latent_dim}), "
-            "make the latent's dim and the generator's latent_dim the same"
-        )
+        advice = f"this generator takes (N, {latent_dim}), as its latent_dim says"
+        raise ValueError(f"latents has shape {tuple(latents.shape)}: {advice}")
 
 
 def check_images(images: Tensor, image_shape: tuple[int, ...]) -> None:
     """Raise a ValueError unless ``images`` has the shape (N, *image_shape)."""
     if images.shape[1:] != image_shape:
-        raise ValueError(
-            f"images has shape {tuple(images.shape)}: this network was built for {('N', *image_shape)}, "
-            "give it the image_shape of the data"
-        )
+        advice = f"this network was built for {('N', *image_shape)}, the image_shape of other data"
+        raise ValueError(f"images has shape {tuple(images.shape)}: {advice}")
 
 
 def one_hot(labels: Tensor, num_classes: int, like: Tensor) -> Tensor:

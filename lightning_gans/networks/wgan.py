@@ -35,12 +35,8 @@ class SmallGenerator(Generator):
         channels, size = checks.square_image(image_shape, POWERS_OF_TWO)
         checks.at_least(1, latent_dim=latent_dim, width=width)
         maps = width * size // 8
-        layers: list[nn.Module] = [
-            nn.Linear(latent_dim, 16 * maps),
-            nn.BatchNorm1d(16 * maps),
-            nn.ReLU(),
-            nn.Unflatten(1, (maps, 4, 4)),
-        ]
+        layers = [nn.Linear(latent_dim, 16 * maps), nn.BatchNorm1d(16 * maps), nn.ReLU()]
+        layers.append(nn.Unflatten(1, (maps, 4, 4)))
         while maps > width:
             layers += [up(maps, maps // 2), nn.BatchNorm2d(maps // 2), nn.ReLU()]
             maps //= 2
@@ -88,11 +84,7 @@ class ConstantFiltersGenerator(Generator):
     def __init__(self, image_shape: tuple[int, ...], latent_dim: int = 128, width: int = 64) -> None:
         channels, size = checks.square_image(image_shape, POWERS_OF_TWO)
         checks.at_least(1, latent_dim=latent_dim, width=width)
-        layers: list[nn.Module] = [
-            nn.Linear(latent_dim, 16 * width),
-            nn.ReLU(),
-            nn.Unflatten(1, (width, 4, 4)),
-        ]
+        layers = [nn.Linear(latent_dim, 16 * width), nn.ReLU(), nn.Unflatten(1, (width, 4, 4))]
         while size > 8:
             layers += [up(width, width), nn.ReLU()]
             size //= 2

@@ -238,8 +238,8 @@ def test_spectral_norm_is_estimated_in_full_precision(monkeypatch):
     for one, two in zip(*(copy.deepcopy(convolutions(n.eval())) for n in networks), strict=True):
         assert two.weight.dtype == torch.float32
         assert torch.equal(one.weight, two.weight)
-    keys = [key for key in networks[0].state_dict() if "head" in key]
-    assert keys == [f"head.parametrizations.weight.{key}" for key in ("original", "0._u", "0._v")]
+    keys = list(networks[0].layers[-1].state_dict())
+    assert keys == [f"parametrizations.weight.{key}" for key in ("original", "0._u", "0._v")]
 
 
 def test_spectral_norm_is_not_estimated_in_evaluation():

@@ -65,14 +65,8 @@ class CoulombGenerator(Generator):
         channels, size = checks.square_image(image_shape, POWERS_OF_TWO)
         checks.at_least(1, latent_dim=latent_dim, width=width)
         if width % (size // 8):
-            raise ValueError(
-                f"width is {width}: it is halved down to 8 pixels, give a multiple of {size // 8}"
-            )
-        layers: list[nn.Module] = [
-            nn.Linear(latent_dim, 16 * width),
-            nn.ReLU(),
-            nn.Unflatten(1, (width, 4, 4)),
-        ]
+            raise ValueError(f"width={width} is halved several times: give a multiple of {size // 8}")
+        layers = [nn.Linear(latent_dim, 16 * width), nn.ReLU(), nn.Unflatten(1, (width, 4, 4))]
         hidden, maps = [], width
         for _ in range(int(math.log2(size // 8))):
             hidden.append(up(maps, maps // 2))

@@ -175,7 +175,7 @@ def _normed(layer: nn.Module) -> nn.Module:
 
 
 class _WeightNormedDiscriminator(Discriminator):
-    """Noise on the image, stages of convolutions, dropout between them, mean over pixels, then as all.
+    """Noise, stages of convolutions with dropout between, mean over pixels, minibatch discrimination.
 
     Args:
         image_shape: (channels, 32, 32).
