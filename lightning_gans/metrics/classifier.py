@@ -29,6 +29,7 @@ from lightning_gans.metrics.extractors import Extractor, hash_of, resized
 from lightning_gans.metrics.stacked import stacked_labels
 from lightning_gans.networks.classifier import ConvClassifier
 
+_KNOWN = ("data_name", "accuracy", "tested_on")  # what a checkpoint says of its classifier
 ClassifierFactory = Callable[[tuple[int, ...], int], nn.Module]
 """Makes a classifier from ``(image_shape, num_classes)``: a network class, or a ``partial`` of one."""
 
@@ -162,11 +163,7 @@ class DatasetClassifier(SelfContained):
         """Measure the accuracy of these very weights, and add it. All ranks call this."""
         super().on_save_checkpoint(checkpoint)
         self._measure()
-        checkpoint["classifier"] = {
-            "data": self.data_name,
-            "accuracy": self.accuracy,
-            "tested_on": self.tested_on,
-        }
+        checkpoint["classifier"] = {name: getattr(self, name) for name in _KNOWN}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the checkpoint is one of this classifier, and take what it says of itself.
@@ -175,9 +172,8 @@ class DatasetClassifier(SelfContained):
             ValueError: If it is not.
         """
         super().on_load_checkpoint(checkpoint)
-        stored = checkpoint.get("classifier", {})
-        self.data_name = stored.get("data", "")
-        self.accuracy, self.tested_on = stored.get("accuracy"), stored.get("tested_on", 0)
+        for name in _KNOWN:
+            setattr(self, name, checkpoint["classifier"][name])
 
     def _measure(self) -> None:
         loader = self._test_loader()

@@ -340,8 +340,8 @@ def _read_weights(file: Path, verify: bool) -> tuple[Any, str]:
     digest = hashlib.sha256(content).hexdigest()[:16]
     if verify and not digest.startswith(_SHA):
         raise ValueError(
-            f"weights={file}: sha256 begins with {digest[:8]}, that of the official {_FILE} with {_SHA}: damaged, "
-            "or another file (delete it and it is downloaded again; verify=False takes other weights)"
+            f"weights={file}: sha256 begins with {digest[:8]}, that of the official {_FILE} with {_SHA}: "
+            "damaged, or another file (delete it and it is downloaded again; verify=False takes other weights)"
         )
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), digest

@@ -132,7 +132,6 @@ class TranslatedSamples:
         if data is not None:
             self._data.trainer = None  # with one, loaders would serve a rank's part of the data
         self._split = split
-        self.count = count
         self.count = min(count, sum(len(inputs) for inputs, _, _ in self._pairs(range(count))))
         if self.count < 2:
             raise ValueError(
