@@ -341,7 +341,7 @@ def _read_weights(file: Path, verify: bool) -> tuple[Any, str]:
     if verify and not digest.startswith(_SHA):
         raise ValueError(
             f"weights={file}: sha256 begins with {digest[:8]}, that of the official {_FILE} with {_SHA}: "
-            "damaged, or another file (delete it and it is downloaded again; verify=False takes other weights)"
+            "damaged, or another file (delete it and it is downloaded again; verify=False takes others)"
         )
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), digest

@@ -160,12 +160,12 @@ class _Moments(LazyMetric):
             real = moments(real_n[label], self.real_sum[label] / copies, self.real_outer[label] / copies)
             fake = moments(fake_n[label], self.fake_sum[label], self.fake_outer[label])
             distances[label] = frechet_distance(*real, *fake, real_n[label], fake_n[label]).clamp(min=0)
-        least = int(fewest[fewest > 1].min()) if (fewest > 1).any() else None
-        if least is not None and least <= self.real_sum.shape[1]:
+        used = fewest[fewest > 1]
+        if len(used) and used.min() <= self.real_sum.shape[1]:
             warnings.warn(
-                f"{name} of {least} samples {of} with {self.real_sum.shape[1]} features: the covariance is "
-                "singular and the distance biased upwards, differently for every number of samples; compare "
-                "equal numbers only, or take more",
+                f"{name} of {int(used.min())} samples {of} with {self.real_sum.shape[1]} features: the "
+                "covariance is singular and the distance biased upwards, differently for every number of "
+                "samples; compare equal numbers only, or take more",
                 stacklevel=2,
             )
         return distances
