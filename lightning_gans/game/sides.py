@@ -32,8 +32,8 @@ class Side:
 
     def detach(self) -> "Side":
         """Return the same samples without the graph that made them."""
-        latents = None if self.latents is None else self.latents.detach()
-        return replace(self, images=self.images.detach(), latents=latents)
+        latents, inputs = (None if x is None else x.detach() for x in (self.latents, self.inputs))
+        return replace(self, images=self.images.detach(), latents=latents, inputs=inputs)
 
 
 def read_batch(batch: Any) -> Side:
