@@ -32,7 +32,7 @@ class TranslationGame(AdversarialModule):
     def __init__(self, input_shape: tuple[int, ...], image_shape: tuple[int, ...], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         for name, shape in (("input_shape", input_shape), ("image_shape", image_shape)):
-            if len(checks.image_shape(shape)) != 3:
+            if len(checks.image_shape(shape, name)) != 3:
                 raise ValueError(f"{name}={shape}: a translation needs images, (channels, height, width)")
         self.input_shape, self.image_shape = tuple(input_shape), tuple(image_shape)
         self._unseen = True  # no real batch of this run was looked at yet
@@ -113,7 +113,7 @@ class TranslationGame(AdversarialModule):
         """
         self._unseen = True
         name, data = type(self).__name__, getattr(self.trainer, "datamodule", None)
-        if data is not None and not getattr(data, "view_names", None) and hasattr(data, "image_shape"):
+        if hasattr(data, "image_shape") and not hasattr(data, "input_shape"):
             raise ValueError(
                 f"data={type(data).__name__} serves single images, but a {name} translates one kind into "
                 "another: use PairedImages or UnpairedImages"
