@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lightning_gans import checks
 from lightning_gans.game.adversarial import AdversarialModule
-from lightning_gans.game.sides import Side, check_real
+from lightning_gans.game.sides import Side, check_real, kinds
 
 
 class TranslationGame(AdversarialModule):
@@ -65,9 +65,10 @@ class TranslationGame(AdversarialModule):
         Raises:
             ValueError: If it is no batch of the model's images.
         """
-        if not (isinstance(batch, list | tuple) and len(batch) == 2):
+        pair = isinstance(batch, list | tuple) and len(batch) == 2
+        if not pair or not all(isinstance(part, Tensor) for part in batch):
             raise ValueError(
-                f"a batch of the data is a {type(batch).__name__}: {type(self).__name__} needs "
+                f"a batch of the data is {kinds(batch)}: {type(self).__name__} needs "
                 "(input, target), two tensors of images"
             )
         inputs, targets = batch
