@@ -106,7 +106,7 @@ def main():
             found, others = judge(data, out)
         _, sizes = np.unique([kept for kept, _, _ in others], return_counts=True)
         row = [distance, found.mean(), *(found[kind::3].mean() for kind in range(3))]
-        row += [report.duplicates, found.sum(), len(others), found.sum() / max(report.duplicates, 1)]
+        row += [report["duplicates"], found.sum(), len(others), found.sum() / max(report["duplicates"], 1)]
         row += [sizes.max(initial=0) + 1, round(passed)]
         print(" ".join(f"{x:10.3f}" if isinstance(x, float) else f"{x:10}" for x in row), flush=True)
         if others:

@@ -8,45 +8,14 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_gans.data import (
-        CIFAR10,
-        CIFAR100,
-        LSUN,
-        MNIST,
-        STL10,
-        SVHN,
-        CelebA,
-        Colorization,
-        Digits,
-        Facades,
-        FashionMNIST,
-        GaussianMixtures,
-        ImageDataModule,
-        ImageFolder,
-        Inpainting,
-        PairedImages,
-        Sketches,
-        StackedMNIST,
-        UnpairedImages,
-    )
+    from lightning_gans.data import *
     from lightning_gans.game.adversarial import AdversarialModule
     from lightning_gans.game.checkpoints import load
     from lightning_gans.game.latent_game import LatentGame
     from lightning_gans.game.sides import Side
     from lightning_gans.game.translation import TranslationGame
     from lightning_gans.metrics.classifier import ClassifierExtractor, DatasetClassifier
-    from lightning_gans.models import (
-        DCGAN,
-        GAN,
-        LSGAN,
-        WGAN,
-        WGANGP,
-        ConditionalGAN,
-        CoulombGAN,
-        DeLiGAN,
-        HingeGAN,
-        RealnessGAN,
-    )
+    from lightning_gans.models import *
 
 __version__ = "0.1.0"
 

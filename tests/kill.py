@@ -34,6 +34,18 @@ class Killed(Exception):
     """What ends a run that is killed."""
 
 
+class KillAt(Callback):
+    """Kills a run before its training batch of this number."""
+
+    def __init__(self, batch):
+        self.batch = batch
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        self.batch -= 1
+        if self.batch < 0:
+            raise Killed
+
+
 @dataclass(frozen=True)
 class At:
     """A moment of a run: a hook, once so many updates are done, before or after all callbacks."""

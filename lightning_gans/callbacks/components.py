@@ -35,8 +35,8 @@ class Components(Pictures):
         every_n_updates: Generator updates between two pictures.
         rows: Components whose images are drawn.
         columns: Images of each; of vectors, points of each component.
-        seed: Of the noise.
-        kwargs: ``gif`` and ``frame_duration`` of :class:`~lightning_gans.callbacks.pictures.Pictures`.
+        kwargs: ``seed``, ``gif`` and ``frame_duration`` of
+            :class:`~lightning_gans.callbacks.pictures.Pictures`.
 
     Raises:
         ValueError: If a number is not positive.
@@ -45,11 +45,11 @@ class Components(Pictures):
     folder = "components"
 
     def __init__(
-        self, every_n_updates: int = 1_000, rows: int = 10, columns: int = 10, seed: int = 0, **kwargs: Any
+        self, every_n_updates: int = 1_000, rows: int = 10, columns: int = 10, **kwargs: Any
     ) -> None:
         super().__init__(every_n_updates, **kwargs)
         checks.at_least(1, rows=rows, columns=columns)
-        self.rows, self.columns, self.seed = rows, columns, seed
+        self.rows, self.columns = rows, columns
 
     def stands_aside(self, module: LightningModule) -> str | None:
         """Draw nothing where there is no mixture."""

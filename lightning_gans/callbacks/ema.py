@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from lightning_gans import checks
 from lightning_gans.game.adversarial import AdversarialModule
 
 
@@ -33,12 +34,8 @@ class GeneratorEMA(Callback):
 
     def __init__(self, decay: float = 0.999, start_step: int = 0) -> None:
         super().__init__()
-        if not 0 <= decay < 1:
-            raise ValueError(
-                f"decay={decay} averages nothing: give a number from 0 up to, but not including, 1"
-            )
-        if start_step < 0:
-            raise ValueError(f"start_step={start_step} is no number of updates: give 0 or more")
+        checks.within("[0, 1)", decay=decay)
+        checks.at_least(0, start_step=start_step)
         self.decay = decay
         self.start_step = start_step
         self._hook: RemovableHandle | None = None
@@ -50,9 +47,7 @@ class GeneratorEMA(Callback):
             TypeError: If the module is no game.
         """
         if not isinstance(pl_module, AdversarialModule):
-            raise TypeError(
-                f"GeneratorEMA averages generators: {type(pl_module).__name__} is no AdversarialModule"
-            )
+            raise TypeError(f"GeneratorEMA averages games: {type(pl_module).__name__} is no game")
         if stage == "fit":
             self._forget()
             pl_module.start_ema()

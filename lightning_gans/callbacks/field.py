@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -18,24 +18,6 @@ from lightning_gans.drawing.fields import FieldPlot, FieldView
 from lightning_gans.game.latent_game import LatentGame
 
 
-@runtime_checkable
-class HasField(Protocol):
-    """A game whose losses define a potential: high where there are too few generated points."""
-
-    def field(self, points: Tensor, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the potential at ``points``, and the force on a generated point there.
-
-        Args:
-            points: ``(n, d)``.
-            real: ``(m, d)`` real points, the sinks.
-            fake: ``(k, d)`` generated points.
-
-        Returns:
-            The potentials ``(n,)`` and their gradients ``(n, d)``, float32, without graph.
-        """
-        ...
-
-
 class Field(Pictures):
     """Draw what pulls the generated points of a 2-D game where, and animate it at the end.
 
@@ -46,11 +28,13 @@ class Field(Pictures):
     ``field/update=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a logger is
     attached; ``field.gif`` is the whole training, over all resumes of a run.
 
-    - A game with a field of its own (a method ``field``, :class:`HasField`): its potential and its forces,
-      and ``val/energy`` = (mean potential of the real points - mean potential of the generated ones) / 2.
-      It falls to a floor of order 1 / ``num_points``, on which two sets of one distribution differ. Beside
-      it, with ``critic``, what the discriminator has learned of it, in the same scale, and
-      ``val/field_correlation`` of both at the points shown.
+    - A game with a field of its own (a method ``field(points, real, fake)`` that returns the potentials
+      ``(n,)`` at points, high where there are too few generated ones, and their gradients ``(n, d)``, both
+      float32 and without graph): its potential and its forces, and ``val/energy`` = (mean potential of the
+      real points - mean potential of the generated ones) / 2. It falls to a floor of order 1 /
+      ``num_points``, on which two sets of one distribution differ. Beside it, with ``critic``, what the
+      discriminator has learned of it, in the same scale, and ``val/field_correlation`` of both at the points
+      shown.
     - Other games: the landscape of the discriminator's scores, and its gradient.
 
     The points are those of the weights that train, not of averaged ones: on those the forces act.
@@ -60,8 +44,8 @@ class Field(Pictures):
         every_n_updates: Generator updates between two pictures.
         num_points: Real points, and generated ones.
         critic: Show the discriminator beside a game's own field.
-        seed: Of the latents.
-        kwargs: ``gif`` and ``frame_duration`` of :class:`~lightning_gans.callbacks.pictures.Pictures`.
+        kwargs: ``seed``, ``gif`` and ``frame_duration`` of
+            :class:`~lightning_gans.callbacks.pictures.Pictures`.
 
     Raises:
         ValueError: If a number is not positive, or, before training, if the game is not one of points in the
@@ -72,18 +56,12 @@ class Field(Pictures):
     folder = "field"
 
     def __init__(
-        self,
-        every_n_updates: int = 500,
-        num_points: int = 500,
-        critic: bool = True,
-        seed: int = 0,
-        **kwargs: Any,
+        self, every_n_updates: int = 500, num_points: int = 500, critic: bool = True, **kwargs: Any
     ) -> None:
         super().__init__(every_n_updates, **kwargs)
         checks.at_least(1, num_points=num_points)
         self.num_points = num_points
         self.critic = critic
-        self.seed = seed
         self._real = torch.empty(0, 2)
         self._plot: FieldPlot | None = None
 
@@ -97,14 +75,11 @@ class Field(Pictures):
         check_game(module, "Field")
         name, shape = type(module).__name__, getattr(module, "image_shape", None)
         if shape is None or tuple(shape) != (2,):
-            raise ValueError(
-                f"Field draws points in the plane, but image_shape={shape} of {name} is not (2,): leave the "
-                "callback out, or train on data of two dimensions"
-            )
+            advice = "leave the callback out, or train on data of two dimensions"
+            raise ValueError(f"Field draws points, but image_shape={shape} of {name} is not (2,): {advice}")
         if getattr(module, "conditional", False):
-            raise ValueError(
-                f"Field draws one landscape, but {name} has one for each class: leave the callback out"
-            )
+            advice = "leave the callback out"
+            raise ValueError(f"Field draws one landscape, but {name} has one for each class: {advice}")
 
     def release(self) -> None:
         """Delete the plot, which has the real points of a run."""
@@ -113,20 +88,18 @@ class Field(Pictures):
     def picture(self, trainer: Trainer, module: LightningModule) -> tuple[Image.Image, dict[str, float]]:
         """Draw points, field and forces."""
         game = cast(LatentGame, module)
-        own = isinstance(module, HasField)
+        field: Any = getattr(module, "field", None)
         fake = game.sample(self.num_points, ema=False, seed=self.seed)
         if self._plot is None:
             found = real_samples(trainer, self.num_points)
             if found is None:
                 raise ValueError("there are no real points: give trainer.fit() a loader that has some")
             self._real = found.to(fake)
-            self._plot = FieldPlot(found, panels=2 if own and self.critic else 1, signed=own)
+            self._plot = FieldPlot(found, panels=2 if field and self.critic else 1, signed=field is not None)
         plot, real = self._plot, self._real
         title, values, views = f"update {trainer.global_step:,}", {}, []
-        if isinstance(module, HasField):
-            view, potentials = _view(
-                "potential", plot, real, fake, partial(module.field, real=real, fake=fake)
-            )
+        if field is not None:
+            view, potentials = _view("potential", plot, real, fake, partial(field, real=real, fake=fake))
             energy = float(potentials[: len(real)].mean() - potentials[len(real) :].mean()) / 2
             values["val/energy"] = energy
             title += f"   ·   energy {energy:.3g}"

@@ -21,6 +21,7 @@ from torch.utils.data import default_collate
 from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.drawing.gifs import save_gif
+from lightning_gans.files import written_whole
 from lightning_gans.game.interruption import Interrupted
 from lightning_gans.game.rows import write_row
 from lightning_gans.game.sides import read_batch
@@ -40,6 +41,7 @@ class Pictures(Callback):
 
     Args:
         every_n_updates: Generator updates between two pictures.
+        seed: Of the latents: the same in all pictures.
         gif: Whether to make the animation.
         frame_duration: Seconds that the animation shows a picture.
 
@@ -50,10 +52,13 @@ class Pictures(Callback):
     folder: ClassVar[str]
     """Name of the folder, of the animation and of the pictures in the loggers."""
 
-    def __init__(self, every_n_updates: int = 500, gif: bool = True, frame_duration: float = 0.12) -> None:
+    def __init__(
+        self, every_n_updates: int = 500, seed: int = 0, gif: bool = True, frame_duration: float = 0.12
+    ) -> None:
         super().__init__()
         checks.at_least(1, every_n_updates=every_n_updates)
         checks.positive(frame_duration=frame_duration)
+        self.seed = seed
         self.gif = gif
         self.frame_duration = frame_duration
         self._cadence = Cadence(every_n_updates)
@@ -163,7 +168,7 @@ class Pictures(Callback):
             with failure_is_a_warning(f"the picture {path}"):
                 with isolate_rng():
                     picture, values = self.picture(trainer, module)
-                with replacing(path) as part:
+                with written_whole(path) as part:
                     picture.save(part, "PNG", compress_level=1)
                 drawn = True
                 self._show(trainer, picture, update)
@@ -190,7 +195,7 @@ class Pictures(Callback):
                 path = self._file(update)
                 earlier = next((e for run in runs if (e := self._file(update, run)).is_file()), None)
                 if earlier is not None and not path.exists():
-                    with replacing(path) as part:
+                    with written_whole(path) as part:
                         shutil.copyfile(earlier, part)
 
     def _animate(self, trainer: Trainer, module: LightningModule) -> None:
@@ -199,7 +204,7 @@ class Pictures(Callback):
         path, updates = self._place / f"{self.folder}.gif", sorted(self._updates)
         drawn = [update for update in updates if self._file(update).is_file()]
         if drawn:
-            with failure_is_a_warning(f"the animation {path}"), replacing(path) as part:
+            with failure_is_a_warning(f"the animation {path}"), written_whole(path) as part:
                 frames = [self._file(update) for update in drawn]
                 save_gif(frames, part, self.frame_duration, self.captions(module, drawn))
 
@@ -211,19 +216,6 @@ def failure_is_a_warning(what: str) -> Iterator[None]:
         yield
     except Exception as error:
         warnings.warn(f"{what} failed, and the run goes on: {type(error).__name__}: {error}", stacklevel=3)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a file beside ``path`` to write to, and move it there when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        yield part
-        if part.exists():
-            part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def fixed_batches(trainer: Trainer, n: int) -> Iterator[Any]:
@@ -266,7 +258,5 @@ def check_game(module: LightningModule, name: str) -> None:
     """
     for method in ("sample", "score"):
         if not hasattr(module, method):
-            raise TypeError(
-                f"{name} draws what {type(module).__name__}.{method}() makes, but there is none: "
-                "write it, or leave the callback out"
-            )
+            what = f"{type(module).__name__}.{method}()"
+            raise TypeError(f"{name} draws what {what} makes: write it, or leave the callback out")

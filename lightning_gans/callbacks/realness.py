@@ -1,7 +1,7 @@
 """What RealnessGAN's discriminator takes real and generated images for, while it trains."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -13,25 +13,6 @@ from lightning_gans.callbacks.pictures import Pictures, real_batches
 from lightning_gans.drawing.outcomes import draw_history, expected_realness
 
 CHUNK = 100  # images at a time: a thousand large ones would fill a GPU
-
-
-class HasOutcomes(Protocol):
-    """A game whose discriminator returns distributions over outcomes, with anchors for both kinds."""
-
-    anchor_real: Tensor
-    """A1, ``(num_outcomes,)``; the last outcome is the most real."""
-    anchor_fake: Tensor
-    """A0, ``(num_outcomes,)``."""
-
-    def outcome_logits(self, images: Tensor) -> Tensor:
-        """Return logits ``(n, num_outcomes)`` of ``(n, *image_shape)`` images, in evaluation mode."""
-        ...
-
-    def sample(
-        self, n: int, labels: Tensor | None = None, ema: bool = True, seed: int | None = None
-    ) -> Tensor:
-        """Draw ``(n, *image_shape)`` images."""
-        ...
 
 
 class RealnessDistribution(Pictures):
@@ -48,13 +29,14 @@ class RealnessDistribution(Pictures):
     attached; ``realness.gif`` is the whole training. The history is part of checkpoints. Networks are in
     evaluation mode, with the weights that train, not averaged ones: those that the discriminator has met.
     Watching does not change the training: weights are the same, bit for bit, with this callback and without.
-    Games without outcomes are not drawn, with a warning.
+    Games without outcomes (``outcome_logits(images)``, ``anchor_real``, ``anchor_fake``) are not drawn, with
+    a warning.
 
     Args:
         every_n_updates: Generator updates between two pictures.
         num_samples: Real images, and generated ones.
-        seed: Of the latents.
-        kwargs: ``gif`` and ``frame_duration`` of :class:`~lightning_gans.callbacks.pictures.Pictures`.
+        kwargs: ``seed``, ``gif`` and ``frame_duration`` of
+            :class:`~lightning_gans.callbacks.pictures.Pictures`.
 
     Raises:
         ValueError: If a number is not positive.
@@ -62,13 +44,10 @@ class RealnessDistribution(Pictures):
 
     folder = "realness"
 
-    def __init__(
-        self, every_n_updates: int = 500, num_samples: int = 1_000, seed: int = 0, **kwargs: Any
-    ) -> None:
+    def __init__(self, every_n_updates: int = 500, num_samples: int = 1_000, **kwargs: Any) -> None:
         super().__init__(every_n_updates, **kwargs)
         checks.at_least(1, num_samples=num_samples)
         self.num_samples = num_samples
-        self.seed = seed
         self.history: dict[int, Tensor] = {}  # by update: mean distributions (2, num_outcomes), real and fake
 
     def stands_aside(self, module: LightningModule) -> str | None:
@@ -82,7 +61,7 @@ class RealnessDistribution(Pictures):
 
     def picture(self, trainer: Trainer, module: LightningModule) -> tuple[Image.Image, dict[str, float]]:
         """Measure both distributions, and draw them with those before."""
-        game = cast(HasOutcomes, module)
+        game = cast(Any, module)
         real = mean_distribution(game, real_batches(trainer, self.num_samples))
         sizes = {start: min(CHUNK, self.num_samples - start) for start in range(0, self.num_samples, CHUNK)}
         fakes = (game.sample(n, ema=False, seed=self.seed + start) for start, n in sizes.items())
@@ -105,7 +84,7 @@ class RealnessDistribution(Pictures):
         self.history = {update: both.cpu() for update, both in state_dict["history"].items()}
 
 
-def mean_distribution(game: HasOutcomes, batches: Iterable[Tensor]) -> Tensor:
+def mean_distribution(game: Any, batches: Iterable[Tensor]) -> Tensor:
     """Return the mean ``(num_outcomes,)`` of the discriminator's distributions over all images, float32.
 
     Raises:

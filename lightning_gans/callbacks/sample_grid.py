@@ -40,10 +40,10 @@ class SampleGrid(Pictures):
     Args:
         every_n_updates: Generator updates between two pictures.
         num_samples: Images in a grid, or inputs; 64, or 8 inputs, by default.
-        seed: Of the latents.
         columns: Images in a row of the grid.
         scale: Side of the square that a pixel becomes; small images are enlarged by default.
-        kwargs: ``gif`` and ``frame_duration`` of :class:`~lightning_gans.callbacks.pictures.Pictures`.
+        kwargs: ``seed``, ``gif`` and ``frame_duration`` of
+            :class:`~lightning_gans.callbacks.pictures.Pictures`.
 
     Raises:
         ValueError: If a number is not positive.
@@ -55,7 +55,6 @@ class SampleGrid(Pictures):
         self,
         every_n_updates: int = 500,
         num_samples: int | None = None,
-        seed: int = 0,
         columns: int = 8,
         scale: int | None = None,
         **kwargs: Any,
@@ -63,7 +62,6 @@ class SampleGrid(Pictures):
         super().__init__(every_n_updates, **kwargs)
         checks.at_least(1, num_samples=num_samples, columns=columns, scale=scale)
         self.num_samples = num_samples
-        self.seed = seed
         self.columns = columns
         self.scale = scale
         self._scatter: Scatter | None = None
@@ -80,9 +78,7 @@ class SampleGrid(Pictures):
             return
         check_game(module, "SampleGrid")
         if tuple(cast(LatentGame, module).image_shape) == (1,):
-            raise ValueError(
-                "SampleGrid cannot draw image_shape=(1,): it needs images, or points of 2 or more"
-            )
+            raise ValueError("SampleGrid draws images, or points of 2 or more: not image_shape=(1,)")
 
     def release(self) -> None:
         """Delete the real points and images of a run."""

@@ -1,14 +1,12 @@
 """Find near-duplicate images by semantic hashing, as the DCGAN paper did."""
 
 import csv
+import io
 import json
 import math
 import os
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 from scipy.sparse import csr_array
 from torch import Tensor
 from tqdm import tqdm
@@ -24,8 +22,11 @@ from tqdm import tqdm
 from lightning_gans import checks
 from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import ImageDataModule, resize
+from lightning_gans.data.cache import read_ahead
+from lightning_gans.data.loader import to_float
 from lightning_gans.data.sources import ImageSource, TensorImages
-from lightning_gans.drawing.style import INK, PAPER, font
+from lightning_gans.drawing.grids import labelled_grid, shrunk
+from lightning_gans.files import write_whole, written_whole
 from lightning_gans.networks import HashAutoencoder
 
 Codes = NDArray[np.uint8]  # (N, bits / 8): packed
@@ -40,34 +41,6 @@ FLAT = 1 / 255
 ROWS, COLUMNS = 1024, 8192
 """Codes that are compared with codes at once."""
 MOST_PAIRS = 50_000_000
-SIDE, PAIRS_IN_ROW = 96, 4
-
-
-@dataclass(frozen=True)
-class Report:
-    """What :func:`dedup` found; also written to ``report.json``.
-
-    Attributes:
-        images: Training images looked at.
-        codes: Distinct codes among them.
-        uninformative: Images that were kept because their code says nothing: all zeros, or a flat crop.
-        groups: Images that are kept for others.
-        duplicates: Images that are near-duplicates of a kept one: the lines of ``exclude.txt``.
-        share: ``duplicates / images``.
-        loss: Mean squared error at the end of training, with noise and dropout; the crops' variance is 1.
-        idle_bits: Bits that are equal in all codes.
-        settings: The arguments.
-    """
-
-    images: int
-    codes: int
-    uninformative: int
-    groups: int
-    duplicates: int
-    share: float
-    loss: float
-    idle_bits: int
-    settings: dict[str, Any]
 
 
 def run(arguments: list[str]) -> None:
@@ -86,7 +59,7 @@ def dedup(
     train_images: int = 200_000,
     seed: int = 0,
     pairs_in_picture: int = 32,
-) -> Report:
+) -> dict[str, Any]:
     """Find near-duplicates among training images, by the semantic hashing of the DCGAN paper.
 
     A denoising, dropout-regularised ReLU autoencoder learns the images' 32x32 central crops (3072-128-3072;
@@ -120,7 +93,12 @@ def dedup(
         pairs_in_picture: Pairs in ``pairs.png``, drawn by ``seed``. 0: no picture.
 
     Returns:
-        The counts.
+        What is in ``report.json``: the numbers of ``images`` looked at, of distinct ``codes``, of images that
+        were kept because their code says nothing (``uninformative``: all zeros, or a flat crop), of images
+        kept for others (``groups``), of ``duplicates`` of these (the lines of ``exclude.txt``) and their
+        ``share`` of the images; the ``loss`` at the end of training (mean squared error, with noise and
+        dropout; the crops' variance is 1), the bits that are equal in all codes (``idle_bits``), and the
+        arguments (``settings``).
 
     Raises:
         ValueError: If an argument is out of range, there are fewer than 2 images, or ``distance`` joins so
@@ -143,7 +121,6 @@ def dedup(
     if len(images) < 2:
         raise ValueError(f"{type(data).__name__}: {len(images)} training images have no duplicates")
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -158,17 +135,17 @@ def dedup(
     kept = kept[dropped]
 
     bits = np.unpackbits(codes, axis=1, count=code_dim).view(bool)
-    report = Report(
-        images=len(images),
-        codes=distinct,
-        uninformative=int((~codes.any(1)).sum()),
-        groups=len(np.unique(kept)),
-        duplicates=len(dropped),
-        share=len(dropped) / len(images),
-        loss=loss,
-        idle_bits=int((bits.all(0) | ~bits.any(0)).sum()),
-        settings=settings,
-    )
+    report = {
+        "images": len(images),
+        "codes": distinct,
+        "uninformative": int((~codes.any(1)).sum()),
+        "groups": len(np.unique(kept)),
+        "duplicates": len(dropped),
+        "share": len(dropped) / len(images),
+        "loss": loss,
+        "idle_bits": int((bits.all(0) | ~bits.any(0)).sum()),
+        "settings": settings,
+    }
     apart = (bits[kept] != bits[dropped]).sum(1)
     pairs = [
         (data.sample_name(int(a)), data.sample_name(int(b)), int(d))
@@ -180,7 +157,8 @@ def dedup(
     if len(shown):
         left, right = (images.__getitems__(places[shown].tolist()) for places in (kept, dropped))
         title = f"{len(shown)} of {len(pairs)} pairs: kept, dropped"
-        draw_pairs(left, right, [pairs[i] for i in shown], title).save(folder / "pairs.png")
+        with written_whole(folder / "pairs.png") as part:
+            draw_pairs(left, right, [pairs[i] for i in shown], title).save(part, "PNG")
     return report
 
 
@@ -256,15 +234,14 @@ def _near(codes: Codes, distance: int) -> tuple[Places, Places, Places]:
             found.append(torch.stack([row + top, column + left, apart.long()]).int().cpu())
             count += len(row)
             if count > MOST_PAIRS:
-                raise ValueError(
-                    f"distance={distance} joins more than {MOST_PAIRS} pairs of {size} codes: lower it"
-                )
+                most = f"{MOST_PAIRS} pairs of {size} codes"
+                raise ValueError(f"distance={distance} joins more than {most}: lower it")
     earlier, later, apart = torch.cat(found, 1).numpy()
     return earlier, later, apart
 
 
 def draw_pairs(kept: Tensor, dropped: Tensor, pairs: list[tuple[str, str, int]], title: str) -> Image.Image:
-    """Draw pairs of images side by side, with names and distance below.
+    """Draw pairs of images side by side, a row each, with names and distance at the left.
 
     Args:
         kept: uint8 (n, C, H, W), the left ones; grey if C is 1 or 2, otherwise the first three channels.
@@ -272,43 +249,27 @@ def draw_pairs(kept: Tensor, dropped: Tensor, pairs: list[tuple[str, str, int]],
         pairs: Name of the left one, name of the right one, bits in which their codes differ.
         title: The line above.
     """
-    width, height = 2 * SIDE + 16, SIDE + 48
-    sheet = Image.new("RGB", (PAIRS_IN_ROW * width + 14, -(-len(pairs) // PAIRS_IN_ROW) * height + 34), PAPER)
-    pen = ImageDraw.Draw(sheet)
-    pen.text((14, 8), title, fill=INK, font=font(13))
-    for index, (left, right, (*names, apart)) in enumerate(zip(kept, dropped, pairs, strict=True)):
-        x, y = 14 + index % PAIRS_IN_ROW * width, 32 + index // PAIRS_IN_ROW * height
-        for image, name, corner in zip((left, right), names, (x, x + SIDE + 2), strict=True):
-            sheet.paste(_drawn(image), (corner, y))
-            # The end of a path tells more than its start.
-            name = name if len(name) < 16 else f"...{name[-12:]}"
-            pen.text((corner, y + SIDE + 2), name.encode(errors="replace").decode(), INK, font(11))
-        words = f"{apart} bit{'s' * (apart > 1)} apart" if apart else "equal codes"
-        pen.text((x, y + SIDE + 16), words, INK, font(11))
-    return sheet
-
-
-def _drawn(image: Tensor) -> Image.Image:
-    picture = Image.fromarray(image[:3].permute(1, 2, 0).numpy() if len(image) > 2 else image[0].numpy())
-    how = Image.Resampling.LANCZOS if picture.height > SIDE else Image.Resampling.NEAREST
-    return picture.resize((SIDE, SIDE), how)
+    images = to_float(torch.stack([kept, dropped], 1).flatten(0, 1))
+    rows = []
+    for *names, apart in pairs:
+        # The end of a path tells more than its start.
+        shown = [name if len(name) < 24 else f"...{name[-20:]}" for name in names]
+        bits = f"{apart} bit{'s' * (apart > 1)} apart" if apart else "equal codes"
+        rows.append("\n".join([*shown, bits]).encode(errors="replace").decode())
+    return labelled_grid(shrunk(images), 2, title, rows)
 
 
 def _crops(images: ImageSource, places: Places, doing: str) -> Iterator[Tensor]:
     """Yield the 32x32 central crops of images in batches, uint8 (n, C, 32, 32), read ahead by threads."""
     size = max(1, min(READ, READ_BYTES // math.prod(images.shape)))
-    batches = iter(np.array_split(places, range(size, len(places), size)))
+    batches = np.array_split(places, range(size, len(places), size))
     threads = 1 if isinstance(images, TensorImages) else min(8, os.cpu_count() or 1)
 
     def read(batch: Places) -> Tensor:
         return resize(images.__getitems__(batch.tolist()), CROP)
 
-    bar = tqdm(total=len(places), desc=doing, unit="image", delay=2)
-    with ThreadPoolExecutor(threads) as pool, bar:
-        ahead = deque(pool.submit(read, batch) for batch in islice(batches, 2 * threads))
-        while ahead:
-            crops = ahead.popleft().result()
-            ahead.extend(pool.submit(read, batch) for batch in islice(batches, 1))
+    with tqdm(total=len(places), desc=doing, unit="image", delay=2) as bar:
+        for crops in read_ahead(read, batches, threads):
             yield crops
             bar.update(len(crops))
 
@@ -375,13 +336,9 @@ def _code(network: HashAutoencoder, mean: Tensor, images: ImageSource) -> Codes:
     return np.concatenate(codes)
 
 
-def _write(folder: Path, report: Report, pairs: list[tuple[str, str, int]]) -> None:
-    # Names of files need not be valid UTF-8.
-    names = "".join(f"{dropped}\n" for _, dropped, _ in pairs)
-    (folder / "exclude.txt").write_text(names, encoding="utf-8", errors="surrogateescape")
-    table = folder / "pairs.csv"
-    with table.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["kept", "dropped", "distance"])
-        writer.writerows(pairs)
-    (folder / "report.json").write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
+def _write(folder: Path, report: dict[str, Any], pairs: list[tuple[str, str, int]]) -> None:
+    write_whole(folder / "exclude.txt", "".join(f"{dropped}\n" for _, dropped, _ in pairs))
+    table = io.StringIO()
+    csv.writer(table).writerows([("kept", "dropped", "distance"), *pairs])
+    write_whole(folder / "pairs.csv", table.getvalue())
+    write_whole(folder / "report.json", json.dumps(report, indent=2) + "\n")

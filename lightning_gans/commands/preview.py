@@ -1,8 +1,7 @@
 """Look at a data set: a labelled contact sheet, counts, classes, images a second."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -15,13 +14,12 @@ from lightning_gans import checks
 from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.loader import BatchLoader, ZipLoader
-from lightning_gans.drawing.grids import in_colour, labelled_grid
+from lightning_gans.drawing.grids import labelled_grid, shrunk
 from lightning_gans.drawing.scatter import labelled_points
+from lightning_gans.files import written_whole
 
 Batch = Sequence[Tensor]
 
-LARGE = 96
-"""Larger images shrink to so many pixels."""
 CLASSES, POINTS, TABLE = 16, 4_000, 40
 SEARCHED = 25_000
 """Training images that are looked through for rare classes."""
@@ -49,7 +47,6 @@ def preview(
         TypeError: If ``data`` is no data module of lightning_gans.
     """
     checks.writable_file((".png",), out=out)
-    checks.at_least(1, per_class=per_class)
     checks.within("[1, 100]", per_class=per_class)
     checks.positive(seconds=seconds)
     if not isinstance(data, DataModule):
@@ -66,25 +63,22 @@ def preview(
         rate = images_per_second(batches, seconds)
     finally:
         batches.close()
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out)
+    with written_whole(out) as part:
+        sheet.save(part, "PNG")
     print(report(data, loader, first, rate))
     print(f"sheet    {out}")
 
 
-def endless(loader: Iterable[Batch]) -> Generator[Batch, None, None]:
+def endless(loader: Any) -> Generator[Batch, None, None]:
     """Yield the batches of one epoch after the other.
 
     Raises:
         ValueError: If an epoch has none.
     """
+    if not len(loader):
+        raise ValueError("the training loader serves no batch: lower batch_size, or use more data")
     while True:
-        served = False
-        for batch in loader:
-            served = True
-            yield batch
-        if not served:
-            raise ValueError("the training loader serves no batch: lower batch_size, or use more data")
+        yield from loader
 
 
 def images_per_second(batches: Iterator[Batch], seconds: float) -> float:
@@ -115,8 +109,8 @@ def report(data: DataModule, loader: Any, batch: Batch, rate: float) -> str:
         lines.append(f"         labels: {_tensor(batch[-1])}")
     lines += class_balance(_parts(loader)[0].labels, data.class_names)
     what = "images" if len(views) == 1 and views[0].ndim == 4 else "samples" if len(views) != 2 else "pairs"
-    lines.append(f"speed    {rate:,.0f} {what}/s" if rate >= 10 else f"speed    {rate:.2g} {what}/s")
-    return "\n".join(lines)
+    speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+    return "\n".join([*lines, f"speed    {speed} {what}/s"])
 
 
 def class_balance(labels: Tensor, names: Sequence[str]) -> list[str]:
@@ -160,10 +154,8 @@ def contact_sheet(data: DataModule, loader: Any, batches: Iterator[Batch], per_c
     batches = chain([first], batches)
     labels, views = _parts(loader)[0].labels, _views(first)
     if first[0].ndim != 4 and (first[0].ndim != 2 or first[0].shape[1] < 2):
-        raise ValueError(
-            f"{type(data).__name__} serves batches {tuple(first[0].shape)}: only images (N, C, H, W) and "
-            "vectors (N, d) of 2 or more dimensions can be drawn"
-        )
+        drawn = "only images (N, C, H, W) and vectors (N, d), d > 1, can be drawn"
+        raise ValueError(f"{type(data).__name__} serves batches {tuple(first[0].shape)}: {drawn}")
     shapes = " and ".join(dict.fromkeys("x".join(map(str, view.shape[1:])) for view in views))
     dimensions = " dimensions" if first[0].ndim == 2 else ""
     title = f"{type(data).__name__}: {_sizes(loader)} training samples, {shapes}{dimensions}"
@@ -172,12 +164,12 @@ def contact_sheet(data: DataModule, loader: Any, batches: Iterator[Batch], per_c
         return labelled_points(points, given, title)
     if len(views) > 1:
         across = max(1, 8 // len(views))
-        kinds = [_shrunk(kind) for kind in _take(batches, min(2 * per_class, len(labels)))[: len(views)]]
+        kinds = [shrunk(kind) for kind in _take(batches, min(2 * per_class, len(labels)))[: len(views)]]
         images = torch.stack(kinds, 1).flatten(0, 1)
         headings = _view_names(data, views) * min(across, len(kinds[0]))
         return labelled_grid(images, across * len(views), title, headings=headings)
     if not data.class_names or not bool((labels >= 0).any()):
-        return labelled_grid(_shrunk(_take(batches, min(8 * per_class, len(labels)))[0]), per_class, title)
+        return labelled_grid(shrunk(_take(batches, min(8 * per_class, len(labels)))[0]), per_class, title)
     found = _of_classes(batches, labels, data.class_names, per_class)
     if len(data.class_names) > CLASSES:
         title += f"\nthe first {CLASSES} of {len(data.class_names)} classes"
@@ -200,7 +192,7 @@ def _of_classes(
         images, given = next(batches)[:2]
         left -= len(images)
         for k, own in found.items():
-            own.extend(_shrunk(images[given == k][: wanted[k] - len(own)]))
+            own.extend(shrunk(images[given == k][: wanted[k] - len(own)]))
     white = next(torch.ones_like(own[0]) for own in found.values() if own)
     return {k: torch.stack(own + [white] * (per_class - len(own))) for k, own in found.items()}
 
@@ -211,13 +203,6 @@ def _take(batches: Iterator[Batch], samples: int) -> list[Tensor]:
     while (missing := samples - sum(len(batch[0]) for batch in taken)) > 0:
         taken.append([part[:missing] for part in next(batches)])
     return [torch.cat(parts) for parts in zip(*taken, strict=True)]
-
-
-def _shrunk(images: Tensor) -> Tensor:
-    """Return images in colour, no larger than on the sheet."""
-    height, width = images.shape[2:]
-    scale = min(1.0, LARGE / max(height, width))
-    return in_colour(images.float(), (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
 def _views(batch: Batch) -> list[Tensor]:

@@ -6,10 +6,12 @@ from typing import Literal
 import numpy as np
 from torchvision.transforms.functional import to_pil_image
 
+from lightning_gans import checks
 from lightning_gans.commands.parsing import call
 from lightning_gans.drawing.grids import image_grid
 from lightning_gans.drawing.pixels import as_stored
 from lightning_gans.drawing.scatter import Scatter
+from lightning_gans.files import written_whole
 from lightning_gans.game.checkpoints import load
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.game.translation import TranslationGame
@@ -43,8 +45,7 @@ def sample(
         ValueError: If an argument is out of range, vectors are to be written as single pictures, or a sample
             is not finite.
     """
-    if n < 1:
-        raise ValueError(f"n={n}: give the number of samples, 1 or more")
+    checks.at_least(1, n=n, columns=columns)
     path = Path(out)
     if path.suffix not in ("", ".png", ".npz"):
         raise ValueError(f"out={out}: give a .png, an .npz or a folder")
@@ -55,19 +56,17 @@ def sample(
         raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} has no latent to sample from{way}")
     images = game.sample(n, ema=weights == "ema", seed=seed)
     stored = as_stored(images)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    vectors = images.ndim == 2
     if path.suffix == ".npz":
-        array = stored if stored.ndim == 2 else stored.permute(0, 2, 3, 1)
-        np.savez_compressed(path, arr_0=array.numpy())
+        array = stored if vectors else stored.permute(0, 2, 3, 1)
+        with written_whole(path) as part, part.open("wb") as file:
+            np.savez_compressed(file, arr_0=array.numpy())
     elif path.suffix == ".png":
-        vectors = images.ndim == 2
-        picture = (
-            Scatter(images, real=False).draw(images, f"{n} samples")
-            if vectors
-            else image_grid(images, columns)
-        )
-        picture.save(path)
-    elif images.ndim == 2:
+        scatter = Scatter(images, real=False) if vectors else None
+        picture = scatter.draw(images, f"{n} samples") if scatter else image_grid(images, columns)
+        with written_whole(path) as part:
+            picture.save(part, "PNG")
+    elif vectors:
         raise ValueError(f"out={out}: vectors are no pictures, give a .png (scatter plot) or an .npz")
     else:
         path.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 
 from lightning_gans import checks
-from lightning_gans.data.cache import cache_folder, decode_all, decode_to_disk, find_damaged
+from lightning_gans.data.cache import cache_folder, decode_all, decode_to_disk, find_usable
 from lightning_gans.data.decode import DamagedImage, first_line
 from lightning_gans.data.loader import BatchLoader, MemoryLoader, Views, WorkerLoader, ZipLoader
 from lightning_gans.data.selection import imbalanced, of_classes, of_each_class, partly_unlabeled
@@ -25,6 +25,7 @@ Split = Literal["train", "val", "test"]
 Data = Tensor | ImageSource
 
 
+ELSEWHERE = "name another folder with --data.root or LIGHTNING_GANS_DATA"
 _FEW = 20  # a choice of less than this part of the images is decoded by itself
 
 
@@ -95,11 +96,6 @@ class DataModule(LightningDataModule):
             raise ValueError(f"class_weights={class_weights} keep no sample: raise one")
         if limit is not None and limit_per_class is not None:
             raise ValueError(f"limit={limit} and limit_per_class={limit_per_class}: give one of them")
-        if limit is not None and drop_last and limit < batch_size:
-            raise ValueError(
-                f"limit={limit} is smaller than batch_size={batch_size}: raise limit, lower batch_size, or "
-                "set drop_last=False"
-            )
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size or batch_size
         self.val_fraction = val_fraction
@@ -166,20 +162,13 @@ class DataModule(LightningDataModule):
     def _set_up_training(self, data: Data, labels: Tensor, origin: Tensor) -> None:
         by_class = self.class_weights is not None or self.limit_per_class is not None
         if self.num_classes is None and (by_class or self.label_fraction < 1):
-            raise ValueError(
-                "class_weights, limit_per_class and label_fraction need labels, but "
-                f"{type(self).__name__} has none here"
-            )
+            asked = "class_weights, limit_per_class and label_fraction"
+            raise ValueError(f"{asked} need labels, but {type(self).__name__} has none here")
         if self.class_weights is not None and len(self.class_weights) != self.num_classes:
-            raise ValueError(
-                f"class_weights={list(self.class_weights)}: give one number for each of the "
-                f"{self.num_classes} classes"
-            )
+            raise ValueError(f"class_weights={list(self.class_weights)}: give {self.num_classes} of them")
         held_out = round(len(labels) * self.val_fraction)
         if self.val_fraction > 0 and held_out == 0:
-            raise ValueError(
-                f"val_fraction={self.val_fraction} holds out none of {len(labels)} samples: raise it"
-            )
+            raise ValueError(f"val_fraction={self.val_fraction} of {len(labels)} samples is none: raise it")
         kept = torch.arange(len(labels))
         if held_out > 0 or self.limit is not None:
             order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(self.seed))
@@ -193,9 +182,9 @@ class DataModule(LightningDataModule):
             raise ValueError(f"limit={self.limit} exceeds the {size} training samples: use at most {size}")
         kept = kept[: self.limit].sort().values
         if self.drop_last and self.batch_size > len(kept):
+            advice = f"use at most {len(kept)}, or set drop_last=False"
             raise ValueError(
-                f"batch_size={self.batch_size} is larger than the {len(kept)} training samples: use at most "
-                f"{len(kept)}"
+                f"batch_size={self.batch_size} exceeds the {len(kept)} training samples: {advice}"
             )
         training_labels = labels[kept]
         if self.label_fraction < 1:
@@ -220,9 +209,7 @@ class DataModule(LightningDataModule):
 
     def _ready(self, split: str) -> tuple[Data, Tensor]:
         if split not in self._splits:
-            raise RuntimeError(
-                f"{type(self).__name__}: call prepare_data() and setup() before asking for a loader"
-            )
+            raise RuntimeError(f"{type(self).__name__}: call prepare_data() and setup() first")
         return self._splits[split]
 
     def _loader(self, split: str, *, training: bool) -> Any:
@@ -418,10 +405,7 @@ class ImageDataModule(DataModule):
         stays = torch.tensor([name(index) not in excluded for index in range(len(images))])
         strange = len(excluded) - int((~stays).sum())
         if strange > 0:
-            raise DataError(
-                f"exclude={file}: {strange} of {len(excluded)} samples are not in the training data: it "
-                "belongs to other data"
-            )
+            raise DataError(f"exclude={file}: {strange} of {len(excluded)} samples are of other data")
         return stays
 
     def _store(self, data: Data, kept: Tensor, *, training: bool) -> Data:
@@ -440,10 +424,10 @@ class ImageDataModule(DataModule):
             self.setup("fit" if split == "train" else "test")
         data, labels = self._ready(split)
         digest = hashlib.sha256(labels.numpy().data)
-        if isinstance(data, ImageSource):
-            digest.update(data.fingerprint().encode())
-        else:
-            digest.update(data.contiguous().numpy().data)
+        stored = (
+            data.fingerprint().encode() if isinstance(data, ImageSource) else data.contiguous().numpy().data
+        )
+        digest.update(stored)
         return data, labels, {"data": type(self).__name__, "split": split, "content": digest.hexdigest()[:16]}
 
     def _serve(self, data: Data, labels: Tensor, *, training: bool, **options: Any) -> BatchLoader:
@@ -464,19 +448,10 @@ class ImageDataModule(DataModule):
             where = f"{self.files} under {self.root.absolute()} ({reason})"
             # torchvision has no exception of its own for files that are not there.
             if isinstance(error, OSError) or any(word in reason for word in ("not found", "ownload")):
-                raise FileNotFoundError(
-                    f"{name}: cannot read {where}; put the files there (from {self.source}), or name another "
-                    "folder with --data.root or LIGHTNING_GANS_DATA"
-                ) from error
-            raise ValueError(
-                f"{name}: damaged file among {where}; delete it and fetch it again from {self.source}"
-            ) from error
-
-    def _fits_in_memory(self, size: int) -> bool:
-        if self.in_memory != "auto":
-            return self.in_memory
-        copies = self.trainer.num_devices if self.trainer else 1  # one a process of this machine
-        return size * copies <= free_memory() // 2
+                advice = f"put the files there (from {self.source}), or {ELSEWHERE}"
+                raise FileNotFoundError(f"{name}: cannot read {where}; {advice}") from error
+            advice = f"delete it and fetch it again from {self.source}"
+            raise ValueError(f"{name}: damaged file among {where}; {advice}") from error
 
 
 class FileDataModule(ImageDataModule):
@@ -510,11 +485,9 @@ class FileDataModule(ImageDataModule):
         data, labels, kept = super()._read(split)
         assert isinstance(data, ImageSource)
         if self.on_error == "skip":
-            if self.cache is False:
-                good = find_damaged(data, "skip")
-            else:
-                data = data.resized(self.load_size if split == "train" else self.image_size)
-                _, good = decode_to_disk(data, self._cache_folder, "skip")
+            data = data.resized(self.load_size if split == "train" else self.image_size)
+            cached = self.cache is not False
+            good = decode_to_disk(data, self._cache_folder, "skip")[1] if cached else find_usable(data)
             usable = torch.isin(kept, good)
             kept, labels = kept[usable], labels[usable]
         return data, labels, kept
@@ -522,9 +495,12 @@ class FileDataModule(ImageDataModule):
     def _store(self, data: Data, kept: Tensor, *, training: bool) -> Data:
         assert isinstance(data, ImageSource)
         data = data.resized(self.load_size if training else self.image_size)
-        fits = self._fits_in_memory(len(kept) * math.prod(data.shape))
+        copies = self.trainer.num_devices if self.trainer else 1  # one a process of this machine
+        fits = self.in_memory
+        if fits == "auto":
+            fits = len(kept) * math.prod(data.shape) * copies <= free_memory() // 2
         if self.cache is False:
-            return decode_all(data.at(kept), "error")[0] if fits else data.at(kept)
+            return decode_all(data.at(kept)) if fits else data.at(kept)
         if len(kept) < len(data) // _FEW:
             data, kept = data.at(kept), torch.arange(len(kept))
         with warnings.catch_warnings():
@@ -573,8 +549,7 @@ def resize(images: Tensor, size: int) -> Tensor:
     if side == size:
         return images
     result = images.new_empty(*images.shape[:2], size, size)
-    for part, resized in zip(
-        images.split(1024), result.split(1024), strict=True
-    ):  # bounds what is in between
-        resized.copy_(F.interpolate(part, size=(size, size), mode="bilinear", antialias=True))
+    for start in range(0, len(images), 1024):  # bounds what is in between
+        part = images[start : start + 1024]
+        result[start : start + 1024] = F.interpolate(part, (size, size), mode="bilinear", antialias=True)
     return result

@@ -8,12 +8,13 @@ import os
 import shutil
 import warnings
 from collections import deque
-from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ from tqdm import tqdm
 from lightning_gans.data.decode import DamagedImage
 from lightning_gans.data.sources import ImageSource, MappedImages, Pixels
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 OnError = Literal["error", "skip"]
 Chunk = tuple[Pixels, list[tuple[int, str]]]  # images, and the places of the damaged ones with the reasons
 
@@ -49,44 +52,28 @@ def cache_folder(given: str | Path | None) -> Path:
     return Path(chosen).expanduser()
 
 
-def decode_all(source: ImageSource, on_error: OnError) -> tuple[Tensor, Tensor]:
-    """Decode all images into memory.
-
-    Args:
-        source: The images.
-        on_error: ``"error"``: end at the first damaged one; ``"skip"``: leave them out, with a warning.
-
-    Returns:
-        uint8 (n, C, H, W), and which ones of the source they are, int64 (n,).
+def decode_all(source: ImageSource) -> Tensor:
+    """Decode all images into memory, uint8 (N, C, H, W).
 
     Raises:
-        DamagedImage: If an image is damaged, under ``"error"``.
-        ValueError: If all images are damaged, under ``"skip"``.
+        DamagedImage: At the first damaged image.
     """
     result = torch.empty(len(source), *source.shape, dtype=torch.uint8)
-    pixels, filled, damaged = result.numpy(), 0, list[int]()
-    for images in _decoded(source, on_error, damaged):
+    pixels, filled = result.numpy(), 0
+    for images in _decoded(source, "error", []):
         pixels[filled : filled + len(images)] = images
         filled += len(images)
-    return result[:filled], _kept(source, damaged)
+    return result
 
 
-def find_damaged(source: ImageSource, on_error: OnError) -> Tensor:
-    """Decode all images and keep none, to know which ones are usable.
-
-    Args:
-        source: The images.
-        on_error: As for :func:`decode_all`.
-
-    Returns:
-        The usable images' places in the source, int64 (n,).
+def find_usable(source: ImageSource) -> Tensor:
+    """Decode all images and keep none, to know the places of those that are not damaged, int64 (n,).
 
     Raises:
-        DamagedImage: If an image is damaged, under ``"error"``.
-        ValueError: If all images are damaged, under ``"skip"``.
+        ValueError: If all images are damaged.
     """
     damaged = list[int]()
-    for _ in _decoded(source, on_error, damaged):
+    for _ in _decoded(source, "skip", damaged):
         pass
     return _kept(source, damaged)
 
@@ -101,7 +88,7 @@ def decode_to_disk(source: ImageSource, folder: Path, on_error: OnError) -> tupl
     Args:
         source: The images.
         folder: Where decoded images are kept (:func:`cache_folder`).
-        on_error: As for :func:`decode_all`.
+        on_error: ``"error"``: end at the first damaged image; ``"skip"``: leave them out, with a warning.
 
     Returns:
         The images, and which ones of the source they are, int64 (n,).
@@ -129,28 +116,36 @@ def _decoded(source: ImageSource, on_error: OnError, damaged: list[int]) -> Gene
     """Yield all usable images in order, uint8 (n, C, H, W); add the places of the others to ``damaged``."""
     size = len(source)
     step = min(256, max(1, _CHUNK_BYTES // max(1, math.prod(source.shape))))
-    starts = iter(range(0, size, step))
+    chunks = (range(start, min(start + step, size)) for start in range(0, size, step))
+    decode = partial(_decode, source, on_error=on_error)
     first = ""
-    threads = _threads()
-    pool = ThreadPoolExecutor(threads, "decode")
-    waiting: deque[Future[Chunk]] = deque()
-    try:
-        with _Progress(desc=f"decoding {source.title}", total=size, unit=" images", delay=2) as progress:
-            while True:
-                for start in islice(starts, 2 * threads - len(waiting)):  # bounds what is in memory
-                    places = range(start, min(start + step, size))
-                    waiting.append(pool.submit(_decode, source, places, on_error))
-                if not waiting:
-                    break
-                images, failed = waiting.popleft().result()
-                progress.update(len(images) + len(failed))
-                damaged += [place for place, _ in failed]
-                first = first or "".join(reason for _, reason in failed[:1])
-                yield images
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with (
+        _Progress(desc=f"decoding {source.title}", total=size, unit=" images", delay=2) as progress,
+        closing(read_ahead(decode, chunks, _threads())) as decoded,
+    ):
+        for images, failed in decoded:
+            progress.update(len(images) + len(failed))
+            damaged += [place for place, _ in failed]
+            first = first or "".join(reason for _, reason in failed[:1])
+            yield images
     if size and len(damaged) == size:
         raise ValueError(f"all {size} images of {source.title} are damaged; the first: {first}")
+
+
+def read_ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int
+) -> Generator[Result, None, None]:
+    """Yield ``function(item)`` of all items in order, computed by threads, two of each ahead at most."""
+    rest = iter(items)
+    pool = ThreadPoolExecutor(threads, "decode")
+    try:
+        waiting = deque(pool.submit(function, item) for item in islice(rest, 2 * threads))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(function, item) for item in islice(rest, 1))
+            yield result
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _decode(source: ImageSource, places: range, on_error: OnError) -> Chunk:
@@ -232,9 +227,8 @@ def _lock(source: ImageSource, folder: Path, key: str) -> Iterator[None]:
         try:
             lock.acquire(timeout=_WAIT_SECONDS)
         except Timeout:
-            warnings.warn(
-                f"waiting for another process that decodes {source.title} to {folder}", stacklevel=3
-            )
+            what = f"another process that decodes {source.title} to {folder}"
+            warnings.warn(f"waiting for {what}", stacklevel=3)
             lock.acquire()
     try:
         yield

@@ -10,7 +10,7 @@ from torchvision import datasets
 from lightning_gans import checks
 from lightning_gans.data.base import DataError, FileDataModule, Split
 from lightning_gans.data.decode import Decoder
-from lightning_gans.data.official import check_files
+from lightning_gans.data.official import OfficialImages
 from lightning_gans.data.sources import ImageFiles
 
 _IMAGES, _PARTITION, _ATTRIBUTES = "img_align_celeba", "list_eval_partition.txt", "list_attr_celeba.txt"
@@ -24,7 +24,7 @@ _ATTRIBUTE_NAMES = """
 _WIDTH = 178
 
 
-class CelebA(FileDataModule):
+class CelebA(OfficialImages, FileDataModule):
     """202,599 aligned photographs of faces, RGB, 178x218, cut to a central square; 64x64 unless told.
 
     Read from torchvision's ``root/celeba``: ``img_align_celeba/*.jpg``, ``list_eval_partition.txt`` and, for
@@ -37,8 +37,8 @@ class CelebA(FileDataModule):
         attribute: One of the 40 attributes, such as ``Male``, which makes two classes: without and with it.
             None: no labels.
         all_images: Train on all images, as most GAN papers do; the test split is then among them.
-        verify: Compare the lists with the official checksums (images have none).
-        **kwargs: Arguments of :class:`~lightning_gans.data.base.FileDataModule`.
+        **kwargs: Arguments of :class:`~lightning_gans.data.base.FileDataModule`, and ``verify``: compare the
+            lists with the official checksums (images have none).
 
     Raises:
         ValueError: If ``crop`` or ``attribute`` does not fit.
@@ -57,7 +57,6 @@ class CelebA(FileDataModule):
         crop: int | None = None,
         attribute: str | None = None,
         all_images: bool = False,
-        verify: bool = True,
         **kwargs: Any,
     ) -> None:
         checks.one_of(self.attributes, attribute=attribute)
@@ -66,15 +65,14 @@ class CelebA(FileDataModule):
             self.class_names = (f"not {attribute}", attribute)
         super().__init__(**kwargs)
         self.crop = crop or (108 if self.image_size <= 64 else _WIDTH)
-        self.attribute, self.all_images, self.verify = attribute, all_images, verify
+        self.attribute, self.all_images = attribute, all_images
 
     def load(self, split: Split) -> tuple[ImageFiles, Tensor]:
         """Return the images, to be decoded when they are asked for, and int64 (N,): 0 and 1, or -1."""
         folder = self.root / datasets.CelebA.base_folder
         lists = {_PARTITION} if self.attribute is None else {_PARTITION, _ATTRIBUTES}
         files = [(name, checksum) for _, checksum, name in datasets.CelebA.file_list if name in lists]
-        wanted = [*files, (_IMAGES, None)]
-        if not check_files(folder, wanted, verify=self.verify, download=self.download):
+        if not self.complete(folder, [*files, (_IMAGES, None)]):
             self._fetch()
         # Not torchvision's reader, which takes over ten seconds and a gigabyte: it parses three more lists.
         partition = dict(line.split() for line in _lines(folder / _PARTITION))
@@ -97,10 +95,8 @@ class CelebA(FileDataModule):
     def _check_images(self, folder: Path, names: list[str]) -> None:
         missing = sorted(set(names) - {path.name for path in folder.iterdir()})
         if missing:
-            raise DataError(
-                f"{folder}: {len(missing)} of {len(names)} images are missing, the first is {missing[0]}; "
-                f"unpack {_IMAGES}.zip again"
-            )
+            what = f"{len(missing)} of {len(names)} images are missing, such as {missing[0]}"
+            raise DataError(f"{folder}: {what}; unpack {_IMAGES}.zip again")
 
 
 def _lines(file: Path) -> list[str]:

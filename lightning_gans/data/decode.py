@@ -83,10 +83,8 @@ class Decoder:
         if self.aspect == "crop":
             side = self.crop or min(width, height)
             if side > min(width, height):
-                raise DamagedImage(
-                    f"{name}: {width}x{height} pixels are too small for crop={side}: lower crop, or leave "
-                    "the file out"
-                )
+                advice = f"lower crop={side}, or leave the file out"
+                raise DamagedImage(f"{name}: {width}x{height} pixels are too small: {advice}")
             left, top = (width - side) // 2, (height - side) // 2
             # Not resize's box, whose filter reaches beyond the crop's edges.
             if (width, height) != (side, side):
@@ -124,9 +122,8 @@ def open_image(file: str | Path | BytesIO, name: str) -> Image.Image:
     except UnidentifiedImageError as error:
         raise DamagedImage(f"{name}: not an image that Pillow {PIL.__version__} reads; replace it") from error
     except Image.DecompressionBombError as error:
-        raise DamagedImage(
-            f"{name}: {first_line(error)}; if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
-        ) from error
+        advice = "if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
+        raise DamagedImage(f"{name}: {first_line(error)}; {advice}") from error
     except _BROKEN as error:
         raise DamagedImage(f"{name}: damaged image ({first_line(error)}); replace it") from error
     with suppress(*_BROKEN):  # a picture with broken EXIF is still a picture
@@ -176,9 +173,7 @@ def _to_8_bits(image: Image.Image, name: str) -> Image.Image:
     pixels = np.asarray(image).astype(np.int64)
     low, high = int(pixels.min()), int(pixels.max())
     if low < 0 or high > 65535:
-        raise DamagedImage(
-            f"{name}: pixels from {low} to {high} are not of 16 bits: save it with 8 or 16 bits"
-        )
+        raise DamagedImage(f"{name}: pixels from {low} to {high}: save it with 8 or 16 bits")
     if image.mode != "I" or high > 255:
         pixels = (pixels + 128) // 257
     return Image.fromarray(pixels.astype(np.uint8))

@@ -90,16 +90,13 @@ class ImageFolder(FileDataModule):
             return None, ()
         if labels == "folder" and "" in named.values():
             stray = next(file for file, name in named.items() if not name)
-            raise DataError(
-                f"labels=folder: {self.folder / stray} lies in no class's folder: move it, or use labels=none"
-            )
+            where = self.folder / stray
+            raise DataError(f"labels=folder: {where} lies in no class's folder: move it, or use labels=none")
         trained = {named[file] for file in self._files["train"]}
         unseen = [name for name in names if name not in trained]
         if unseen:
-            raise DataError(
-                f"folder={self.folder}: class {unseen[0]!r} has test images but no training images: "
-                "add some, or remove it"
-            )
+            what = f"class {unseen[0]!r} has test images but no training images"
+            raise DataError(f"folder={self.folder}: {what}: add some, or remove it")
         return named, tuple(names)
 
     def _read_list(self, labels: str, files: list[str]) -> dict[str, str]:
@@ -203,10 +200,8 @@ def list_splits(folder: Path) -> dict[Split, list[str]]:
                 raise DataError(f"folder={folder} has two folders of {splits[name]} images: {name} is one")
             files[splits[name]] = list_images(folder / name, folder)
         elif any(path.suffix.lower() in IMG_EXTENSIONS for path in (folder / name).rglob("*")):
-            raise DataError(
-                f"folder={folder} has images beside train, in {name}, which is no split (val, test): move "
-                "them, or rename train if that is a class"
-            )
+            advice = "move them, or rename train if that is a class"
+            raise DataError(f"folder={folder} has images beside train, in {name}, no split: {advice}")
     if "val" in files and "test" not in files:
         files["test"] = files.pop("val")
     return files
@@ -236,9 +231,8 @@ def list_images(folder: Path, relative_to: Path) -> list[str]:
                 elif entry.name.lower().endswith(IMG_EXTENSIONS):  # a broken link is named when it is read
                     visible.append(prefix + entry.name)
     if not visible:
-        raise DataError(
-            f"folder={folder.absolute()} has no images ({', '.join(IMG_EXTENSIONS)}): name another folder"
-        )
+        kinds = ", ".join(IMG_EXTENSIONS)
+        raise DataError(f"folder={folder.absolute()} has no images ({kinds}): name another folder")
     return natural_order(visible)
 
 

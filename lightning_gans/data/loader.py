@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lightning_gans import checks
 from lightning_gans.data.decode import DamagedImage
 from lightning_gans.data.sources import ImageSource
 
@@ -102,12 +103,10 @@ class BatchLoader(ABC):
         epoch_size: int | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size} must be at least 1")
+        checks.at_least(1, batch_size=batch_size)
+        checks.at_least(0, seed=seed)
         if not 0 <= rank < world_size:
             raise ValueError(f"rank={rank} must lie between 0 and world_size - 1 = {world_size - 1}")
-        if seed < 0:
-            raise ValueError(f"seed={seed} must not be negative")
         if labels.shape != (len(data),):
             raise ValueError(
                 f"labels have shape {tuple(labels.shape)}: give one for each of {len(data)} images"
@@ -306,8 +305,7 @@ class WorkerLoader(BatchLoader):
     def __init__(
         self, data: ImageSource, labels: Tensor, batch_size: int, *, num_workers: int, **kwargs: Any
     ) -> None:
-        if num_workers < 0:
-            raise ValueError(f"num_workers={num_workers} must not be negative")
+        checks.at_least(0, num_workers=num_workers)
         self.num_workers = num_workers
         self._stream: Iterator[Tensor] | None = None
         super().__init__(data, labels.to("cpu", torch.int64), batch_size, **kwargs)

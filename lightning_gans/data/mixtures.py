@@ -61,10 +61,6 @@ class GaussianMixtures(DataModule):
         checks.one_of(get_args(Layout), layout=layout)
         checks.at_least(1, samples=samples)
         checks.positive(std=std)
-        if self.drop_last and samples < batch_size:
-            raise ValueError(
-                f"samples={samples} do not fill batch_size={batch_size}: raise samples, or lower it"
-            )
         if self.flip:
             raise ValueError("flip=True is for images: leave it out for GaussianMixtures")
         means, scales = _geometry(layout)

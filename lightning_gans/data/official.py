@@ -27,46 +27,32 @@ class OfficialImages(ImageDataModule):
         self.verify = verify
 
     def complete(self, folder: Path, checksums: Iterable[tuple[str, str | None]]) -> bool:
-        """Tell whether all files are there (:func:`check_files`)."""
-        return check_files(folder, checksums, verify=self.verify, download=self.download)
+        """Tell whether all files of a data set are there; refuse those with a wrong checksum.
 
+        torchvision does not tell damaged files from missing ones, and downloads over both.
 
-def check_files(
-    folder: Path, checksums: Iterable[tuple[str, str | None]], *, verify: bool, download: bool
-) -> bool:
-    """Tell whether all files of a data set are there; refuse those with a wrong checksum.
+        Args:
+            folder: Where the files should be.
+            checksums: Names relative to ``folder``, each with an MD5, or None: it must only be there.
 
-    torchvision does not tell damaged files from missing ones, and downloads over both.
-
-    Args:
-        folder: Where the files should be.
-        checksums: Names relative to ``folder``, each with an MD5, or None: it must only be there.
-        verify: Compare checksums.
-        download: Missing files are going to be downloaded.
-
-    Raises:
-        DataError: If a file has a wrong checksum.
-        FileNotFoundError: If files are missing and cannot be downloaded.
-    """
-    folder = folder.absolute()
-    present, missing = [], []
-    for name, checksum in checksums:
-        path = folder / name
-        if not path.exists():
-            missing.append(name)
-            continue
-        present.append(name)
-        state = path.stat()
-        if verify and checksum and _md5(path, state.st_size, state.st_mtime_ns) != checksum:
-            raise DataError(f"{path}: wrong checksum; delete it and fetch it again, or set verify=False")
-    if missing and not download:
-        raise FileNotFoundError(f"not found: {', '.join(missing)}")
-    if missing and present and not verify:
-        # A download may replace what is there too, which may be the user's own.
-        raise FileNotFoundError(
-            f"not found: {', '.join(missing)}; verify=False downloads nothing over the rest"
-        )
-    return not missing
+        Raises:
+            DataError: If a file has a wrong checksum.
+            FileNotFoundError: If files are missing and cannot be downloaded.
+        """
+        expected = {folder.absolute() / name: checksum for name, checksum in checksums}
+        present = [path for path in expected if path.exists()]
+        missing = [path.name for path in expected if path not in present]
+        for path in present if self.verify else ():
+            state, checksum = path.stat(), expected[path]
+            if checksum and _md5(path, state.st_size, state.st_mtime_ns) != checksum:
+                raise DataError(f"{path}: wrong checksum; delete it and fetch it again, or set verify=False")
+        if missing and not self.download:
+            raise FileNotFoundError(f"not found: {', '.join(missing)}")
+        if missing and present and not self.verify:
+            # A download may replace what is there too, which may be the user's own.
+            what = "; verify=False downloads nothing over the rest"
+            raise FileNotFoundError(f"not found: {', '.join(missing)}{what}")
+        return not missing
 
 
 @functools.cache
@@ -77,7 +63,7 @@ def _md5(path: Path, size: int, changed: int) -> str:
 
 
 class _Unchecked:
-    """Turns off the checks of a torchvision data set, which `check_files` has made, or need not make."""
+    """Turns off the checks of a torchvision data set, which `complete` has made, or need not make."""
 
     def _check_integrity(self) -> bool:
         return True

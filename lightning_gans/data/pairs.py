@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.datasets.utils import download_and_extract_archive
 
 from lightning_gans import checks
-from lightning_gans.data.base import Data, DataError, FileDataModule, Split
+from lightning_gans.data.base import ELSEWHERE, Data, DataError, FileDataModule, Split
 from lightning_gans.data.decode import Decoder, Interpolation, first_line
 from lightning_gans.data.folder import ImageFolder, find_folder, list_images
 from lightning_gans.data.loader import ZipLoader, to_float
@@ -140,10 +140,8 @@ class _TwoDomains(FileDataModule):
         checks.one_of(get_args(Direction), direction=direction)
         checks.one_of((1, 3), channels_a=channels_a, channels_b=channels_b)
         self.folder, self.direction = str(folder), direction
-        self.decoder_a, self.decoder_b = (
-            Decoder(channels, image_size, aspect="squash", interpolation=interpolation)
-            for channels in (channels_a, channels_b)
-        )
+        decoder = partial(Decoder, size=image_size, aspect="squash", interpolation=interpolation)
+        self.decoder_a, self.decoder_b = decoder(channels_a), decoder(channels_b)
         shapes = [(channels, image_size, image_size) for channels in (channels_a, channels_b)]
         self.input_shape, self.image_shape = shapes if direction == "AtoB" else shapes[::-1]
 
@@ -230,21 +228,14 @@ class Facades(PairedImages):
 
     Args:
         folder: The folder: absolute, or below the current folder, or below ``root``.
-        image_size: Height and width of the images in pixels.
         direction: ``BtoA``: from labels to photographs; ``AtoB``: the other way.
         **kwargs: Arguments of :class:`PairedImages`.
     """
 
     source = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/facades.tar.gz"
 
-    def __init__(
-        self,
-        folder: str | Path = "facades",
-        image_size: int = 256,
-        direction: Direction = "BtoA",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(folder=folder, image_size=image_size, direction=direction, **kwargs)
+    def __init__(self, folder: str | Path = "facades", direction: Direction = "BtoA", **kwargs: Any) -> None:
+        super().__init__(folder, direction=direction, **kwargs)
 
     def prepare_data(self) -> None:
         """Download and decode what is missing, on one process a machine."""
@@ -264,11 +255,9 @@ class Facades(PairedImages):
                 download_and_extract_archive(self.source, part)
                 (Path(part) / "facades").rename(target)
         except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
-            raise FileNotFoundError(
-                f"Facades: cannot fetch {self.source} ({first_line(error)}); put its files in "
-                f"{target.absolute()}, or name their folder with --data.folder, or its parent with "
-                "--data.root or LIGHTNING_GANS_DATA"
-            ) from error
+            advice = f"put its files in {target.absolute()}, or {ELSEWHERE}"
+            reason = f"cannot fetch {self.source} ({first_line(error)})"
+            raise FileNotFoundError(f"Facades: {reason}; {advice}") from error
 
 
 class UnpairedImages(_TwoDomains):
@@ -333,18 +322,10 @@ class UnpairedImages(_TwoDomains):
         return data, labels, key | {"data": f"{type(self).__name__} {self.view_names[1]}"}
 
     def _loader(self, split: str, *, training: bool) -> ZipLoader:
-        domains = self._attached()
-        if split not in domains[0]._splits:
-            self._ready(split)  # raises
-        stored = [domain._ready(split) for domain in domains]
-        size = max(len(labels) for _, labels in stored)
-        options: dict[str, Any] = {"epoch_size": size, "drop_last": training and self.drop_last}
-        return ZipLoader(
-            *(
-                domain._serve(*data, training=training, **options)
-                for domain, data in zip(domains, stored, strict=True)
-            )
-        )
+        stored = [(domain, *domain._ready(split)) for domain in self._attached()]
+        size = max(len(labels) for _, _, labels in stored)
+        options: dict[str, Any] = {"training": training, "drop_last": training and self.drop_last}
+        return ZipLoader(*(x._serve(data, labels, epoch_size=size, **options) for x, data, labels in stored))
 
 
 class _Domain(_TwoDomains):
@@ -356,12 +337,11 @@ class _Domain(_TwoDomains):
 
     def load(self, split: Split) -> tuple[Data, Tensor]:
         folder, files = self._files(split)
-        source: ImageSource
+        own = "ab".index(self.half)
         if len(files) == 1:
             names = [(name,) for name in next(iter(files.values()))]
-            source = PairFiles(folder, names, self.decoder_a, self.decoder_b, self.half)
+            source: ImageSource = PairFiles(folder, names, self.decoder_a, self.decoder_b, self.half)
         else:
-            own = "ab".index(self.half)
             source = ImageFiles(folder, list(files.values())[own], (self.decoder_a, self.decoder_b)[own])
         return source, torch.full((len(source),), -1)
 
@@ -372,11 +352,9 @@ def _warn_of_photographs(folder: Path, name: str) -> None:
         with Image.open(folder / name) as image:
             width, height = image.size
         if width < 1.5 * height:
-            warnings.warn(
-                f"{name}, {width}x{height} pixels, is cut into a left and a right half, A and B: if these "
-                "are single images, use ImageFolder, Colorization or Inpainting",
-                stacklevel=2,
-            )
+            what = f"{name}, {width}x{height} pixels, is cut into a left and a right half, A and B"
+            advice = "if these are single images, use ImageFolder, Colorization or Inpainting"
+            warnings.warn(f"{what}: {advice}", stacklevel=2)
 
 
 class _MadePairs(_Pairs, ImageFolder):
@@ -425,11 +403,8 @@ class Colorization(_MadePairs):
         checks.one_of(get_args(Direction), direction=direction)
         super().__init__(folder, channels=3, **kwargs)
         self.direction = direction
-        grey = (1, *self.image_shape[1:])
-        if direction == "AtoB":
-            self.input_shape = grey
-        else:
-            self.image_shape = grey
+        shapes = [(1, *self.image_shape[1:]), self.image_shape]
+        self.input_shape, self.image_shape = shapes if direction == "AtoB" else shapes[::-1]
 
     def views(self) -> _PairViews:
         """Return what makes a pair of a photograph: its grey copy and itself."""

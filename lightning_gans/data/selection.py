@@ -59,10 +59,8 @@ def of_each_class(labels: Tensor, size: int, seed: int) -> Tensor:
         raise ValueError(f"limit_per_class={size} needs labels, but no training sample has one: use limit")
     rarest = int(counts.argmin())
     if counts[rarest] < size:
-        raise ValueError(
-            f"limit_per_class={size} exceeds the {counts[rarest]} training samples of class "
-            f"{classes[rarest]}: use at most {counts[rarest]}"
-        )
+        what = f"{counts[rarest]} training samples of class {classes[rarest]}"
+        raise ValueError(f"limit_per_class={size} exceeds the {what}: use at most {counts[rarest]}")
     return ((labels >= 0) & (_places(labels, seed) < size)).nonzero().squeeze(1)
 
 
@@ -87,9 +85,9 @@ def partly_unlabeled(labels: Tensor, fraction: float, seed: int) -> Tensor:
     size = round(fraction * len(labelled))
     present = len(labels[labelled].unique())
     if size < present:
+        least = f"{present / max(len(labelled), 1):.2g}"
         raise ValueError(
-            f"label_fraction={fraction} keeps {size} of {len(labelled)} labels, fewer than the {present} "
-            f"classes: use at least {present / max(len(labelled), 1):.2g}"
+            f"label_fraction={fraction} is less than a label for each class: use {least} or more"
         )
     order = _places(labels[labelled], seed).argsort(stable=True)[:size]
     result = torch.full_like(labels, -1)

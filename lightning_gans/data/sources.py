@@ -201,9 +201,7 @@ class PairFiles(ImageFiles):
     def _cut(self, image: Image.Image, name: str) -> list[Image.Image]:
         width, height = image.size
         if width % 2:
-            raise DamagedImage(
-                f"{name}: width {width} is odd, so it is not two images side by side; replace it"
-            )
+            raise DamagedImage(f"{name}: width {width} is odd: not two images side by side; replace it")
         half = width // 2
         return [image.crop((side * half, 0, (side + 1) * half, height)) for side in self._halves]
 
@@ -388,9 +386,7 @@ def _opened(file: Path) -> "lmdb.Environment":
     try:
         import lmdb
     except ImportError as error:
-        raise ImportError(
-            'LMDB databases need the package lmdb: pip install "lightning-gans[lsun]"'
-        ) from error
+        raise ImportError('LMDB needs lmdb: pip install "lightning-gans[lsun]"') from error
     if not file.is_file():
         raise FileNotFoundError(f"not found: {file}")
     try:

@@ -12,7 +12,7 @@ from torchvision.utils import make_grid
 from lightning_gans.drawing.pixels import to_bytes
 from lightning_gans.drawing.style import INK, PAPER, font, new_figure, styled
 
-CELL = 48  # pixels that small images grow to
+CELL, LARGE = 48, 96  # pixels that small images grow to, and large ones shrink to
 GAP, STRIP = 2, 22
 
 
@@ -48,6 +48,12 @@ def in_colour(images: Tensor, size: Sequence[int] | None = None) -> Tensor:
     return images[:, : 3 if images.shape[1] >= 3 else 1].expand(-1, 3, -1, -1)
 
 
+def shrunk(images: Tensor) -> Tensor:
+    """Return float images as ``(n, 3, height, width)`` of at most 96 pixels a side, in their proportions."""
+    scale = min(1.0, LARGE / max(images.shape[2:]))
+    return in_colour(images, [max(1, round(side * scale)) for side in images.shape[2:]])
+
+
 @styled
 def labelled_grid(
     images: Tensor, columns: int, title: str, rows: Sequence[str] = (), headings: Sequence[str] = ()
@@ -68,8 +74,10 @@ def labelled_grid(
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, bottom=False, labelbottom=False, labeltop=True, labelsize=10)
     down, across = len(images) // columns or 1, min(columns, len(images))
-    axes.set_yticks([(i + 0.5) * grid.height / down for i in range(len(rows))], rows)
-    axes.set_xticks([(i + 0.5) * grid.width / across for i in range(len(headings))], headings)
+    axes.set_yticks([(i + 0.5) * grid.height / down for i in range(len(rows))], rows, parse_math=False)
+    axes.set_xticks(
+        [(i + 0.5) * grid.width / across for i in range(len(headings))], headings, parse_math=False
+    )
     file = BytesIO()
     figure.savefig(file, format="png", bbox_inches="tight", pad_inches=0.15)
     return Image.open(file).convert("RGB")
@@ -111,9 +119,7 @@ def neighbours_picture(samples: Tensor, neighbours: Tensor, scale: int | None = 
         ValueError: If shapes do not fit.
     """
     if neighbours.dim() != 5 or samples.shape != (len(neighbours), *neighbours.shape[2:]):
-        raise ValueError(
-            f"samples {tuple(samples.shape)} and neighbours {tuple(neighbours.shape)} must have shapes "
-            "(n, C, H, W) and (n, k, C, H, W)"
-        )
+        shapes = f"{tuple(samples.shape)} and {tuple(neighbours.shape)}"
+        raise ValueError(f"samples, neighbours have shapes {shapes}: give (n, C, H, W) and (n, k, C, H, W)")
     left = image_grid(samples, 1, scale)
     return beside(left, image_grid(neighbours.flatten(0, 1), neighbours.shape[1], scale), gap=4)

@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from lightning.fabric.utilities.types import _Stateful
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.loops.progress import _ProcessedTracker
@@ -62,7 +62,7 @@ def store_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     checkpoint[KEY] = {
         "metrics": dict(trainer.callback_metrics),
         "row": row,
-        "stopped_early": trainer.should_stop and any(map(_has_stopped, _early_stopping(trainer))),
+        "stopped_early": trainer.should_stop and any(map(_stopped, trainer.callbacks)),  # type: ignore[attr-defined]
     }
 
 
@@ -101,11 +101,9 @@ class ResumedFitLoop(_FitLoop):
         torch.set_grad_enabled(True)
         at = self._tidy(place(self))
         trainer = self.trainer
-        device = trainer.strategy.root_device
         for optimizer in trainer.optimizers:
             optimizer._opt_called = True  # type: ignore[attr-defined] # else torch warns of schedulers' next step
-        metrics = {name: value.to(device) for name, value in self.stored.get("metrics", {}).items()}
-        trainer.callback_metrics.update(metrics)
+        trainer.callback_metrics.update(self.stored.get("metrics", {}))
         if at is not Place.BETWEEN_EPOCHS:
             trainer.should_stop = trainer.should_stop or self.stored.get("stopped_early", False)
         if at is Place.EPOCH_END:
@@ -113,7 +111,6 @@ class ResumedFitLoop(_FitLoop):
         self.on_run_start()
         if at not in (Place.BETWEEN_EPOCHS, Place.EPOCH_END):
             self._finish_epoch(at)
-        self.stored = {}
         self.on_iteration_done()
         # Without Lightning's `skip`: a run that was killed after its last update still has its end to do.
         while not self.done:
@@ -130,14 +127,12 @@ class ResumedFitLoop(_FitLoop):
     def _tidy(self, at: Place) -> Place:
         """Forget what was begun and will be begun again; open an epoch again that was cut short."""
         epoch, loop = self.epoch_progress, self.epoch_loop
-        if at is Place.EPOCH_START:
-            epoch.total.reset_on_restart()
-            epoch.current.reset_on_restart()
-            return Place.BETWEEN_EPOCHS
-        if at is Place.UPDATE:
-            loop.batch_progress.total.reset_on_restart()
-            loop.batch_progress.current.reset_on_restart()
-        elif at is Place.VALIDATION:
+        if at in (Place.EPOCH_START, Place.UPDATE):
+            begun = epoch if at is Place.EPOCH_START else loop.batch_progress
+            begun.total.reset_on_restart()
+            begun.current.reset_on_restart()
+            return Place.BETWEEN_EPOCHS if at is Place.EPOCH_START else at
+        if at is Place.VALIDATION:
             validation = loop.val_loop.batch_progress
             for name, count in vars(validation.current).items():
                 setattr(validation.total, name, getattr(validation.total, name) - count)
@@ -150,9 +145,9 @@ class ResumedFitLoop(_FitLoop):
 
     def _was_cut(self) -> bool:
         """Whether the last epoch ended before its last batch, and has batches left for this run."""
-        steps_left = not 0 <= self.max_steps <= self.epoch_loop.global_step
+        ended = 0 <= self.max_steps <= self.epoch_loop.global_step or self.stored.get("stopped_early", False)
         begun = self.epoch_progress.current.ready > 0
-        return begun and steps_left and not self.epoch_loop._num_ready_batches_reached()
+        return begun and not ended and not self.epoch_loop._num_ready_batches_reached()
 
     def _finish_epoch(self, at: Place) -> None:
         loop, fetcher = self.epoch_loop, self._data_fetcher
@@ -194,10 +189,5 @@ def epoch_is_whole(trainer: Trainer) -> bool:
     return trainer.fit_loop.epoch_loop._num_ready_batches_reached()
 
 
-def _early_stopping(trainer: Trainer) -> list[EarlyStopping]:
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    return [callback for callback in callbacks if isinstance(callback, EarlyStopping)]
-
-
-def _has_stopped(callback: EarlyStopping) -> bool:
-    return bool(callback.stopping_reason_message)
+def _stopped(callback: Callback) -> bool:
+    return isinstance(callback, EarlyStopping) and callback.stopping_reason_message is not None

@@ -39,18 +39,15 @@ class ConditionalGAN(LatentGame):
         for name in ("generator", "discriminator"):
             built_for = getattr(getattr(self, name), "num_classes", num_classes)
             if built_for != num_classes:
-                raise ValueError(
-                    f"{name} has num_classes={built_for}, but the data has {num_classes} classes"
-                )
+                raise ValueError(f"{name} has num_classes={built_for}, but the data has {num_classes}")
 
     def default_generator(self) -> nn.Module | GeneratorFactory:
         """DCGAN's with the label before every layer."""
         assert self.num_classes is not None
+        classes = self.num_classes
         if len(self.image_shape) == 1:
-            return partial(
-                ConditionalMLPGenerator, num_classes=self.num_classes, hidden=(128, 128), output="none"
-            )
-        return partial(ConditionalDCGANGenerator, num_classes=self.num_classes)
+            return partial(ConditionalMLPGenerator, num_classes=classes, hidden=(128, 128), output="none")
+        return partial(ConditionalDCGANGenerator, num_classes=classes)
 
     def default_discriminator(self) -> nn.Module | DiscriminatorFactory:
         """DCGAN's with the label before every layer."""

@@ -45,10 +45,8 @@ class GAN(LatentGame):
         self.simultaneous = simultaneous
         self.discriminator_loss_scale = discriminator_loss_scale
         if simultaneous and (self.discriminator_steps, self.generator_steps) != (1, 1):
-            raise ValueError(
-                f"simultaneous=True is one update of both: discriminator_steps={self.discriminator_steps} "
-                f"and generator_steps={self.generator_steps} must both be 1"
-            )
+            steps = f"discriminator_steps={self.discriminator_steps}, generator_steps={self.generator_steps}"
+            raise ValueError(f"simultaneous=True is one update of both: {steps} must be 1 and 1")
 
     def default_generator(self) -> nn.Module | GeneratorFactory:
         """ReLU MLP; sigmoid pixels, rescaled to [-1, 1]."""
@@ -86,8 +84,7 @@ class GAN(LatentGame):
         return None
 
     def _discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        loss = losses.discriminator_loss(real_logits, fake_logits)
-        return loss if self.discriminator_loss_scale == 1 else self.discriminator_loss_scale * loss
+        return self.discriminator_loss_scale * losses.discriminator_loss(real_logits, fake_logits)
 
     def _generator_loss(self, fake_logits: Tensor) -> Tensor:
         if self.objective == "minimax":

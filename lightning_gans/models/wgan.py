@@ -149,10 +149,7 @@ class WGANGP(_Wasserstein):
         )
         checks.within("[0, inf)", penalty=penalty)
         if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.discriminator.modules()):
-            raise ValueError(
-                "discriminator has batch norm, which couples the samples that the penalty treats one by one: "
-                "use norm: layer or norm: none"
-            )
+            raise ValueError("discriminator has batch norm, no penalty fits that: use norm: layer or none")
         self.penalty = penalty
 
     def default_latent(self) -> Latent:
@@ -161,9 +158,8 @@ class WGANGP(_Wasserstein):
 
     def default_generator(self) -> nn.Module | GeneratorFactory:
         """Residual at 32 and 64 pixels."""
-        return (
-            ResNetGenerator if self.image_shape[1:] in ((32, 32), (64, 64)) else super().default_generator()
-        )
+        residual = self.image_shape[1:] in ((32, 32), (64, 64))
+        return ResNetGenerator if residual else super().default_generator()
 
     def default_discriminator(self) -> nn.Module | DiscriminatorFactory:
         """Residual at 32 and 64 pixels; never batch norm."""

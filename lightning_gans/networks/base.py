@@ -12,25 +12,28 @@ POWERS_OF_TWO = tuple(2**n for n in range(3, 11))
 def check_latents(latents: Tensor, latent_dim: int) -> None:
     """Raise a ValueError unless ``latents`` has the shape (N, latent_dim)."""
     if latents.shape[1:] != (latent_dim,):
-        raise ValueError(
-            f"latents has shape {tuple(latents.shape)}: this generator takes (N, {latent_dim}), "
-            "make the latent's dim and the generator's latent_dim the same"
-        )
+        advice = f"this generator takes (N, {latent_dim}), as its latent_dim says"
+        raise ValueError(f"latents has shape {tuple(latents.shape)}: {advice}")
 
 
 def check_images(images: Tensor, image_shape: tuple[int, ...]) -> None:
     """Raise a ValueError unless ``images`` has the shape (N, *image_shape)."""
     if images.shape[1:] != image_shape:
-        raise ValueError(
-            f"images has shape {tuple(images.shape)}: this network was built for {('N', *image_shape)}, "
-            "give it the image_shape of the data"
-        )
+        advice = f"this network was built for {('N', *image_shape)}, the image_shape of other data"
+        raise ValueError(f"images has shape {tuple(images.shape)}: {advice}")
 
 
 def one_hot(labels: Tensor, num_classes: int, like: Tensor) -> Tensor:
     """Return (N, num_classes) zeros and ones of the type of ``like``; label -1 gives a row of zeros."""
     # Unlike torch's one_hot, a comparison neither refuses -1 nor waits for the GPU.
     return (labels[:, None] == torch.arange(num_classes, device=labels.device)).to(like.dtype)
+
+
+def up(inputs: int, outputs: int, kernel: int = 5, stride: int = 2, bias: bool = True) -> nn.ConvTranspose2d:
+    """Return a transposed convolution that makes images ``stride`` times as large."""
+    padding = 1 if kernel == 4 else kernel // 2
+    extra = stride - 1 if kernel % 2 else 0  # an odd kernel alone would give 2n - 1 pixels
+    return nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding, extra, bias=bias)
 
 
 class Generator(Rebuildable, nn.Module):

@@ -69,11 +69,8 @@ class ConvClassifier(_Classifier):
         maps = width
         while size > 7:
             for _ in range(depth):
-                layers += [
-                    nn.Conv2d(channels, maps, 3, padding=1, bias=False),
-                    nn.BatchNorm2d(maps),
-                    nn.ReLU(),
-                ]
+                convolution = nn.Conv2d(channels, maps, 3, padding=1, bias=False)
+                layers += [convolution, nn.BatchNorm2d(maps), nn.ReLU()]
                 channels = maps
             layers.append(nn.MaxPool2d(2))
             size, maps = size // 2, min(2 * maps, 4 * width)

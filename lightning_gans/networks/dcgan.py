@@ -24,7 +24,15 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from lightning_gans import checks
 from lightning_gans.networks import initialisers
-from lightning_gans.networks.base import POWERS_OF_TWO, Generator, check_images, check_latents, one_hot
+from lightning_gans.networks.base import (
+    POWERS_OF_TWO,
+    Discriminator,
+    Generator,
+    check_images,
+    check_latents,
+    one_hot,
+    up,
+)
 from lightning_gans.networks.rebuild import Rebuildable
 
 SLOPE = 0.2
@@ -56,18 +64,11 @@ def _down(maps: int, stages: Iterable[tuple[int, int]], norm: str, kernel: int) 
     return layers
 
 
-def _up(inputs: int, outputs: int, kernel: int, stride: int = 2) -> nn.ConvTranspose2d:
-    """A transposed convolution that makes images ``stride`` times as large."""
-    padding = 1 if kernel == 4 else kernel // 2
-    extra = stride - 1 if kernel % 2 else 0  # an odd kernel alone would give 2n - 1 pixels
-    return nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding, extra, bias=False)
-
-
 def _up_stages(maps: int, stages: Iterable[tuple[int, int]], norm: str, kernel: int) -> list[nn.Module]:
     """Return a generator's layers between the first and the last; the arguments are those of ``_down``."""
     layers: list[nn.Module] = []
     for width, stride in stages:
-        layers += [_up(maps, width, kernel, stride), *_norm(norm, width), nn.ReLU()]
+        layers += [up(maps, width, kernel, stride, bias=False), *_norm(norm, width), nn.ReLU()]
         maps = width
     return layers
 
@@ -126,11 +127,11 @@ class DCGANGenerator(Generator):
         layers += [*_norm(norm, maps), nn.ReLU(), *_up_stages(maps, _halved(width, size), norm, 4)]
         for _ in range(extra_layers):
             layers += [nn.Conv2d(width, width, 3, 1, 1, bias=False), *_norm(norm, width), nn.ReLU()]
-        super().__init__(latent_dim, *layers, _up(width, channels, 4), nn.Tanh())
+        super().__init__(latent_dim, *layers, up(width, channels, 4, bias=False), nn.Tanh())
         initialisers.normal_(self)
 
 
-class ConvolutionalDiscriminator(Rebuildable, nn.Module):
+class ConvolutionalDiscriminator(Discriminator):
     """Base of the discriminators: stages of convolutions, then a head with the numbers of an image.
 
     Args:
@@ -140,17 +141,13 @@ class ConvolutionalDiscriminator(Rebuildable, nn.Module):
     """
 
     def __init__(self, image_shape: tuple[int, ...], stages: Sequence[nn.Module], head: nn.Module) -> None:
-        super().__init__()
-        self.image_shape = tuple(image_shape)
-        self.stages = nn.Sequential(*stages)
-        self.head = head
+        super().__init__(image_shape, *stages, head)
         initialisers.normal_(self)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images to logits (N,), or (N, K) if the head makes several."""
-        check_images(images, self.image_shape)
-        logits: Tensor = self.head(self.stages(images))
-        return logits.flatten(1).squeeze(1)
+    @property
+    def stages(self) -> list[nn.Module]:
+        """The convolutional stages."""
+        return list(self.layers)[:-1]
 
     def feature_maps(self, images: Tensor) -> list[Tensor]:
         """Return every stage's maps (after LeakyReLU), from the image upwards."""
@@ -230,7 +227,7 @@ class DCGANPaperGenerator(Generator):
         checks.at_least(1, latent_dim=latent_dim, width=width)
         maps = width * size // 8
         layers = _projection(latent_dim, maps, per_unit) + _up_stages(maps, _halved(width, size), "batch", 5)
-        super().__init__(latent_dim, *layers, _up(width, channels, 5), nn.Tanh())
+        super().__init__(latent_dim, *layers, up(width, channels, bias=False), nn.Tanh())
         initialisers.normal_(self)
 
 
@@ -284,7 +281,7 @@ class DCGANImageNetGenerator(Generator):
         stages = [(4 * width, 2), (2 * width, 1), (2 * width, 2), (width, 1), (width, 2)]
         layers = _projection(latent_dim, 4 * width, per_unit=True)
         layers += _up_stages(4 * width, stages, "batch", 3)
-        super().__init__(latent_dim, *layers, _up(width, channels, 3, 1), nn.Tanh())
+        super().__init__(latent_dim, *layers, up(width, channels, 3, 1, bias=False), nn.Tanh())
         initialisers.normal_(self)
 
 
@@ -364,8 +361,8 @@ class ConditionalDCGANGenerator(_Conditional):
                 nn.BatchNorm1d(units, affine=False),
                 nn.Unflatten(1, (128, grid, grid)),
             ),
-            normed(_up(128 + num_classes, 64, 5), nn.BatchNorm2d(64, affine=False)),
-            nn.Sequential(_up(64 + num_classes, channels, 5), nn.Sigmoid()),
+            normed(up(128 + num_classes, 64, bias=False), nn.BatchNorm2d(64, affine=False)),
+            nn.Sequential(up(64 + num_classes, channels, bias=False), nn.Sigmoid()),
         )
         self.latent_dim = latent_dim
 

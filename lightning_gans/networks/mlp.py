@@ -243,17 +243,12 @@ class DeconvGenerator(Generator):
         checks.at_least(1, latent_dim=latent_dim, hidden=hidden, width=width)
         checks.one_of(_OUTPUTS, output=output)
         grid = (size - 5) // 3 + 1
-        super().__init__(
-            latent_dim,
-            nn.Linear(latent_dim, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, width * grid * grid),
-            nn.Sigmoid(),
+        layers = [nn.Linear(latent_dim, hidden), nn.ReLU(), nn.Linear(hidden, width * grid**2), nn.Sigmoid()]
+        layers += [
             nn.Unflatten(1, (width, grid, grid)),
-            nn.ConvTranspose2d(width, channels, 5, stride=3, bias=False),
-            _PixelBias(channels, size, size),
-            _OUTPUTS[output](),
-        )
+            nn.ConvTranspose2d(width, channels, 5, 3, bias=False),
+        ]
+        super().__init__(latent_dim, *layers, _PixelBias(channels, size, size), _OUTPUTS[output]())
         initialisers.uniform_(self, init_range)
 
 
@@ -282,29 +277,15 @@ class ConvMaxoutDiscriminator(Discriminator):
         channels, *sides = checks.image_shape(image_shape)
         if len(sides) != 2 or min(sides) < 8:
             raise ValueError(f"image_shape={tuple(image_shape)}: give (channels, height, width), 8 or more")
-        stages: list[nn.Module] = []
+        layers: list[nn.Module] = []
         for width, kernel, padding, pool, dropout in zip(
             widths, (8, 8, 5), (4, 3, 3), (4, 4, 2), (0.2, 0.5, 0.5), strict=True
         ):
-            stages.append(
-                nn.Sequential(
-                    nn.Dropout(dropout),
-                    nn.Conv2d(channels, width * 2, kernel, padding=padding),
-                    Maxout(2),
-                    nn.MaxPool2d(pool, 2, ceil_mode=True),
-                )
-            )
+            layers += [nn.Dropout(dropout), nn.Conv2d(channels, width * 2, kernel, padding=padding)]
+            layers += [Maxout(2), nn.MaxPool2d(pool, 2, ceil_mode=True)]
             # ceil((n + 2 padding - kernel + 1 - pool) / 2) + 1, in integers
             sides = [(n + 2 * padding - kernel + 2 - pool) // 2 + 1 for n in sides]
             channels = width
-        super().__init__(
-            image_shape,
-            *stages,
-            nn.Flatten(),
-            nn.Dropout(0.5),
-            nn.Linear(channels * math.prod(sides), hidden * 5),
-            Maxout(5),
-            nn.Dropout(0.5),
-            nn.Linear(hidden, 1),
-        )
+        layers += [nn.Flatten(), nn.Dropout(0.5), nn.Linear(channels * math.prod(sides), hidden * 5)]
+        super().__init__(image_shape, *layers, Maxout(5), nn.Dropout(0.5), nn.Linear(hidden, 1))
         initialisers.uniform_(self, init_range)

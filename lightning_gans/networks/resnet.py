@@ -107,27 +107,11 @@ class ResNetGenerator(Generator):
         checks.at_least(1, latent_dim=latent_dim, width=width)
         multiples = {32: (1, 1, 1, 1), 64: (8, 8, 4, 2, 1)}[size]
         maps = [m * width for m in multiples]
-        super().__init__(
-            latent_dim,
-            _linear(latent_dim, 16 * maps[0]),
-            nn.Unflatten(1, (maps[0], 4, 4)),
-            *(
-                ResidualBlock(inputs, outputs, "up", "batch", bias=size == 32)
-                for inputs, outputs in pairwise(maps)
-            ),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-            _conv(width, channels, gain={32: GLOROT, 64: HE}[size]),
-            nn.Tanh(),
-        )
-
-
-class _SpatialMean(nn.Module):
-    """The mean over pixels: (N, C, H, W) to (N, C)."""
-
-    def forward(self, maps: Tensor) -> Tensor:
-        means: Tensor = maps.mean((2, 3))
-        return means
+        layers: list[nn.Module] = [_linear(latent_dim, 16 * maps[0]), nn.Unflatten(1, (maps[0], 4, 4))]
+        layers += [ResidualBlock(*pair, "up", "batch", bias=size == 32) for pair in pairwise(maps)]
+        layers += [nn.BatchNorm2d(width), nn.ReLU()]
+        last = _conv(width, channels, gain={32: GLOROT, 64: HE}[size])
+        super().__init__(latent_dim, *layers, last, nn.Tanh())
 
 
 class ResNetDiscriminator(Discriminator):
@@ -151,24 +135,13 @@ class ResNetDiscriminator(Discriminator):
         width = width if width is not None else {32: 128, 64: 64}[size]
         checks.at_least(1, width=width)
         if size == 32:
-            layers: list[nn.Module] = [
-                ResidualBlock(channels, width, "down", "none", bias=True, first=True),
-                ResidualBlock(width, width, "down", "none", bias=True),
-                ResidualBlock(width, width, "none", "none", bias=True),
-                ResidualBlock(width, width, "none", "none", bias=True),
-                nn.ReLU(),
-                _SpatialMean(),
-                _linear(width, 1),
-            ]
+            layers: list[nn.Module] = [ResidualBlock(channels, width, "down", "none", bias=True, first=True)]
+            layers.append(ResidualBlock(width, width, "down", "none", bias=True))
+            layers += [ResidualBlock(width, width, "none", "none", bias=True) for _ in range(2)]
+            layers += [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), _linear(width, 1)]
         else:
             maps = [m * width for m in (1, 2, 4, 8, 8)]
-            layers = [
-                _conv(channels, width, gain=GLOROT),
-                *(
-                    ResidualBlock(inputs, outputs, "down", "layer", bias=False)
-                    for inputs, outputs in pairwise(maps)
-                ),
-                nn.Flatten(),
-                _linear(16 * maps[-1], 1),
-            ]
+            layers = [_conv(channels, width, gain=GLOROT)]
+            layers += [ResidualBlock(*pair, "down", "layer", bias=False) for pair in pairwise(maps)]
+            layers += [nn.Flatten(), _linear(16 * maps[-1], 1)]
         super().__init__(image_shape, *layers)

@@ -3,7 +3,7 @@
 from torch import nn
 
 from lightning_gans import checks
-from lightning_gans.networks.base import POWERS_OF_TWO, Discriminator, Generator
+from lightning_gans.networks.base import POWERS_OF_TWO, Discriminator, Generator, up
 from lightning_gans.networks.initialisers import fan_average_uniform_
 
 
@@ -14,10 +14,6 @@ def _initialise(network: nn.Module) -> None:
             fan_average_uniform_(layer, gain=2)
         elif isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             fan_average_uniform_(layer, gain=4)
-
-
-def _up(inputs: int, outputs: int) -> nn.ConvTranspose2d:
-    return nn.ConvTranspose2d(inputs, outputs, 5, stride=2, padding=2, output_padding=1)
 
 
 class SmallGenerator(Generator):
@@ -39,16 +35,12 @@ class SmallGenerator(Generator):
         channels, size = checks.square_image(image_shape, POWERS_OF_TWO)
         checks.at_least(1, latent_dim=latent_dim, width=width)
         maps = width * size // 8
-        layers: list[nn.Module] = [
-            nn.Linear(latent_dim, 16 * maps),
-            nn.BatchNorm1d(16 * maps),
-            nn.ReLU(),
-            nn.Unflatten(1, (maps, 4, 4)),
-        ]
+        layers = [nn.Linear(latent_dim, 16 * maps), nn.BatchNorm1d(16 * maps), nn.ReLU()]
+        layers.append(nn.Unflatten(1, (maps, 4, 4)))
         while maps > width:
-            layers += [_up(maps, maps // 2), nn.BatchNorm2d(maps // 2), nn.ReLU()]
+            layers += [up(maps, maps // 2), nn.BatchNorm2d(maps // 2), nn.ReLU()]
             maps //= 2
-        super().__init__(latent_dim, *layers, _up(maps, channels), nn.Tanh())
+        super().__init__(latent_dim, *layers, up(maps, channels), nn.Tanh())
         _initialise(self)
 
 
@@ -92,13 +84,9 @@ class ConstantFiltersGenerator(Generator):
     def __init__(self, image_shape: tuple[int, ...], latent_dim: int = 128, width: int = 64) -> None:
         channels, size = checks.square_image(image_shape, POWERS_OF_TWO)
         checks.at_least(1, latent_dim=latent_dim, width=width)
-        layers: list[nn.Module] = [
-            nn.Linear(latent_dim, 16 * width),
-            nn.ReLU(),
-            nn.Unflatten(1, (width, 4, 4)),
-        ]
+        layers = [nn.Linear(latent_dim, 16 * width), nn.ReLU(), nn.Unflatten(1, (width, 4, 4))]
         while size > 8:
-            layers += [_up(width, width), nn.ReLU()]
+            layers += [up(width, width), nn.ReLU()]
             size //= 2
-        super().__init__(latent_dim, *layers, _up(width, channels), nn.Tanh())
+        super().__init__(latent_dim, *layers, up(width, channels), nn.Tanh())
         _initialise(self)

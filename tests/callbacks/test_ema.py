@@ -120,5 +120,5 @@ def test_refuses_numbers_that_make_no_sense(arguments):
 
 def test_refuses_a_module_that_is_no_game(tmp_path):
     trainer = Trainer(default_root_dir=tmp_path, logger=False, accelerator="cpu")
-    with pytest.raises(TypeError, match="LightningModule is no AdversarialModule"):
+    with pytest.raises(TypeError, match="LightningModule is no game"):
         GeneratorEMA().setup(trainer, LightningModule(), "fit")

@@ -667,7 +667,7 @@ def test_trouble_before_the_run(monkeypatch, runs, capsys):
         raise OSError("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(cells_module, "write", full)
+        patch.setattr(cells_module, "write_whole", full)
         assert cells_module.main(cell) == 1
     assert "no space left" in capsys.readouterr().err
     assert (cell.folder / "log.txt").is_file()

@@ -3,7 +3,7 @@
 from functools import partial
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Trainer
 from torch import nn
 
 from lightning_gans import Digits, GaussianMixtures, LatentGame, models
@@ -109,19 +109,3 @@ class PlainNet(nn.Module):
 
     def forward(self, x):
         return self.layer(x.flatten(1))
-
-
-class Killed(Exception):
-    """What ends a run that is killed."""
-
-
-class KillAt(Callback):
-    """Kills a run before its training batch of this number."""
-
-    def __init__(self, batch):
-        self.batch = batch
-
-    def on_train_batch_start(self, trainer, module, batch, batch_idx):
-        self.batch -= 1
-        if self.batch < 0:
-            raise Killed

@@ -10,21 +10,9 @@ from lightning.pytorch import Callback
 import lightning_gans
 from lightning_gans import GaussianMixtures
 from lightning_gans.callbacks import Checkpoint, GeneratorEMA, SampleGrid
+from tests.kill import KillAt, Killed
 
-from .games import (
-    EVERY_GAME,
-    LATENT_GAMES,
-    PAPERS,
-    SHAPES,
-    KillAt,
-    Killed,
-    data_of,
-    game,
-    outputs,
-    paper,
-    same,
-    trainer,
-)
+from .games import EVERY_GAME, LATENT_GAMES, PAPERS, SHAPES, data_of, game, outputs, paper, same, trainer
 
 pytestmark = pytest.mark.parametrize("name", EVERY_GAME)
 

@@ -186,7 +186,6 @@ def test_command_line_arguments():
         ({"batch_size": 0}, "batch_size=0"),
         ({"eval_batch_size": -1}, "eval_batch_size=-1"),
         ({"limit": 0}, "limit=0"),
-        ({"limit": 100}, "limit=100 is smaller than batch_size=128"),
         ({"limit_per_class": 0}, "limit_per_class=0"),
         ({"limit": 200, "limit_per_class": 3}, "limit=200 and limit_per_class=3: give one of them"),
         ({"image_size": 0}, "image_size=0"),
@@ -203,9 +202,10 @@ def test_bad_arguments_are_refused_at_once(arguments, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"batch_size": 51}, "batch_size=51 is larger than the 50 training samples: use at most 50"),
+        ({"batch_size": 51}, "batch_size=51 exceeds the 50 training samples: use at most 50"),
+        ({"batch_size": 11, "limit": 10}, "batch_size=11 exceeds the 10 training samples"),
         ({"batch_size": 5, "limit": 51}, "limit=51 exceeds the 50 training samples"),
-        ({"batch_size": 5, "val_fraction": 0.001}, "val_fraction=0.001 holds out none"),
+        ({"batch_size": 5, "val_fraction": 0.001}, "val_fraction=0.001 of 50 samples is none"),
     ],
 )
 def test_arguments_that_the_data_refuses(arguments, words):

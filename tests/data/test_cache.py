@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from lightning_gans.data import cache
-from lightning_gans.data.cache import CacheError, cache_folder, decode_all, decode_to_disk, find_damaged
+from lightning_gans.data.cache import CacheError, cache_folder, decode_all, decode_to_disk, find_usable
 from lightning_gans.data.decode import DamagedImage, Decoder
 from lightning_gans.data.sources import ImageFiles
 
@@ -87,9 +87,7 @@ def start(function, *arguments):
 
 
 def test_decode_all(source, images):
-    result, kept = decode_all(source, "error")
-    assert torch.equal(result, images)
-    assert torch.equal(kept, torch.arange(SIZE))
+    assert torch.equal(decode_all(source), images)
     assert source.decoded() == list(range(SIZE))
 
 
@@ -97,33 +95,29 @@ def test_order_does_not_depend_on_threads(source, images, monkeypatch):
     before = threading.active_count()
     for threads in (1, 2, 7):
         monkeypatch.setattr(cache, "_threads", lambda threads=threads: threads)
-        assert torch.equal(decode_all(source, "error")[0], images)
+        assert torch.equal(decode_all(source), images)
     assert threading.active_count() == before  # worker processes are forked later
 
 
 def test_decode_a_subset(source, images):
     subset = source.at(torch.tensor([7, 3, 3]))
-    result, kept = decode_all(subset, "error")
-    assert torch.equal(result, images[[7, 3, 3]])
-    assert kept.tolist() == [0, 1, 2]
+    assert torch.equal(decode_all(subset), images[[7, 3, 3]])
 
 
 def test_decode_nothing(source, store):
     none = source.at(torch.tensor([], dtype=torch.int64))
+    assert decode_all(none).shape == (0, 3, 8, 8)
+    assert find_usable(none).tolist() == []
     for on_error in ("error", "skip"):
-        assert decode_all(none, on_error)[0].shape == (0, 3, 8, 8)
         assert decode_to_disk(none, store, on_error)[0].read().shape == (0, 3, 8, 8)
-        assert find_damaged(none, on_error).tolist() == []
 
 
-@pytest.mark.parametrize(
-    "decode", [decode_all, find_damaged, lambda *args: decode_to_disk(args[0], Path("s"), args[1])]
-)
+@pytest.mark.parametrize("decode", [decode_all, lambda source: decode_to_disk(source, Path("s"), "error")])
 def test_first_damaged_file_ends_it(source, decode):
     damage(source, 30, 13, 14)
     for _ in range(3):
         with pytest.raises(DamagedImage, match=r"^13\.png: not an image"):
-            decode(source, "error")
+            decode(source)
     assert not Path("s").exists() or left(Path("s")) == []
 
 
@@ -132,37 +126,28 @@ def test_skip(source, images, store):
     expected = [index for index in range(SIZE) if index not in (0, 5, 6, SIZE - 1)]
     message = r"^skipped 4 of 40 files: 0\.png, 5\.png, 6\.png, \.\.\.$"
     with pytest.warns(UserWarning, match=message):
-        result, kept = decode_all(source, "skip")
-    assert kept.tolist() == expected
-    assert torch.equal(result, images[expected])
-    with pytest.warns(UserWarning, match=message):
-        assert find_damaged(source, "skip").tolist() == expected
+        assert find_usable(source).tolist() == expected
     for _ in range(2):  # written, found
         with pytest.warns(UserWarning, match=message):
             stored, kept = decode_to_disk(source, store, "skip")
         assert kept.tolist() == expected
-        assert torch.equal(stored.read(), result)
+        assert torch.equal(stored.read(), images[expected])
 
 
 def test_skip_without_damage(source):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        decode_all(source, "skip")
+        assert torch.equal(find_usable(source), torch.arange(SIZE))
 
 
 def test_all_damaged(source, store):
     damage(source, *range(SIZE))
-    for decode in (decode_all, find_damaged, lambda *arguments: decode_to_disk(arguments[0], store, "skip")):
+    for decode in (find_usable, lambda source: decode_to_disk(source, store, "skip")):
         with pytest.raises(
             ValueError, match=r"^all 40 images of flowers are damaged; the first: 0\.png: not an"
         ):
-            decode(source, "skip")
+            decode(source)
     assert left(store) == []
-
-
-def test_find_damaged(source):
-    assert torch.equal(find_damaged(source, "error"), torch.arange(SIZE))
-    assert torch.equal(find_damaged(source, "skip"), torch.arange(SIZE))
 
 
 # Onto the disk
@@ -175,7 +160,7 @@ def test_second_call_decodes_nothing(source, images, store):
     assert source.decoded() == list(range(SIZE))
     assert torch.equal(stored.read(), images)
     assert torch.equal(again.read(), images)
-    assert torch.equal(again.read(), decode_all(source, "error")[0])
+    assert torch.equal(again.read(), decode_all(source))
     assert kept.tolist() == kept_again.tolist() == list(range(SIZE))
     assert len(left(store)) == 1
 

@@ -190,7 +190,6 @@ def test_mixtures_follow_from_the_seed():
     [
         ({"layout": "circle"}, "layout='circle'.* ring"),
         ({"samples": 0}, "samples=0"),
-        ({"samples": 100}, "samples=100 do not fill batch_size=256"),
         ({"std": 0}, "std=0"),
         ({"flip": True}, "flip=True"),
     ],

@@ -192,7 +192,7 @@ def test_what_is_cut_off_does_not_show():
 
 
 def test_crop_that_does_not_fit():
-    with pytest.raises(DamagedImage, match=r"^a/b\.png: 6x9 pixels are too small for crop=7"):
+    with pytest.raises(DamagedImage, match=r"^a/b\.png: 6x9 pixels are too small: lower crop=7"):
         Decoder(3, 4, crop=7)(Image.fromarray(colours(9, 6)), "a/b.png")
 
 

@@ -600,7 +600,7 @@ def test_unpacked_in_part(root):
     written = write_celeba(root)
     (root / "celeba" / "img_align_celeba" / written["names"][7]).unlink()
     with pytest.raises(
-        ValueError, match=r"img_align_celeba: 1 of 10 images are missing, the first is 000008\.jpg"
+        ValueError, match=r"img_align_celeba: 1 of 10 images are missing, such as 000008\.jpg"
     ):
         make("celeba", root, verify=False).setup("fit")
 

@@ -15,8 +15,9 @@ from lightning.pytorch import Callback
 from lightning_gans import ClassifierExtractor, DatasetClassifier
 from lightning_gans.callbacks import Checkpoint, Evaluate, GeneratorEMA
 from lightning_gans.metrics import FID, IS
+from tests.conformance.games import PAPERS, digits, game, same
+from tests.kill import KillAt, Killed
 
-from ..conformance.games import PAPERS, KillAt, Killed, digits, game, same
 from ..conformance.games import trainer as cpu_trainer
 
 DEVICE = os.environ.get("LIGHTNING_GANS_TEST_DEVICE", "cuda")

@@ -74,7 +74,7 @@ def test_three_outcomes_resemble_the_released_ones():
 
 
 def test_divergence_out_of_reach():
-    with pytest.raises(ValueError, match=r"kl=1000.0 is out of reach with num_outcomes=20: give at most \d+"):
+    with pytest.raises(ValueError, match=r"kl=1000.0: 20 outcomes allow no more, give at most \d+"):
         SkewNormalAnchors(1000.0)(20, rng())
     with pytest.raises(ValueError, match=r"give at most (\d+\.?\d*)") as error:
         SkewNormalAnchors(1000.0)(3, rng())
@@ -84,7 +84,7 @@ def test_divergence_out_of_reach():
 
 @pytest.mark.parametrize("kl", [0.0, -1.0, float("nan")])
 def test_no_divergence(kl):
-    with pytest.raises(ValueError, match=r"kl=.*: anchors must differ, give a positive number"):
+    with pytest.raises(ValueError, match=r"kl=.*: give a finite number, more than 0"):
         SkewNormalAnchors(kl)
 
 
@@ -161,7 +161,7 @@ def test_custom_anchors():
     real, fake = CustomAnchors([0, 1], [1, 0])(2, rng())
     assert real.tolist() == [0, 1]
     assert fake.tolist() == [1, 0]
-    with pytest.raises(ValueError, match="anchors have 2 outcomes, but num_outcomes=5: make them equal"):
+    with pytest.raises(ValueError, match="num_outcomes=5: the anchors have 2"):
         CustomAnchors([0, 1], [1, 0])(5, rng())
 
 
@@ -170,15 +170,15 @@ def test_custom_anchors():
     [
         (lambda: CustomAnchors([0.5, 0.5], [0.5, 0.5]), r"real and fake are both \[0.5, 0.5\]"),
         (lambda: CustomAnchors([0.5, 0.6], [1, 0]), r"real=\[0.5, 0.6\] sums to 1.1: make it 1"),
-        (lambda: CustomAnchors([1, 0], [1.5, -0.5]), r"fake=\[1.5, -0.5\] has a negative share"),
+        (lambda: CustomAnchors([1, 0], [1.5, -0.5]), r"fake=1.5"),
         (lambda: CustomAnchors([1, 0], [0, 0, 1]), "real has 2 outcomes and fake 3: give equally many"),
-        (lambda: CustomAnchors([float("nan"), 1], [1, 0]), r"real=\[nan, 1\]"),
+        (lambda: CustomAnchors([float("nan"), 1], [1, 0]), r"real=nan"),
         (lambda: CustomAnchors([1], [1]), "both"),
-        (lambda: ReleasedAnchors(shift=-1), "shift=-1 does not move real up and fake down: give 0 or more"),
-        (lambda: ReleasedAnchors(shift=float("nan")), "shift=nan does not move"),
-        (lambda: ReleasedAnchors(samples=1), "samples=1 have no range"),
-        (lambda: SkewNormalAnchors()(1, rng()), "num_outcomes=1: one outcome tells nothing apart"),
-        (lambda: SkewNormalAnchors()(2.5, rng()), "num_outcomes=2.5: .* give an integer of 2 or more"),
+        (lambda: ReleasedAnchors(shift=-1), "shift=-1: give a finite number, at least 0"),
+        (lambda: ReleasedAnchors(shift=float("nan")), "shift=nan"),
+        (lambda: ReleasedAnchors(samples=1), "samples=1"),
+        (lambda: SkewNormalAnchors()(1, rng()), "num_outcomes=1"),
+        (lambda: SkewNormalAnchors()(2.5, rng()), "num_outcomes=2.5: give a whole number of at least 2"),
     ],
 )
 def test_wrong_arguments(make, message):

@@ -309,26 +309,29 @@ def test_what_is_not_finite_stays_so():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: coulomb.potentials(REAL, FAKE, kernel_dim=2), "kernel_dim=2 gives the kernel an exponent"),
-        (lambda: coulomb.potentials(REAL, FAKE, epsilon=0.0), "epsilon=0.0 is no softening length"),
+        (
+            lambda: coulomb.potentials(REAL, FAKE, kernel_dim=2),
+            "kernel_dim=2: give a finite number, at least 3",
+        ),
+        (lambda: coulomb.potentials(REAL, FAKE, epsilon=0.0), "epsilon=0.0"),
         *(
             (partial(coulomb.check_kernel, *arguments), f"{name}={bad}")
             for bad in (math.nan, math.inf, -math.inf)
             for name, arguments in (("kernel_dim", (bad, 1.0)), ("epsilon", (3, bad)))
         ),
-        (lambda: coulomb.potentials(REAL[:0], FAKE), "there are 0 real and 2 generated samples"),
-        (lambda: coulomb.potentials(REAL, FAKE[:, :1]), r"fake has shape \(2, 1\), real \(3, 2\)"),
+        (lambda: coulomb.potentials(REAL[:0], FAKE), "there are 0 real and 2 fake samples"),
+        (lambda: coulomb.potentials(REAL, FAKE[:, :1]), r"real is \(3, 2\), fake \(2, 1\)"),
         (
             lambda: coulomb.potentials(REAL, FAKE[:1], exclude_self=True),
             "exclude_self=True leaves nothing of",
         ),
-        (lambda: coulomb.potential(REAL[:, :1], REAL, FAKE), r"points has shape \(3, 1\), real \(3, 2\)"),
-        (lambda: coulomb.force(REAL[:, :1], REAL, FAKE), r"points has shape \(3, 1\), real \(3, 2\)"),
+        (lambda: coulomb.potential(REAL[:, :1], REAL, FAKE), r"real is \(3, 2\), points \(3, 1\)"),
+        (lambda: coulomb.force(REAL[:, :1], REAL, FAKE), r"real is \(3, 2\), points \(3, 1\)"),
         (
             lambda: coulomb.regression_loss(torch.zeros(3, 1), torch.zeros(3)),
             r"logits have shape \(3, 1\), potentials \(3,\)",
         ),
-        (lambda: coulomb.regression_loss(torch.zeros(3, 1, 4, 4), torch.zeros(3)), "one output for each"),
+        (lambda: coulomb.regression_loss(torch.zeros(3, 1, 4, 4), torch.zeros(3)), r"must return \(N,\)"),
     ],
 )
 def test_arguments(call, message):
@@ -349,7 +352,7 @@ def test_two_ranks_have_the_potentials_of_their_joined_batch(two_ranks):
     alone = coulomb.potentials(real[:6], fake[:4], epsilon=0.5)
     for rank in ranks:
         assert rank["elsewhere"] == pytest.approx(everywhere, rel=1e-6)
-        assert rank["empty"].startswith("there are 0 real and 2 generated samples")
+        assert rank["empty"].startswith("there are 0 real and 2 fake samples")
         assert rank["fitted"]
     for exclude_self in (False, True):
         at_real, at_fake = coulomb.potentials(real, fake, epsilon=0.5, exclude_self=exclude_self)

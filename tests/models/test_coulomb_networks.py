@@ -65,7 +65,8 @@ def test_layers():
     stage = [nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU]
     first, last = [nn.Linear, nn.ReLU, nn.Unflatten], [nn.ConvTranspose2d, ScaledTanh]
     assert kinds == [*first, *stage, *stage, *stage, *last]
-    assert [type(layer) for layer in discriminator.layers] == 4 * [nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU]
+    stages = 4 * [nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU]
+    assert [type(layer) for layer in discriminator.layers] == [*stages, nn.Flatten, nn.Linear]
     for layer in [*generator.modules(), *discriminator.modules()]:
         if isinstance(layer, nn.BatchNorm2d):
             assert (layer.eps, layer.momentum) == (1e-3, 0.01)
@@ -74,7 +75,12 @@ def test_layers():
 def test_initial_weights():
     torch.manual_seed(0)
     generator, discriminator = CoulombGenerator((3, 64, 64), width=256), CoulombDiscriminator((3, 64, 64), 64)
-    glorot = [generator.layers[0], generator.layers[-2], discriminator.head, *discriminator.layers[::3]]
+    glorot = [
+        generator.layers[0],
+        generator.layers[-2],
+        discriminator.layers[-1],
+        *discriminator.layers[:-2:3],
+    ]
     for layer in glorot:
         taps = 25 if layer.weight.ndim == 4 else 1
         fans = taps * (layer.weight.shape[0] + layer.weight.shape[1])
@@ -113,7 +119,7 @@ def test_images_are_cut_off_in_evaluation():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: CoulombGenerator((3, 64, 64), width=12), "width is 12: .* give a multiple of 8"),
+        (lambda: CoulombGenerator((3, 64, 64), width=12), "width=12 .* give a multiple of 8"),
         (lambda: CoulombGenerator((3, 64, 64), latent_dim=0), "latent_dim=0"),
         (lambda: CoulombDiscriminator((3, 64, 64), width=0), "width=0"),
         (lambda: CoulombDiscriminator((3, 60, 60)), r"image_shape=\(3, 60, 60\)"),

@@ -31,7 +31,8 @@ from lightning_gans.networks import (
     MLPDiscriminator,
     MLPGenerator,
 )
-from tests.conformance.games import KillAt, Killed, digits, ring, same, trainer
+from tests.conformance.games import digits, ring, same, trainer
+from tests.kill import KillAt, Killed
 
 
 def game(image_shape=(2,), **arguments):

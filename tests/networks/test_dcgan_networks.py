@@ -111,7 +111,7 @@ def test_features_are_pooled_maxima():
     low, high = network.feature_maps(images)
     expected = torch.cat([low.reshape(3, 4, 4, 2, 4, 2).amax((3, 5)).flatten(1), high.flatten(1)], dim=1)
     assert torch.equal(network.features(images), expected)
-    torch.testing.assert_close(network(images), network.head(high).flatten())
+    torch.testing.assert_close(network(images), network.layers[-1](high).flatten())
 
 
 def test_joint_batches_leak_through_batch_norm():
@@ -238,8 +238,8 @@ def test_spectral_norm_is_estimated_in_full_precision(monkeypatch):
     for one, two in zip(*(copy.deepcopy(convolutions(n.eval())) for n in networks), strict=True):
         assert two.weight.dtype == torch.float32
         assert torch.equal(one.weight, two.weight)
-    keys = [key for key in networks[0].state_dict() if "head" in key]
-    assert keys == [f"head.parametrizations.weight.{key}" for key in ("original", "0._u", "0._v")]
+    keys = list(networks[0].layers[-1].state_dict())
+    assert keys == [f"parametrizations.weight.{key}" for key in ("original", "0._u", "0._v")]
 
 
 def test_spectral_norm_is_not_estimated_in_evaluation():

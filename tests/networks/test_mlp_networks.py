@@ -45,10 +45,10 @@ def test_parameter_counts(make, parameters):
 def test_feature_maps_of_the_convolutional_discriminator():
     with torch.device("meta"):
         values, shapes = torch.empty(2, 3, 32, 32), []
-        for stage in ConvMaxoutDiscriminator((3, 32, 32)).layers[:3]:
-            values = stage(values)
+        for layer in ConvMaxoutDiscriminator((3, 32, 32)).layers[:12]:
+            values = layer(values)
             shapes.append(tuple(values.shape[1:]))
-    assert shapes == [(32, 16, 16), (32, 7, 7), (192, 5, 5)]
+    assert shapes[3::4] == [(32, 16, 16), (32, 7, 7), (192, 5, 5)]
 
 
 @pytest.mark.parametrize("size", [(8, 8), (9, 12), (28, 28), (32, 32), (33, 47)])

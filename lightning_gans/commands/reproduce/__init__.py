@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from lightning_gans import checks
-from lightning_gans.commands.reproduce.cells import State, last_line, read_status, run_cells, state, write
+from lightning_gans.commands.reproduce.cells import State, last_line, read_status, run_cells, state
 from lightning_gans.commands.reproduce.results import as_csv, as_markdown, duration, gather, measure, plural
 from lightning_gans.commands.reproduce.sweep import reported, write_sweep
 from lightning_gans.commands.reproduce.tables import Cell, Grid, check, load_table, slug, table_names
+from lightning_gans.files import write_whole
 
 __all__ = ["reproduce", "run"]
 
@@ -201,9 +202,9 @@ def _write_results(grid: Grid, command: str) -> None:
     from lightning_gans.commands.reproduce.plot import draw
 
     results = gather(grid)
-    write(grid.folder / "results.csv", as_csv(results))
-    write(grid.folder / "table.md", as_markdown(results, command))
-    write(grid.folder / "plot.png", draw(results))
+    write_whole(grid.folder / "results.csv", as_csv(results))
+    write_whole(grid.folder / "table.md", as_markdown(results, command))
+    write_whole(grid.folder / "plot.png", draw(results))
     print(f"The table is in {grid.folder / 'table.md'}, with results.csv and plot.png", flush=True)
 
 

@@ -16,13 +16,13 @@ from importlib.metadata import version
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any
-from uuid import uuid4
 
 import psutil
 import yaml
 from filelock import FileLock, Timeout
 
 from lightning_gans.commands.reproduce.tables import Cell
+from lightning_gans.files import write_whole
 
 BUSY = 75  # exit code of a process that found its cell taken
 PATIENCE = 60.0  # seconds for a process to end after it was asked to
@@ -202,14 +202,14 @@ def _run(cell: Cell) -> int:
         "command": shlex.join(["lightning-gans", *arguments]),
         **machine(cell.config),
     }
-    write(folder / "config.yaml", yaml.safe_dump(dict(cell.config), sort_keys=False))
-    write(folder / "status.json", json.dumps(status, indent=1))
+    write_whole(folder / "config.yaml", yaml.safe_dump(dict(cell.config), sort_keys=False))
+    write_whole(folder / "status.json", json.dumps(status, indent=1))
     print(f"$ {status['command']}", flush=True)
     status["state"] = "finished" if _fit(arguments, folder) else "failed"
     status["seconds"] = status["before"] + time.time() - status["started"]
     if status["state"] == "failed":
         status["error"] = last_line(folder / "log.txt")
-    write(folder / "status.json", json.dumps(status, indent=1))
+    write_whole(folder / "status.json", json.dumps(status, indent=1))
     return 0 if status["state"] == "finished" else 1
 
 
@@ -282,16 +282,3 @@ def last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").split("\n") if log.is_file() else []
     said = [line.strip() for line in lines if line.strip()]
     return said[-1].removeprefix("lightning-gans: ") if said else ""
-
-
-def write(path: Path, content: str | bytes) -> None:
-    """Write a file that is whole at every moment, after a power cut too."""
-    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
-from lightning_gans.commands.reproduce.cells import evaluations, read_status, write
+from lightning_gans.commands.reproduce.cells import evaluations, read_status
 from lightning_gans.commands.reproduce.results import gather, plural
 from lightning_gans.commands.reproduce.tables import Cell, Grid
+from lightning_gans.files import write_whole
 
 
 def write_sweep(grid: Grid, wanted: Sequence[Cell], path: Path, command: Sequence[str]) -> None:
@@ -28,7 +29,7 @@ def write_sweep(grid: Grid, wanted: Sequence[Cell], path: Path, command: Sequenc
         "parameters": {"cells": {"values": [cell.title for cell in wanted]}},
         "command": ["${env}", *command, "${args}"],
     }
-    write(path, yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True))
+    write_whole(path, yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True))
     print(f"{plural(len(wanted), 'run')}: {path}")
     print(f"Start with: wandb sweep {path}; then wandb agent ID on each machine")
 

@@ -31,7 +31,14 @@ Published = float | tuple[float, float] | None
 
 
 @dataclass
-class Column:
+class Named:
+    """What has a name in a table: the key that it is below."""
+
+    name: str = field(init=False, default="", kw_only=True)
+
+
+@dataclass
+class Column(Named):
     """A figure of a run.
 
     Attributes:
@@ -43,7 +50,6 @@ class Column:
         better: Where neither is, None.
         digits: Behind the point.
         evaluate: Name of the ``Evaluate`` callback, where a run has several with this score.
-        name: Head of the column.
     """
 
     score: str
@@ -53,7 +59,6 @@ class Column:
     better: Literal["high", "low"] | None = None
     digits: int = 2
     evaluate: str | None = None
-    name: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -62,24 +67,22 @@ class Column:
 
 
 @dataclass
-class DataSet:
+class DataSet(Named):
     """What all rows are measured on.
 
     Attributes:
         set: Overrides of the recipe.
         columns: Its own; the table's are added to them.
         stands_for: The data set whose published figures are shown beside, where this is a stand-in.
-        name: In the table.
     """
 
     set: Overrides = field(default_factory=dict)
     columns: dict[str, Column] = field(default_factory=dict)
     stands_for: str = ""
-    name: str = field(init=False, default="")
 
 
 @dataclass
-class Row:
+class Row(Named):
     """A method.
 
     Attributes:
@@ -89,7 +92,6 @@ class Row:
         x: Where it lies in a plot of lines, such as a number of outcomes.
         series: Which line it is on.
         note: Shown below the table.
-        name: In the table.
     """
 
     published: dict[str, dict[str, Published] | None] | None
@@ -98,17 +100,15 @@ class Row:
     x: float | None = None
     series: str = ""
     note: str = ""
-    name: str = field(init=False, default="")
 
 
 @dataclass
-class Change:
+class Change(Named):
     """What a budget changes in a row."""
 
     set: Overrides = field(default_factory=dict)
     recipe: Recipe = None
     seconds: float | None = None
-    name: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         """Check the time."""
@@ -116,7 +116,7 @@ class Change:
 
 
 @dataclass
-class Budget:
+class Budget(Named):
     """How much is computed.
 
     Attributes:
@@ -128,7 +128,6 @@ class Budget:
         data: The data sets, if they are not the table's.
         rows: What it changes in some rows.
         seconds: That a run takes, about.
-        name: Such as quick or paper.
     """
 
     describe: str
@@ -139,7 +138,6 @@ class Budget:
     data: dict[str, DataSet] = field(default_factory=dict)
     rows: dict[str, Change] = field(default_factory=dict)
     seconds: float | None = None
-    name: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         """Check seeds and time."""
@@ -151,7 +149,7 @@ class Budget:
 
 
 @dataclass
-class Table:
+class Table(Named):
     """A table of a paper.
 
     Attributes:
@@ -164,7 +162,6 @@ class Table:
         x: What the rows' ``x`` is.
         notes: Shown below the table.
         set: Overrides of all recipes.
-        name: Of the file.
     """
 
     title: str
@@ -176,7 +173,6 @@ class Table:
     x: str = ""
     notes: list[str] = field(default_factory=list)
     set: Overrides = field(default_factory=dict)
-    name: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         """Let data sets and budgets know the table's columns and data sets, and check what names what.

@@ -71,10 +71,7 @@ class CoulombGAN(LatentGame):
         losses.check_kernel(kernel_dim, epsilon)
         checks.within("[0, inf)", weight_decay=weight_decay)
         if self.generator_steps != 1:
-            raise ValueError(
-                f"generator_steps={self.generator_steps}: G climbs the field that it is itself a source of, "
-                "once for each regression; give 1"
-            )
+            raise ValueError(f"generator_steps={self.generator_steps}: G changes the field, give 1")
         self.kernel_dim = kernel_dim
         self.epsilon = epsilon
         self.exclude_self = exclude_self
@@ -160,15 +157,8 @@ class CoulombGAN(LatentGame):
     def _report_field(self, at_real: Tensor, at_fake: Tensor) -> None:
         energy = losses.energy(at_real, at_fake)
         sides = at_real.var(correction=0) + at_fake.var(correction=0)
-        self.report(
-            {
-                "energy": energy,
-                "real_potential": at_real.mean(),
-                "fake_potential": at_fake.mean(),
-                "constant_loss": sides + 2 * energy**2,
-                "sides_loss": sides,
-            }
-        )
+        self.report({"energy": energy, "real_potential": at_real.mean(), "fake_potential": at_fake.mean()})
+        self.report({"constant_loss": sides + 2 * energy**2, "sides_loss": sides})
 
     def check_judged(self, judged: Any) -> None:
         """Check that the discriminator returned one number for each of two images.
@@ -178,10 +168,7 @@ class CoulombGAN(LatentGame):
         """
         super().check_judged(judged)
         if judged.shape != (2,):
-            raise ValueError(
-                f"discriminator of {type(self).__name__} returned {tuple(judged.shape)} for 2 images: "
-                "each has one potential, it must return (N,)"
-            )
+            raise ValueError(f"discriminator returned {tuple(judged.shape)} for 2 images, not (N,)")
 
     def on_fit_start(self) -> None:
         """Look up the kernels that decay, once."""

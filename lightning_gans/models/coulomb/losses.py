@@ -12,11 +12,11 @@ in its place, with d = 3; with that exponent the field between images is flat to
 """
 
 from collections.abc import Iterator
-from math import inf
 
 import torch
 from torch import Tensor
 
+from lightning_gans import checks
 from lightning_gans.losses.precision import full_precision
 
 ENTRIES = 1 << 23  # of a block of distances: 64 MB
@@ -103,10 +103,7 @@ def potentials(
         means[stop:] += kernels[:, stop - start : own - start].T @ sides[start:stop]
     if exclude_self:
         if sides.max() == 1:
-            raise ValueError(
-                f"exclude_self=True leaves nothing of {len(real)} real or {len(fake)} generated samples: "
-                "give two or more of each"
-            )
+            raise ValueError("exclude_self=True leaves nothing of one sample: give two or more of each kind")
         weights = sides[:own]  # of a sample itself; 0 in the mean over the other kind
         means = (means - weights * epsilon ** (2 - kernel_dim)) / (1 - weights)
     at_real, at_fake = _difference(means, real).split([len(real), len(fake)])
@@ -200,10 +197,8 @@ def regression_loss(logits: Tensor, targets: Tensor) -> Tensor:
         ValueError: If the shapes differ. (N, 1) less (N,) would be all N^2 differences.
     """
     if logits.shape != targets.shape:
-        raise ValueError(
-            f"logits have shape {tuple(logits.shape)}, potentials {tuple(targets.shape)}: use a "
-            "discriminator with one output for each sample, shape (N,)"
-        )
+        shapes = f"{tuple(logits.shape)}, potentials {tuple(targets.shape)}"
+        raise ValueError(f"logits have shape {shapes}: the discriminator must return (N,)")
     return (full_precision(logits) - full_precision(targets)).square().mean()
 
 
@@ -223,12 +218,8 @@ def generator_loss(fake_logits: Tensor) -> Tensor:
 
 def check_kernel(kernel_dim: int, epsilon: float) -> None:
     """Raise a ValueError unless ``kernel_dim`` is at least 3, ``epsilon`` positive, and both finite."""
-    if not 3 <= kernel_dim < inf:
-        raise ValueError(
-            f"kernel_dim={kernel_dim} gives the kernel an exponent, kernel_dim - 2, of no use: give 3 or more"
-        )
-    if not 0 < epsilon < inf:
-        raise ValueError(f"epsilon={epsilon} is no softening length: give a positive, finite number")
+    checks.within("[3, inf)", kernel_dim=kernel_dim)
+    checks.positive(epsilon=epsilon)
 
 
 def _join(
@@ -242,9 +233,7 @@ def _join(
     """
     check_kernel(kernel_dim, epsilon)
     if real.shape[1:] != fake.shape[1:]:
-        raise ValueError(
-            f"fake has shape {tuple(fake.shape)}, real {tuple(real.shape)}: samples must be of one shape"
-        )
+        raise ValueError(f"real is {tuple(real.shape)}, fake {tuple(fake.shape)}: give samples of one shape")
     joined = torch.cat([full_precision(real), full_precision(fake)]).flatten(1)
     if joined.device.type == "mps":  # has no float64: all is done on the CPU, and _like() returns. Untested.
         joined = joined.cpu()
@@ -253,9 +242,7 @@ def _join(
         joined, counts = _gather(joined, counts)
     totals = counts.sum(0)
     if not totals.all():
-        raise ValueError(
-            f"there are {totals[0]} real and {totals[1]} generated samples: give at least one of each"
-        )
+        raise ValueError(f"there are {totals[0]} real and {totals[1]} fake samples: give one of each or more")
     sides = torch.eye(2, dtype=torch.float64).repeat(len(counts), 1) / totals
     return joined, sides.repeat_interleave(counts.flatten(), 0).to(joined.device)
 
@@ -279,9 +266,7 @@ def _gather(joined: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
 def _parts(points: Tensor, real: Tensor, joined: Tensor) -> tuple[Tensor, ...]:
     """Cut points so that their distances from all samples take little memory."""
     if points.shape[1:] != real.shape[1:]:
-        raise ValueError(
-            f"points has shape {tuple(points.shape)}, real {tuple(real.shape)}: samples must be of one shape"
-        )
+        raise ValueError(f"real is {tuple(real.shape)}, points {tuple(points.shape)}: give one shape")
     rows = points.flatten(1).to(joined.device)
     parts: tuple[Tensor, ...] = rows.split(max(1, ENTRIES // len(joined)))
     return parts

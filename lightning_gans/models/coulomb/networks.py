@@ -8,8 +8,7 @@ import math
 from torch import Tensor, nn
 
 from lightning_gans import checks
-from lightning_gans.networks.base import POWERS_OF_TWO, check_images, check_latents
-from lightning_gans.networks.rebuild import Rebuildable
+from lightning_gans.networks.base import POWERS_OF_TWO, Discriminator, Generator, up
 
 TRUNCATED = 0.8796256610342398  # standard deviation of N(0, 1) within [-2, 2]
 
@@ -38,7 +37,7 @@ class ScaledTanh(nn.Module):
         return 1.7159 * (values * (2 / 3)).tanh()
 
 
-class CoulombGenerator(Rebuildable, nn.Module):
+class CoulombGenerator(Generator):
     """Generator: latents (N, latent_dim) to images (N, *image_shape).
 
     Images lie in (-1.7159, 1.7159) while it trains, and are cut off at -1 and 1 in evaluation mode.
@@ -63,26 +62,17 @@ class CoulombGenerator(Rebuildable, nn.Module):
         width: int = 1024,
         batch_statistics: bool = False,
     ) -> None:
-        super().__init__()
         channels, size = checks.square_image(image_shape, POWERS_OF_TWO)
         checks.at_least(1, latent_dim=latent_dim, width=width)
         if width % (size // 8):
-            raise ValueError(
-                f"width is {width}: it is halved down to 8 pixels, give a multiple of {size // 8}"
-            )
-        self.latent_dim = latent_dim
-        layers: list[nn.Module] = [
-            nn.Linear(latent_dim, 16 * width),
-            nn.ReLU(),
-            nn.Unflatten(1, (width, 4, 4)),
-        ]
+            raise ValueError(f"width={width} is halved several times: give a multiple of {size // 8}")
+        layers = [nn.Linear(latent_dim, 16 * width), nn.ReLU(), nn.Unflatten(1, (width, 4, 4))]
         hidden, maps = [], width
         for _ in range(int(math.log2(size // 8))):
-            hidden.append(nn.ConvTranspose2d(maps, maps // 2, 5, stride=2, padding=2, output_padding=1))
+            hidden.append(up(maps, maps // 2))
             layers += [hidden[-1], _norm(maps // 2, running=not batch_statistics), nn.ReLU()]
             maps //= 2
-        last = nn.ConvTranspose2d(maps, channels, 5, stride=2, padding=2, output_padding=1)
-        self.layers = nn.Sequential(*layers, last, ScaledTanh())
+        super().__init__(latent_dim, *layers, up(maps, channels), ScaledTanh())
         _initialise(self)
         for layer in hidden:
             std = math.sqrt(4 / (25 * (layer.in_channels + layer.out_channels))) / TRUNCATED
@@ -90,12 +80,11 @@ class CoulombGenerator(Rebuildable, nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Map latents (N, latent_dim) to images."""
-        check_latents(latents, self.latent_dim)
-        images: Tensor = self.layers(latents)
+        images = super().forward(latents)
         return images if self.training else images.clamp(-1, 1)
 
 
-class CoulombDiscriminator(Rebuildable, nn.Module):
+class CoulombDiscriminator(Discriminator):
     """Discriminator: images (N, *image_shape) to potentials (N,), twice as wide as the generator's last maps.
 
     Four 5x5 convolutions of stride 2 whatever the size, each with batch norm (the first too) and
@@ -110,21 +99,12 @@ class CoulombDiscriminator(Rebuildable, nn.Module):
     """
 
     def __init__(self, image_shape: tuple[int, ...], width: int = 128) -> None:
-        super().__init__()
         channels, size = checks.square_image(image_shape, POWERS_OF_TWO)
         checks.at_least(1, width=width)
-        self.image_shape = tuple(image_shape)
         layers: list[nn.Module] = []
         for stage in range(4):
             maps = width * 2**stage
             layers += [nn.Conv2d(channels, maps, 5, stride=2, padding=2), _norm(maps), nn.LeakyReLU(0.2)]
             channels, size = maps, (size + 1) // 2
-        self.layers = nn.Sequential(*layers)
-        self.head = nn.Linear(channels * size**2, 1)
+        super().__init__(image_shape, *layers, nn.Flatten(), nn.Linear(channels * size**2, 1))
         _initialise(self)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images to potentials (N,)."""
-        check_images(images, self.image_shape)
-        potentials: Tensor = self.head(self.layers(images).flatten(1))
-        return potentials.flatten()

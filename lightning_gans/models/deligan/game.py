@@ -61,16 +61,12 @@ class DeLiGAN(GAN):
         objective_of_gan = "minimax" if objective == "classes" else objective
         super().__init__(image_shape, num_classes=num_classes, objective=objective_of_gan, **kwargs)
         if schedule is not None and (objective != "non_saturating" or self.simultaneous):
-            raise ValueError(
-                f"schedule=Threshold goes by the non-saturating loss of one update: leave it out with "
-                f"objective={objective} and simultaneous={self.simultaneous}"
-            )
+            given = f"objective={objective}, simultaneous={self.simultaneous}"
+            raise ValueError(f"schedule=Threshold goes by the non-saturating loss: leave it out with {given}")
         steps = self.discriminator_steps, self.generator_steps
         if schedule is not None and steps != (1, 1):
-            raise ValueError(
-                f"schedule=Threshold decides who is updated: leave out discriminator_steps={steps[0]} and "
-                f"generator_steps={steps[1]}"
-            )
+            given = f"discriminator_steps={steps[0]}, generator_steps={steps[1]}"
+            raise ValueError(f"schedule=Threshold decides who is updated: leave out {given}")
         if self.classifies and self.simultaneous:
             raise ValueError("simultaneous=True is GAN's: leave it out with objective=classes")
         self.schedule = schedule
@@ -180,9 +176,6 @@ class DeLiGAN(GAN):
             narrowest = float(widths.amax(1).min())  # it has a width as long as one of its sigmas has
             if narrowest < COLLAPSED and not self._warned:
                 self._warned = True
-                warnings.warn(
-                    f"no sigma of a component exceeds {narrowest:.2g}: it repeats one sample; raise "
-                    "latent.penalty_weight",
-                    stacklevel=2,
-                )
+                advice = "it repeats one sample; raise latent.penalty_weight"
+                warnings.warn(f"no sigma of a component exceeds {narrowest:.2g}: {advice}", stacklevel=2)
         return super().penalised(generator_loss)

@@ -18,10 +18,10 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from lightning_gans import checks
 from lightning_gans.networks import initialisers
-from lightning_gans.networks.base import check_images, check_latents
-from lightning_gans.networks.rebuild import Rebuildable
+from lightning_gans.networks.base import Discriminator, Generator, up
 
 SLOPE = 0.2
+Stages = Sequence[Sequence[tuple[int, int, int, int]]]
 
 
 class MinibatchDiscrimination(nn.Module):
@@ -82,12 +82,7 @@ class _Bias(nn.Module):
         return values + self.bias.view(-1, *[1] * (values.dim() - 2))
 
 
-def _up(inputs: int, outputs: int, bias: bool = True) -> nn.ConvTranspose2d:
-    """A 5x5 transposed convolution to twice the size."""
-    return nn.ConvTranspose2d(inputs, outputs, 5, 2, 2, 1, bias=bias)
-
-
-class DeLiGANMNISTGenerator(Rebuildable, nn.Module):
+class DeLiGANMNISTGenerator(Generator):
     """Generator of 28x28 images: latents (N, latent_dim) to images in [-1, 1].
 
     Linear to 4x4 pixels, three transposed convolutions, batch norm and ReLU between them. Weights from
@@ -103,30 +98,18 @@ class DeLiGANMNISTGenerator(Rebuildable, nn.Module):
     """
 
     def __init__(self, image_shape: tuple[int, ...], latent_dim: int = 30, width: int = 16) -> None:
-        super().__init__()
         channels, _ = checks.square_image(image_shape, (28,))
         checks.at_least(1, latent_dim=latent_dim, width=width)
-        self.latent_dim = latent_dim
         units = 4 * width * 16
-        self.layers = nn.Sequential(
-            nn.Sequential(nn.Linear(latent_dim, units), nn.BatchNorm1d(units), nn.ReLU()),
-            nn.Unflatten(1, (4 * width, 4, 4)),
-            nn.Sequential(
-                nn.ConvTranspose2d(4 * width, 2 * width, 3, 2, 1), nn.BatchNorm2d(2 * width), nn.ReLU()
-            ),  # 7x7
-            nn.Sequential(_up(2 * width, width), nn.BatchNorm2d(width), nn.ReLU()),
-            nn.Sequential(_up(width, channels), nn.Tanh()),
-        )
+        layers = [nn.Linear(latent_dim, units), nn.BatchNorm1d(units), nn.ReLU()]
+        layers += [nn.Unflatten(1, (4 * width, 4, 4)), nn.ConvTranspose2d(4 * width, 2 * width, 3, 2, 1)]
+        layers += [nn.BatchNorm2d(2 * width), nn.ReLU(), up(2 * width, width)]  # of 7x7 pixels, and 14x14
+        layers += [nn.BatchNorm2d(width), nn.ReLU(), up(width, channels), nn.Tanh()]
+        super().__init__(latent_dim, *layers)
         initialisers.normal_(self)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """Map latents (N, latent_dim) to images."""
-        check_latents(latents, self.latent_dim)
-        images: Tensor = self.layers(latents)
-        return images
 
-
-class DeLiGANGenerator(Rebuildable, nn.Module):
+class DeLiGANGenerator(Generator):
     """Generator of 32x32 images: latents (N, latent_dim) to images in [-1, 1].
 
     Linear to 4x4 pixels, three 5x5 transposed convolutions; batch norm without gain and ReLU between them,
@@ -142,55 +125,22 @@ class DeLiGANGenerator(Rebuildable, nn.Module):
     """
 
     def __init__(self, image_shape: tuple[int, ...], latent_dim: int = 100, width: int = 128) -> None:
-        super().__init__()
         channels, _ = checks.square_image(image_shape, (32,))
         checks.at_least(1, latent_dim=latent_dim, width=width)
-        self.latent_dim = latent_dim
         units = 4 * width * 16
         norm: nn.Module = nn.BatchNorm1d(units, 1e-6, affine=False)
         layers: list[nn.Module] = [nn.Linear(latent_dim, units, bias=False), norm, _Bias(units), nn.ReLU()]
         layers.append(nn.Unflatten(1, (4 * width, 4, 4)))
         for maps in (2 * width, width):
             norm = nn.BatchNorm2d(maps, 1e-6, affine=False)
-            layers += [_up(2 * maps, maps, bias=False), norm, _Bias(maps), nn.ReLU()]
-        last = _up(width, channels)
-        self.layers = nn.Sequential(*layers, last, nn.Tanh())
+            layers += [up(2 * maps, maps, bias=False), norm, _Bias(maps), nn.ReLU()]
+        last = up(width, channels)
+        super().__init__(latent_dim, *layers, last, nn.Tanh())
         initialisers.normal_(self, 0.05)
         weight_norm(last, dim=1)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """Map latents (N, latent_dim) to images."""
-        check_latents(latents, self.latent_dim)
-        images: Tensor = self.layers(latents)
-        return images
 
-
-class _Discriminator(Rebuildable, nn.Module):
-    """Stages from images to features, minibatch discrimination, and a linear layer."""
-
-    def __init__(
-        self,
-        image_shape: tuple[int, ...],
-        stages: Sequence[nn.Module],
-        closeness: MinibatchDiscrimination,
-        outputs: int,
-    ) -> None:
-        super().__init__()
-        checks.at_least(1, outputs=outputs)
-        self.image_shape = tuple(image_shape)
-        self.stages = nn.Sequential(*stages)
-        self.closeness = closeness
-        inputs, kernels, _ = closeness.direction.shape
-        self.head: nn.Module = nn.Linear(inputs + kernels, outputs)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images to logits (N,), or (N, outputs)."""
-        check_images(images, self.image_shape)
-        logits: Tensor = self.head(self.closeness(self.stages(images)))
-        return logits.squeeze(1)
-
-
-class DeLiGANMNISTDiscriminator(_Discriminator):
+class DeLiGANMNISTDiscriminator(Discriminator):
     """Discriminator of 28x28 images: three convolutions, batch norm in two, maximum over pixels.
 
     Weights from N(0, 0.02). Source: the released code for MNIST.
@@ -206,20 +156,14 @@ class DeLiGANMNISTDiscriminator(_Discriminator):
 
     def __init__(self, image_shape: tuple[int, ...], width: int = 16, outputs: int = 1) -> None:
         channels, _ = checks.square_image(image_shape, (28,))
-        checks.at_least(1, width=width)
-        stages = [
-            nn.Sequential(nn.Conv2d(channels, width, 5, 2, 2), nn.LeakyReLU(SLOPE)),
-            nn.Sequential(
-                nn.Conv2d(width, 2 * width, 5, 2, 2), nn.BatchNorm2d(2 * width), nn.LeakyReLU(SLOPE)
-            ),
-            nn.Sequential(
-                nn.Conv2d(2 * width, 4 * width, 3, 2, 1), nn.BatchNorm2d(4 * width), nn.LeakyReLU(SLOPE)
-            ),
-            nn.AdaptiveMaxPool2d(1),
-            nn.Flatten(),
-        ]
+        checks.at_least(1, width=width, outputs=outputs)
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 5, 2, 2), nn.LeakyReLU(SLOPE)]
+        for maps, kernel in ((width, 5), (2 * width, 3)):
+            layers += [nn.Conv2d(maps, 2 * maps, kernel, 2, kernel // 2), nn.BatchNorm2d(2 * maps)]
+            layers.append(nn.LeakyReLU(SLOPE))
+        layers += [nn.AdaptiveMaxPool2d(1), nn.Flatten()]
         closeness = MinibatchDiscrimination(4 * width, 4 * width, normalised=True)
-        super().__init__(image_shape, stages, closeness, outputs)
+        super().__init__(image_shape, *layers, closeness, nn.Linear(8 * width, outputs))
         initialisers.normal_(self)
 
 
@@ -230,11 +174,31 @@ def _normed(layer: nn.Module) -> nn.Module:
     return layer
 
 
-def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 1) -> nn.Sequential:
-    return nn.Sequential(_normed(nn.Conv2d(inputs, outputs, kernel, stride, padding)), nn.LeakyReLU(SLOPE))
+class _WeightNormedDiscriminator(Discriminator):
+    """Noise, stages of convolutions with dropout between, mean over pixels, minibatch discrimination.
+
+    Args:
+        image_shape: (channels, 32, 32).
+        stages: In each, the channels, kernel, stride and padding of its convolutions.
+        kernels: Numbers that minibatch discrimination appends.
+        outputs: Logits of an image.
+    """
+
+    def __init__(self, image_shape: tuple[int, ...], stages: Stages, kernels: int, outputs: int) -> None:
+        maps, _ = checks.square_image(image_shape, (32,))
+        checks.at_least(1, width=stages[0][0][0], outputs=outputs)
+        layers: list[nn.Module] = [GaussianNoise(0.2)]
+        for number, stage in enumerate(stages):
+            layers += [nn.Dropout(0.5)] * (number > 0)
+            for channels, kernel, stride, padding in stage:
+                convolution = nn.Conv2d(maps, channels, kernel, stride, padding)
+                layers += [_normed(convolution), nn.LeakyReLU(SLOPE)]
+                maps = channels
+        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), MinibatchDiscrimination(maps, kernels)]
+        super().__init__(image_shape, *layers, _normed(nn.Linear(maps + kernels, outputs)))
 
 
-class DeLiGANCIFARDiscriminator(_Discriminator):
+class DeLiGANCIFARDiscriminator(_WeightNormedDiscriminator):
     """Discriminator of 32x32 images: noise on the image, nine convolutions, dropout, mean over pixels.
 
     Weight norm everywhere, weights from N(0, 0.05). Source: the released code for CIFAR-10, which is that of
@@ -253,29 +217,16 @@ class DeLiGANCIFARDiscriminator(_Discriminator):
     def __init__(
         self, image_shape: tuple[int, ...], width: int = 96, kernels: int = 100, outputs: int = 1
     ) -> None:
-        channels, _ = checks.square_image(image_shape, (32,))
-        checks.at_least(1, width=width)
-        stages = [
-            GaussianNoise(0.2),
-            _convolution(channels, width, 3),
-            _convolution(width, width, 3),
-            _convolution(width, width, 3, 2),
-            nn.Dropout(0.5),
-            _convolution(width, 2 * width, 3),
-            _convolution(2 * width, 2 * width, 3),
-            _convolution(2 * width, 2 * width, 3, 2),
-            nn.Dropout(0.5),
-            _convolution(2 * width, 2 * width, 3, padding=0),
-            _convolution(2 * width, 2 * width, 1, padding=0),
-            _convolution(2 * width, 2 * width, 1, padding=0),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-        ]
-        super().__init__(image_shape, stages, MinibatchDiscrimination(2 * width, kernels), outputs)
-        self.head = _normed(self.head)
+        wide = 2 * width
+        stages = (
+            ((width, 3, 1, 1), (width, 3, 1, 1), (width, 3, 2, 1)),
+            ((wide, 3, 1, 1), (wide, 3, 1, 1), (wide, 3, 2, 1)),
+            ((wide, 3, 1, 0), (wide, 1, 1, 0), (wide, 1, 1, 0)),
+        )
+        super().__init__(image_shape, stages, kernels, outputs)
 
 
-class DeLiGANSketchDiscriminator(_Discriminator):
+class DeLiGANSketchDiscriminator(_WeightNormedDiscriminator):
     """Discriminator of 32x32 sketches: noise on the image, five convolutions, dropout, mean over pixels.
 
     Weight norm everywhere, weights from N(0, 0.05). Source: the released code for sketches.
@@ -293,19 +244,9 @@ class DeLiGANSketchDiscriminator(_Discriminator):
     def __init__(
         self, image_shape: tuple[int, ...], width: int = 20, kernels: int = 50, outputs: int = 1
     ) -> None:
-        channels, _ = checks.square_image(image_shape, (32,))
-        checks.at_least(1, width=width)
-        stages = [
-            GaussianNoise(0.2),
-            _convolution(channels, width, 5),
-            _convolution(width, width, 5, 2),
-            nn.Dropout(0.5),
-            _convolution(width, 2 * width, 5, 2),
-            nn.Dropout(0.5),
-            _convolution(2 * width, 4 * width, 3, 2, padding=0),
-            _convolution(4 * width, 4 * width, 1, padding=0),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-        ]
-        super().__init__(image_shape, stages, MinibatchDiscrimination(4 * width, kernels), outputs)
-        self.head = _normed(self.head)
+        stages = (
+            ((width, 5, 1, 1), (width, 5, 2, 1)),
+            ((2 * width, 5, 2, 1),),
+            ((4 * width, 3, 2, 0), (4 * width, 1, 1, 0)),
+        )
+        super().__init__(image_shape, stages, kernels, outputs)

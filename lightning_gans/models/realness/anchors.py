@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from lightning_gans import checks
 from lightning_gans.networks.rebuild import Rebuildable
 
 
@@ -26,21 +27,13 @@ class Anchors(Rebuildable, nn.Module):
         Raises:
             ValueError: If there are no such anchors for this number of outcomes.
         """
-        check_outcomes(num_outcomes)
+        checks.at_least(2, num_outcomes=num_outcomes)
         real, fake = self.make(num_outcomes, rng)
         return real.to(rng.device, torch.float32), fake.to(rng.device, torch.float32)
 
     def make(self, num_outcomes: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return A1 and A0, ``(num_outcomes,)``."""
         raise NotImplementedError
-
-
-def check_outcomes(num_outcomes: int) -> None:
-    """Raise a ValueError unless the number of outcomes is an integer of at least 2."""
-    if not isinstance(num_outcomes, int) or num_outcomes < 2:
-        raise ValueError(
-            f"num_outcomes={num_outcomes}: one outcome tells nothing apart, give an integer of 2 or more"
-        )
 
 
 class SkewNormalAnchors(Anchors):
@@ -64,8 +57,7 @@ class SkewNormalAnchors(Anchors):
 
     def __init__(self, kl: float = 11.05) -> None:
         super().__init__()
-        if not kl > 0:
-            raise ValueError(f"kl={kl}: anchors must differ, give a positive number")
+        checks.positive(kl=kl)
         self.kl = kl
 
     def make(self, num_outcomes: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -75,7 +67,7 @@ class SkewNormalAnchors(Anchors):
         largest = _divergence(*family(1.0, num_outcomes))
         if self.kl > largest:
             raise ValueError(
-                f"kl={self.kl} is out of reach with num_outcomes={num_outcomes}: give at most {largest:.4g}"
+                f"kl={self.kl}: {num_outcomes} outcomes allow no more, give at most {largest:.4g}"
             )
         t = _bisect(lambda t: _divergence(*family(t, num_outcomes)), self.kl)
         real, fake = family(t, num_outcomes)
@@ -135,10 +127,8 @@ class ReleasedAnchors(Anchors):
 
     def __init__(self, shift: float = 1.0, samples: int = 1000) -> None:
         super().__init__()
-        if not 0 <= shift < math.inf:
-            raise ValueError(f"shift={shift} does not move real up and fake down: give 0 or more")
-        if samples < 2:
-            raise ValueError(f"samples={samples} have no range to divide: give 2 or more")
+        checks.within("[0, inf)", shift=shift)
+        checks.at_least(2, samples=samples)
         self.shift = shift
         self.samples = samples
 
@@ -191,25 +181,21 @@ class CustomAnchors(Anchors):
     def __init__(self, real: Sequence[float], fake: Sequence[float]) -> None:
         super().__init__()
         for name, shares in (("real", real), ("fake", fake)):
-            if not all(share >= 0 for share in shares):
-                raise ValueError(f"{name}={list(shares)} has a negative share: give 0 or more")
+            for share in shares:
+                checks.within("[0, 1]", **{name: share})
             if not math.isclose(sum(shares), 1, abs_tol=1e-6):
                 raise ValueError(f"{name}={list(shares)} sums to {sum(shares):.6g}: make it 1")
         if len(real) != len(fake):
             raise ValueError(f"real has {len(real)} outcomes and fake {len(fake)}: give equally many")
         if list(real) == list(fake):
-            raise ValueError(
-                f"real and fake are both {list(real)}, which tells nothing apart: let them differ"
-            )
+            raise ValueError(f"real and fake are both {list(real)}: let them differ")
         self.real = tuple(real)
         self.fake = tuple(fake)
 
     def make(self, num_outcomes: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return A1 and A0, ``(num_outcomes,)``."""
         if num_outcomes != len(self.real):
-            raise ValueError(
-                f"anchors have {len(self.real)} outcomes, but num_outcomes={num_outcomes}: make them equal"
-            )
+            raise ValueError(f"num_outcomes={num_outcomes}: the anchors have {len(self.real)}, give as many")
         real, fake = torch.tensor([self.real, self.fake], dtype=torch.float64)
         return real, fake
 

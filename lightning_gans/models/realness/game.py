@@ -11,7 +11,7 @@ from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFacto
 from lightning_gans.game.latents import Latent, Normal
 from lightning_gans.game.sides import Side
 from lightning_gans.models.realness import losses
-from lightning_gans.models.realness.anchors import Anchors, SkewNormalAnchors, check_outcomes
+from lightning_gans.models.realness.anchors import Anchors, SkewNormalAnchors
 from lightning_gans.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from lightning_gans.networks.mlp import MaxoutDiscriminator, MLPGenerator
 
@@ -57,7 +57,7 @@ class RealnessGAN(LatentGame):
         gather: bool = False,
         **kwargs: Any,
     ) -> None:
-        check_outcomes(num_outcomes)
+        checks.at_least(2, num_outcomes=num_outcomes)
         checks.one_of((1, 2, 3), objective=objective)
         checks.one_of(("batch", "adaptive", "none"), resample=resample)
         if gather and resample != "batch":
@@ -104,9 +104,8 @@ class RealnessGAN(LatentGame):
         outputs: Tensor = self.discriminator(side.images)
         if outputs.shape != (len(side), self.num_outputs):
             raise ValueError(
-                f"discriminator of {type(self).__name__} returned {tuple(outputs.shape)} for {len(side)} "
-                f"images: num_outcomes={self.num_outcomes} and resample={self.resample!r} need "
-                f"({len(side)}, {self.num_outputs})"
+                f"discriminator returned {tuple(outputs.shape)}: num_outcomes={self.num_outcomes} and "
+                f"resample={self.resample} need {(len(side), self.num_outputs)}"
             )
         if not self.training or self.resample == "none":
             return outputs[:, : self.num_outcomes]
@@ -178,9 +177,7 @@ class RealnessGAN(LatentGame):
         """
         samples = batch_size * (self.trainer.world_size if self.gather else 1)
         if self.resample == "batch" and samples < 2:
-            raise ValueError(
-                f"data.batch_size={batch_size} has no spread: give 2 or more, or model.resample: none"
-            )
+            raise ValueError(f"data.batch_size={batch_size}: give 2 or more, or model.resample: none")
         super().check_batch(batch_size)
 
     def check_judged(self, judged: Any) -> None:
