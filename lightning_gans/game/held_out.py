@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
+from lightning_gans.game.ranks import batch_length
 from lightning_gans.game.rows import log_scores
 
 
@@ -63,7 +64,7 @@ class HeldOutLosses(LightningModule):
                 losses = self.held_out_losses(cloned)
         finally:
             self.rng = training
-        samples = len(tree_leaves(batch)[0])
+        samples = batch_length(batch)
         for name, loss in losses.items():
             self._sums[name] = self._sums.get(name, 0) + samples * loss.detach().float()
         self._samples += samples

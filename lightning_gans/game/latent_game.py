@@ -126,6 +126,7 @@ class LatentGame(AdversarialModule):
         self.generator_steps = generator_steps
         self._round = _Round()
         self._unseen = True  # no real batch of this run was looked at yet
+        self._opponents: tuple[nn.Module, ...] = ()  # what the generator's player does not train
 
     # ------------------------------------------------------------------ what a paper writes
 
@@ -150,7 +151,7 @@ class LatentGame(AdversarialModule):
         raise NotImplementedError
 
     def generator_loss(self, real: Side, fake: Side) -> Tensor:
-        """What the generator minimises, a scalar; the discriminator's weights are frozen."""
+        """What the generator minimises, a scalar; the other players' weights are frozen."""
         raise NotImplementedError
 
     def judge(self, side: Side) -> Any:
@@ -211,6 +212,13 @@ class LatentGame(AdversarialModule):
             "generator": Player(("generator", "latent"), self.generator_optimizer, self.generator_scheduler),
         }
 
+    def on_fit_start(self) -> None:
+        """Look up whom the generator plays against, once."""
+        super().on_fit_start()
+        own = self.player_networks("generator").values()
+        others = [net for player in self.players() for net in self.player_networks(player).values()]
+        self._opponents = tuple(network for network in others if network not in own)
+
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """One batch of a round: an update of the discriminator, of the generator, or of both."""
         real = self.read(batch)
@@ -231,6 +239,9 @@ class LatentGame(AdversarialModule):
         if self._unseen:
             check_real(real.images, self.image_shape, "the first batch of images")
             check_labels(real.labels, len(real))
+            if self.num_classes:
+                unlabeled = not self.conditional or self.semi_supervised
+                checks.labels(self.num_classes, unlabeled, labels=real.labels)
             self._unseen = False
         return replace(real, images=self.memory_format(real.images))
 
@@ -273,7 +284,7 @@ class LatentGame(AdversarialModule):
         """
         if fake is None:
             fake = self.draw_fakes(real)
-        with self.frozen(self.discriminator):
+        with self.frozen(*self._opponents):
             loss = self.generator_loss(self.real_side(real), fake)
             self.report({"generator_loss": loss})
             self.minimise("generator", self.penalised(loss))
@@ -469,9 +480,11 @@ class LatentGame(AdversarialModule):
                 f"{self.image_shape}: build it for that shape"
             )
         fake = Side(images, None if labels is None else labels.to(images.device), latents.to(images.device))
+        # Unlabeled, unless the game is conditional: then what reads labels may know none but classes.
+        real = read_batch((images,) if fake.labels is None else (images, fake.labels))
         try:
             with self.inference():
-                judged = self.judge(fake), self.judge(self.real_side(read_batch((images,))))
+                judged = self.judge(fake), self.judge(self.real_side(real))
         except RuntimeError as error:
             raise ValueError(
                 f"discriminator of {name} cannot read images of shape {self.image_shape}: {first_line(error)}"

@@ -32,8 +32,8 @@ class Side:
 
     def detach(self) -> "Side":
         """Return the same samples without the graph that made them."""
-        latents = None if self.latents is None else self.latents.detach()
-        return replace(self, images=self.images.detach(), latents=latents)
+        latents, inputs = (None if x is None else x.detach() for x in (self.latents, self.inputs))
+        return replace(self, images=self.images.detach(), latents=latents, inputs=inputs)
 
 
 def read_batch(batch: Any) -> Side:
@@ -61,7 +61,7 @@ def read_batch(batch: Any) -> Side:
         images = None
     if not isinstance(images, Tensor) or not (labels is None or isinstance(labels, Tensor)):
         raise ValueError(
-            f"a batch of the data is {_kinds(batch)}: give images, (images, labels), or a mapping with "
+            f"a batch of the data is {kinds(batch)}: give images, (images, labels), or a mapping with "
             "images and labels, each a tensor"
         )
     if labels is None:
@@ -126,7 +126,8 @@ def _listed(shape: tuple[int, ...]) -> str:
     return ", ".join(map(str, shape))
 
 
-def _kinds(batch: Any) -> str:
+def kinds(batch: Any) -> str:
+    """Say in a few words what a batch is, for a message."""
     if isinstance(batch, Mapping):
         return f"a mapping of {', '.join(map(str, batch)) or 'nothing'}"
     if isinstance(batch, list | tuple):

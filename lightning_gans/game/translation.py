@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lightning_gans import checks
 from lightning_gans.game.adversarial import AdversarialModule
-from lightning_gans.game.sides import Side, check_real
+from lightning_gans.game.sides import Side, check_real, kinds
 
 
 class TranslationGame(AdversarialModule):
@@ -32,7 +32,7 @@ class TranslationGame(AdversarialModule):
     def __init__(self, input_shape: tuple[int, ...], image_shape: tuple[int, ...], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         for name, shape in (("input_shape", input_shape), ("image_shape", image_shape)):
-            if len(checks.image_shape(shape)) != 3:
+            if len(checks.image_shape(shape, name)) != 3:
                 raise ValueError(f"{name}={shape}: a translation needs images, (channels, height, width)")
         self.input_shape, self.image_shape = tuple(input_shape), tuple(image_shape)
         self._unseen = True  # no real batch of this run was looked at yet
@@ -65,9 +65,10 @@ class TranslationGame(AdversarialModule):
         Raises:
             ValueError: If it is no batch of the model's images.
         """
-        if not (isinstance(batch, list | tuple) and len(batch) == 2):
+        pair = isinstance(batch, list | tuple) and len(batch) == 2
+        if not pair or not all(isinstance(part, Tensor) for part in batch):
             raise ValueError(
-                f"a batch of the data is a {type(batch).__name__}: {type(self).__name__} needs "
+                f"a batch of the data is {kinds(batch)}: {type(self).__name__} needs "
                 "(input, target), two tensors of images"
             )
         inputs, targets = batch
@@ -113,7 +114,7 @@ class TranslationGame(AdversarialModule):
         """
         self._unseen = True
         name, data = type(self).__name__, getattr(self.trainer, "datamodule", None)
-        if data is not None and not getattr(data, "view_names", None) and hasattr(data, "image_shape"):
+        if hasattr(data, "image_shape") and not hasattr(data, "input_shape"):
             raise ValueError(
                 f"data={type(data).__name__} serves single images, but a {name} translates one kind into "
                 "another: use PairedImages or UnpairedImages"

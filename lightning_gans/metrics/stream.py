@@ -77,7 +77,7 @@ class LatentSamples:
     """What a game makes of its latents; in conditional games, sample i is of class i modulo their number.
 
     Args:
-        game: Has ``draw_latents`` and ``sample_from``; see :class:`lightning_gans.game.LatentGame`.
+        game: Has ``draw_latents`` and ``sample_from``; see :class:`lightning_gans.LatentGame`.
         count: How many samples.
         ema: Use averaged weights, if there are any.
         seed: Of the latents.

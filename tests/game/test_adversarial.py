@@ -1,5 +1,6 @@
 """The base of all games: known answers of the schedules, state, refusals."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from lightning_gans.callbacks import Checkpoint, GeneratorEMA
 from lightning_gans.game.optimizers import SGD, Adam
 from lightning_gans.game.players import Player
 from lightning_gans.game.sides import Side
-from lightning_gans.networks import DCGANDiscriminator, MLPGenerator
+from lightning_gans.networks import ConditionalMLPGenerator, DCGANDiscriminator, MLPGenerator
 from lightning_gans.networks.rebuild import Rebuildable, describe
 from tests.conformance.games import PlainNet, digits, game, ring, same, small_networks, trainer
 
@@ -236,6 +237,63 @@ def test_the_base_carries_games_with_labels():
     assert module.discriminator_loss(real, fake).ndim == 0
 
 
+class Projection(nn.Module):
+    """A discriminator that knows classes and nothing else: -1 is an error."""
+
+    def __init__(self):
+        super().__init__()
+        self.classes = nn.Embedding(10, 64)
+
+    def forward(self, images, labels):
+        return (images.flatten(1) * self.classes(labels)).sum(1)
+
+
+def test_a_discriminator_may_need_a_class_for_every_image():
+    arguments = {"generator": ConditionalMLPGenerator((1, 8, 8)), "discriminator": Projection()}
+    fit = trainer(max_steps=2)
+    fit.fit(Labelled((1, 8, 8), num_classes=10, **arguments), digits())
+    assert fit.global_step == 2
+
+
+class SecondJudge(GAN):
+    """The discriminator's player trains another network too."""
+
+    def __init__(self, image_shape):
+        super().__init__(image_shape)
+        self.second = PlainNet(2, 1)
+
+    def players(self):
+        players = super().players()
+        names = ("discriminator", "second")
+        return {**players, "discriminator": replace(players["discriminator"], networks=names)}
+
+    def judge(self, side):
+        return super().judge(side) + self.second(side.images).flatten()
+
+
+def test_the_generator_leaves_all_networks_of_the_others_alone():
+    module = SecondJudge((2,))
+    second, untouched = list(module.second.parameters()), []
+    start = [p.detach().clone() for p in second]
+
+    class Watch(Callback):
+        def on_train_start(self, trainer, module):
+            minimise = module.minimise
+
+            def watched(player, loss):
+                for p in second:
+                    p.grad = torch.full_like(p, 7.0)
+                minimise(player, loss)
+                if player == "generator":
+                    untouched.append(all(bool((p.grad == 7).all()) for p in second))
+
+            module.minimise = watched
+
+    trainer([Watch()], max_steps=2).fit(module, ring())
+    assert untouched == [True, True]
+    assert not same(start, [p.detach() for p in second])
+
+
 # ---------------------------------------------------------------------- log, schedulers, clipping
 
 
@@ -411,8 +469,8 @@ def test_checkpoint_counts_by_crossing():
     saved = []
 
     class Saves(Checkpoint):
-        def _save(self, trainer):
-            super()._save(trainer)
+        def _save_checkpoint(self, trainer, filepath):
+            super()._save_checkpoint(trainer, filepath)
             saved.append(trainer.global_step)
 
     trainer([Saves(every_n_updates=4, dirpath="here")], max_steps=14).fit(

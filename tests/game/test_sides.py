@@ -42,10 +42,9 @@ def test_what_is_no_batch(batch):
 
 def test_detached():
     latents = torch.zeros(2, 3, requires_grad=True)
-    side = Side(latents * 2, torch.arange(2), latents + 1, IMAGES[:2]).detach()
-    assert not side.images.requires_grad
-    assert not side.latents.requires_grad
-    assert side.inputs is not None
+    side = Side(latents * 2, torch.arange(2), latents + 1, latents - 1).detach()
+    for samples in (side.images, side.latents, side.inputs):
+        assert not samples.requires_grad
 
 
 def fit(batches, shape=(1, 8, 8)):
@@ -79,6 +78,33 @@ def test_first_batch_is_looked_at(batch, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("label", "message"), [(10, "give -1 to 9"), (-2, "give -1 to 9")])
+def test_labels_are_classes(label, message):
+    batch = (IMAGES, torch.full((8,), label))
+    module = GAN((1, 8, 8), num_classes=10, **small_networks((1, 8, 8)))
+    with pytest.raises(ValueError, match=rf"labels\[0\]={label}: {message}"):
+        trainer(max_steps=1).fit(module, DataLoader([batch], batch_size=None))
+
+
+def test_conditional_games_need_labels():
+    with pytest.raises(ValueError, match=r"labels\[0\]=-1: give 0 to 9"):
+        trainer(max_steps=1).fit(game("ACGAN"), DataLoader([IMAGES], batch_size=None))
+
+
+def test_held_out_losses_count_by_samples():
+    """Whatever else a batch holds: here first the names of its samples."""
+
+    class Mean(GAN):
+        def discriminator_loss(self, real, fake):
+            return real.images.mean()
+
+    batches = [{"id": ["a"] * n, "images": torch.full((n, 2), value)} for n, value in ((3, 1.0), (1, 5.0))]
+    (scores,) = trainer(limit_val_batches=1.0).validate(
+        Mean((2,)), DataLoader(batches, batch_size=None), verbose=False
+    )
+    assert scores["val/discriminator_loss"] == 2
+
+
 def test_bright_images_are_told_from_wrongly_scaled_ones():
     bright = torch.arange(8 * 64).view(8, 1, 8, 8) % 128 + 128
     with warnings.catch_warnings():
@@ -97,6 +123,7 @@ def test_points_have_no_range():
     ("batch", "message"),
     [
         (IMAGES, r"a batch of the data is a Tensor: TwoTranslators needs \(input, target\)"),
+        ((IMAGES, None), r"a batch of the data is 2 things \(Tensor, NoneType\): TwoTranslators needs"),
         ((IMAGES, 2 * IMAGES), "the first batch of targets has values"),
         ((IMAGES[..., :4], IMAGES), r"the first batch of inputs has shape \(8, 1, 8, 4\)"),
     ],

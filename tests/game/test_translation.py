@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from lightning.pytorch import LightningDataModule
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gans.callbacks import GeneratorEMA
 from tests.conformance.games import digits, game, pairs, same, trainer
@@ -39,7 +41,7 @@ def test_translations_are_made_in_evaluation_mode():
 
 @pytest.mark.parametrize("shape", [(2,), (1, 8), (1, 8, 0)])
 def test_shapes_of_images(shape):
-    with pytest.raises(ValueError, match="shape="):
+    with pytest.raises(ValueError, match="input_shape="):
         TwoTranslators(shape, (1, 8, 8))
 
 
@@ -47,6 +49,22 @@ def test_single_images_are_no_pairs():
     module = TwoTranslators((1, 8, 8), (1, 8, 8))
     with pytest.raises(ValueError, match="data=Digits serves single images"):
         trainer(max_steps=1).fit(module, digits())
+
+
+class OwnPairs(LightningDataModule):
+    """As docs/data.md says: two shapes, and batches of inputs and targets."""
+
+    input_shape = image_shape = (1, 8, 8)
+
+    def train_dataloader(self):
+        images = torch.linspace(-1, 1, 32 * 64).view(32, 1, 8, 8)
+        return DataLoader(TensorDataset(images, -images), 16)
+
+
+def test_pairs_of_a_data_module_of_ones_own():
+    fit = trainer(max_steps=2)
+    fit.fit(TwoTranslators((1, 8, 8), (1, 8, 8)), OwnPairs())
+    assert fit.global_step == 2
 
 
 def test_other_shapes_than_the_data():

@@ -162,6 +162,20 @@ def test_gate_is_the_adversarial_loss_in_evaluation_mode():
     assert len(gates) >= 2
 
 
+def test_gate_draws_the_components_as_training_does():
+    module = game(latent=GaussianMixture(2, 16, sampling="stratified"), schedule=Threshold(updates=1))
+    drawn = []
+
+    class Watch(Callback):
+        def on_train_start(self, trainer, module):
+            of_components = module.latent.of_components
+            module.latent.of_components = lambda c, rng: drawn.append(c) or of_components(c, rng)
+
+    trainer([Watch()], max_steps=2).fit(module, ring())
+    assert len(drawn) >= 4
+    assert all(torch.equal(components.sort().values, torch.arange(16)) for components in drawn)
+
+
 def test_ranks_decide_by_their_mean():
     module, updates = game(schedule=Threshold()), Updates(())
     asked = []

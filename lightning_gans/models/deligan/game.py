@@ -3,6 +3,7 @@
 import warnings
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFactory
@@ -136,8 +137,10 @@ class DeLiGAN(GAN):
 
     def _gate(self, real: Side) -> float:
         """Return the generator's loss, without penalty, in evaluation mode; the same on all ranks."""
+        with torch.no_grad():
+            latents = self.latent(len(real), self.rng)  # as in training, where they may be stratified
         with self.inference():
-            loss = self.generator_loss(real, self.draw_fakes(real))
+            loss = self.generator_loss(real, Side(self.generate(latents), latents=latents))
         return float(self.trainer.strategy.reduce(loss, reduce_op="mean"))
 
     def _half_step(self, real: Side) -> None:
