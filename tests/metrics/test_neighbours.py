@@ -110,7 +110,7 @@ def test_picture():
     np.testing.assert_array_equal(pixels[2:18:2, 24 + 20 : 24 + 36 : 2], second)
     floats = neighbours_picture(samples / 127.5 - 1, training[indices] / 127.5 - 1, scale=2)
     np.testing.assert_array_equal(np.asarray(floats), pixels)
-    with pytest.raises(ValueError, match=r"must have shapes \(n, C, H, W\) and \(n, k, C, H, W\)"):
+    with pytest.raises(ValueError, match=r"give \(n, C, H, W\) and \(n, k, C, H, W\)"):
         neighbours_picture(samples, training)
 
 
