@@ -1,6 +1,5 @@
 """Checkpoints from which a killed run goes on exactly."""
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
+from lightning_gans.files import written_whole
 
 CLOCK = 10  # updates between two looks at the clock, which all ranks take together
 
@@ -59,7 +59,8 @@ class Checkpoint(ModelCheckpoint):
         if stage == "fit" and trainer.is_global_zero:
             last = Path(str(self.dirpath)) / "last.ckpt"
             for path in {str(last), str(trainer.ckpt_path or last)}:
-                Path(f"{path}.part").unlink(missing_ok=True)
+                for part in Path(path).parent.glob(f"{Path(path).name}.*.part"):
+                    part.unlink(missing_ok=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from where the run starts."""
@@ -123,14 +124,10 @@ class Checkpoint(ModelCheckpoint):
         )
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
-        part = f"{filepath}.part"
-        trainer.save_checkpoint(part, self.save_weights_only)
+        with written_whole(filepath) as part:  # by the first rank; the others give theirs to it
+            trainer.save_checkpoint(part, self.save_weights_only)
         self._last_global_step_saved = trainer.global_step
         self._last_checkpoint_saved = filepath
-        if trainer.is_global_zero:
-            with Path(part).open("rb") as file:
-                os.fsync(file.fileno())
-            Path(part).replace(filepath)
         trainer.strategy.barrier()
         if trainer.is_global_zero:
             for logger in trainer.loggers:

@@ -7,6 +7,8 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
+from lightning_gans.files import written_whole
+
 
 class WholeCSVLogger(CSVLogger):
     """Write ``metrics.csv`` as Lightning's logger does; a new column does not put the rows at risk.
@@ -27,9 +29,8 @@ class WholeCSVLogger(CSVLogger):
 
 class _Writer(ExperimentWriter):
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        file, part = Path(self.metrics_file_path), Path(f"{self.metrics_file_path}.part")
-        with file.open(newline="") as old, part.open("w", newline="") as new:
+        file = Path(self.metrics_file_path)
+        with written_whole(file) as part, file.open(newline="") as old, part.open("w", newline="") as new:
             writer = csv.DictWriter(new, fieldnames=fieldnames)
             writer.writeheader()
             writer.writerows(csv.DictReader(old))
-        part.replace(file)
