@@ -190,7 +190,7 @@ def test_one_player_is_the_generator():
         def players(self):
             return {"critic": super().players()["discriminator"]}
 
-    with pytest.raises(ValueError, match=r"players\(\) of NoGenerator names critic: call one of them generator"):
+    with pytest.raises(ValueError, match=r"players\(\) of NoGenerator names critic: call one of them"):
         trainer(max_steps=1).fit(NoGenerator((2,)), ring())
 
 
