@@ -80,12 +80,12 @@ class Checkpoint(ModelCheckpoint):
             self._save_once(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Epochs are no measure here, but where early stopping says that this is the last."""
+        """Save if early stopping ends the run with this epoch; otherwise updates are counted, not epochs."""
         if trainer.should_stop:
             self._save_once(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Validation is no measure here."""
+        """Save nothing: updates are counted, not validations."""
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last update, if nobody knew before that it was the last."""

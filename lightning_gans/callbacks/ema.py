@@ -61,7 +61,7 @@ class GeneratorEMA(Callback):
             self._hook = self._follow(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the optimizer go."""
+        """Remove the hook from the optimizer."""
         self._forget()
 
     def _follow(self, trainer: Trainer, module: AdversarialModule) -> RemovableHandle:

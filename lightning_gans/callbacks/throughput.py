@@ -54,11 +54,11 @@ class Throughput(Callback):
         self._open()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock."""
+        """Stop the clock while a validation runs."""
         self._paused = perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on."""
+        """Let the clock go on."""
         self._started += perf_counter() - self._paused
 
     def _open(self) -> None:

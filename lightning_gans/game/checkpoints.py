@@ -40,7 +40,7 @@ class SelfContained(Rebuildable, LightningModule):
         return {}
 
     def load_run_state(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`run_state` returned; called on the module's device, before training.
+        """Go on from what :meth:`run_state` returned; called before training, and by :func:`load`.
 
         A run that is resumed by another number of ranks gets the state of the first on all.
         """
@@ -87,9 +87,12 @@ class SelfContained(Rebuildable, LightningModule):
                     f"the checkpoint does not fit: {key} is {found} there and {tuple(value.shape)} here; "
                     "give the arguments of the model that the run was started with"
                 )
+        ranks = checkpoint.get("run_state")
         if self._trainer is not None and self.trainer.training:
-            self._resumed = checkpoint.get("run_state")
+            self._resumed = ranks
             go_on_exactly(self.trainer, checkpoint)
+        elif ranks:
+            self.load_run_state(ranks[0]["state"])
 
     def on_train_start(self) -> None:
         """Listen to signals; go on where a resumed run stopped."""

@@ -213,7 +213,7 @@ class LatentGame(AdversarialModule):
         }
 
     def on_fit_start(self) -> None:
-        """Look up whom the generator plays against, once."""
+        """Look up, once, the networks that the generator's update leaves alone."""
         super().on_fit_start()
         own = self.player_networks("generator").values()
         others = [net for player in self.players() for net in self.player_networks(player).values()]

@@ -81,8 +81,13 @@ def make_optimizers(module: nn.Module, players: dict[str, Player]) -> tuple[list
     """Make the optimizers and schedulers of all players, for Lightning's ``configure_optimizers``.
 
     Raises:
-        ValueError: If a scheduler waits for a metric.
+        ValueError: If no player is the generator, or a scheduler waits for a metric.
     """
+    if "generator" not in players:
+        raise ValueError(
+            f"players() of {type(module).__name__} names {', '.join(players) or 'none'}: call one of them "
+            "generator, for its updates are those that a run counts"
+        )
     optimizers, schedulers = [], []
     for player in players.values():
         parameters = [

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_gans import checks
 from lightning_gans.game.adversarial import AdversarialModule
@@ -46,6 +46,7 @@ class TranslationGame(AdversarialModule):
             inputs: What to translate.
             ema: With averaged weights, if there are any.
         """
+        self._needs("generator", "generate")
         images: Tensor = self.network("generator", ema)(inputs)
         return images
 
@@ -54,8 +55,12 @@ class TranslationGame(AdversarialModule):
 
         ``side.inputs`` are the inputs that the images belong to.
         """
-        discriminator: nn.Module = self.get_submodule("discriminator")
-        return discriminator(side.images)
+        self._needs("discriminator", "judge")
+        return self.get_submodule("discriminator")(side.images)
+
+    def _needs(self, network: str, method: str) -> None:
+        if not hasattr(self, network):
+            raise NotImplementedError(f"{type(self).__name__} has no {network}: write {method}()")
 
     # ------------------------------------------------------------------ the game
 

@@ -185,6 +185,15 @@ def test_the_base_carries_games_without_a_latent():
     assert set(module.ema) == {"there", "back"}
 
 
+def test_one_player_is_the_generator():
+    class NoGenerator(GAN):
+        def players(self):
+            return {"critic": super().players()["discriminator"]}
+
+    with pytest.raises(ValueError, match=r"players\(\) of NoGenerator names critic: call one of them"):
+        trainer(max_steps=1).fit(NoGenerator((2,)), ring())
+
+
 class LearnedLatent(lightning_gans.game.latents.Normal):
     def __init__(self, dim=2):
         super().__init__(dim)

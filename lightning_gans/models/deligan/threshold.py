@@ -15,7 +15,8 @@ class Threshold(Rebuildable, nn.Module):
     Each batch serves ``updates`` updates. Before each the generator's loss is computed: above t the generator
     is updated, otherwise the discriminator. t adapts, before each batch: it rises after many updates of the
     generator, and falls after many of the discriminator. (log 2 = 0.693 is the loss where D = 1/2.) Updates
-    of the generator beyond ``trainer.max_steps`` are left out.
+    of the generator beyond ``trainer.max_steps`` are left out: a run that is given more later differs
+    from one in one go.
 
     Args:
         updates: Updates on each batch.

@@ -73,9 +73,9 @@ class RealnessGAN(LatentGame):
         real, fake = self.anchors(num_outcomes, torch.Generator().manual_seed(0))
         if torch.equal(real, fake):
             raise ValueError(f"anchors={self.anchors} are equal and tell nothing apart: let them differ")
-        # Anchors that follow from the arguments are not stored, so that a resumed run can be given others.
-        self.register_buffer("anchor_real", real, persistent=self.anchors.redraws)
-        self.register_buffer("anchor_fake", fake, persistent=self.anchors.redraws)
+        # No part of the weights: they follow from the arguments, and redrawn ones are in the run's state.
+        self.register_buffer("anchor_real", real, persistent=False)
+        self.register_buffer("anchor_fake", fake, persistent=False)
 
     def default_latent(self) -> Latent:
         """128 normal variables."""
@@ -159,15 +159,16 @@ class RealnessGAN(LatentGame):
         of_outcomes: Tensor = judged.float() * (self.anchor_real - self.anchor_fake)
         return of_outcomes.sum(1)
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take no anchors where this run has fixed ones, and keep its own where the checkpoint has none."""
-        weights = checkpoint["state_dict"]
-        for name in ("anchor_real", "anchor_fake"):
-            if self.anchors.redraws:
-                weights.setdefault(name, getattr(self, name))
-            else:
-                weights.pop(name, None)
-        super().on_load_checkpoint(checkpoint)
+    def run_state(self) -> dict[str, Any]:
+        """Add the anchors of this round."""
+        return {**super().run_state(), "anchors": [self.anchor_real, self.anchor_fake]}
+
+    def load_run_state(self, state: dict[str, Any]) -> None:
+        """Go on with these anchors, unless this run has fixed ones."""
+        super().load_run_state(state)
+        if self.anchors.redraws:
+            for anchor, stored in zip((self.anchor_real, self.anchor_fake), state["anchors"], strict=True):
+                anchor.copy_(stored)
 
     def check_batch(self, batch_size: int) -> None:
         """Check that a batch has statistics, and what the base checks.
