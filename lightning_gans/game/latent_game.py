@@ -230,7 +230,7 @@ class LatentGame(AdversarialModule):
         real = read_batch(batch)
         if self._unseen:
             check_real(real.images, self.image_shape, "the first batch of images")
-            check_labels(real.labels, len(real))
+            check_labels(real.labels, len(real), self.num_classes)
             self._unseen = False
         return replace(real, images=self.memory_format(real.images))
 
