@@ -25,6 +25,7 @@ from lightning_gans.data.sources import ImageFiles
 from lightning_gans.files import write_whole, written_whole
 from lightning_gans.game.checkpoints import load
 from lightning_gans.metrics import FID, IS
+from lightning_gans.metrics.base import Contract
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores, real_images_of
 from lightning_gans.metrics.extractors import Extractor, Inception
 from lightning_gans.metrics.statistics import RealStatistics, open_npz
@@ -62,7 +63,7 @@ def evaluate(
         data: The real images: a data set.
         reference: Instead: a folder of images, an .npz of images, or an .npz with the statistics mu and
             sigma (enough for the FID). Its images keep their size, those of ``data`` take the samples'.
-        extractor: Makes features and logits. Default: the Inception network of 2015.
+        extractor: Makes features and logits. Default: the Inception network of 2015, if a metric needs one.
         metrics: Which. Default: FID and IS, or IS without real images.
         n: Number of samples. Default: 10,000 of a checkpoint, all of a folder or file.
         split: Of ``data``. Games that translate images get the validation data's inputs with ``train``, the
@@ -111,10 +112,12 @@ def evaluate(
         about = {"resized": given.key["resized"]} if "resized" in given.key else {}
     if metrics is None:
         metrics = [IS()] if data is None and reference is None else [FID(), IS()]
+    if extractor is None and any({"features", "logits"} & set(Contract(metric).wants) for metric in metrics):
+        extractor = Inception()
     real = real_images_of(data, split, size) if data is not None else _real(reference)
     evaluation = Evaluation(
         metrics,
-        extractor or Inception(),
+        extractor,
         count=stream.count,
         device=place,
         batch_size=batch_size,

@@ -35,6 +35,9 @@ def show_help() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; on bad input, print one line and exit with 2."""
+    here = str(Path.cwd())
+    if not {"", here} & set(sys.path):
+        sys.path.append(here)  # for class paths of modules of one's own, as with python -m
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     command, *rest = [argument for argument in given if argument != "--debug"] or ["--help"]

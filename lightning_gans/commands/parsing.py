@@ -50,7 +50,8 @@ def explain(message: str, options: Sequence[str] = ()) -> str:
     key = re.search(r'Parser key "([^"]+)"', message)
     lines = [re.sub(r'^\s*(- )?(Parser key "[^"]+":)?\s*(- )?', "", line) for line in message.splitlines()]
     telling = [line for line in lines if line and not NOISE.search(line)]
-    text = re.sub(r"\s+", " ", telling[0] if telling else message)
+    reason = telling[1:2] if telling and telling[0].endswith(":") else []
+    text = re.sub(r"\s+", " ", " ".join([*telling[:1], *reason]) or message)
     for pattern, names in (
         (r"Option '([^']+)' is not accepted", _argument_names),
         (r"unrecognized arguments: (--[^ =]+)", lambda: options),

@@ -295,6 +295,7 @@ def test_sample_of_points(cli, fails):
         (["fit", "--config", "quickstart", "--model.latnt", "3"], "latnt is unknown: did you mean latent"),
         (["fit", "--config", "quickstart", "--trainer.max_stepz", "3"], "did you mean --trainer.max_steps"),
         (["fit", "--model", "DCGANN", "--data", "Digits"], "DCGANN is unknown: did you mean DCGAN"),
+        (["fit", "--model", "nowhere.Foo", "--data", "Digits"], "'nowhere.Foo': No module named 'nowhere'"),
         (["fit", "--model", "DCGAN", "--data", "Digitz"], "Digitz is unknown: did you mean Digits"),
         (["fit", "--model", "DCGAN", "--data", "Digits", "--data.image_size", "9"], "image_size=9"),
         (["fit", "--model", "DCGAN", "--data", "Digits", "--data.batch_size", "1"], "data.batch_size=1"),
@@ -362,6 +363,15 @@ def test_a_file_in_the_place_of_the_folder(fails):
     Path("runs").write_text("not a folder")
     assert "runs" in fails("fit", "--config", "quickstart", *SMALL, *QUICK)
     assert Path("runs").read_text() == "not a folder"
+
+
+def test_modules_of_the_folder_are_found(tmp_path):
+    """With the installed script, whose own folder is where Python looks first, as with ``python -m``."""
+    (tmp_path / "mine.py").write_text("from lightning_gans import GAN\n\n\nclass Mine(GAN):\n    pass\n")
+    code = "import sys; sys.path.remove(''); from lightning_gans.commands.main import main; main()"
+    given = ["fit", "--model", "mine.Mine", "--data", "Digits", "--trainer.fast_dev_run", "1"]
+    run = subprocess.run([sys.executable, "-c", code, *given], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 def test_debug_shows_the_traceback(cli):

@@ -346,3 +346,10 @@ def test_weights_that_cannot_be_had(fails, folder, monkeypatch):
     line = fails("evaluate", "--samples", folder, "--device", "cpu")
     assert "weights-inception-2015-12-05-6726825d.pth" in line
     assert "https://" in line
+
+
+def test_metrics_of_pixels_need_no_weights(cli, folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.hub, "download_url_to_file", None)
+    real = ("--reference", str(folder), "--device", "cpu", "--json", str(tmp_path / "s.json"))
+    cli("evaluate", "--samples", folder, *real, "--metrics", "[NearestNeighbours]")
+    assert json.loads((tmp_path / "s.json").read_text())["neighbour_distance"] == 0
