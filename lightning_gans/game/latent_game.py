@@ -238,14 +238,10 @@ class LatentGame(AdversarialModule):
         real = read_batch(batch)
         if self._unseen:
             check_real(real.images, self.image_shape, "the first batch of images")
-<<<<<<< HEAD
             check_labels(real.labels, len(real))
             if self.num_classes:
                 unlabeled = not self.conditional or self.semi_supervised
                 checks.labels(self.num_classes, unlabeled, labels=real.labels)
-=======
-            check_labels(real.labels, len(real), self.num_classes)
->>>>>>> review2
             self._unseen = False
         return replace(real, images=self.memory_format(real.images))
 
