@@ -1,5 +1,6 @@
 """Checkpoints from which a killed run goes on exactly."""
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,13 @@ class Checkpoint(ModelCheckpoint):
                     part.unlink(missing_ok=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count from where the run starts."""
+        """Count from where the run starts; one that goes on in a new folder has its checkpoint there too."""
         self.cadence.start(trainer.global_step)
         self._saved_at, self._saved_when = _moment(trainer), time.monotonic()
+        source, last = trainer.ckpt_path, Path(str(self.dirpath)) / "last.ckpt"
+        if trainer.is_global_zero and source and Path(source).is_file() and not last.exists():
+            with written_whole(last) as part:
+                shutil.copyfile(source, part)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -43,9 +43,9 @@ class Fails(Callback):
             raise OSError("the disk is full")
 
 
-def fit(*callbacks, **limit):
+def fit(*callbacks, folder="here", ckpt_path=None, **limit):
     trainer = Trainer(
-        callbacks=[*callbacks, Checkpoint(2, dirpath="here")],
+        callbacks=[*callbacks, Checkpoint(2, dirpath=folder)],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -53,7 +53,7 @@ def fit(*callbacks, **limit):
         accelerator="cpu",
         **limit,
     )
-    trainer.fit(point_game(), datamodule=ring())
+    trainer.fit(point_game(), datamodule=ring(), ckpt_path=ckpt_path)
 
 
 def update_of(path):
@@ -81,6 +81,13 @@ def test_what_a_kill_left_half_written_is_removed():
     Path("here/last.ckpt.0.part").write_bytes(b"half")
     fit(max_steps=1)
     assert [path.name for path in Path("here").iterdir()] == ["last.ckpt"]
+
+
+def test_a_run_that_goes_on_in_a_new_folder_has_its_checkpoint_there():
+    """Also if there was nothing left to do but its end."""
+    fit(max_steps=2)
+    fit(folder="there", ckpt_path=LAST, max_steps=2)
+    assert update_of("there/last.ckpt") == 2
 
 
 def test_a_new_column_does_not_put_rows_at_risk(monkeypatch):
