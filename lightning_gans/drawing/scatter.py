@@ -23,6 +23,7 @@ from lightning_gans.drawing.style import (
     REAL,
     keep_layout,
     new_figure,
+    picture_of,
     render,
     styled,
 )
@@ -102,7 +103,7 @@ class Scatter:
         self.axes: Any = self.figure.add_subplot(projection=None if self.flat else "3d")
         self.axes.set_aspect("equal")
         set_limits(self.axes, self.limits)
-        self.axes.plot(*(given if real else given[:0]).T, "o", **REAL_POINTS)
+        self.real = self.axes.plot(*(given if real else given[:0]).T, "o", **REAL_POINTS)[0]
         fake = self.axes.plot(*given[:0].T, "o", **FAKE_POINTS)[0]  # for the legend
         self.bar = add_scale(self.figure, self.axes, LANDSCAPE)
         self.bar.ax.set_visible(self.flat)
@@ -111,6 +112,19 @@ class Scatter:
         self.title = self.figure.suptitle(" ", x=0.02, ha="left")
         keep_layout(self.figure)
         fake.remove()
+        if self.flat:
+            self._keep_what_stays()
+
+    def _keep_what_stays(self) -> None:
+        """Draw axes and legend once: their texts take most of the time of a picture."""
+        changing = (self.real, self.bar.ax, self.title)
+        for artist in changing:
+            artist.set_visible(False)
+        canvas: Any = self.figure.canvas
+        canvas.draw()
+        self.background = canvas.copy_from_bbox(self.figure.bbox)
+        for artist in changing:
+            artist.set_visible(True)
 
     def mesh(self) -> Tensor:
         """Return ``(resolution**2, 2)`` points whose scores make the landscape, row by row from below."""
@@ -131,9 +145,18 @@ class Scatter:
         if landscape is not None:
             scores = landscape.detach().float().cpu().nan_to_num(0.0, 0.0, 0.0)
             self.bar.mappable.set_clim(*value_range(scores))
-            moving.append(draw_values(self.axes, self.limits, scores, self.bar.mappable))
+            moving.insert(0, draw_values(self.axes, self.limits, scores, self.bar.mappable))
         self.title.set_text(title + beyond)
-        return render(self.figure, moving)
+        if not self.flat:
+            return render(self.figure, moving)
+        canvas: Any = self.figure.canvas
+        canvas.restore_region(self.background)
+        *under, fake_points = moving
+        for artist in (*under, self.real, fake_points, *self.axes.spines.values(), self.bar.ax, self.title):
+            artist.draw(canvas.renderer)
+        for artist in moving:
+            artist.remove()
+        return picture_of(self.figure)
 
 
 def set_limits(axes: Any, limits: Limits) -> None:

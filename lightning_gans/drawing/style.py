@@ -46,6 +46,12 @@ def render(figure: Figure, moving: Iterable[Any] = ()) -> Image.Image:
     canvas.draw()
     for artist in moving:
         artist.remove()
+    return picture_of(figure)
+
+
+def picture_of(figure: Figure) -> Image.Image:
+    """Return what was drawn of a figure."""
+    canvas: Any = figure.canvas
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3].copy())
 
 
