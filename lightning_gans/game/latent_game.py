@@ -1,5 +1,6 @@
 """The game from latent vectors to images, which most papers play: schedule, sampling, checks."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -242,6 +243,12 @@ class LatentGame(AdversarialModule):
             if self.num_classes:
                 unlabeled = not self.conditional or self.semi_supervised
                 checks.labels(self.num_classes, unlabeled, labels=real.labels)
+            if self.conditional and real.labels is not None and bool((real.labels < 0).all()):
+                warnings.warn(
+                    f"no sample of the first batch has a label: {type(self).__name__} learns nothing of "
+                    "classes from such data",
+                    stacklevel=2,
+                )
             self._unseen = False
         return replace(real, images=self.memory_format(real.images))
 

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from lightning_gans import GAN
 from lightning_gans.game.sides import Side, check_real, read_batch
-from tests.conformance.games import game, pairs, small_networks, trainer
+from tests.conformance.games import digits, game, pairs, small_networks, trainer
 
 IMAGES = torch.linspace(-1, 1, 8 * 64).view(8, 1, 8, 8)
 
@@ -103,6 +103,12 @@ def test_held_out_losses_count_by_samples():
         Mean((2,)), DataLoader(batches, batch_size=None), verbose=False
     )
     assert scores["val/discriminator_loss"] == 2
+
+
+def test_a_conditional_game_without_labels_warns():
+    data = digits(label_fraction=0.01)
+    with pytest.warns(UserWarning, match="no sample of the first batch has a label: ConditionalGAN"):
+        trainer(max_steps=1).fit(game("ConditionalGAN", data), DataLoader([IMAGES] * 2, batch_size=None))
 
 
 def test_bright_images_are_told_from_wrongly_scaled_ones():
