@@ -4,9 +4,10 @@ from lightning_gans.checks import at_least
 
 
 class Cadence:
-    """Tell at which updates a callback is due.
+    """Tell at which generator updates a callback has to act.
 
-    Multiples are counted by crossing: several updates in one batch do not miss one. A callback that keeps
+    A callback acts when a multiple of ``every`` is reached or passed, so that several updates in one batch
+    do not miss one. A callback that keeps
     :attr:`next` in its state goes on after a resume as if the run had not stopped; one that does not calls
     :meth:`start` in ``on_train_start``.
 
@@ -14,7 +15,7 @@ class Cadence:
         every: Generator updates between two multiples.
 
     Attributes:
-        next: The next update at which something is due.
+        next: The next update at which the callback acts.
 
     Raises:
         ValueError: If ``every`` is not positive.
@@ -26,11 +27,11 @@ class Cadence:
         self.next = every
 
     def start(self, update: int) -> None:
-        """Plan from where a run starts: the next multiple after ``update``."""
+        """Set :attr:`next` to the first multiple after ``update``, at which a run starts."""
         self.next = (update // self.every + 1) * self.every
 
     def due(self, update: int) -> bool:
-        """Return True once when a multiple was reached or passed, and plan the next one."""
+        """Return whether :attr:`next` was reached or passed; if so, set it to the next multiple."""
         if update < self.next:
             return False
         self.start(update)

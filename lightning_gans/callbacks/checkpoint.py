@@ -1,4 +1,4 @@
-"""Checkpoints from which a killed run goes on exactly."""
+"""Checkpoints from which a killed run resumes exactly."""
 
 import shutil
 import time
@@ -13,7 +13,7 @@ from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.files import written_whole
 
-CLOCK = 10  # updates between two looks at the clock, which all ranks take together
+CLOCK = 10  # updates between two checks of the time, which all ranks make together
 
 
 class Checkpoint(ModelCheckpoint):
@@ -55,7 +55,7 @@ class Checkpoint(ModelCheckpoint):
         self._saved_when = time.monotonic()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Remove what a run that was killed left half-written."""
+        """Remove the unfinished file of a run that was killed while it wrote a checkpoint."""
         super().setup(trainer, pl_module, stage)
         if stage == "fit" and trainer.is_global_zero:
             last = Path(str(self.dirpath)) / "last.ckpt"
@@ -64,7 +64,7 @@ class Checkpoint(ModelCheckpoint):
                     part.unlink(missing_ok=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count from where the run starts; one that goes on in a new folder has its checkpoint there too."""
+        """Plan the first checkpoint; copy the one that is resumed into the folder, if that has none yet."""
         self.cadence.start(trainer.global_step)
         self._saved_at, self._saved_when = _moment(trainer), time.monotonic()
         source, last = trainer.ckpt_path, Path(str(self.dirpath)) / "last.ckpt"
@@ -85,19 +85,19 @@ class Checkpoint(ModelCheckpoint):
             self._save_once(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save if early stopping ends the run with this epoch; otherwise updates are counted, not epochs."""
+        """Save if early stopping ends the run with this epoch; no other epoch is saved at its end."""
         if trainer.should_stop:
             self._save_once(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save nothing: updates are counted, not validations."""
+        """Save nothing: checkpoints follow updates and minutes, not validations."""
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the last update, if nobody knew before that it was the last."""
+        """Save the last update, if it was not saved when its batch ended."""
         self._save_once(trainer)
 
     def save_interrupted(self, trainer: Trainer) -> Path | None:
-        """Save a run that a signal ends; return where its state is."""
+        """Save a run that a signal ends; return the path of its checkpoint."""
         self._save_once(trainer)
         place = self._last_checkpoint_saved or trainer.ckpt_path
         return Path(place) if place else None
@@ -129,7 +129,7 @@ class Checkpoint(ModelCheckpoint):
         )
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
-        with written_whole(filepath) as part:  # by the first rank; the others give theirs to it
+        with written_whole(filepath) as part:  # written by the first rank, with states of all
             trainer.save_checkpoint(part, self.save_weights_only)
         self._last_global_step_saved = trainer.global_step
         self._last_checkpoint_saved = filepath
@@ -140,12 +140,12 @@ class Checkpoint(ModelCheckpoint):
 
 
 def _moment(trainer: Trainer) -> tuple[int, int]:
-    """Return the generator's updates and the batches: some batches train the discriminator alone."""
+    """Return the counts of generator updates and of batches, as not every batch updates the generator."""
     return trainer.global_step, trainer.fit_loop.total_batch_idx
 
 
 def _ends_here(trainer: Trainer) -> bool:
-    """Whether a batch that ends is the last one of the run, as far as limits and a stop can tell."""
+    """Return whether the batch that ends is the run's last, as far as its limits and a stop tell."""
     max_epochs = -1 if trainer.max_epochs is None else trainer.max_epochs
     last_epoch = trainer.is_last_batch and 0 <= max_epochs <= trainer.current_epoch + 1
     return last_epoch or trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step

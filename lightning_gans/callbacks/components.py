@@ -27,8 +27,8 @@ class Components(Pictures):
 
     A picture at the start, one every ``every_n_updates`` generator updates and one at the end go to
     ``components/update=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a logger is
-    attached; ``components.gif`` is the whole training. Averaged weights are drawn if there are any; classes
-    of conditional games come in turn. The noise is the same in all pictures, and the training is not changed.
+    attached; ``components.gif`` is the whole training. Averaged weights are drawn if there are any; in
+    conditional games the samples go through the classes one after the other. The noise is the same in all pictures, and the training is not changed.
     Other latents are not drawn, with a warning.
 
     Args:
@@ -52,7 +52,7 @@ class Components(Pictures):
         self.rows, self.columns = rows, columns
 
     def stands_aside(self, module: LightningModule) -> str | None:
-        """Draw nothing where there is no mixture."""
+        """Return why nothing is drawn, if the latents are no mixture."""
         latent = getattr(module, "latent", None)
         if hasattr(latent, "of_components"):
             return None

@@ -55,17 +55,17 @@ class GeneratorEMA(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Hook onto the generator's optimizer: before the first batch, when the module has taken it up."""
+        """Before the first batch, make the generator's optimizer call the averaging after each step."""
         if self._hook is None:
             assert isinstance(pl_module, AdversarialModule)
             self._hook = self._follow(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remove the hook from the optimizer."""
+        """Remove the averaging from the generator's optimizer."""
         self._forget()
 
     def _follow(self, trainer: Trainer, module: AdversarialModule) -> RemovableHandle:
-        # The lists are made once: walking the modules at every step would cost more than the averaging.
+        # The lists are made once: to collect the tensors at every step would cost more than the averaging.
         assert module.ema is not None
         average: list[Tensor] = []
         weights: list[Tensor] = []

@@ -30,8 +30,8 @@ class Evaluate(Callback):
     One pass of one extractor over the samples feeds all metrics. The samples come from the same latents each
     time, are rounded to 256 levels as image files would hold them, and are shared out over the ranks.
     Conditional games make equally many of each class; games from images to images translate the held-out
-    inputs of the data. What is needed of the real images is computed before the training begins, and kept in
-    the cache folder for all later runs.
+    inputs of the data. Statistics or features of the real images are computed before the training begins, and
+    kept in the cache folder for all later runs.
 
     Scores are logged as ``val/<score>`` (``test/<score>`` in ``test``) and are in
     ``trainer.callback_metrics``, so that Lightning's ``ModelCheckpoint`` and ``EarlyStopping`` can go by
@@ -39,16 +39,16 @@ class Evaluate(Callback):
     ``every_n_train_steps`` of the same number. ``evaluations.jsonl`` in the run's folder has a line an
     evaluation: update, name, scores, scores of each class, numbers of samples and real images, and the
     protocol (extractor, hash of its weights, resize, weights). ``validate`` and ``test`` write it only if
-    there is a logger. ``fast_dev_run`` tries everything out with two samples, and scores nothing.
+    there is a logger. ``fast_dev_run`` tests everything with two samples, and scores nothing.
 
     Metrics that need different splits, extractors or cadences go into several of these, each with its name.
 
     Evaluating changes nothing: weights are the same, bit for bit, with this callback and without.
 
     Args:
-        metrics: Of :mod:`lightning_gans.metrics`, or any ``torchmetrics.Metric``, by class path: see
+        metrics: Metrics of :mod:`lightning_gans.metrics`, or any ``torchmetrics.Metric`` by class path; see
             :class:`~lightning_gans.metrics.base.Contract`.
-        extractor: Makes features and logits. None: for metrics of pixels, or of vectors.
+        extractor: Makes features and logits. None: metrics of pixels or of vectors only.
         every_n_updates: Generator updates between two evaluations, and one at the end. None: at each
             validation.
         num_samples: Generated samples of an evaluation; of translations at most as many as there are inputs.
@@ -56,10 +56,10 @@ class Evaluate(Callback):
         split: Real images are those the game is trained on (``train``, the papers' custom) or held-out ones.
         weights: Averaged weights, if there are any, or those of the last update.
         batch_size: Images in a pass of the extractor.
-        seed: Of the latents.
+        seed: Decides the latents.
         cache: Keep statistics of real images in ``LIGHTNING_GANS_CACHE``, else ``~/.cache/lightning_gans``;
             in the folder given; or (false) not at all.
-        name: Of this callback where there are several: scores are logged as ``val/<name>/<score>``.
+        name: Name of this callback, if there are several: scores are logged as ``val/<name>/<score>``.
 
     Raises:
         ValueError: If an argument does not fit.
@@ -101,19 +101,19 @@ class Evaluate(Callback):
 
     @property
     def state_key(self) -> str:
-        """Tells this callback's state from that of others in a checkpoint."""
+        """The name of this callback's state in a checkpoint, where others of its class have theirs."""
         return self._generate_state_key(name=self.name)
 
-    # ------------------------------------------------------------------ when
+    # ------------------------------------------------------------------ when it evaluates
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check that the module can be sampled from, and that other callbacks fit.
 
-        Metrics, extractor and data are tried out by two samples when the run starts.
+        Metrics, extractor and data are tested with two samples when the run starts.
 
         Raises:
             TypeError: If the module cannot be sampled from.
-            ValueError: If there are two of one name, or another callback looks at scores when there is none.
+            ValueError: If two have the same name, or another callback reads scores at updates without any.
         """
         if stage == "predict":
             return
@@ -132,23 +132,23 @@ class Evaluate(Callback):
                 "(C, H, W) or (d,), and num_classes, a number or None"
             )
         check_names(trainer.callbacks)  # type: ignore[attr-defined]
-        self._owed = sys.maxsize  # of a resumed run: restored after this hook
+        self._owed = sys.maxsize  # a resumed run restores it after this hook
         if stage == "fit" and self.cadence is not None:
             self._check_monitors(trainer, self.cadence.every)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compute what is needed of the real images."""
+        """Test metrics and data with two samples; compute the statistics of the real images."""
         self._begin(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compute what is needed of the real images for ``validate``."""
+        """In ``validate``, do what :meth:`on_fit_start` does."""
         if trainer.state.fn == "validate":
             self._begin(trainer, pl_module)
 
     on_test_start = on_fit_start
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Plan from where the run starts, and make up for what a run that was killed still owed."""
+        """Plan the first evaluation; make up for one that the resumed run was killed before."""
         if self.cadence is not None:
             self.cadence.start(trainer.global_step)
             if self._owed <= trainer.global_step:
@@ -162,39 +162,39 @@ class Evaluate(Callback):
             write_row(trainer, self._evaluate(trainer, pl_module, "val"))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Evaluate at each validation, if there is no other cadence."""
+        """Evaluate at each validation, if ``every_n_updates`` is None."""
         fitting = trainer.state.fn == "fit"
         if trainer.sanity_checking or (fitting and self.cadence is not None):
             return
         row = self._evaluate(trainer, pl_module, "val")
         if fitting:
             write_row(trainer, row)
-        else:  # what validate and test print and return; all ranks have the same, Lightning warns otherwise
+        else:  # validate prints and returns them; sync_dist avoids a warning, all ranks have equal values
             pl_module.log_dict(row, sync_dist=True)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Evaluate once."""
+        """Evaluate, and log the scores as those of the test."""
         pl_module.log_dict(self._evaluate(trainer, pl_module, "test"), sync_dist=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Evaluate the end, and print its scores."""
+        """Evaluate the weights at the end of training, unless that was done, and print the scores."""
         if trainer.global_step != self._last:
             write_row(trainer, self._evaluate(trainer, pl_module, "val"))
         if trainer.is_global_zero and self.scores is not None:
             print(*([] if self.name is None else [f"{self.name}:"]), self.scores.table())
 
     def state_dict(self) -> dict[str, Any]:
-        """Return which update was evaluated last, and which comes next."""
+        """Return the update that was evaluated last, and the next that will be."""
         return {"last": self._last, "next": sys.maxsize if self.cadence is None else self.cadence.next}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the run stopped."""
+        """Restore what :meth:`state_dict` returned."""
         self._last, self._owed = state_dict["last"], state_dict["next"]
 
-    # ------------------------------------------------------------------ what
+    # ------------------------------------------------------------------ how it evaluates
 
     def _begin(self, trainer: Trainer, module: LightningModule) -> None:
-        """Bring metrics, game and data together, and try them out by two samples."""
+        """Set up metrics, game and data for evaluations, and test them with two samples."""
         game: Any = module
         data = trainer.datamodule  # type: ignore[attr-defined]
         contracts = [Contract(metric) for metric in self.metrics]
@@ -209,7 +209,7 @@ class Evaluate(Callback):
             real = real_images_of(data, self.split, shape[-1], self.num_real)
         stage: Literal["val", "test"] = "test" if trainer.state.fn == "test" else "val"
         self._stream = samples_of(game, self.num_samples, self.weights == "ema", self.seed, data, stage)
-        # Statistics of real images are kept from fit to test, if nothing is different then.
+        # Statistics of real images are kept from fit to test, if the real images are the same.
         key = None if real is None else real.key
         made_for = (key, self._stream.count, shape, module.device, trainer.global_rank, trainer.world_size)
         if self._evaluation is None or self._made_for != made_for:
@@ -251,7 +251,7 @@ class Evaluate(Callback):
                     )
 
     def logs(self, monitor: str) -> bool:
-        """Whether a score of this name comes from here."""
+        """Return whether this callback logs a score of this name."""
         prefix = self._prefix("val")
         for kind in map(type, self.metrics):
             own = snake_case(kind.__name__)
@@ -264,21 +264,21 @@ class Evaluate(Callback):
         return f"{stage}/" if self.name is None else f"{stage}/{self.name}/"
 
     def _evaluate(self, trainer: Trainer, module: LightningModule, stage: str) -> dict[str, float]:
-        """Score the game as it is, store the scores, and return them by their names in the log."""
+        """Score the current weights, store the scores, and return them by their names in the log."""
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return {}
         evaluation, stream = self._evaluation, self._stream
         assert evaluation is not None
         assert stream is not None
-        share_buffers(module)  # the ranks score parts of one sample
-        # Lightning's loops hold gradients and random states that must not notice.
+        share_buffers(module)  # all ranks must sample from equal networks: each scores a part of the samples
+        # Gradients and random states of the training must stay as they are.
         with isolate_rng(), torch.no_grad():
             batches = stream.batches(evaluation.share(stream.count), self.batch_size)
             self.scores = evaluation.run(batches, self._real)
         averaged = self.weights == "ema" and getattr(module, "ema", None) is not None
         self.scores.protocol.update(weights="ema" if averaged else "raw", seed=self.seed)
         self._last = trainer.global_step
-        folder = Path(trainer.log_dir or trainer.default_root_dir)  # asks all ranks
+        folder = Path(trainer.log_dir or trainer.default_root_dir)  # all ranks must call this
         # Without a logger, validate and test have no folder of their own.
         if trainer.is_global_zero and (trainer.state.fn == "fit" or trainer.loggers):
             folder.mkdir(parents=True, exist_ok=True)
@@ -290,7 +290,7 @@ class Evaluate(Callback):
         return {f"{self._prefix(stage)}{name}": value for name, value in self.scores.scalars().items()}
 
     def _draw(self, stream: SampleStream, folder: Path, update: int) -> None:
-        """Store the pictures of the metrics that draw some."""
+        """Store the pictures of those metrics that have a method ``pictures``."""
         for metric in self.metrics:
             if not hasattr(metric, "pictures") or self._real is None:
                 continue
@@ -306,7 +306,7 @@ def check_names(callbacks: Iterable[Callback]) -> None:
     """Check that each :class:`Evaluate` has a name of its own.
 
     Raises:
-        ValueError: If two have the same, or both none.
+        ValueError: If two have the same name, or two have none.
     """
     names = [callback.name for callback in callbacks if isinstance(callback, Evaluate)]
     twice = next((name for name in names if names.count(name) > 1), names)

@@ -19,11 +19,11 @@ from lightning_gans.game.latent_game import LatentGame
 
 
 class Field(Pictures):
-    """Draw what pulls the generated points of a 2-D game where, and animate it at the end.
+    """Draw the forces on the generated points of a 2-D game, and animate the pictures at the end.
 
     The picture of the Coulomb GAN paper (Unterthiner et al., 2018, figure 1), for every game of points in
-    the plane: ``num_points`` real and as many generated ones over a background, thin arrows for the field
-    all over and bold ones for the force on generated points, one in each square of a grid that has some.
+    the plane: ``num_points`` real and as many generated ones over a background; thin arrows show the field
+    everywhere, bold ones the force on one generated point in each square of a grid that has any.
     Pictures come at the start, every ``every_n_updates`` generator updates and at the end, to
     ``field/update=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a logger is
     attached; ``field.gif`` is the whole training, over all resumes of a run.
@@ -66,7 +66,7 @@ class Field(Pictures):
         self._plot: FieldPlot | None = None
 
     def prepare(self, trainer: Trainer, module: LightningModule) -> None:
-        """Refuse games that cannot be drawn.
+        """Raise an error if the game cannot be drawn.
 
         Raises:
             TypeError: If it has no ``sample`` and ``score``.
@@ -82,7 +82,7 @@ class Field(Pictures):
             raise ValueError(f"Field draws one landscape, but {name} has one for each class: {advice}")
 
     def release(self) -> None:
-        """Delete the plot, which has the real points of a run."""
+        """Delete the plot, which holds the real points of the run."""
         self._plot = None
 
     def picture(self, trainer: Trainer, module: LightningModule) -> tuple[Image.Image, dict[str, float]]:
@@ -116,19 +116,21 @@ class Field(Pictures):
 def slopes(game: LatentGame, points: Tensor) -> tuple[Tensor, Tensor]:
     """Return the discriminator's scores of ``(n, d)`` points and their gradients ``(n, d)``.
 
-    By forward differentiation, which ``score`` lets through although it keeps no graph: whatever a game
-    calls its score is drawn, no weight gets a gradient, and all coordinates take one pass.
+    By forward differentiation, which works although ``score`` keeps no graph: it needs no other method of a
+    game, gives no weight a gradient, and computes all coordinates in one pass.
     """
     n, d = points.shape
     directions = torch.eye(d).to(points).repeat_interleave(n, 0)
-    # A compiled network does not pass forward gradients on. (Without one, torch need not load its compiler.)
+    # A compiled network does not propagate forward gradients. (Without one, the compiler is not loaded.)
     compiled = getattr(game, "compiles", False)
     eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
     with eager, forward_ad.dual_level():
         scores, gradients = forward_ad.unpack_dual(
             game.score(forward_ad.make_dual(points.repeat(d, 1), directions))
         )
-    gradients = torch.zeros_like(scores) if gradients is None else gradients  # a score that is constant
+    gradients = (
+        torch.zeros_like(scores) if gradients is None else gradients
+    )  # the score does not depend on the points
     return scores[:n], gradients.reshape(d, n).T
 
 
@@ -139,7 +141,7 @@ def _view(
     fake: Tensor,
     field: Callable[[Tensor], tuple[Tensor, Tensor]],
 ) -> tuple[FieldView, Tensor]:
-    """Return what the plot shows of a field, and its values at all real points, then the fake ones."""
+    """Return a field's view for the plot, and its values at all real and then all fake points."""
     places = [plot.mesh().to(fake), plot.lattice().to(fake), real, fake]
     values, gradients = (x.float().cpu().nan_to_num(0.0, 0.0, 0.0) for x in field(torch.cat(places)))
     sizes = [len(place) for place in places]

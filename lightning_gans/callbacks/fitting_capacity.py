@@ -26,8 +26,8 @@ class FittingCapacity(Callback):
     deviations over seeds under the same names with ``_sd``. See
     :func:`~lightning_gans.metrics.fitting_capacity.fitting_capacity` for the protocol. With its defaults a
     score takes minutes on a GPU; for a curve lower ``epochs`` and ``seeds``. Averaged weights are scored if
-    there are any. Rank 0 works while the others wait: a score must not take longer than they do, 30 minutes
-    unless ``DDPStrategy(timeout=...)`` says otherwise.
+    there are any. Rank 0 works while the others wait, 30 minutes at most unless ``DDPStrategy(timeout=...)``
+    says otherwise: a score must not take longer.
 
     Watching does not change the training: weights are the same, bit for bit, with this callback and without.
 
@@ -48,7 +48,7 @@ class FittingCapacity(Callback):
         self._judges: Judges | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that game and data fit, before any long work starts.
+        """Check that game and data fit together, before any long work starts.
 
         Raises:
             ValueError: If they do not.
@@ -61,7 +61,7 @@ class FittingCapacity(Callback):
         if trainer.is_global_zero:
             self._data = real_data(data)
         self._judges = None
-        self.cadence.start(0)  # of a resumed run: restored after this hook
+        self.cadence.start(0)  # a resumed run restores it after this hook
         self._scored = -1
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             self.cadence.next = self._scored = sys.maxsize
@@ -74,17 +74,17 @@ class FittingCapacity(Callback):
             self._score(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Score the end."""
+        """Score the weights at the end of training, unless that was done."""
         if trainer.global_step > self._scored:
             self._score(trainer, pl_module)
         self._data = self._judges = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return when the next score is due."""
+        """Return the update of the next score, and that of the last one."""
         return {"next": self.cadence.next, "scored": self._scored}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the run stopped."""
+        """Restore what :meth:`state_dict` returned."""
         self.cadence.next, self._scored = state_dict["next"], state_dict["scored"]
 
     def _score(self, trainer: Trainer, game: Any) -> None:
@@ -95,6 +95,6 @@ class FittingCapacity(Callback):
             if self._judges is None:
                 self._judges = train_judges(self._data, self.budget, game.device)
             values = score_game(game, self._data, self._judges, self.budget).values()
-        # All ranks know the values, so that checkpoints by metric decide alike.
+        # Sent to all ranks, so that checkpoints by a metric decide the same on each.
         values = trainer.strategy.broadcast(values)
         write_row(trainer, {f"val/{name}": value for name, value in values.items()})

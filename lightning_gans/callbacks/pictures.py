@@ -1,4 +1,4 @@
-"""What callbacks that draw have in common: when, where to, and the animation at the end."""
+"""Base class of the callbacks that draw: when they draw, where pictures go, the animation at the end."""
 
 import shutil
 import signal
@@ -31,8 +31,8 @@ class Pictures(Callback):
     """Draw a picture at the start, one every ``every_n_updates`` generator updates and one at the end.
 
     They go to ``<folder>/update=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a
-    logger is attached; ``<folder>.gif`` is the whole training, over all resumes of a run: the pictures of
-    before are copied from the run that the checkpoint is of. Rank 0 draws, with random numbers of its own:
+    logger is attached; ``<folder>.gif`` is the whole training, over all resumes of a run: earlier
+    pictures are copied from the folder of the run that the checkpoint belongs to. Rank 0 draws, with random numbers of its own:
     the training stays the same, bit for bit. A picture that fails is a warning, not the end of the run.
 
     A subclass names its :attr:`folder` and writes :meth:`picture`; beside it :meth:`prepare` or
@@ -63,35 +63,35 @@ class Pictures(Callback):
         self.frame_duration = frame_duration
         self._cadence = Cadence(every_n_updates)
         self._place: Path | None = None  # the run's folder; None where nothing is to be drawn
-        self._updates: list[int] = []  # those that were drawn
+        self._updates: list[int] = []  # the updates that were drawn
 
     # ------------------------------------------------------------------ what a subclass writes
 
     def prepare(self, trainer: Trainer, module: LightningModule) -> None:
-        """Refuse what cannot be drawn, before any long work."""
+        """Raise an error if the game cannot be drawn, before any long work starts."""
 
     def stands_aside(self, module: LightningModule) -> str | None:
-        """Say why there is nothing to draw of a game that may be trained all the same: a recipe's baseline.
+        """Return why a game has nothing to draw, though it may be trained: a recipe's baseline, for example.
 
-        The run goes on without pictures, with a warning. None: there is something to draw.
+        The reason becomes a warning, and the run goes on without pictures. None: there is something to draw.
         """
         return None
 
     def release(self) -> None:
-        """Delete what is kept from picture to picture; called before a run, and after it."""
+        """Delete what is kept between pictures; called before a run, and after it."""
 
     def picture(self, trainer: Trainer, module: LightningModule) -> tuple[Image.Image, dict[str, float]]:
-        """Draw the game as it is now; on rank 0 only. The values are logged."""
+        """Draw the game with its current weights, on rank 0 only; return the picture and values to log."""
         raise NotImplementedError
 
     def captions(self, module: LightningModule, updates: Sequence[int]) -> list[str] | None:
-        """Return a line for each picture of the animation, where the pictures do not say their update."""
+        """Return a text for each picture of the animation; None if the pictures show their update."""
         return None
 
-    # ------------------------------------------------------------------ when
+    # ------------------------------------------------------------------ when it draws
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse what cannot be drawn, or a folder that cannot be written, before any long work starts.
+        """Raise an error if the game cannot be drawn or the folder not written, before long work starts.
 
         Raises:
             OSError: If it cannot be written.
@@ -105,17 +105,17 @@ class Pictures(Callback):
             return
         self.prepare(trainer, pl_module)
         self.release()
-        if trainer.global_step == 0:  # a new run; what a resumed one has drawn is restored after this hook
+        if trainer.global_step == 0:  # a resumed run restores its updates after this hook
             self._updates = []
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        place = Path(trainer.log_dir or trainer.default_root_dir)  # all ranks ask: the answer is broadcast
+        place = Path(trainer.log_dir or trainer.default_root_dir)  # all ranks must call this
         if trainer.is_global_zero:
             checks.writable_folder(**{f"folder of {type(self).__name__}": place / self.folder})
         self._place = place
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the start of a new run, or what a run that was killed still owed."""
+        """Draw the start of a new run, or a picture that the resumed run was killed before."""
         if self._updates:
             self._cadence.start(max(self._updates))
             self._copy_earlier(trainer)
@@ -132,13 +132,13 @@ class Pictures(Callback):
             self._draw(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the end, and the animation of the whole."""
+        """Draw the weights at the end of training, and make the animation of all pictures."""
         self._draw(trainer, pl_module)
         self._animate(trainer, pl_module)
         self.release()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Animate what there is when the user stops the run."""
+        """Make the animation of the pictures so far when the user stops the run."""
         if isinstance(exception, Interrupted) and exception.signal is signal.SIGINT:
             self._animate(trainer, pl_module)
 
@@ -147,7 +147,7 @@ class Pictures(Callback):
         return {"updates": list(self._updates)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the run stopped."""
+        """Restore what :meth:`state_dict` returned."""
         self._updates = list(state_dict["updates"])
 
     # ------------------------------------------------------------------ inside
@@ -172,7 +172,7 @@ class Pictures(Callback):
                     picture.save(part, "PNG", compress_level=1)
                 drawn = True
                 self._show(trainer, picture, update)
-        # All ranks know the values, so that checkpoints by metric decide alike.
+        # Sent to all ranks, so that checkpoints by a metric decide the same on each.
         values, drawn = trainer.strategy.broadcast((values, drawn))
         self._updates += [update] * drawn
         write_row(trainer, values)
@@ -186,7 +186,7 @@ class Pictures(Callback):
                 logger.log_image(self.folder, [picture], step=update)
 
     def _copy_earlier(self, trainer: Trainer) -> None:
-        """Copy the pictures of the run that is resumed, if its checkpoint lies in its folder."""
+        """Copy the pictures of the resumed run, if its checkpoint still lies in the folder of that run."""
         if self._place is None or not trainer.is_global_zero or not trainer.ckpt_path:
             return
         runs = Path(trainer.ckpt_path).absolute().parents[:2]
@@ -219,9 +219,9 @@ def failure_is_a_warning(what: str) -> Iterator[None]:
 
 
 def fixed_batches(trainer: Trainer, n: int) -> Iterator[Any]:
-    """Give batches of real samples, always the same, without moving the training's own loader.
+    """Yield batches of real samples, always the same, without changing the training loader's position.
 
-    Of the validation data; without any the first ``n`` samples of the training data.
+    They are those of the validation data; if there is none, the first ``n`` samples of the training data.
     """
     data, loader = trainer.datamodule, trainer.val_dataloaders  # type: ignore[attr-defined]
     if data is not None and is_overridden("val_dataloader", data):
@@ -235,7 +235,7 @@ def fixed_batches(trainer: Trainer, n: int) -> Iterator[Any]:
 
 
 def real_batches(trainer: Trainer, n: int) -> Iterator[Tensor]:
-    """Give up to ``n`` real samples in batches, always the same."""
+    """Yield up to ``n`` real samples in batches, always the same."""
     for batch in fixed_batches(trainer, n):
         images = read_batch(batch).images[:n]
         yield images
@@ -245,13 +245,13 @@ def real_batches(trainer: Trainer, n: int) -> Iterator[Tensor]:
 
 
 def real_samples(trainer: Trainer, n: int) -> Tensor | None:
-    """Return up to ``n`` real samples, always the same; None if there are none to be had."""
+    """Return up to ``n`` real samples, always the same; None if the data has none."""
     samples = list(real_batches(trainer, n))
     return torch.cat(samples) if samples else None
 
 
 def check_game(module: LightningModule, name: str) -> None:
-    """Raise a TypeError unless the callback ``name`` finds what it draws.
+    """Check that a game has the methods that the callback ``name`` draws with.
 
     Raises:
         TypeError: If there is no ``sample`` or no ``score``.

@@ -1,4 +1,4 @@
-"""What RealnessGAN's discriminator takes real and generated images for, while it trains."""
+"""The distributions that RealnessGAN's discriminator gives to real and generated images, while it trains."""
 
 from collections.abc import Iterable
 from typing import Any, cast
@@ -12,11 +12,11 @@ from lightning_gans import checks
 from lightning_gans.callbacks.pictures import Pictures, real_batches
 from lightning_gans.drawing.outcomes import draw_history, expected_realness
 
-CHUNK = 100  # images at a time: a thousand large ones would fill a GPU
+CHUNK = 100  # images at a time: a thousand large ones may not fit in a GPU's memory
 
 
 class RealnessDistribution(Pictures):
-    """Draw RealnessGAN's anchors and what its discriminator makes of real and generated images.
+    """Draw RealnessGAN's anchors and its discriminator's distributions for real and generated images.
 
     For each kind: the anchor as bars, the discriminator's mean distribution over ``num_samples`` images as a
     line on them, and that distribution at all updates until now, from left to right. Below them the expected
@@ -27,7 +27,7 @@ class RealnessDistribution(Pictures):
     A picture at the start, one every ``every_n_updates`` generator updates and one at the end go to
     ``realness/update=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a logger is
     attached; ``realness.gif`` is the whole training. The history is part of checkpoints. Networks are in
-    evaluation mode, with the weights that train, not averaged ones: those that the discriminator has met.
+    evaluation mode, with the weights that train, not averaged ones: the fakes that the discriminator was trained on come from them.
     Watching does not change the training: weights are the same, bit for bit, with this callback and without.
     Games without outcomes (``outcome_logits(images)``, ``anchor_real``, ``anchor_fake``) are not drawn, with
     a warning.
@@ -51,16 +51,16 @@ class RealnessDistribution(Pictures):
         self.history: dict[int, Tensor] = {}  # by update: mean distributions (2, num_outcomes), real and fake
 
     def stands_aside(self, module: LightningModule) -> str | None:
-        """Draw nothing where there are no outcomes."""
+        """Return why nothing is drawn, if the game has no outcomes."""
         return None if hasattr(module, "outcome_logits") else f"{type(module).__name__} has no outcomes"
 
     def prepare(self, trainer: Trainer, module: LightningModule) -> None:
-        """Forget the history of another run."""
+        """Delete the history of an earlier run."""
         if trainer.global_step == 0:
             self.history = {}
 
     def picture(self, trainer: Trainer, module: LightningModule) -> tuple[Image.Image, dict[str, float]]:
-        """Measure both distributions, and draw them with those before."""
+        """Compute both distributions, and draw them with the history of earlier ones."""
         game = cast(Any, module)
         real = mean_distribution(game, real_batches(trainer, self.num_samples))
         sizes = {start: min(CHUNK, self.num_samples - start) for start in range(0, self.num_samples, CHUNK)}
@@ -75,11 +75,11 @@ class RealnessDistribution(Pictures):
         return draw_history(self.history, anchors), values
 
     def state_dict(self) -> dict[str, Any]:
-        """Add the history."""
+        """Return the updates that were drawn, and the history of the distributions."""
         return {**super().state_dict(), "history": dict(self.history)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the run stopped, with its history."""
+        """Restore what :meth:`state_dict` returned."""
         super().load_state_dict(state_dict)
         self.history = {update: both.cpu() for update, both in state_dict["history"].items()}
 

@@ -65,10 +65,10 @@ class SampleGrid(Pictures):
         self.columns = columns
         self.scale = scale
         self._scatter: Scatter | None = None
-        self._pairs: list[Tensor] = []  # inputs and, unless they are unpaired, targets
+        self._pairs: list[Tensor] = []  # the inputs and, unless the data is unpaired, the targets
 
     def prepare(self, trainer: Trainer, module: LightningModule) -> None:
-        """Refuse modules that cannot be drawn.
+        """Raise an error if the module cannot be drawn.
 
         Raises:
             TypeError: If it has no ``translate``, and no ``sample`` and ``score``.
@@ -81,7 +81,7 @@ class SampleGrid(Pictures):
             raise ValueError("SampleGrid draws images, or points of 2 or more: not image_shape=(1,)")
 
     def release(self) -> None:
-        """Delete the real points and images of a run."""
+        """Delete the real points and images that were kept for the pictures of the run."""
         self._scatter, self._pairs = None, []
 
     def picture(self, trainer: Trainer, module: LightningModule) -> tuple[Image.Image, dict[str, float]]:
@@ -101,7 +101,7 @@ class SampleGrid(Pictures):
         title = f"update {trainer.global_step:,}"
         data = trainer.datamodule  # type: ignore[attr-defined]
         if getattr(data, "means", None) is not None:
-            # The function, not the metric: one rank draws, and a metric would wait for the others.
+            # The function, not the metric: only rank 0 draws, and a metric would wait for the other ranks.
             scores = mode_coverage(samples, data.means, data.covariances)
             title += f"   ·   modes {scores['modes']:.0f}/{len(data.means)}"
             title += f"   ·   high quality {scores['high_quality']:.0%}"
@@ -115,14 +115,14 @@ class SampleGrid(Pictures):
             self._pairs = _validation_pairs(trainer, game, self.num_samples or PAIRS)[: 1 + paired]
         inputs, *targets = self._pairs
         kinds = [inputs, game.translate(inputs).cpu(), *targets]
-        # Kinds may differ in channels and size: all are drawn in colour, and as large as the output.
+        # Inputs and targets may differ in channels and size: all are drawn in colour, as large as the output.
         rows = torch.stack([in_colour(kind, game.image_shape[1:]) for kind in kinds], 1)
         across = min(len(inputs), max(1, self.columns // len(kinds)))
         grid = image_grid(rows.flatten(0, 1), across * len(kinds), self.scale)
         return with_headings(grid, ["input", "output", "target"][: len(kinds)] * across)
 
     def captions(self, module: LightningModule, updates: Sequence[int]) -> list[str] | None:
-        """Write the update above grids; scatters have it in their title."""
+        """Return the update of each grid; scatter plots have it in their title."""
         images = len(cast(LatentGame, module).image_shape) == 3
         return [f"update {update:,}" for update in updates] if images else None
 

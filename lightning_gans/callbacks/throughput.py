@@ -1,4 +1,4 @@
-"""How fast a run is."""
+"""The speed of a run, in images per second."""
 
 from time import perf_counter
 from typing import Any
@@ -33,21 +33,21 @@ class Throughput(Callback):
         self._paused = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the first window."""
+        """Start the clock of the first window."""
         self._cadence.start(trainer.global_step)
         self._open()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the batch; report when the window is full."""
+        """Count the images of the batch; log the speed when the window ends."""
         self._images += len(tree_leaves(batch)[0])
         step = trainer.global_step
         if not self._cadence.due(step):
             return
         elapsed = perf_counter() - self._started
         speed = round(self._images * trainer.world_size / max(elapsed, 1e-9))
-        # Straight into what the bar shows: a value that goes through `log` is collected again at every batch.
+        # Stored directly among the values of the bar: `log` would process the value again at every batch.
         trainer.progress_bar_metrics["images/s"] = speed
         for logger in trainer.loggers:
             logger.log_metrics({"train/images_per_second": speed}, step=step)
@@ -58,7 +58,7 @@ class Throughput(Callback):
         self._paused = perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the clock go on."""
+        """Start the clock again after a validation."""
         self._started += perf_counter() - self._paused
 
     def _open(self) -> None:

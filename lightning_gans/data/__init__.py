@@ -1,4 +1,4 @@
-"""Data modules, and the loaders that serve them."""
+"""Data modules, and the loaders that serve their batches."""
 
 from lightning_gans.data.base import DataError, DataModule, FileDataModule, ImageDataModule
 from lightning_gans.data.celeba import CelebA

@@ -1,4 +1,4 @@
-"""What all data modules share; a data set adds class attributes and one method."""
+"""Base classes of all data modules; a data set adds class attributes and the method ``load``."""
 
 import hashlib
 import math
@@ -26,7 +26,7 @@ Data = Tensor | ImageSource
 
 
 ELSEWHERE = "name another folder with --data.root or LIGHTNING_GANS_DATA"
-_FEW = 20  # a choice of less than this part of the images is decoded by itself
+_FEW = 20  # if fewer of the images than this share are used, only those are decoded
 
 
 class DataError(ValueError):
@@ -42,8 +42,8 @@ class DataModule(LightningDataModule):
     the test split, unless ``val_fraction`` holds out a part of the training split; testing and prediction
     always use the test split.
 
-    What a run trains on is decided by ``seed``, equally on all ranks, in this order: samples held out for
-    validation, ``class_weights``, ``limit`` or ``limit_per_class``, ``label_fraction``.
+    The samples of a run follow from ``seed``, the same on all ranks. They are chosen in this order: samples
+    held out for validation, ``class_weights``, ``limit`` or ``limit_per_class``, ``label_fraction``.
 
     Args:
         batch_size: Samples a training batch and rank.
@@ -126,20 +126,20 @@ class DataModule(LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} has to define load(split)")
 
     def views(self) -> Views | None:
-        """Return what batches consist of, if not of images and labels."""
+        """Return a function that makes batches of another form than images and labels, or None."""
         return None
 
     def _read(self, split: Split) -> tuple[Data, Tensor, Tensor]:
-        """Load a split; return its data, its labels, and which samples of the data they belong to."""
+        """Load a split; return its data, its labels, and the indices of these samples in the data."""
         data, labels = self.load(split)
         return data, labels, torch.arange(len(labels))
 
     def _store(self, data: Data, kept: Tensor, *, training: bool) -> Data:
-        """Return some samples of a split in the form in which they are served."""
+        """Return the samples ``kept`` of a split in the form in which the loaders serve them."""
         return _taken(data, kept)
 
     def setup(self, stage: str | None = None) -> None:
-        """Load what a stage needs and was not loaded before."""
+        """Load the splits that a stage needs and that were not loaded before."""
         holding_out = self.val_fraction > 0
         needed: list[Split] = []
         if stage in (None, "fit") or (stage == "validate" and holding_out):
@@ -148,7 +148,7 @@ class DataModule(LightningDataModule):
             needed.append(self.val_split)
         if self.has_test_split and stage not in ("fit", "validate"):
             needed.append("test")
-        # All are looked for before the first one is decoded, which may take long.
+        # All splits are searched for files before the first one is decoded, which may take long.
         found = {split: self._read(split) for split in needed if split not in self._splits}
         for split, read in found.items():
             if split == "train":
@@ -204,7 +204,7 @@ class DataModule(LightningDataModule):
         return self._ready("train")
 
     def sample_name(self, index: int) -> str:
-        """Return a name of a training sample: its file, or its number in the data set."""
+        """Return the name of a training sample: its file, or its number in the data set."""
         return self._names(index)
 
     def _ready(self, split: str) -> tuple[Data, Tensor]:
@@ -235,7 +235,7 @@ class DataModule(LightningDataModule):
         return MemoryLoader(data, labels, batch_size, **options)
 
     def train_dataloader(self) -> Any:
-        """Return the shuffled loader of this rank's training samples; it begins where training is.
+        """Return the shuffled loader of this rank's training samples; it begins at the stored position.
 
         Raises:
             ValueError: If training is resumed with other data, batch size, number of devices or seed.
@@ -247,20 +247,20 @@ class DataModule(LightningDataModule):
         return loader
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position of the training's loader. Lightning's own record is read within epochs only."""
+        """Return the training loader's position, which Lightning itself restores only within an epoch."""
         loader = getattr(self.trainer, "train_dataloader", None)
         return loader.state_dict() if isinstance(loader, BatchLoader | ZipLoader) else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Let training begin at a position that :meth:`state_dict` returned."""
+        """Set the position, as :meth:`state_dict` returned it, at which training begins."""
         self._resumed = state_dict
 
     def teardown(self, stage: str) -> None:
-        """Forget where a run that has ended was resumed."""
+        """Delete the position at which the run that ends was resumed, so that the next run begins at 0."""
         self._resumed = {}
 
     def val_dataloader(self) -> Any:
-        """Return the loader of the samples held out for validation, or of the test split, or nothing."""
+        """Return the loader of the held-out samples or of the test split; an empty list without either."""
         if not self.has_test_split and self.val_fraction == 0:
             return []
         return self._loader("val", training=False)
@@ -280,21 +280,21 @@ class DataModule(LightningDataModule):
         return self.test_dataloader()
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Pass on a batch that is on the device already, without Lightning's walk over its parts."""
+        """Move a batch to the device; one that is there is returned at once, which saves time."""
         if all(isinstance(part, Tensor) and part.device == device for part in batch):
             return batch
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
 
 def _taken(data: Data, kept: Tensor) -> Data:
-    """Return some samples, without a copy if they are all."""
+    """Return the samples ``kept`` of the data; the data itself, not a copy, if these are all of them."""
     if len(kept) == len(data):
         return data
     return data.at(kept) if isinstance(data, ImageSource) else data[kept]
 
 
 def _names(data: Data, origin: Tensor) -> Callable[[int], str]:
-    """Return what names samples that were chosen out of a split: by file, or by number."""
+    """Return a function from a chosen sample's index to its name: its file, or its number in the split."""
     name = data.name if isinstance(data, ImageSource) else str
     return lambda index: name(int(origin[index]))
 
@@ -305,8 +305,8 @@ class ImageDataModule(DataModule):
     Images that are not square are cropped to their central square; then they are resized (never padded) to
     ``image_size`` with antialiased bilinear interpolation. The root folder may be read-only.
 
-    Data that leaves half of the free memory to others is kept there; other data is served by worker
-    processes. Both serve the same batches.
+    Data that fits into half of the free memory is kept in memory; larger data is read by worker processes.
+    Both ways give the same batches.
 
     A subclass sets the class attributes below and writes ``load``, which reads from ``self.root`` and
     downloads first if ``self.download``: for data sets of torchvision that is one line.
@@ -317,7 +317,7 @@ class ImageDataModule(DataModule):
         load_size: Training images are resized to this and cut to ``image_size`` at a random place. None:
             ``image_size``, not cut.
         download: Fetch the files if they are missing (on one process a machine).
-        in_memory: Keep the images in memory: yes, no, or if they fit.
+        in_memory: Keep the images in memory: always, never, or (``auto``) if they fit.
         num_workers: Processes that read data that is not kept in memory.
         classes: Use these classes only, in this order. None: all.
         exclude: Text file with the training samples to leave out, a name (number, file) a line, as
@@ -374,12 +374,12 @@ class ImageDataModule(DataModule):
         self.image_shape = (self.channels, self.image_size, self.image_size)
 
     def prepare_data(self) -> None:
-        """Download and decode what is missing, on one process a machine."""
+        """Download missing files and decode images that are not cached, in one process of each machine."""
         trainer = self.trainer
         super().setup(trainer.state.fn.value if trainer and trainer.state.fn else None)
 
     def setup(self, stage: str | None = None) -> None:
-        """Load and resize what a stage needs; nothing is downloaded here."""
+        """Load and resize the images of the splits that a stage needs; nothing is downloaded here."""
         download, self.download = self.download, False
         try:
             super().setup(stage)
@@ -418,7 +418,8 @@ class ImageDataModule(DataModule):
         """Return the images of a split for an evaluation, as they are stored.
 
         Returns:
-            uint8 (N, C, H, W), or a source of such; int64 labels (N,); and what tells these from any others.
+            uint8 (N, C, H, W), or a source of such images; int64 labels (N,); and a key that identifies these
+            images, by which their statistics are cached.
         """
         if split not in self._splits:
             self.setup("fit" if split == "train" else "test")
@@ -481,7 +482,7 @@ class FileDataModule(ImageDataModule):
         self.on_error, self.cache = on_error, cache
 
     def _read(self, split: Split) -> tuple[Data, Tensor, Tensor]:
-        """Leave out damaged files before samples are chosen, so that as many are chosen as asked for."""
+        """Load a split without its damaged files, so that ``limit`` and the like choose among good ones."""
         data, labels, kept = super()._read(split)
         assert isinstance(data, ImageSource)
         if self.on_error == "skip":
@@ -495,7 +496,7 @@ class FileDataModule(ImageDataModule):
     def _store(self, data: Data, kept: Tensor, *, training: bool) -> Data:
         assert isinstance(data, ImageSource)
         data = data.resized(self.load_size if training else self.image_size)
-        copies = self.trainer.num_devices if self.trainer else 1  # one a process of this machine
+        copies = self.trainer.num_devices if self.trainer else 1  # each process keeps its own
         fits = self.in_memory
         if fits == "auto":
             fits = len(kept) * math.prod(data.shape) * copies <= free_memory() // 2
@@ -504,9 +505,10 @@ class FileDataModule(ImageDataModule):
         if len(kept) < len(data) // _FEW:
             data, kept = data.at(kept), torch.arange(len(kept))
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="skipped")  # said before
+            warnings.filterwarnings("ignore", message="skipped")  # a warning was given when they were decoded
             stored, good = decode_to_disk(data, self._cache_folder, self.on_error)
-        chosen = _taken(stored, torch.searchsorted(good, kept))  # what is kept is good, in ascending order
+        # All of ``kept`` are usable, and ``good`` is ascending: this finds their places among the stored.
+        chosen = _taken(stored, torch.searchsorted(good, kept))
         return chosen.read() if fits and isinstance(chosen, MappedImages) else chosen
 
     @property
@@ -520,14 +522,15 @@ def data_root(given: str | Path | None) -> Path:
 
 
 def free_memory() -> int:
-    """Return the bytes that this process can still take, of the machine and of its container."""
+    """Return how many bytes of memory are free, within the limits of machine and container."""
     free: int = psutil.virtual_memory().available
     group = Path("/sys/fs/cgroup")
     try:
         limit = int((group / "memory.max").read_text())  # "max" without a limit
         used = int((group / "memory.current").read_text())
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        return min(free, limit - used + int(stat["inactive_file"]))  # files read before give way
+        # The system frees its cache of files when memory is needed.
+        return min(free, limit - used + int(stat["inactive_file"]))
     except (OSError, ValueError, KeyError):
         return free
 
@@ -549,7 +552,7 @@ def resize(images: Tensor, size: int) -> Tensor:
     if side == size:
         return images
     result = images.new_empty(*images.shape[:2], size, size)
-    for start in range(0, len(images), 1024):  # bounds what is in between
+    for start in range(0, len(images), 1024):  # in parts, which limits the memory for the float copies
         part = images[start : start + 1024]
         result[start : start + 1024] = F.interpolate(part, (size, size), mode="bilinear", antialias=True)
     return result

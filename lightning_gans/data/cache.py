@@ -28,11 +28,11 @@ from lightning_gans.data.sources import ImageSource, MappedImages, Pixels
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 OnError = Literal["error", "skip"]
-Chunk = tuple[Pixels, list[tuple[int, str]]]  # images, and the places of the damaged ones with the reasons
+Chunk = tuple[Pixels, list[tuple[int, str]]]  # usable images; indices of the damaged ones, with reasons
 
-_LAYOUT = 1  # of the files below; another number is another cache
+_LAYOUT = 1  # of the format of cached files; a new number makes older caches unused
 _CHUNK_BYTES = 4 * 2**20
-_WAIT_SECONDS = 5.0  # for another process, before a message says so
+_WAIT_SECONDS = 5.0  # seconds to wait for another process before a message says so
 
 
 class CacheError(OSError):
@@ -67,7 +67,7 @@ def decode_all(source: ImageSource) -> Tensor:
 
 
 def find_usable(source: ImageSource) -> Tensor:
-    """Decode all images and keep none, to know the places of those that are not damaged, int64 (n,).
+    """Decode all images once, keeping none; return the indices of those that are not damaged, int64 (n,).
 
     Raises:
         ValueError: If all images are damaged.
@@ -81,9 +81,9 @@ def find_usable(source: ImageSource) -> Tensor:
 def decode_to_disk(source: ImageSource, folder: Path, on_error: OnError) -> tuple[MappedImages, Tensor]:
     """Decode all images into a file, unless that was done before, and map it into memory.
 
-    The file belongs to the source's fingerprint: changed files or another decoding give another one. Of
-    several processes one decodes, the others wait. A process that is killed leaves nothing that is taken for
-    a result. Each folder may be deleted at any time between runs.
+    The file is named by the source's fingerprint: changed files, or other settings of the decoding, make a
+    new one. Of several processes one decodes and the others wait. What a killed process leaves is never
+    taken for a result. Each folder may be deleted at any time between runs.
 
     Args:
         source: The images.
@@ -91,7 +91,7 @@ def decode_to_disk(source: ImageSource, folder: Path, on_error: OnError) -> tupl
         on_error: ``"error"``: end at the first damaged image; ``"skip"``: leave them out, with a warning.
 
     Returns:
-        The images, and which ones of the source they are, int64 (n,).
+        The images, and their indices in the source, int64 (n,).
 
     Raises:
         DamagedImage: If an image is damaged, under ``"error"``.
@@ -102,7 +102,7 @@ def decode_to_disk(source: ImageSource, folder: Path, on_error: OnError) -> tupl
     cached = _read(folder / key, source)
     if cached is None:
         with _lock(source, folder, key):
-            # It may be there by now: from the process that this one waited for.
+            # The process that this one waited for may have written it by now.
             cached = _read(folder / key, source) or _build(source, folder, key, on_error)
     images, damaged = cached
     return images, _kept(source, damaged)
@@ -113,7 +113,7 @@ def _key(source: ImageSource, on_error: OnError) -> str:
 
 
 def _decoded(source: ImageSource, on_error: OnError, damaged: list[int]) -> Generator[Pixels, None, None]:
-    """Yield all usable images in order, uint8 (n, C, H, W); add the places of the others to ``damaged``."""
+    """Yield the usable images in order, uint8 (n, C, H, W); add the indices of the others to ``damaged``."""
     size = len(source)
     step = min(256, max(1, _CHUNK_BYTES // max(1, math.prod(source.shape))))
     chunks = (range(start, min(start + step, size)) for start in range(0, size, step))
@@ -135,7 +135,7 @@ def _decoded(source: ImageSource, on_error: OnError, damaged: list[int]) -> Gene
 def read_ahead(
     function: Callable[[Item], Result], items: Iterable[Item], threads: int
 ) -> Generator[Result, None, None]:
-    """Yield ``function(item)`` of all items in order, computed by threads, two of each ahead at most."""
+    """Yield ``function(item)`` for all items in order, computed by threads at most two items each ahead."""
     rest = iter(items)
     pool = ThreadPoolExecutor(threads, "decode")
     try:
@@ -149,7 +149,7 @@ def read_ahead(
 
 
 def _decode(source: ImageSource, places: range, on_error: OnError) -> Chunk:
-    """Return the usable images among some, and the places and reasons of the others; runs in a thread."""
+    """Decode the images at some indices; return the usable ones, and indices and reasons of the damaged."""
     images = np.empty((len(places), *source.shape), np.uint8)
     filled, failed = 0, list[tuple[int, str]]()
     for place in places:
@@ -164,7 +164,7 @@ def _decode(source: ImageSource, places: range, on_error: OnError) -> Chunk:
 
 
 def _kept(source: ImageSource, damaged: list[int]) -> Tensor:
-    """Return the places of the usable images, int64; warn of the others."""
+    """Return the indices of the usable images, int64; warn of the damaged ones."""
     if damaged:
         names = ", ".join(source.name(place) for place in damaged[:3])
         more = ", ..." if len(damaged) > 3 else ""
@@ -175,7 +175,7 @@ def _kept(source: ImageSource, damaged: list[int]) -> Tensor:
 
 
 def _read(done: Path, source: ImageSource) -> tuple[MappedImages, list[int]] | None:
-    """Return what an earlier run wrote: the images, and the places of the damaged ones. None: not usable."""
+    """Return the images that an earlier run cached, and the indices of the damaged ones; None if unusable."""
     try:
         damaged = [int(place) for place in json.loads((done / "index.json").read_text())["damaged"]]
         if not all(0 <= place < len(source) for place in damaged):
@@ -186,20 +186,20 @@ def _read(done: Path, source: ImageSource) -> tuple[MappedImages, list[int]] | N
 
 
 def _build(source: ImageSource, folder: Path, key: str, on_error: OnError) -> tuple[MappedImages, list[int]]:
-    """Write the cache of a key, whose lock this process holds."""
+    """Decode the images and write the cache of a key; this process must hold its lock."""
     done, part = folder / key, folder / f"{key}.part"
     needed = len(source) * math.prod(source.shape)
     damaged: list[int] = []
     try:
         with _explained(folder, needed):
-            for leftover in (done, part):  # damaged; of a killed process
+            for leftover in (done, part):  # a damaged cache, or the unfinished one of a killed process
                 if leftover.exists():
                     shutil.rmtree(leftover)
             if needed > shutil.disk_usage(folder).free:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             part.mkdir()
             opened = (part / "images.bin").open("wb", buffering=0)
-        # Not written through a map: a full disk would end the process (SIGBUS).
+        # Written as a file, not through a memory map: there a full disk would kill the process (SIGBUS).
         with opened as file, closing(_decoded(source, on_error, damaged)) as chunks:
             for images in chunks:
                 with _explained(folder, needed):
@@ -220,7 +220,7 @@ def _build(source: ImageSource, folder: Path, key: str, on_error: OnError) -> tu
 
 @contextmanager
 def _lock(source: ImageSource, folder: Path, key: str) -> Iterator[None]:
-    """Be the only process that writes the cache of a key; a killed process frees it."""
+    """Hold the lock of a key, so that one process alone writes its cache; a killed process frees it."""
     lock = FileLock(folder / f"{key}.lock")
     with _explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -238,7 +238,7 @@ def _lock(source: ImageSource, folder: Path, key: str) -> Iterator[None]:
 
 @contextmanager
 def _explained(folder: Path, needed: int | None = None) -> Iterator[None]:
-    """Say of an error of the cache folder what to do."""
+    """Turn an OSError within this block into a CacheError that names the folder and says what to do."""
     try:
         yield
     except OSError as error:
@@ -253,12 +253,12 @@ def _explained(folder: Path, needed: int | None = None) -> Iterator[None]:
 
 
 class _Progress(tqdm):  # type: ignore[misc]
-    """A progress bar without tqdm's watching thread, which would outlive it: worker processes fork later."""
+    """A progress bar without tqdm's monitor thread, which would still run when worker processes fork."""
 
     monitor_interval = 0
 
 
 def _threads() -> int:
-    """Return how many processors this process may use, as far as Python's lock lets threads use them."""
+    """Return how many threads decode images: more than Python's lock lets run at once would not help."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(usable, 8)

@@ -68,7 +68,7 @@ class CelebA(OfficialImages, FileDataModule):
         self.attribute, self.all_images = attribute, all_images
 
     def load(self, split: Split) -> tuple[ImageFiles, Tensor]:
-        """Return the images, to be decoded when they are asked for, and int64 (N,): 0 and 1, or -1."""
+        """Return the images, decoded when they are read, and int64 labels (N,): 0 and 1, or -1."""
         folder = self.root / datasets.CelebA.base_folder
         lists = {_PARTITION} if self.attribute is None else {_PARTITION, _ATTRIBUTES}
         files = [(name, checksum) for _, checksum, name in datasets.CelebA.file_list if name in lists]
@@ -104,7 +104,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def _read_attribute(file: Path, attribute: str) -> dict[str, int]:
-    """Return 1 or 0 for each name of an image: whether it has the attribute."""
+    """Return, by the name of each image, 1 if it has the attribute and 0 if not."""
     _, header, *lines = _lines(file)
     column = header.split().index(attribute) + 1
     fields = (line.split() for line in lines)

@@ -28,7 +28,7 @@ class CIFAR10(OfficialImages):
 
     Args:
         verify: Compare the files with the official checksums. False: read whatever files of that format there
-            are. They are pickles, which can run any code: use only such as you trust.
+            are. They are pickles, which can run any code: use only files that you trust.
         **kwargs: Arguments of :class:`~lightning_gans.data.base.ImageDataModule`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From an image file to a uint8 tensor: what is damaged, which mode, which part, what size."""
+"""Decode an image file to a uint8 tensor: refuse damaged files, convert the mode, crop and resize."""
 
 import struct
 import zlib
@@ -19,8 +19,8 @@ from lightning_gans import checks
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
-# Pillow's readers have no exception of their own for broken files.
-# What is read is in memory already, so that an OSError is not the system's.
+# What Pillow's readers raise for broken files. (The file is in memory by then: an OSError means a broken
+# image, not a failed read.)
 _CODECS = struct.error, zlib.error
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, *_CODECS)
 
@@ -31,7 +31,7 @@ class DamagedImage(ValueError):
 
 @dataclass(frozen=True)
 class Decoder:
-    """Bring an image to fixed channels and size; equal decoders give equal pixels.
+    """Convert an image to a fixed number of channels and a fixed size; equal decoders give equal pixels.
 
     Args:
         channels: 1 (grey) or 3 (RGB).
@@ -66,7 +66,7 @@ class Decoder:
 
         Args:
             image: An image of any mode, as :func:`open_image` returns it.
-            name: What an error message calls it.
+            name: Name of the image in error messages.
 
         Raises:
             DamagedImage: If the image is smaller than ``crop``, or its mode cannot be shown.
@@ -74,9 +74,9 @@ class Decoder:
         return torch.from_numpy(np.array(self.pixels(image, name), order="C"))
 
     def pixels(self, image: Image.Image, name: str = "image") -> NDArray[np.uint8]:
-        """Return the same as a read-only array, without a torch operation and without a copy.
+        """Decode as :meth:`__call__` does, to a read-only array, without torch operations and copies.
 
-        Threads that decode would otherwise start torch's threads, each its own set.
+        Torch operations in a decoding thread would start a pool of torch's threads for each such thread.
         """
         image = to_channels(image, self.channels, name)
         width, height = image.size
@@ -86,7 +86,7 @@ class Decoder:
                 advice = f"lower crop={side}, or leave the file out"
                 raise DamagedImage(f"{name}: {width}x{height} pixels are too small: {advice}")
             left, top = (width - side) // 2, (height - side) // 2
-            # Not resize's box, whose filter reaches beyond the crop's edges.
+            # Cropped first: the filter of ``resize(box=...)`` would mix in pixels outside of the crop.
             if (width, height) != (side, side):
                 image = image.crop((left, top, left + side, top + side))
         if image.size != (self.size, self.size):
@@ -96,11 +96,11 @@ class Decoder:
 
 
 def open_image(file: str | Path | BytesIO, name: str) -> Image.Image:
-    """Read a whole image, upright.
+    """Read the first frame of an image into memory, turned upright.
 
     Args:
         file: A path, or the bytes of an image file.
-        name: What an error message calls the file.
+        name: Name of the file in error messages.
 
     Returns:
         The first frame, all of it in memory, turned as EXIF says.
@@ -111,7 +111,7 @@ def open_image(file: str | Path | BytesIO, name: str) -> Image.Image:
         OSError: If the file cannot be read at all.
     """
     if not isinstance(file, BytesIO):
-        # All at once: Pillow reads in small pieces, at each of which Python's threads would change places.
+        # In one read: Pillow reads in small pieces, and at each of them Python would switch threads.
         with Path(file).open("rb", buffering=0) as opened:
             file = BytesIO(opened.readall())
     if not file.getbuffer().nbytes:
@@ -131,7 +131,7 @@ def open_image(file: str | Path | BytesIO, name: str) -> Image.Image:
     if image.mode == "I":
         if image.format not in ("PNG", "PPM"):
             raise DamagedImage(f"{name}: 32-bit pixels have no fixed range: save it with 8 or 16 bits")
-        image = image.convert("I;16")  # what these formats mean, however dark the picture is
+        image = image.convert("I;16")  # the range of these formats, however dark the picture is
     return image
 
 
@@ -144,7 +144,7 @@ def to_channels(image: Image.Image, channels: int, name: str = "image") -> Image
     Args:
         image: An image of any mode.
         channels: 1 for mode ``L``, 3 for mode ``RGB``.
-        name: What an error message calls the image.
+        name: Name of the image in error messages.
 
     Raises:
         DamagedImage: If the pixels have no known range (float, more than 16 bits), or the mode is unknown.
@@ -185,5 +185,5 @@ def _is_transparent(image: Image.Image) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its kind if it has none."""
+    """Return the first line of an error's message, or the error's class if it has no message."""
     return str(error).strip().split("\n")[0] or type(error).__name__

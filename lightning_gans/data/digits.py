@@ -35,7 +35,7 @@ class Digits(ImageDataModule):
 
     def load(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return uint8 (N, 1, 8, 8) and int64 (N,)."""
-        from sklearn.datasets import load_digits  # half a second that other data does not need
+        from sklearn.datasets import load_digits  # takes half a second, which others can do without
 
         digits = load_digits()
         order = torch.randperm(len(digits.images), generator=torch.Generator().manual_seed(0))

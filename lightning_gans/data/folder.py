@@ -71,7 +71,7 @@ class ImageFolder(FileDataModule):
         return list_splits(self.folder)
 
     def _class_of(self, file: str) -> str:
-        """Return the class of a file by its folder, "" if it lies in none."""
+        """Return the class of a file, its subfolder's name; "" if it lies in no subfolder."""
         parts = file.split("/")
         inner = parts[1:-1] if self._in_splits else parts[:-1]
         return sys.intern(inner[0]) if inner else ""
@@ -103,7 +103,9 @@ class ImageFolder(FileDataModule):
         path = next((path for path in (Path(labels), self.folder / labels) if path.is_file()), None)
         if path is None:
             raise ValueError(f"labels={labels} is no file: use auto, folder, none, or a CSV file file,label")
-        with path.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets write a mark in front
+        with path.open(
+            newline="", encoding="utf-8-sig"
+        ) as stream:  # spreadsheets put a byte order mark first
             rows = [row for row in csv.reader(stream) if row]
         if rows and rows[0][0].strip().lower() in ("file", "filename", "image"):
             del rows[0]
@@ -125,7 +127,7 @@ class ImageFolder(FileDataModule):
         return named
 
     def load(self, split: Split) -> tuple[Data, Tensor]:
-        """Return the images of a split, to be decoded when they are asked for, and int64 labels (N,)."""
+        """Return the images of a split, decoded when they are read, and int64 labels (N,)."""
         files = self._files[split]
         source = ImageFiles(self.folder, files, self._decoder)
         if self._labels is None:
@@ -169,7 +171,7 @@ def find_folder(folder: str, root: str | Path | None, name: str, source: str = "
     """Return a folder as given (absolute, or below the current one), or else below the data root.
 
     Raises:
-        FileNotFoundError: If there is none; says where it was looked for and where the files can be had.
+        FileNotFoundError: If there is none; says which paths were tried and where to get the files.
     """
     places = [Path(folder).expanduser(), data_root(root) / folder]
     for place in places:
@@ -213,12 +215,12 @@ def list_images(folder: Path, relative_to: Path) -> list[str]:
     Raises:
         ValueError: If there is none.
     """
-    # A Path for each file would take ten times the time, and memory that is not given back.
+    # Strings, not Paths: a Path for each file takes ten times as long, and memory that stays allocated.
     visible = []
     places: list[tuple[Path, tuple[Path, ...]]] = [(folder, ())]
     while places:
         place, above = places.pop()
-        if (real := place.resolve()) in above:  # a link that leads back
+        if (real := place.resolve()) in above:  # a link to a folder above: it would never end
             continue
         inner = place.relative_to(relative_to).as_posix()
         prefix = "" if inner == "." else f"{inner}/"
@@ -228,7 +230,8 @@ def list_images(folder: Path, relative_to: Path) -> list[str]:
                     continue
                 if entry.is_dir():
                     places.append((Path(entry.path), (*above, real)))
-                elif entry.name.lower().endswith(IMG_EXTENSIONS):  # a broken link is named when it is read
+                elif entry.name.lower().endswith(IMG_EXTENSIONS):
+                    # A broken link is listed, too: reading it raises an error that names it.
                     visible.append(prefix + entry.name)
     if not visible:
         kinds = ", ".join(IMG_EXTENSIONS)
@@ -243,4 +246,4 @@ def natural_order(names: Sequence[str] | set[str]) -> list[str]:
         parts = re.split(r"([0-9]+)", name)
         return [(int(part), "") if odd % 2 else (0, part) for odd, part in enumerate(parts)]
 
-    return sorted(names, key=lambda name: (key(name), name))  # 1 and 01 are one number
+    return sorted(names, key=lambda name: (key(name), name))  # 1 and 01 are equal: then by text

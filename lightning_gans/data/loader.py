@@ -1,4 +1,4 @@
-"""Loaders whose position is three integers: from memory, from worker processes, of two domains at once."""
+"""Loaders whose position can be stored and restored: from memory, by worker processes, of two domains."""
 
 import re
 import signal
@@ -18,16 +18,16 @@ from lightning_gans.data.sources import ImageSource
 
 
 class Views(Protocol):
-    """What a batch consists of, if not of images and labels: pairs, holes, grey copies.
+    """Make batches of another form than ``(images, labels)``: pairs, images with holes, grey copies.
 
     Attributes:
-        draws: Random numbers that each sample needs.
+        draws: How many random numbers each sample needs.
     """
 
     draws: int
 
     def __call__(self, images: Tensor, labels: Tensor, draws: Tensor) -> tuple[Tensor, ...]:
-        """Return the batch.
+        """Return the parts of the batch.
 
         Args:
             images: float32 (B, C, H, W) in [-1, 1].
@@ -39,7 +39,7 @@ class Views(Protocol):
 
 
 class _Plan(NamedTuple):
-    """What chance decides about an epoch, for all ranks."""
+    """The random choices of one epoch for all ranks: order, mirror images, crops, random numbers of views."""
 
     order: Tensor
     flipped: Tensor | None
@@ -64,7 +64,7 @@ class BatchLoader(ABC):
     may be smaller, or larger by fewer than ``world_size`` samples, so that no rank is left without any.
 
     uint8 images become float32 in [-1, 1] (``x / 127.5 - 1``); float32 data is served as it is. Crops and
-    mirror images are made of whole batches, where the batch is delivered.
+    mirror images are made of whole batches, on the device to which the batch goes.
 
     Args:
         data: The samples; their kind depends on the subclass.
@@ -77,10 +77,10 @@ class BatchLoader(ABC):
         world_size: Number of processes.
         flip: Mirror each image horizontally with probability 1/2.
         crop: Cut a square of so many pixels out of each image, at a random place. None: the whole image.
-        views: What a batch consists of. None: images and labels.
-        epoch_size: Samples of an epoch. More than there are: they are served again, in another order. None:
-            all samples, once.
-        device: Where batches are delivered. None: where ``data`` is.
+        views: Makes the parts of a batch. None: a batch is images and labels.
+        epoch_size: Samples of an epoch. If there are fewer, they are served again, in another
+            order. None: all samples, once.
+        device: The device of the batches. None: that of ``data``.
 
     Raises:
         ValueError: If an argument does not fit; one line that says what to do.
@@ -131,7 +131,7 @@ class BatchLoader(ABC):
         self._shape = shape
         self._epoch_size = size
 
-        # A rest of fewer samples than ranks would leave a rank without a batch: the last batch takes it in.
+        # Fewer left-over samples than ranks would leave a rank without a batch: they join the last batch.
         self._length = size // step if drop_last or 0 < size % step < world_size else -(-size // step)
         self._samples = self._length * step if drop_last else size
         self._epoch, self._index = 0, 0
@@ -165,7 +165,7 @@ class BatchLoader(ABC):
         self._epoch, self._index = epoch, index
 
     def _part(self, index: int) -> slice:
-        """Return which places of the epoch's order this rank serves as its batch ``index``."""
+        """Return the slice of the epoch's order that this rank serves as its batch ``index``."""
         step = self.batch_size * self.world_size
         start = index * step
         stop = start + step if index + 1 < self._length else self._samples
@@ -192,7 +192,7 @@ class BatchLoader(ABC):
 
     def _plan(self, epoch: int) -> _Plan:
         if epoch not in self._plans:
-            if len(self._plans) > 1:  # a batch of this epoch and those read ahead for the next
+            if len(self._plans) > 1:  # keep two: workers read ahead for the next epoch
                 del self._plans[min(self._plans)]
             self._plans[epoch] = self._draw_plan(epoch)
         return self._plans[epoch]
@@ -222,14 +222,14 @@ class BatchLoader(ABC):
         return _Plan(order.to(self.labels.device), flipped, offsets, draws)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position of the next batch, ``seed``, ``epoch`` and ``index``, and what it counts."""
+        """Return the position of the next batch (seed, epoch, index), and samples and step for checks."""
         return {"seed": self.seed, "epoch": self._epoch, "index": self._index, **self._counted()}
 
     def _counted(self) -> dict[str, int]:
         return {"samples": self._epoch_size, "step": self.batch_size * self.world_size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to a position that :meth:`state_dict` returned.
+        """Set the position to one that :meth:`state_dict` returned.
 
         Raises:
             ValueError: If it belongs to another seed, or lies beyond this loader's epoch (another data set or
@@ -285,8 +285,8 @@ class MemoryLoader(BatchLoader):
 class WorkerLoader(BatchLoader):
     """Serve data that does not fit in memory: worker processes of a ``DataLoader`` read batches ahead.
 
-    It serves the batches that a :class:`MemoryLoader` with the same arguments would serve. What the workers
-    have read ahead is no part of the position.
+    It serves the batches that a :class:`MemoryLoader` with the same arguments would serve. Batches that
+    workers have read ahead do not change the position.
 
     Args:
         data: Images that are read when they are asked for.
@@ -312,7 +312,7 @@ class WorkerLoader(BatchLoader):
 
     def _fetch(self, chosen: Tensor) -> Tensor:
         if self._stream is None:
-            # With a generator of its own, a DataLoader leaves torch's global one alone.
+            # Given a generator, a DataLoader draws no numbers from torch's global one.
             loader = DataLoader(
                 self.data,
                 batch_sampler=_ahead(weakref.ref(self), self._epoch, self._index),
@@ -329,7 +329,7 @@ class WorkerLoader(BatchLoader):
             self._stream = None
             if not str(error).startswith("Caught "):
                 raise
-            last = str(error).strip().split("\n")[-1]  # of a worker's whole traceback
+            last = str(error).strip().split("\n")[-1]  # the last line of a worker's traceback
             raise DamagedImage(re.sub(r"^[\w.]*(DamagedImage|Error): ", "", last)) from None
 
     def _next(self) -> tuple[Tensor, ...]:
@@ -344,10 +344,10 @@ class WorkerLoader(BatchLoader):
 
 
 def _ahead(served: "weakref.ref[WorkerLoader]", epoch: int, index: int) -> Iterator[list[int]]:
-    """Yield the samples of a rank's batches, from a position on; of an evaluation, to its end.
+    """Yield the sample indices of a rank's batches from a position on: endlessly, if they are shuffled.
 
-    The reference is weak: a loader in a cycle would be collected late, and its workers' queues before the
-    workers, which then are waited for in vain.
+    The reference to the loader is weak: in a reference cycle the loader would be collected late, and the
+    queues of its workers before the workers, for which Python would then wait without end.
     """
     while (loader := served()) is not None:
         chosen: list[int] = loader._plan(epoch).order[loader._part(index)].tolist()
@@ -364,7 +364,7 @@ def _as_it_is(batch: Tensor) -> Tensor:
 
 
 def _ignore_interrupts(worker: int) -> None:
-    # A terminal sends Ctrl-C to all processes; the first one ends its batch, and then the workers.
+    # A terminal sends Ctrl-C to all processes: workers ignore it, and the main process ends them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -397,7 +397,7 @@ class ZipLoader:
         return {"loaders": [loader.state_dict() for loader in self.loaders]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to positions that :meth:`state_dict` returned.
+        """Set the positions of all loaders to those that :meth:`state_dict` returned.
 
         Raises:
             ValueError: If they do not fit these loaders.
@@ -410,7 +410,7 @@ def to_float(images: Tensor) -> Tensor:
     """Map uint8 0..255 to float32 [-1, 1]; return float data as it is."""
     if images.dtype != torch.uint8:
         return images
-    # Faster than a division, and exactly 1 for 255 (one fused multiply-add would give 1 + 1e-7).
+    # Faster than a division; 255 becomes exactly 1 (a single fused multiply-add would make it 1 + 1e-7).
     return images.to(torch.float32).mul_(1 / 127.5).sub_(1)
 
 
@@ -425,7 +425,7 @@ def _cut(images: Tensor, offsets: Tensor, size: int, flipped: Tensor | None) -> 
 
 
 def _mirrored(images: Tensor, flipped: Tensor) -> Tensor:
-    """Mirror some images (B, C, H, W): whole images are copied, where torch.where goes byte by byte."""
+    """Mirror some images (B, C, H, W): faster by whole images than by torch.where."""
     size = len(images)
     chosen = torch.arange(size, device=flipped.device) + size * flipped
     return torch.cat([images, images.flip(-1)]).index_select(0, chosen)

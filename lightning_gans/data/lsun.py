@@ -31,7 +31,7 @@ class LSUN(FileDataModule):
     300 (at most a tenth) are their test split, in the order of the keys, which are hashes.
 
     Args:
-        categories: Which; their order makes the labels 0, 1, ... One alone makes no classes.
+        categories: Scenes and objects to use, labelled 0, 1, ... in this order; a single one gives no labels.
         **kwargs: Arguments of :class:`~lightning_gans.data.base.FileDataModule`; ``download`` has
             no effect.
 
@@ -59,7 +59,7 @@ class LSUN(FileDataModule):
         self.categories = categories
 
     def load(self, split: Split) -> tuple[ImageSource, Tensor]:
-        """Return the images, to be decoded when they are asked for, and int64 (N,)."""
+        """Return the images, decoded when they are read, and int64 labels (N,)."""
         # Not torchvision's LSUN: it unpickles a cache of keys from the current folder, and writes one there.
         folders = [self._folder(category, split) for category in self.categories]
         try:
@@ -84,7 +84,7 @@ class LSUN(FileDataModule):
 
 
 def _part_of(size: int, split: Split, *, whole: bool) -> Tensor:
-    """Return which images of an LMDB belong to a split: all, or those (not) held out."""
+    """Return the indices of the images of an LMDB that belong to a split: all, or those (not) held out."""
     train = size - min(_HELD_OUT, size // 10)
     places = torch.arange(size)
     return places if whole else places[:train] if split == "train" else places[train:]

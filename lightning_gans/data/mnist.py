@@ -75,5 +75,5 @@ class StackedMNIST(MNIST):
         rng = torch.Generator().manual_seed(2 * self.seed + (not training))
         size = self.samples if training else _STACKED_TEST_SAMPLES
         triples = torch.randint(len(digits), (size, 3), generator=rng)
-        # One look-up of all three channels: nothing is held twice.
+        # One indexing for all three channels, so that no copy of the images is in memory beside the result.
         return digits.squeeze(1)[triples], labels[triples] @ torch.tensor([100, 10, 1])

@@ -1,4 +1,4 @@
-"""What torchvision's data sets with checksums share."""
+"""Base class of the data sets that torchvision downloads and checks by checksums."""
 
 import functools
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ class OfficialImages(ImageDataModule):
 
     Args:
         verify: Compare the files with the official checksums. False: read whatever files of that format there
-            are. CIFAR's are pickles, which can run any code: use only such as you trust.
+            are. CIFAR's are pickles, which can run any code: use only files that you trust.
         **kwargs: Arguments of :class:`~lightning_gans.data.base.ImageDataModule`.
 
     Raises:
@@ -29,11 +29,11 @@ class OfficialImages(ImageDataModule):
     def complete(self, folder: Path, checksums: Iterable[tuple[str, str | None]]) -> bool:
         """Tell whether all files of a data set are there; refuse those with a wrong checksum.
 
-        torchvision does not tell damaged files from missing ones, and downloads over both.
+        torchvision treats damaged files as missing ones: it would overwrite them by a download.
 
         Args:
             folder: Where the files should be.
-            checksums: Names relative to ``folder``, each with an MD5, or None: it must only be there.
+            checksums: The MD5 of each file by its path in ``folder``; None: the file must only exist.
 
         Raises:
             DataError: If a file has a wrong checksum.
@@ -49,7 +49,7 @@ class OfficialImages(ImageDataModule):
         if missing and not self.download:
             raise FileNotFoundError(f"not found: {', '.join(missing)}")
         if missing and present and not self.verify:
-            # A download may replace what is there too, which may be the user's own.
+            # A download may overwrite files that are there, which may be the user's own.
             what = "; verify=False downloads nothing over the rest"
             raise FileNotFoundError(f"not found: {', '.join(missing)}{what}")
         return not missing
@@ -57,23 +57,23 @@ class OfficialImages(ImageDataModule):
 
 @functools.cache
 def _md5(path: Path, size: int, changed: int) -> str:
-    """Return the checksum of a file in this state: computed once, though every split asks for it."""
+    """Return the MD5 of a file; cached by size and time of change, as every split asks for it."""
     checksum: str = calculate_md5(path)
     return checksum
 
 
 class _Unchecked:
-    """Turns off the checks of a torchvision data set, which `complete` has made, or need not make."""
+    """Turns off the checks of a torchvision data set: `complete` has made those that are needed."""
 
     def _check_integrity(self) -> bool:
         return True
 
     def _load_meta(self) -> None:
-        """Do without CIFAR's ``batches.meta``: the names of the classes are known."""
+        """Skip reading CIFAR's ``batches.meta``: the names of the classes are known."""
 
 
 def read(dataset: type, root: Path, **arguments: Any) -> Any:
-    """Read files with a class of torchvision, but without its checks.
+    """Read files with one of torchvision's data sets, but without its checks.
 
     Raises:
         ValueError: If files are not of the expected format.
@@ -82,5 +82,5 @@ def read(dataset: type, root: Path, **arguments: Any) -> Any:
         return type(dataset.__name__, (_Unchecked, dataset), {})(root, **arguments)
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # damaged pickles and .mat files raise nearly anything
+    except Exception as error:  # damaged pickles and .mat files raise nearly any exception
         raise ValueError(f"{type(error).__name__}: {error}") from error

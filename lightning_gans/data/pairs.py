@@ -1,4 +1,4 @@
-"""Image-to-image data: pairs, two unpaired domains, and pairs that are made of single images."""
+"""Image-to-image data: stored pairs, two unpaired domains, and pairs that are made from single images."""
 
 import tarfile
 import tempfile
@@ -24,18 +24,19 @@ from lightning_gans.data.loader import ZipLoader, to_float
 from lightning_gans.data.sources import ImageFiles, ImageSource, PairFiles, TensorImages
 
 Direction = Literal["AtoB", "BtoA"]
-# The folders of A and B, or the one of side-by-side files: last, because it is the parent of another's.
+# Layouts: the folders of A and B, or the one of side-by-side files. It is tried last, because it can be
+# the parent of other layouts' folders.
 _LAYOUTS = (("A/{}", "B/{}"), ("{}A", "{}B"), ("{}/A", "{}/B"), ("{}",))
 
 
 @dataclass
 class _PairViews:
-    """Make a batch ``(input, target)`` of images that are stored together, or of single ones.
+    """Make batches ``(input, target)``, from pairs stored as one image or from single images.
 
     Attributes:
-        make: From images (N, C, H, W) and random numbers (N, draws) to A and B.
-        direction: Which of them is the input.
-        draws: Random numbers that an image needs.
+        make: Function from images (N, C, H, W) and random numbers (N, draws) to A and B.
+        direction: ``AtoB``: A is the input; ``BtoA``: B is.
+        draws: How many random numbers each image needs.
     """
 
     make: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -48,7 +49,7 @@ class _PairViews:
 
 
 class _Targets(ImageSource):
-    """The targets of stored pairs, uint8."""
+    """The target images of pairs, uint8, as a source of their own."""
 
     def __init__(self, data: Data, views: _PairViews, channels: int) -> None:
         self._pairs = TensorImages(data) if isinstance(data, Tensor) else data
@@ -70,13 +71,13 @@ class _Targets(ImageSource):
 
 
 class _Pairs(FileDataModule):
-    """What is served in batches ``(input, target)``, float32 in [-1, 1].
+    """Base class of data that is served in batches ``(input, target)``, float32 in [-1, 1].
 
     Training batches are shuffled, cut and mirrored; those of validation and testing are always the same.
 
     Attributes:
         input_shape: (C, H, W) of the input; ``image_shape`` is the target's.
-        view_names: What the parts of a batch are.
+        view_names: Names of the parts of a batch.
     """
 
     input_shape: tuple[int, ...]
@@ -84,14 +85,15 @@ class _Pairs(FileDataModule):
     direction: Direction = "AtoB"
 
     def views(self) -> _PairViews:
-        """Return what makes input and target of an image as it is stored."""
+        """Return the function that makes input and target from stored images."""
         raise NotImplementedError
 
     def real_images(self, split: Literal["train", "test"]) -> tuple[Data, Tensor, dict[str, str]]:
         """Return the targets of a split, with which translations are compared.
 
         Returns:
-            A source of uint8 (C, H, W) images; labels -1 (N,); and what tells these from any others.
+            A source of uint8 (C, H, W) images; labels -1 (N,); and a key that identifies
+            exactly these images, by which their statistics are cached.
         """
         data, labels, key = super().real_images(split)
         targets = _Targets(data, self.views(), self.image_shape[0])
@@ -99,7 +101,7 @@ class _Pairs(FileDataModule):
 
 
 class _TwoDomains(FileDataModule):
-    """Images in two domains, A and B: layouts of files, sizes, shapes.
+    """Base class of images in two domains, A and B: finds their files and sets sizes and shapes.
 
     Args:
         folder: The folder: absolute, or below the current folder, or below ``root``.
@@ -146,23 +148,23 @@ class _TwoDomains(FileDataModule):
         self.input_shape, self.image_shape = shapes if direction == "AtoB" else shapes[::-1]
 
     def _find(self) -> tuple[Path, dict[Split, tuple[str, ...]]]:
-        """Find the folder and, within it, that of each split's pairs, or those of its A and B."""
+        """Find the data's folder and, for each split, the folder of its pairs or those of its A and B."""
         folder = find_folder(self.folder, self.root, type(self).__name__, self.source)
         own: tuple[Split, ...] = ("train", "val", "test")
         return folder, {split: found for split in own if (found := _find_split(folder, split))}
 
     @property
-    def has_test_split(self) -> bool:  # type: ignore[override]  # known when the files are there
-        """Tell whether there are pairs beside those for training."""
+    def has_test_split(self) -> bool:  # type: ignore[override]  # known once the files were found
+        """Tell whether there are images for testing or validation beside those for training."""
         return not {"val", "test"}.isdisjoint(self._find()[1])
 
     @property
     def val_split(self) -> Literal["val", "test"]:  # type: ignore[override]
-        """Return which split validates."""
+        """Return the split that validation uses."""
         return "val" if {"val", "test"} <= self._find()[1].keys() else "test"
 
     def _files(self, split: Split) -> tuple[Path, dict[str, list[str]]]:
-        """Return the folder, and within it the split's one or two folders with their images."""
+        """Return the data's folder, and the images of the split by their one or two subfolders."""
         folder, parts = self._find()
         if split == "test" and "val" in parts:
             parts.setdefault("test", parts["val"])
@@ -186,10 +188,10 @@ class PairedImages(_Pairs, _TwoDomains):
     - ``{train,val,test}A/*`` and ``{train,val,test}B/*``
     - ``{train,val,test}/A/*`` and ``{train,val,test}/B/*``
 
-    Validation uses ``val``, testing ``test``; where one is missing the other stands in for it. Training pairs
-    are resized to ``load_size``, then cut to ``image_size`` and mirrored at random, both images alike. The
-    others are resized to ``image_size`` at once. As in the paper's code, images that are not square are
-    squashed.
+    Validation uses ``val``, testing ``test``; if one of the two is missing, the other is used for both.
+    Training pairs are resized to ``load_size``, then cut to ``image_size`` and mirrored at random, both
+    images alike. The others are resized to ``image_size`` at once. As in the paper's code, images that are
+    not square are squashed.
 
     The arguments are:
 
@@ -217,7 +219,7 @@ class PairedImages(_Pairs, _TwoDomains):
         return PairFiles(folder, pairs, self.decoder_a, self.decoder_b), torch.full((len(pairs),), -1)
 
     def views(self) -> _PairViews:
-        """Return what cuts the channels into input and target."""
+        """Return the function that splits the channels into input and target."""
         return _PairViews(partial(_halves, self.decoder_a.channels), self.direction)
 
 
@@ -250,7 +252,7 @@ class Facades(PairedImages):
     def _fetch(self, target: Path) -> None:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            # Moved when it is complete: a download that was killed leaves nothing that looks like the data.
+            # Unpacked elsewhere and moved when complete: a killed download leaves no such folder.
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=".facades-") as part:
                 download_and_extract_archive(self.source, part)
                 (Path(part) / "facades").rename(target)
@@ -261,7 +263,7 @@ class Facades(PairedImages):
 
 
 class UnpairedImages(_TwoDomains):
-    """Images of two domains that do not belong together, as for CycleGAN, in batches ``(a, b)``.
+    """Images of two domains without pairs, as for CycleGAN, in batches ``(a, b)``.
 
     The layouts of files are those of :class:`PairedImages`, but numbers and names of images may differ:
     ``trainA``, ``trainB``, ``testA``, ``testB`` are CycleGAN's. The halves of side-by-side files are drawn
@@ -294,12 +296,12 @@ class UnpairedImages(_TwoDomains):
             self._domains, self.view_names = self._domains[::-1], ("B", "A")
 
     def prepare_data(self) -> None:
-        """Decode what is missing, on one process a machine."""
+        """Decode the images that are not cached, in one process of each machine."""
         for domain in self._attached():
             domain.prepare_data()
 
     def setup(self, stage: str | None = None) -> None:
-        """Load what a stage needs."""
+        """Load the splits of both domains that a stage needs."""
         for domain in self._attached():
             domain.setup(stage)
 
@@ -309,7 +311,7 @@ class UnpairedImages(_TwoDomains):
         return self._domains
 
     def training_images(self) -> tuple[Data, Tensor]:
-        """Refuse: there are two sets of images.
+        """Raise an error: there are two sets of training images, one for each domain.
 
         Raises:
             ValueError: Always.
@@ -348,7 +350,7 @@ class _Domain(_TwoDomains):
 
 def _warn_of_photographs(folder: Path, name: str) -> None:
     """Warn if the first file does not look like two images side by side."""
-    with suppress(OSError):  # a damaged one is named when it is decoded
+    with suppress(OSError):  # a damaged file is reported when it is decoded
         with Image.open(folder / name) as image:
             width, height = image.size
         if width < 1.5 * height:
@@ -358,7 +360,7 @@ def _warn_of_photographs(folder: Path, name: str) -> None:
 
 
 class _MadePairs(_Pairs, ImageFolder):
-    """Pairs that are made of the single images of a folder.
+    """Base class of pairs that are made from single images: a folder of images, and changed copies of them.
 
     Args:
         folder: The folder: absolute, or below the current folder, or below ``root``.
@@ -407,15 +409,15 @@ class Colorization(_MadePairs):
         self.input_shape, self.image_shape = shapes if direction == "AtoB" else shapes[::-1]
 
     def views(self) -> _PairViews:
-        """Return what makes a pair of a photograph: its grey copy and itself."""
+        """Return the function that makes pairs from photographs: their grey copies and themselves."""
         return _PairViews(_grey, self.direction)
 
 
 class Inpainting(_MadePairs):
     """Your own images and copies with a hole, in batches ``(input, target)``.
 
-    The hole is a square of mid grey (0 in [-1, 1]). Each image gets another one in each epoch of training,
-    and always the same in evaluation. As in pix2pix, training images are mirrored but not cut.
+    The hole is a square of mid grey (0 in [-1, 1]). In training its place changes in each epoch; in
+    evaluation it is always the same. As in pix2pix, training images are mirrored but not cut.
 
     Args:
         hole: Side of the hole as a share of the image's.
@@ -439,7 +441,7 @@ class Inpainting(_MadePairs):
         self.hole, self.mask = hole, mask
 
     def views(self) -> _PairViews:
-        """Return what makes a pair of an image: a copy with a hole and itself."""
+        """Return the function that makes pairs from images: copies with a hole and themselves."""
         random = self.mask == "random"
         return _PairViews(partial(_hole, self.hole, random), draws=2 if random else 0)
 
@@ -452,7 +454,8 @@ def _halves(channels_a: int, images: Tensor, draws: Tensor) -> tuple[Tensor, Ten
 def _grey(images: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
     """Pair RGB images (B, 3, H, W) with their luma (B, 1, H, W)."""
     weights = images.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
-    return (images * weights).sum(1, keepdim=True).clamp_(-1, 1), images  # rounding can lead beyond 1
+    # clamped, because rounding can give values slightly above 1
+    return (images * weights).sum(1, keepdim=True).clamp_(-1, 1), images
 
 
 def _hole(share: float, random: bool, images: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
@@ -470,7 +473,7 @@ def _hole(share: float, random: bool, images: Tensor, draws: Tensor) -> tuple[Te
 
 
 def _find_split(folder: Path, split: Split) -> tuple[str, ...]:
-    """Return the folder of a split's side-by-side files, or those of its A and B, or nothing."""
+    """Return the folder of a split's side-by-side files, or its folders of A and B; empty if it has none."""
     for layout in _LAYOUTS:
         parts = tuple(part.format(split) for part in layout)
         missing = [part for part in parts if not (folder / part).is_dir()]
@@ -482,7 +485,7 @@ def _find_split(folder: Path, split: Split) -> tuple[str, ...]:
 
 
 def _pairs(folder: Path, files: dict[str, list[str]]) -> list[tuple[str, ...]]:
-    """Return the file of each pair, or its two files: those of one name in two folders."""
+    """Return for each pair its one file, or its two files, which have the same name in two folders."""
     if len(files) == 1:
         return [(name,) for names in files.values() for name in names]
     (part_a, a), (part_b, b) = ((part, _by_stem(part, names)) for part, names in files.items())

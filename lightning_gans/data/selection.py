@@ -1,4 +1,4 @@
-"""Which samples a run uses and which of them keep their labels: arithmetic on labels, decided by a seed."""
+"""Choose the samples that a run uses and the labels that they keep, by a seed; reads labels only."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ def of_classes(labels: Tensor, classes: Sequence[int]) -> tuple[Tensor, Tensor]:
 
     Args:
         labels: int64 (N,), -1 for unlabeled samples, which are left out.
-        classes: Which, without repetition.
+        classes: The classes, each once.
 
     Returns:
         Indices in ascending order, int64 (n,), and new labels 0 to ``len(classes) - 1``, int64 (n,).
     """
     new = torch.full((max(int(labels.max()), *classes) + 2,), -1)
     new[torch.as_tensor(classes)] = torch.arange(len(classes))
-    relabeled = new[labels]  # -1 looks up the spare last entry
+    relabeled = new[labels]  # label -1 indexes the additional last entry, which stays -1
     indices = (relabeled >= 0).nonzero().squeeze(1)
     return indices, relabeled[indices]
 
@@ -29,7 +29,7 @@ def imbalanced(labels: Tensor, weights: Sequence[float], seed: int) -> Tensor:
     Args:
         labels: int64 (N,); unlabeled samples (-1) all remain.
         weights: Share in [0, 1] that each class keeps.
-        seed: Decides which; the samples of a smaller share are among those of a larger one.
+        seed: Decides which samples; those of a smaller share are among those of a larger one.
 
     Returns:
         Indices in ascending order, int64 (n,): ``round(weight * count)`` of each class.
@@ -41,12 +41,12 @@ def imbalanced(labels: Tensor, weights: Sequence[float], seed: int) -> Tensor:
 
 
 def of_each_class(labels: Tensor, size: int, seed: int) -> Tensor:
-    """Return equally many samples of each class that there is.
+    """Return equally many samples of each class that occurs.
 
     Args:
         labels: int64 (N,); unlabeled samples (-1) are left out.
         size: How many of each class.
-        seed: Decides which; the samples of a smaller size are among those of a larger one.
+        seed: Decides which samples; those of a smaller size are among those of a larger one.
 
     Returns:
         Indices in ascending order, int64 (n,).
@@ -65,7 +65,7 @@ def of_each_class(labels: Tensor, size: int, seed: int) -> Tensor:
 
 
 def partly_unlabeled(labels: Tensor, fraction: float, seed: int) -> Tensor:
-    """Return labels of which a share is kept, equally many of each class, and the rest is -1.
+    """Keep a share of the labels, equally many of each class, and set all others to -1.
 
     The GOLD paper's levels of supervision. A class with too few samples keeps them all and the others make up
     for it. The labels of a smaller fraction are among those of a larger one.
@@ -73,7 +73,7 @@ def partly_unlabeled(labels: Tensor, fraction: float, seed: int) -> Tensor:
     Args:
         labels: int64 (N,).
         fraction: Share of the labels that is kept, in (0, 1].
-        seed: Decides which.
+        seed: Decides which labels.
 
     Returns:
         int64 (N,) with ``round(fraction * labelled)`` labels.
@@ -96,7 +96,7 @@ def partly_unlabeled(labels: Tensor, fraction: float, seed: int) -> Tensor:
 
 
 def _places(labels: Tensor, seed: int) -> Tensor:
-    """Return each sample's place in a random order of its class."""
+    """Return for each sample its position, from 0, in a random order of the samples of its class."""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     grouped = order[labels[order].argsort(stable=True)]
     counts = torch.unique_consecutive(labels[grouped], return_counts=True)[1]

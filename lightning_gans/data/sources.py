@@ -1,4 +1,4 @@
-"""Images that are decoded when they are asked for: files, pairs of files, LMDB, a memory-mapped cache."""
+"""Sources of images, decoded when they are read: files, pairs of files, LMDB, a memory-mapped cache."""
 
 import copy
 import hashlib
@@ -29,18 +29,18 @@ Pixels = NDArray[np.uint8]
 
 
 class ImageSource(Dataset[Tensor]):
-    """Images that are decoded when they are asked for.
+    """A sequence of images that are decoded when they are read.
 
-    Small to pickle, and safe to use in threads, forked and spawned processes: workers get a copy.
+    Its pickle is small, and it can be used in threads and in forked and spawned processes.
 
-    A subclass writes ``_pixels``, ``_name`` and ``_state``, which know an image by its item: its place among
-    all of them, whatever subset this is.
+    A subclass writes ``_pixels``, ``_name`` and ``_state``. They get an image's *item*: its index among all
+    images of the whole source, also where this is a subset (:meth:`at`).
 
     Args:
         size: Number of images.
         shape: Of one image (C, H, W).
-        title: What a progress bar or a message calls the set.
-        decoders: What brings files to this shape, one for each image in a file.
+        title: Name of the set in progress bars and messages.
+        decoders: Decoders to this shape, one for each image that a file holds.
     """
 
     def __init__(
@@ -71,18 +71,18 @@ class ImageSource(Dataset[Tensor]):
         return torch.from_numpy(batch)
 
     def pixels(self, index: int) -> Pixels:
-        """Return one image as a read-only array, without a torch operation: for threads that decode."""
+        """Return one image as a read-only array, without any torch operation: for threads that decode."""
         return self._pixels(int(self._items[index]))
 
     def name(self, index: int) -> str:
-        """Return what messages call an image: the file's path within the folder, the key, or the place."""
+        """Return the name of an image in messages: its path within the folder, its key, or its index."""
         return self._name(int(self._items[index]))
 
     def at(self, indices: Tensor) -> "ImageSource":
         """Return a subset of these images, in this order; nothing is decoded.
 
         Args:
-            indices: int64 (n,), places among these images.
+            indices: int64 (n,), of these images.
 
         Raises:
             IndexError: If one lies beyond the images.
@@ -107,9 +107,9 @@ class ImageSource(Dataset[Tensor]):
         return other
 
     def fingerprint(self) -> str:
-        """Return a hexadecimal name of the pixels: another one if the files or the decoding change.
+        """Return a hash, in hexadecimal, that changes if the files or the settings of the decoding change.
 
-        Files are told apart by folder, name, bytes and time of change; nothing is read.
+        It is made from folder, names, sizes and times of change; no file is read.
         """
         how = f"{type(self).__name__} {self.shape} {self._decoders} Pillow {PIL.__version__}"
         digest = hashlib.sha256(how.encode())
@@ -124,17 +124,17 @@ class ImageSource(Dataset[Tensor]):
         return f"image {item}"
 
     def _state(self) -> Iterable[bytes]:
-        """Yield what tells these pixels from others."""
+        """Yield the bytes that the fingerprint is a hash of."""
         raise NotImplementedError
 
 
 class ImageFiles(ImageSource):
-    """One image a file.
+    """Image files with one image in each.
 
     Args:
-        folder: Where the files lie.
+        folder: The folder of the files.
         names: Their paths within the folder.
-        decoder: What the images are brought to.
+        decoder: Decodes them to a fixed size and number of channels.
     """
 
     def __init__(self, folder: Path, names: Sequence[str | tuple[str, ...]], *decoder: Decoder) -> None:
@@ -145,7 +145,7 @@ class ImageFiles(ImageSource):
         self._names = _Packed(b"\0".join(map(os.fsencode, files)) for files in each)
 
     def _files(self, item: int) -> list[str]:
-        """Return the files that are read."""
+        """Return the paths of the files that hold an image."""
         return os.fsdecode(self._names[item]).split("\0")
 
     def _pixels(self, item: int) -> Pixels:
@@ -166,11 +166,11 @@ class PairFiles(ImageFiles):
     """Pairs of images A and B that belong together.
 
     Args:
-        folder: Where the files lie.
+        folder: The folder of the files.
         names: For each pair one path within the folder (A is the left half of the file, B the right one), or
             two (A's and B's file).
-        decoder_a: What A is brought to.
-        decoder_b: What B is brought to; of the same size.
+        decoder_a: Decodes A.
+        decoder_b: Decodes B, to the same size.
         half: ``"both"``: A's and B's channels in one image, so that one crop and one flip hit both; or only
             ``"a"`` or ``"b"`` (the other one's file is not read).
     """
@@ -216,9 +216,9 @@ class LmdbImages(ImageSource):
     Needs the package lmdb. A database is opened for reading only, without its lock file, once a process.
 
     Args:
-        folders: Of the databases, each with a file ``data.mdb``; one follows the other (``sizes`` says how
-            many images each has).
-        decoder: What the images are brought to.
+        folders: Folders of the databases, each with a file ``data.mdb``. Their images follow each other;
+            ``sizes`` has the number of images of each.
+        decoder: Decodes them to a fixed size and number of channels.
 
     Raises:
         ImportError: If lmdb is not installed.
@@ -231,7 +231,7 @@ class LmdbImages(ImageSource):
         keys: list[bytes] = []
         ends = []
         for folder in self.folders:
-            _close(folder)  # the files may be others since it was opened
+            _close(folder)  # its files may have been replaced since it was opened
             with _environment(folder).begin() as transaction:
                 keys += transaction.cursor().iternext(keys=True, values=False)
             ends.append(len(keys))
@@ -267,7 +267,7 @@ class MappedImages(ImageSource):
 
     Args:
         file: Raw uint8, nothing else.
-        shape: Of the whole (N, C, H, W).
+        shape: (N, C, H, W) of all images together.
 
     Raises:
         ValueError: If the file has another size.
@@ -283,7 +283,7 @@ class MappedImages(ImageSource):
         self._map: Pixels | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the map: another process maps the file itself."""
+        """Pickle without the memory map: another process maps the file again."""
         return {**self.__dict__, "_map": None}
 
     def __getitems__(self, indices: list[int]) -> Tensor:
@@ -315,7 +315,7 @@ class MappedImages(ImageSource):
 
 
 class TensorImages(ImageSource):
-    """Images that are in memory already.
+    """A source of images that are in memory already.
 
     Args:
         images: uint8 (N, C, H, W).
@@ -344,9 +344,9 @@ class TensorImages(ImageSource):
 
 
 class _Packed:
-    """Many byte strings as two objects: a list of millions would be copied by each forked worker.
+    """Many byte strings stored as two objects, because each forked worker would copy a list of millions.
 
-    (Python counts references within the objects, and what is written to is no longer shared.)
+    (Reading an object changes its reference count, and memory that is written to is no longer shared.)
     """
 
     def __init__(self, strings: Iterable[bytes]) -> None:
@@ -393,7 +393,7 @@ def _opened(file: Path) -> "lmdb.Environment":
         environment = lmdb.open(str(file.parent), readonly=True, lock=False, readahead=False)
     except lmdb.Error as error:
         raise ValueError(f"{file}: damaged database ({error}); fetch it again") from error
-    # What is missing at the end is mapped nevertheless: to read it would end the process (SIGBUS).
+    # LMDB maps also what is missing of a file that was cut off: to read it would kill the process (SIGBUS).
     wanted = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
     found = file.stat().st_size
     if found < wanted:
@@ -403,6 +403,6 @@ def _opened(file: Path) -> "lmdb.Environment":
 
 
 def _file_state(folder: Path, name: bytes) -> bytes:
-    # With Paths, and there may be millions, this would take several times as long.
+    # There may be millions of files: with Path objects this would take several times as long.
     status = os.stat(os.path.join(folder, os.fsdecode(name)))  # noqa: PTH116, PTH118
     return name + f"\0{status.st_size} {status.st_mtime_ns}".encode()

@@ -38,7 +38,7 @@ class STL10(OfficialImages):
     def load(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return uint8 (N, 3, 96, 96) and int64 (N,)."""
         official = datasets.STL10
-        # The unlabeled images are 2.8 GB: neither wanted nor checked if they are not used.
+        # The unlabeled images are 2.8 GB: neither required nor checked if they are not used.
         files = [
             (name, checksum)
             for name, checksum in official.train_list + official.test_list
@@ -48,5 +48,5 @@ class STL10(OfficialImages):
             official(self.root, split="test", download=True)
         part = "train+unlabeled" if split == "train" and self.unlabeled else split
         data = read(official, self.root, split=part)
-        # The files hold columns; a copy in the order of other data is served faster.
+        # The files store images by columns; a contiguous copy in row order makes batches faster.
         return torch.from_numpy(data.data).contiguous(), torch.from_numpy(data.labels).to(torch.int64)

@@ -38,7 +38,7 @@ class SVHN(OfficialImages):
         """Return uint8 (N, 3, 32, 32) and int64 (N,)."""
         parts = ["train", "extra"] if split == "train" and self.extra else [split]
         images, labels = zip(*(self._part(name) for name in parts), strict=True)
-        # Also a copy in the order of other data: MATLAB stores columns.
+        # Makes a contiguous copy too: MATLAB stores arrays by columns.
         return torch.cat(images), torch.cat(labels)
 
     def _part(self, name: str) -> tuple[Tensor, Tensor]:
