@@ -27,9 +27,9 @@ class Components(Pictures):
 
     A picture at the start, one every ``every_n_updates`` generator updates and one at the end go to
     ``components/update=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a logger is
-    attached; ``components.gif`` is the whole training. Averaged weights are drawn if there are any; in
-    conditional games the samples go through the classes one after the other. The noise is the same in all pictures, and the training is not changed.
-    Other latents are not drawn, with a warning.
+    attached; ``components.gif`` is the whole training. Averaged weights are drawn if there are any;
+    in conditional games the samples go through the classes one after the other. The noise is the same in all
+    pictures, and the training is not changed. Other latents are not drawn, with a warning.
 
     Args:
         every_n_updates: Generator updates between two pictures.

@@ -209,7 +209,7 @@ class Evaluate(Callback):
             real = real_images_of(data, self.split, shape[-1], self.num_real)
         stage: Literal["val", "test"] = "test" if trainer.state.fn == "test" else "val"
         self._stream = samples_of(game, self.num_samples, self.weights == "ema", self.seed, data, stage)
-        # Statistics of real images are kept from fit to test, if the real images are the same.
+        # The evaluation, with its statistics of real images, is kept from fit to test if all these are equal.
         key = None if real is None else real.key
         made_for = (key, self._stream.count, shape, module.device, trainer.global_rank, trainer.world_size)
         if self._evaluation is None or self._made_for != made_for:

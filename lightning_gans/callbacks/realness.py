@@ -27,7 +27,8 @@ class RealnessDistribution(Pictures):
     A picture at the start, one every ``every_n_updates`` generator updates and one at the end go to
     ``realness/update=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a logger is
     attached; ``realness.gif`` is the whole training. The history is part of checkpoints. Networks are in
-    evaluation mode, with the weights that train, not averaged ones: the fakes that the discriminator was trained on come from them.
+    evaluation mode, with the weights that train, not averaged ones: they made the
+    fakes that the discriminator was trained on.
     Watching does not change the training: weights are the same, bit for bit, with this callback and without.
     Games without outcomes (``outcome_logits(images)``, ``anchor_real``, ``anchor_fake``) are not drawn, with
     a warning.

@@ -1,4 +1,4 @@
-"""Metrics: how good, how varied, how faithful; and the networks that they look through."""
+"""Metrics of quality, variety and faithfulness, and the networks that extract features for them."""
 
 from lightning_gans.metrics.balance import ClassBalance, class_balance
 from lightning_gans.metrics.base import Contract, score_names

@@ -38,7 +38,7 @@ class ClassBalance(LazyMetric):
         return {"counts": (size,)}
 
     def update(self, logits: Tensor) -> None:
-        """Add what a classifier says of generated samples, (n, K)."""
+        """Add a classifier's logits (n, K) of generated samples."""
         logits = self._check(logits, 0 if self.shape is None else int(self.counts.sum()))
         self.counts += torch.bincount(logits.argmax(1), minlength=logits.shape[1])
 
@@ -85,7 +85,7 @@ def _shares(num_classes: int | None, given: Sequence[float] | Tensor | None) -> 
 
 
 def balance_scores(counts: Tensor, shares: Tensor | None, min_count: int) -> dict[str, Tensor]:
-    """Return what :func:`class_balance` describes, of the number of samples of each class (K,)."""
+    """Compute the scores of :func:`class_balance` from the number of samples of each class (K,)."""
     total = counts.sum()
     if total == 0:
         raise ValueError("there is no sample whose class could be counted")
@@ -97,7 +97,7 @@ def balance_scores(counts: Tensor, shares: Tensor | None, min_count: int) -> dic
     return {
         "modes": (counts >= min_count).sum().double(),
         "class_kl": torch.xlogy(share[there], share[there] / expected[there]).sum(),
-        # Without any sample of the data's classes the largest ratio is zero, too.
+        # If no sample is of the data's classes, the largest ratio is zero, too.
         "class_balance": ratio.min() / ratio.max().clamp(min=torch.finfo(torch.float64).tiny),
         "share_per_class": share,
     }

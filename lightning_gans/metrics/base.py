@@ -1,4 +1,4 @@
-"""What a metric says of itself, so that an evaluation can feed it and name its scores, whoever wrote it."""
+"""How an evaluation learns what any metric takes, and which scores it gives."""
 
 import inspect
 import re
@@ -25,13 +25,13 @@ INPUTS = {
 
 
 class Contract:
-    """A metric as an evaluation sees it. Any ``torchmetrics.Metric`` fits, with nothing but these to know.
+    """A metric as an evaluation calls it. Any ``torchmetrics.Metric`` can be one, by these rules.
 
-    - ``update``'s arguments have the names of what they take, those of :data:`INPUTS`. A single argument of
-      any other name takes ``images``. Where the names cannot be chosen, the attribute ``wants`` lists what
-      the arguments take.
+    - ``update``'s arguments are named after what they take, by the names in :data:`INPUTS`. A single argument of
+      any other name takes ``images``. Where the names cannot be chosen, the attribute ``wants`` lists the
+      inputs that they take.
     - A last argument ``real`` says that the metric compares: it gets real images too, with ``real=True``.
-      Features of real images come from the cache; a metric of anything else sees the images each time.
+      Features of real images come from the cache; metrics of images get all images at each evaluation.
     - ``compute`` returns a number, a tuple of numbers, or a dict of names and numbers; vectors in a dict are
       stored, not logged. A number is called by the class in snake case, the entries of a tuple have ``_1``,
       ``_2``, ... behind it from the second on, unless ``scores`` has their names.
@@ -41,20 +41,20 @@ class Contract:
     - ``scores``: a class attribute with the names of its scores, or patterns of them (``swd_[0-9]*``), by
       which monitors and tables are checked before anything is computed.
     - ``real_split``: the split that it must be compared with, ``train`` or ``test``.
-    - ``fill_in(data, num_classes, num_samples)``: takes what it needs to know of data module, game and
-      evaluation, each of which may be None. Called before each evaluation's trial.
+    - ``fill_in(data, num_classes, num_samples)``: takes what it needs from data module, game and
+      evaluation; each argument may be None. Called before an evaluation tests its metrics.
     - ``take_real(statistics)``: takes :class:`~lightning_gans.metrics.statistics.RealStatistics` in place of
       real features. ``real_needs = "statistics"`` says that mean and covariance are enough.
     - ``pictures(samples, real)``: returns pictures by name, stored beside the scores. Both arguments are
       functions that return the images (n, C, H, W) at places (n,).
-    - ``empty_batches``: true if ranks without real features must call ``update`` with none of them, too.
+    - ``empty_batches``: true if ranks that have no real features must call ``update`` with empty ones.
 
     Attributes:
         metric: The metric.
-        name: Its class.
+        name: Name of its class.
         wants: What its ``update`` takes.
         compares: Whether it needs real images.
-        real_needs: What of them: ``statistics``, ``features``, ``images`` or None.
+        real_needs: What it needs of real images: ``statistics``, ``features``, ``images`` or None.
         real_split: The split that it must be compared with, if there is only one.
 
     Args:
@@ -101,12 +101,12 @@ class Contract:
         )
 
     def fill_in(self, data: Any, num_classes: int | None, num_samples: int | None) -> None:
-        """Tell the metric what it needs to know."""
+        """Pass data module, number of classes and number of samples on to the metric."""
         if hasattr(self.metric, "fill_in"):
             self.metric.fill_in(data=data, num_classes=num_classes, num_samples=num_samples)
 
     def update(self, given: dict[str, Tensor], real: bool = False) -> None:
-        """Give the metric its part of what is known of a batch."""
+        """Update the metric with those inputs of a batch that it wants."""
         arguments = [given[name] for name in self.wants]
         self.metric.update(*arguments, **({"real": real} if self.compares else {}))
 
@@ -125,7 +125,7 @@ class Contract:
 
 
 def score_names(metric: type[Metric] | str) -> tuple[str, ...]:
-    """Return the names of a metric's scores, or patterns of them; nothing if it does not say.
+    """Return the names of a metric's scores, or patterns of them; empty if the class does not name them.
 
     Args:
         metric: The class, or its path; a name without dots is one of :mod:`lightning_gans.metrics`.

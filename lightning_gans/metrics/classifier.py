@@ -1,4 +1,4 @@
-"""A classifier of a data set's images: trained once, then the judge of what games generate."""
+"""A classifier of a data set's images: trained once, then used to score what games generate."""
 
 import hashlib
 import math
@@ -29,13 +29,13 @@ from lightning_gans.metrics.extractors import Extractor, hash_of, resized
 from lightning_gans.metrics.stacked import stacked_labels
 from lightning_gans.networks.classifier import ConvClassifier
 
-_KNOWN = ("data_name", "accuracy", "tested_on")  # what a checkpoint says of its classifier
+_KNOWN = ("data_name", "accuracy", "tested_on")  # stored in a checkpoint beside the weights
 ClassifierFactory = Callable[[tuple[int, ...], int], nn.Module]
 """Makes a classifier from ``(image_shape, num_classes)``: a network class, or a ``partial`` of one."""
 
 
 class DatasetClassifier(SelfContained):
-    """Classify the images of a data set: cross entropy, AdamW, one cycle of the learning rate.
+    """Classify the images of a data set: cross entropy, AdamW, a learning rate that rises and falls once.
 
     Unlabeled images (-1) are left out. Every checkpoint holds the accuracy, on the test images, of the
     weights that are in it, so that scores by this classifier can say how good it is.
@@ -43,7 +43,7 @@ class DatasetClassifier(SelfContained):
     Args:
         image_shape: ``(channels, size, size)``.
         num_classes: Number of classes of the data.
-        network: The network, or what makes it from ``(image_shape, num_classes)``; it has
+        network: The network, or a function that makes it from ``(image_shape, num_classes)``; it has
             ``features_and_logits(images)``. :class:`~lightning_gans.networks.classifier.ConvClassifier` by
             default.
         lr: Peak of the learning rate: it rises for a tenth of the run, and falls to 0 as a cosine.
@@ -115,17 +115,17 @@ class DatasetClassifier(SelfContained):
             data.setup("test")
 
     def configure_optimizers(self) -> Any:
-        """Make AdamW and its one cycle."""
+        """Make AdamW and the schedule of its learning rate."""
         updates = self.trainer.estimated_stepping_batches
         if math.isinf(updates):
             raise ValueError("a classifier's learning rate falls to 0: say when, with trainer.max_epochs")
         optimizer = torch.optim.AdamW(self.parameters(), self.lr, weight_decay=self.weight_decay)
-        # Not torch's OneCycleLR, which fails when a resumed run is to last longer.
+        # Not torch's OneCycleLR, which fails if a resumed run has more epochs than before.
         schedule = LambdaLR(optimizer, partial(_one_cycle, updates=int(updates)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Cross entropy over the labelled images of the batch."""
+        """Return the cross entropy of the labelled images of the batch."""
         logits, labels = self(batch[0]), batch[1]
         loss = F.cross_entropy(
             logits, labels, ignore_index=-1, reduction="sum", label_smoothing=self.label_smoothing
@@ -157,16 +157,16 @@ class DatasetClassifier(SelfContained):
         }
         self.log_dict(row, batch_size=len(labels), prog_bar=True, sync_dist=True)
 
-    # ------------------------------------------------------------------ what a checkpoint says of itself
+    # ------------------------------------------------------------------ checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Measure the accuracy of these very weights, and add it. All ranks call this."""
+        """Measure the accuracy of the weights that are saved, and store it with them. All ranks call this."""
         super().on_save_checkpoint(checkpoint)
         self._measure()
         checkpoint["classifier"] = {name: getattr(self, name) for name in _KNOWN}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint is one of this classifier, and take what it says of itself.
+        """Check that the checkpoint is one of this classifier, and read its accuracy.
 
         Raises:
             ValueError: If it is not.
@@ -213,16 +213,16 @@ def _one_cycle(step: int, updates: int) -> float:
 def trained(recipe: str) -> SelfContained:
     """Return the classifier of a recipe from the cache folder; train it if there is none that can be read.
 
-    A file belongs to what the recipe says and to this package's version; only a training that ended by itself
-    leaves one. Of several processes one trains, the others wait. Data is looked for where
-    ``LIGHTNING_GANS_DATA`` says.
+    The file is named by a hash of the recipe's text and this package's version; only a finished training
+    leaves one. Of several processes one trains and the others wait. The data is read from the folder
+    ``LIGHTNING_GANS_DATA``.
 
     Args:
-        recipe: Such as ``classifier/digits``.
+        recipe: Name of the recipe, such as ``classifier/digits``.
 
     Raises:
         ValueError: If there is no such recipe.
-        OSError: If the training fails; with its last line.
+        OSError: If the training fails; with the last line of its output.
     """
     config = recipes_folder() / f"{recipe}.yaml"
     existing_file(checkpoint=config)
@@ -230,7 +230,7 @@ def trained(recipe: str) -> SelfContained:
     file = cache_folder(None) / "classifiers" / f"{recipe.replace('/', '-')}-{key}.ckpt"
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock"):
-        with suppress(Exception):  # missing, damaged, or of classes that are no more
+        with suppress(Exception):  # missing, damaged, or of a class that no longer exists
             return load(file)
         print(f"training {recipe}, once; it is kept in {file}")
         _train(recipe, file)
@@ -238,7 +238,7 @@ def trained(recipe: str) -> SelfContained:
 
 
 def _train(recipe: str, file: Path) -> None:
-    # Not as one of this run's ranks, nor with its settings.
+    # Without the variables that would make it one of this run's ranks, or give it this run's settings.
     own = (
         "PL_",
         "LIGHTNING_GANS__",
@@ -316,7 +316,7 @@ class ClassifierExtractor(Extractor):
         return features, logits
 
     def classify_channels(self, images: Tensor) -> Tensor:
-        """Return the modes of stacked digits: each channel is classified by itself.
+        """Return the modes of stacked digits, by classifying each channel as a grey image.
 
         Args:
             images: uint8 (n, 3, H, W).

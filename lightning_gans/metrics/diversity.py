@@ -14,20 +14,24 @@ from lightning_gans import checks
 from lightning_gans.metrics.states import KeptImages, check_images
 
 Net = Literal["alex", "vgg", "squeeze"]
-BACKBONES = {"alex": "AlexNet", "vgg": "VGG16", "squeeze": "SqueezeNet1_1"}  # as in torchvision's names
-SMALLEST = 32  # below it these networks have no pixel left
+BACKBONES = {
+    "alex": "AlexNet",
+    "vgg": "VGG16",
+    "squeeze": "SqueezeNet1_1",
+}  # of torchvision, by the names of LPIPS
+SMALLEST = 32  # smaller images are reduced to no pixel by these networks
 
 
 class LPIPSDiversity(KeptImages):
     """Mean perceptual distance (LPIPS) of two generated images: 0 if all are the same.
 
-    Samples with a place (``index``) below ``num_samples`` are kept as bytes, on every process those of all
-    (12 MB for 1000 images of 64x64). ``compute`` draws pairs of them with its own seed. Values depend on
+    Samples with a place (``index``) below ``num_samples`` are kept as bytes, and every process gets those of
+    all (12 MB for 1000 images of 64x64). ``compute`` draws pairs of them with its own seed. Values depend on
     network and resolution: report both.
 
     Args:
         num_samples: Samples to draw pairs from.
-        num_pairs: Pairs, all different; all there are if there are fewer.
+        num_pairs: Number of different pairs; all pairs, if there are fewer.
         net: Network of torchvision whose weights are fetched at the first ``compute``, or a module that makes
             n distances of two batches of images (n, 3, H, W) in [-1, 1].
         resize: Height and width that images are resized to; by default they keep theirs.
@@ -84,14 +88,14 @@ class LPIPSDiversity(KeptImages):
 class PerClassLPIPSDiversity(LPIPSDiversity):
     """Mean perceptual distance (LPIPS) of two generated images of the same class.
 
-    As :class:`LPIPSDiversity`, with ``num_pairs`` pairs of each class, so that a conditional generator is not
-    praised for what its labels do. Classes with fewer than two samples are skipped.
+    As :class:`LPIPSDiversity`, with ``num_pairs`` pairs of each class, so that differences
+    between the classes do not count. Classes with fewer than two samples are skipped.
 
     Args:
         num_classes: Number of classes; an evaluation fills in the game's.
         num_samples: Samples to draw pairs from.
         num_pairs: Pairs of each class.
-        net: As there.
+        net: As for :class:`LPIPSDiversity`.
         **kwargs: Other arguments of :class:`LPIPSDiversity`.
     """
 
@@ -162,7 +166,7 @@ def lpips_diversity(
     Args:
         images: uint8 (n, C, H, W) of one or three channels.
         net: Makes n distances of two batches of images (n, 3, H, W) in [-1, 1]; see :func:`lpips_network`.
-        num_pairs: Pairs, all different; all there are if there are fewer.
+        num_pairs: Number of different pairs; all pairs, if there are fewer.
         resize: Height and width that images are resized to.
         batch_size: Pairs at a time.
         seed: Seed of the pairs.
@@ -201,7 +205,7 @@ def lpips_network(net: Net = "alex") -> nn.Module:
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
     try:
-        with torch.random.fork_rng():  # layers are filled with random numbers before their weights come
+        with torch.random.fork_rng():  # layers draw random numbers before their weights are loaded
             module = LearnedPerceptualImagePatchSimilarity(net_type=net).net
     except (URLError, OSError, RuntimeError) as error:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
@@ -214,7 +218,7 @@ def lpips_network(net: Net = "alex") -> nn.Module:
 
 
 def draw_pairs(n: int, num_pairs: int, seed: int | Sequence[int]) -> Tensor:
-    """Return different pairs (m, 2) of n things, first one lower, m at most ``num_pairs``."""
+    """Draw different pairs (m, 2) of the numbers below n, the lower one first, m at most ``num_pairs``."""
     total = n * (n - 1) // 2
     if total <= num_pairs:
         codes = np.arange(total)

@@ -1,4 +1,4 @@
-"""One pass through one extractor feeds all metrics; what is known of the real images is computed once."""
+"""Score samples by several metrics with one pass of one extractor; real images are processed once."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,9 +31,9 @@ class RealImages:
     Args:
         images: uint8 (N, C, H, W), or a source of such.
         labels: int64 (N,), -1 for unlabeled.
-        key: What they are: data set, split, preprocessing. JSON values.
+        key: Identifies the images: data set, split, preprocessing. JSON values.
         size: Height and width that they are resized to. None: as they are.
-        count: So many of them. None: all.
+        count: Number of images to use. None: all.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class RealImages:
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
-        """Of one image, as it is read: (C, H, W)."""
+        """The shape (C, H, W) of an image as it is read."""
         return tuple(self.at(torch.arange(1)).shape[1:])
 
     @property
@@ -75,13 +75,13 @@ class RealImages:
 def real_images_of(
     data: Any, split: Literal["train", "test"], size: int | None = None, count: int | None = None
 ) -> RealImages:
-    """Return the real images of a data module; of pairs, those that translations are compared with.
+    """Return the real images of a data module; if it holds pairs, the targets.
 
     Args:
         data: The data module.
-        split: Which of its splits.
+        split: The split to use.
         size: Height and width that they are resized to. None: as they are stored.
-        count: So many of them. None: all.
+        count: Number of images to use. None: all.
 
     Raises:
         ValueError: If there are fewer, or it is no data module of images.
@@ -102,12 +102,12 @@ def real_images_of(
 
 @dataclass(frozen=True)
 class Scores:
-    """What came out.
+    """The result of an evaluation.
 
     Attributes:
         values: Each metric's scores: float64 scalars, and tensors (C,) named ``..._per_class``.
         samples: Number of generated samples.
-        real_samples: Number of real ones; None if none are needed, or a file does not tell.
+        real_samples: Number of real ones; None if none are needed, or a file of statistics does not say.
         protocol: Extractor, hash, resize, precision; under ``real`` what the real images are, how many, and
             the size at which metrics got them.
     """
@@ -122,7 +122,7 @@ class Scores:
         return {name: float(value) for name, value in self.values.items() if value.dim() == 0}
 
     def table(self) -> str:
-        """Return lines to read, with what must be known beside them."""
+        """Return the scores as text, with the numbers of samples and the protocol."""
         of = {"modes": f"/{len(self.values['share_per_class'])}"} if "share_per_class" in self.values else {}
         rows = [f"  {name:24} {value:.6g}{of.get(name, '')}" for name, value in self.scalars().items()]
         about = [f"{name} {value}" for name, value in self.protocol.items() if name != "real"]
@@ -142,7 +142,7 @@ class Scores:
 
 
 def _check_shares(count: int, what: str, world_size: int) -> None:
-    """Refuse an empty share on all ranks: alone, its rank would leave the others waiting."""
+    """Raise an error on all ranks if one gets no share: if it did so alone, the others would wait."""
     if count < world_size:
         raise ValueError(
             f"{count} {what} cannot be shared out over {world_size} processes: use more of them, or fewer "
@@ -154,12 +154,12 @@ class Evaluation:
     """Score generated samples by several metrics in one pass.
 
     All ranks take part, each with its share of the samples and of the real images; ranks need no equal
-    shares. Nothing is drawn from a global random generator, unless a metric of others does.
+    shares. Nothing is drawn from a global random generator, unless a metric from elsewhere does so.
 
     Args:
-        metrics: Any of ``torchmetrics.Metric``: see :class:`~lightning_gans.metrics.base.Contract`.
+        metrics: Any ``torchmetrics.Metric``: see :class:`~lightning_gans.metrics.base.Contract`.
         extractor: Makes features and logits of images. None: metrics of pixels or vectors only.
-        count: Number of samples of an evaluation, of all ranks.
+        count: Number of samples of an evaluation, over all ranks.
         device: Where the extractor runs.
         batch_size: Images in a pass of the extractor.
         folder: Where statistics of real images are kept. None: they are not.
@@ -210,23 +210,23 @@ class Evaluation:
         self.extractor = None if extractor is None else extractor.to(self.device)
         self.count, self.batch_size, self.folder = count, batch_size, folder
         self.rank, self.world_size, self.progress = rank, world_size, progress and rank == 0
-        self._statistics: RealStatistics | None = None  # on the first rank
+        self._statistics: RealStatistics | None = None  # the statistics are on the first rank
         self._found = False
 
     def fill_in(self, data: Any, num_classes: int | None) -> None:
-        """Tell the metrics of data module and game, as far as they are known."""
+        """Pass data module and number of classes, if they are known, on to the metrics."""
         for metric in self.metrics:
             metric.fill_in(data, num_classes, self.count)
 
     def try_out(
         self, samples: SampleStream, real: RealImages | RealStatistics | None = None, origin: str = ""
     ) -> None:
-        """Find out by two samples whether everything fits, before any long work starts.
+        """Test with two samples that everything fits together, before any long work starts.
 
         Args:
-            samples: What is to be scored.
-            real: What it is compared with.
-            origin: Where that is from, for the message.
+            samples: The samples that are to be scored.
+            real: The real images, or their statistics, to compare with.
+            origin: Where the statistics come from, for the message.
 
         Raises:
             ValueError: If not; one line that says what to do.
@@ -252,7 +252,7 @@ class Evaluation:
     def _check_real(
         self, real: RealImages | RealStatistics | None, given: dict[str, Tensor] | None = None
     ) -> None:
-        """Refuse what the metrics cannot compare samples with, as far as is known of the samples."""
+        """Check that the metrics can compare the samples, of which ``given`` is known, with ``real``."""
         given = given or {}
         comparing = [metric for metric in self.metrics if metric.compares]
         if not comparing:
@@ -305,7 +305,7 @@ class Evaluation:
 
         Args:
             samples: Batches of this rank's share.
-            real: What they are compared with. Statistics will do for the FID.
+            real: The real images to compare with, or their statistics, which are enough for the FID.
 
         Returns:
             The same scores on all ranks.
@@ -346,7 +346,7 @@ class Evaluation:
         return Scores(values, self.count, real_samples, protocol)
 
     def prepare(self, real: RealImages) -> None:
-        """Compute what is needed of the real images, before any long work starts.
+        """Compute the statistics of the real images, if metrics need them, before any long work starts.
 
         Raises:
             ValueError: If they do not fit.
@@ -358,7 +358,7 @@ class Evaluation:
     # ------------------------------------------------------------------ samples
 
     def _given(self, batch: Samples, metrics: Sequence[Contract]) -> dict[str, Tensor]:
-        """Return what the metrics want of a batch, on the device."""
+        """Return the inputs by name that the metrics want of a batch, on the device."""
         wanted = {name for metric in metrics for name in metric.wants}
         known = {"index": batch.index, "images": batch.values, "samples": batch.values}
         known |= {name: getattr(batch, name) for name in ("labels", "inputs", "targets", "label_maps")}
@@ -378,7 +378,7 @@ class Evaluation:
         return given
 
     def _feed(self, batch: Samples, metrics: Sequence[Contract], real: bool = False) -> dict[str, Tensor]:
-        """Update metrics; return what is known of the batch."""
+        """Update metrics with a batch; return the inputs that they got."""
         given = self._given(batch, metrics)
         for metric in metrics:
             metric.update(given, real)
@@ -396,7 +396,7 @@ class Evaluation:
         return any(metric.real_needs in what for metric in self.metrics)
 
     def _feed_real(self, real: RealImages | RealStatistics, first: dict[str, Tensor]) -> None:
-        """Hand over the real images, and what is known of them: on the first rank, as sums go over all."""
+        """Update the metrics with real images, or with their statistics: these on the first rank only."""
         seeing = [metric for metric in self.metrics if metric.real_needs == "images"]
         found = real if isinstance(real, RealStatistics) else None
         if isinstance(real, RealImages):
@@ -421,7 +421,7 @@ class Evaluation:
                 metric.update(given, real=True)
 
     def _find_statistics(self, real: RealImages) -> RealStatistics | None:
-        """Return them, on the first rank, from this run, from the cache, or from a pass over the images."""
+        """Return the statistics of the real images: kept, cached or computed; None on other ranks."""
         if not self._found:
             assert self.extractor is not None
             key = {**real.key, "n": real.count, "size": real.size, **self.extractor.protocol}
@@ -429,7 +429,7 @@ class Evaluation:
             if self.folder is not None and self.rank == 0:
                 stored = lookup(key, self.folder, self._needs("features"))
             known = self._gather(torch.tensor(int(stored is not None), device=self.device))
-            if known[0]:  # as the first rank says
+            if known[0]:  # whether the first rank found them
                 self._statistics = stored
             else:
                 self._statistics = self._compute_statistics(real)
@@ -448,7 +448,7 @@ class Evaluation:
             else:
                 sums.update(features, real=True)
         if kept:
-            rows = torch.cat(self._gather(torch.cat(kept)))  # shares are contiguous: in order
+            rows = torch.cat(self._gather(torch.cat(kept)))  # in order, as shares are contiguous
             mu, sigma, n = feature_statistics(rows)
             return RealStatistics(mu.cpu(), sigma.cpu(), n, rows.cpu(), real.labels.cpu())
         with sums.sync_context():

@@ -1,4 +1,4 @@
-"""Networks that turn images into features and logits, and what must be known beside a score they lead to."""
+"""Networks that extract features and logits from images, and the protocol to report beside their scores."""
 
 import hashlib
 import io
@@ -29,13 +29,13 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Extractor(nn.Module):
-    """What features and logits come from. Never trains, never draws random numbers, ignores autocast.
+    """Extracts features and logits. It is never trained, draws no random numbers and ignores autocast.
 
     A subclass writes :meth:`extract` and :attr:`protocol`.
 
     Args:
-        name: Under which name it is reported.
-        channels: Of the images that :meth:`extract` takes; to 3 channels, grey images are repeated.
+        name: Its name beside reported scores.
+        channels: Channels of the images that :meth:`extract` takes; for 3, grey images are repeated.
     """
 
     def __init__(self, name: str, channels: int) -> None:
@@ -45,11 +45,11 @@ class Extractor(nn.Module):
 
     @property
     def protocol(self) -> dict[str, str]:
-        """What must be known beside a score, with at least the keys extractor, hash, resize and precision."""
+        """What to report beside a score, with at least the keys extractor, hash, resize and precision."""
         raise NotImplementedError
 
     def extract(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Do what :meth:`forward` says, for images that are checked and have the right number of channels."""
+        """Return features and logits of images that are checked and have the right number of channels."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,7 +81,7 @@ class Extractor(nn.Module):
         return features.float(), logits.float()
 
     def train(self, mode: bool = True) -> "Extractor":
-        """Stay in evaluation mode, whatever the mode of what this is a part of."""
+        """Stay in evaluation mode, also if the module that holds this one is set to training."""
         return super().train(False)
 
 
@@ -93,7 +93,7 @@ class Inception(Extractor):
     torch-fidelity's release, into that folder. Features are those of the last pooling layer (d = 2048),
     logits are without the bias (K = 1008), as in the official Inception Score.
 
-    Scores of different resizes are not comparable; ``resize`` gives that of
+    Scores with different ways of resizing are not comparable; ``resize`` is one of
 
     - ``"tf"``: TensorFlow 1, whose corners are not aligned: the papers, TTUR, torch-fidelity, StyleGAN.
     - ``"antialias"``: PyTorch's bilinear one: torchmetrics >= 1.8; pytorch-fid, for images of at most 299 px.
@@ -196,11 +196,11 @@ class ModuleExtractor(Extractor):
         module: Takes float images (n, C, S, S). Its output (n, d) is the features, unless ``features`` is
             given.
         size: S; images are resized to it (bilinear, antialiased). None: they are not resized.
-        mean: Per channel, subtracted from pixels in [0, 1]; as many as the network has input channels.
-        std: Per channel, what pixels are divided by then.
+        mean: Subtracted from pixels in [0, 1], a value for each input channel of the network.
+        std: Pixels are divided by it then, a value for each channel.
         features: Name of the part of ``module`` whose output, flattened, is the features; the output of the
             whole is the logits then, if it has shape (n, K).
-        name: Under which name scores are reported; None: the class of ``module``.
+        name: Its name beside reported scores; None: the class of ``module``.
 
     Raises:
         ValueError: If an argument does not fit; in the forward pass, if an output does not.
@@ -240,7 +240,7 @@ class ModuleExtractor(Extractor):
         }
 
     def extract(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the features and, where they are a part's output, the logits."""
+        """Return the features, and logits if the features are the output of a part of the network."""
         x = images.float() if self.size is None else resized(images, self.size, "antialias")
         mean, std = (x.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
         x = (x / 255 - mean) / std
@@ -293,7 +293,7 @@ def _resized_like_tensorflow(images: Tensor, size: int) -> Tensor:
     """Resize bilinearly as TensorFlow 1 does: pixel i of the result is at i * H / size of the image."""
     for dim in (3, 2):
         extent = images.shape[dim]
-        # float32 as in TensorFlow: the last bits decide on which side of a pixel a place is.
+        # float32 as in TensorFlow: its rounding decides between which pixels a position lies.
         place = torch.arange(size, dtype=torch.float32) * torch.tensor(extent / size, dtype=torch.float32)
         below = place.long()
         share = (place - below).to(images.device).view(-1, *[1] * (3 - dim))
@@ -305,9 +305,9 @@ def _resized_like_tensorflow(images: Tensor, size: int) -> Tensor:
 
 
 def _empty_network() -> nn.Module:
-    """Return the network without memory for weights: nothing drawn from the global random generator.
+    """Build the network on the device ``meta``: without weights, and without drawing random numbers.
 
-    torch-fidelity's constructor unpickles whatever the file holds, so it gets one that holds nothing.
+    torch-fidelity's constructor unpickles any file that it is given, so it gets an empty one here.
 
     Raises:
         ImportError: If torch-fidelity is not installed.
@@ -323,7 +323,7 @@ def _empty_network() -> nn.Module:
         """Takes the tensors it is given instead of copying them."""
 
         def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = True) -> Any:
-            # The constructor loads weights: what it loads is nothing.
+            # The constructor calls this with an empty state.
             return super().load_state_dict(state_dict, strict=strict and bool(state_dict), assign=assign)
 
     nothing = io.BytesIO()
@@ -335,7 +335,7 @@ def _empty_network() -> nn.Module:
 
 
 def _read_weights(file: Path, verify: bool) -> tuple[Any, str]:
-    """Return what a file of weights holds, and the first 16 hex digits of its sha256."""
+    """Return the content of a file of weights, and the first 16 hex digits of its sha256."""
     content = file.read_bytes()
     digest = hashlib.sha256(content).hexdigest()[:16]
     if verify and not digest.startswith(_SHA):
@@ -345,13 +345,13 @@ def _read_weights(file: Path, verify: bool) -> tuple[Any, str]:
         )
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), digest
-    except Exception as error:  # pickle's, zip's and torch's own: whatever a wrong file leads to
+    except Exception as error:  # a wrong file can raise exceptions of pickle, zip or torch
         reason = str(error).split("\n")[0][:100]
         raise ValueError(f"weights={file}: no file of weights, or damaged ({reason})") from error
 
 
 def _fold(network: nn.Module) -> None:
-    """Make convolutions bfloat16, the batch normalisations first folded into them in float32."""
+    """Fold batch normalisations into the convolutions in float32; then make these bfloat16."""
     part: Any
     for part in network.modules():
         if hasattr(part, "conv") and hasattr(part, "bn"):
@@ -361,12 +361,14 @@ def _fold(network: nn.Module) -> None:
 
 
 def _download(file: Path) -> None:
-    """Download the official weights; of several processes one does, the others wait."""
+    """Download the official weights in one of several processes; the others wait."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock"):
             if not file.is_file():
-                for leftover in file.parent.glob(f"{file.name}.*.partial"):  # of a killed process
+                for leftover in file.parent.glob(
+                    f"{file.name}.*.partial"
+                ):  # the unfinished file of a killed process
                     leftover.unlink()
                 torch.hub.download_url_to_file(_URL, str(file), hash_prefix=_SHA)
     except (OSError, RuntimeError, HTTPException) as error:
@@ -379,12 +381,12 @@ def _download(file: Path) -> None:
 
 @contextmanager
 def _full_precision() -> Iterator[None]:
-    """Compute float32 in float32: TF32, a default of CUDA's convolutions, changes features by 1e-3."""
+    """Turn TF32 off within this block: CUDA's convolutions use it by default, and features change by 1e-3."""
     backends: Any = torch.backends
     try:
         before = backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     except RuntimeError:
-        # The newer switches of torch >= 2.9 are in use: the older ones refuse to be mixed in.
+        # The program uses the newer settings of torch >= 2.9: then reading the older ones is an error.
         gpu, cpu = backends.cudnn, backends.mkldnn
         places = (gpu.conv, gpu.rnn, backends.cuda.matmul, cpu.conv, cpu.rnn, cpu.matmul)
         values = [place.fp32_precision for place in places]

@@ -1,4 +1,4 @@
-"""Fitting capacity: how well does a classifier do that has seen nothing but generated images?"""
+"""Fitting capacity: the accuracy on real images of a classifier that was trained on generated ones."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ class Budget:
         epochs: Epochs of a classifier; the learning rate falls to a tenth at the 20th, and again at the 40th.
         samples_per_epoch: Generated images of an epoch, with ``online``.
         per_class: Generated images of a class, with ``fixed``.
-        real: Train classifiers on real images too: the ceiling, and the judges of GAN-test.
+        real: Train classifiers on real images too, for the ceiling and for GAN-test.
         seed: Decides samples, classifiers and batches.
 
     Raises:
@@ -104,7 +104,7 @@ class FittingCapacityScores:
     budget: Budget = field(repr=False)
 
     def values(self) -> dict[str, float]:
-        """Return what is logged: means, and standard deviations over seeds where there are several."""
+        """Return the values to log: means, and standard deviations over seeds where there are several."""
         names = ("fitting_capacity", "fitting_capacity_ceiling", "gan_test")
         scores = dict(zip(names, (self.gan_train, self.ceiling, self.gan_test), strict=True))
         means = {name: mean(values) for name, values in scores.items() if values}
@@ -139,7 +139,7 @@ def fitting_capacity(
     progress: bool = False,
     **budget: Any,
 ) -> FittingCapacityScores:
-    """Score a conditional game by the classifiers that its images make (GOLD; GAN-train and GAN-test).
+    """Score a conditional game by classifiers trained on its images (GOLD; GAN-train and GAN-test).
 
     A LeNet is trained on generated images with the labels that they were made for, and tested on all real
     test images. Protocol of GOLD (arXiv 1910.09170): 32 pixels, Adam with learning rate 1e-3 and betas (0.5,
@@ -227,7 +227,7 @@ def real_data(data: DataModule) -> RealData:
 
 
 def train_judges(real: RealData, budget: Budget, device: torch.device, bar: Any = None) -> Judges:
-    """Train classifiers on real images, in random order, with the budget that generated ones get."""
+    """Train classifiers on real images, with the budget of those that are trained on generated ones."""
     seeds = [_mixed(budget.seed, classifier, 0) for classifier in range(budget.seeds if budget.real else 0)]
     return [_train(_real_epochs(real, budget, seed), real, budget, seed, device, bar) for seed in seeds]
 
@@ -240,13 +240,13 @@ def score_game(
     ema: bool = True,
     bar: Any = None,
 ) -> FittingCapacityScores:
-    """Train classifiers on generated images, test them on real ones, and let judges judge generated ones.
+    """Train classifiers on generated images, test them on real ones, and test judges on generated ones.
 
     Args:
         game: The game.
         real: Real images.
         judges: Classifiers that were trained on real images.
-        budget: Of the classifiers.
+        budget: What the classifiers are trained on, and for how long.
         ema: Use averaged weights, if there are any.
         bar: Progress bar.
     """
@@ -302,7 +302,7 @@ def _accuracies(networks: Sequence[LeNet], images: Tensor, labels: Tensor) -> tu
 
 
 def _generate(game: LatentGame, labels: Tensor, ema: bool, seed: int) -> Tensor:
-    """Return uint8 images (n, C, 32, 32) on the CPU, as if they had been stored in files."""
+    """Generate uint8 images (n, C, 32, 32), rounded as in files, on the CPU."""
 
     def make(part: slice) -> Tensor:
         chosen = labels[part]
@@ -313,7 +313,7 @@ def _generate(game: LatentGame, labels: Tensor, ema: bool, seed: int) -> Tensor:
 
 
 def _real_epochs(real: RealData, budget: Budget, seed: int) -> Epochs:
-    """Serve real images: each once before any is served again."""
+    """Yield epochs of real images; each image is used once before any is used again."""
     rng = torch.Generator().manual_seed(seed)
     size = budget.epoch_size(real.num_classes)
     waiting = torch.empty(0, dtype=torch.int64)
@@ -344,7 +344,7 @@ def _shrunk(data: Data, chosen: Tensor) -> Tensor:
 
 
 def _mixed(*numbers: int) -> int:
-    """Return a seed that differs for different numbers."""
+    """Mix numbers into one seed, another one for other numbers."""
     result = 0
     for number in numbers:
         result = (result * 1_000_003 + number + 1) % 2**62

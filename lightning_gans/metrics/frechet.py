@@ -1,4 +1,4 @@
-"""Frechet inception distance (arXiv 1706.08500): Gaussians fitted to the features, and their distance."""
+"""Frechet inception distance (arXiv 1706.08500): the distance of Gaussians fitted to features."""
 
 import warnings
 from typing import Any, ClassVar, NamedTuple
@@ -20,7 +20,7 @@ class Statistics(NamedTuple):
 
 
 def feature_statistics(features: Tensor) -> Statistics:
-    """Return mean (d,), covariance (d, d) and number of features (n, d), in float64.
+    """Return the mean (d,) and covariance (d, d) of features (n, d), in float64, and n.
 
     The covariance of a single sample is 0.
 
@@ -48,9 +48,9 @@ def frechet_distance(
     """Return |mu1 - mu2|^2 + tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)), in float64.
 
     With roots sigma_i = R_i R_i^T, the trace of the square root is the sum of the singular values of
-    R_1^T R_2: everything stays symmetric and real, unlike in sqrtm. Of singular covariances, directions that
-    hold nothing but rounding errors, whose roots would be 10^8 times larger, are left out. So fewer samples
-    than features are no problem (there are at most n - 1 directions), though the distance is biased.
+    R_1^T R_2: everything stays symmetric and real, unlike in sqrtm. Of singular covariances, those
+    directions are left out that hold only rounding errors: their roots would be 10^8 times larger. So the
+    distance can be computed of fewer samples than features (then it is biased).
 
     Args:
         mu1: Mean, (d,).
@@ -86,7 +86,9 @@ def _root(sigma: Tensor, n: Tensor | int | None) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(sigma)
     pivots = factor.diagonal()
     if not failed and pivots.min() > 1e-4 * pivots.max():
-        return factor  # far from singular: as good, and ten times faster
+        return (
+            factor  # the Cholesky factor of a covariance far from singular is as exact, and ten times faster
+        )
     values, vectors = torch.linalg.eigh(sigma)
     keep = values > 1e-14 * values[-1]
     if n is not None:
@@ -96,7 +98,7 @@ def _root(sigma: Tensor, n: Tensor | int | None) -> Tensor:
 
 
 class _Moments(LazyMetric):
-    """Sums over the samples of every class, from which mean and covariance follow; constant memory.
+    """Base class with sums over the samples of each class, from which means and covariances are computed.
 
     Args:
         num_classes: C.
@@ -116,7 +118,7 @@ class _Moments(LazyMetric):
         self.num_classes = num_classes
 
     def sums(self, size: int) -> dict[str, tuple[int, ...]]:
-        """Return the states' shapes: number, sum and sum of outer products, of both sets."""
+        """Return the states' shapes: number, sum and sum of outer products, for both sets."""
         if self.num_classes is None:
             raise ValueError(f"{type(self).__name__} does not know the number of classes: give num_classes")
         shapes: dict[str, tuple[int, ...]] = {"real_sets": ()}
@@ -127,7 +129,7 @@ class _Moments(LazyMetric):
         return shapes
 
     def _add(self, features: Tensor, labels: Tensor | None, real: bool) -> None:
-        """Add features (n, d) of the classes (n,); without labels there is one."""
+        """Add features (n, d) of samples of the classes (n,); without labels all are of one class."""
         side = "real" if real else "fake"
         if real and self.shape is not None and self.real_sets > 0:
             raise ValueError("FID has got real statistics by take_real: real samples would count twice")
@@ -145,11 +147,11 @@ class _Moments(LazyMetric):
             outer[label].addmm_(part.T, part)
 
     def _distances(self, of: str) -> Tensor:
-        """Return the distances (C,), at least 0, NaN where there are too few samples; warn of few ``of``."""
+        """Return the distances (C,), at least 0, NaN if a class has too few samples; ``of`` names the set in warnings."""
         name = type(self).__name__
         if self.shape is None:
             check_count(0, "generated", name)
-        # Statistics that were set on every rank have been added up: a copy a rank.
+        # If every rank has set real statistics, they were summed over ranks: divide by the number of copies.
         copies = self.real_sets.clamp(min=1)
         real_n, fake_n = self.real_n / copies, self.fake_n
         for side, n in (("real", real_n), ("generated", fake_n)):
@@ -178,7 +180,7 @@ def moments(n: Tensor, total: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class FID(_Moments):
-    """Frechet distance between real and generated features.
+    """Frechet distance between Gaussians fitted to real and to generated features.
 
     States are sums in float64, added over ranks: 34 MB a set for 2048 features, whatever the number of
     samples. Real statistics that are stored go in by :meth:`take_real`.
@@ -191,12 +193,12 @@ class FID(_Moments):
         super().__init__(1)
 
     def take_real(self, statistics: RealStatistics) -> None:
-        """Take stored statistics for the real set, in place of samples; :meth:`reset` forgets them.
+        """Use stored statistics of the real set in place of samples; :meth:`reset` deletes them.
 
-        Call it on one rank only. Called on all of them with the same statistics, it counts once, too.
+        Call it on one rank only. If all call it with the same statistics, they count once.
         """
         mu, sigma = (x.detach().to(self.device).double() for x in (statistics.mu, statistics.sigma))
-        # Unknown: any number gives the statistics back, and this one does not limit the covariance's rank.
+        # If n is unknown, any number gives the same mean and covariance; this one keeps the covariance's rank.
         n = len(mu) + 1 if statistics.n is None else statistics.n
         self._start((len(mu),))
         self.real_n = torch.full_like(self.real_n, n)
@@ -229,7 +231,7 @@ class PerClassFID(_Moments):
     2048 features. Samples of label -1 are left out.
 
     Args:
-        num_classes: Number of classes C; an evaluation fills in the game's.
+        num_classes: Number of classes C. None: an evaluation sets the game's.
     """
 
     scores = ("intra_fid", "intra_fid_per_class", "intra_fid_classes")
@@ -255,7 +257,7 @@ class PerClassFID(_Moments):
         """Return the distances of the classes that have two real and two generated samples.
 
         Returns:
-            ``intra_fid``: their mean, NaN without any such class. ``intra_fid_per_class``: (C,), at least 0,
+            ``intra_fid``: their mean, NaN if there is no such class. ``intra_fid_per_class``: (C,), at least 0,
             NaN where there are too few samples. ``intra_fid_classes``: number of classes that count.
 
         Raises:

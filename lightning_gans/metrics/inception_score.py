@@ -15,9 +15,8 @@ from lightning_gans.metrics.states import KeptSamples, LazyMetric, check_count, 
 class IS(KeptSamples):
     """Inception score: exp(E KL(p(y|x) || p(y))), mean and deviation over contiguous parts of the samples.
 
-    Part i of N samples is ``i * N // splits`` up to ``(i + 1) * N // splits``, as in torch-fidelity. Where a
-    sample belongs follows from its index and from their number, so that ranks may share the samples in any
-    way. All logits are kept: 4 bytes a number, 202 MB for 50,000 samples of 1008 classes, on every rank.
+    Part i of N samples is ``i * N // splits`` up to ``(i + 1) * N // splits``, as in torch-fidelity. The part
+    of a sample follows from its index and the number of samples, so that ranks may share them in any way. All logits are kept: 4 bytes a number, 202 MB for 50,000 samples of 1008 classes, on every rank.
 
     Args:
         splits: Number of parts; 1 for the score of all samples, as StudioGAN reports it.
@@ -39,7 +38,7 @@ class IS(KeptSamples):
         self.splits, self.shuffle_seed = splits, shuffle_seed
 
     def fill_in(self, data: Any, num_classes: int | None, num_samples: int | None) -> None:
-        """Refuse more parts than samples before there are any."""
+        """Check that there will be as many samples as parts."""
         _check_parts(num_samples or self.splits, self.splits)
 
     def update(self, logits: Tensor, index: Tensor) -> None:
@@ -100,7 +99,7 @@ def _check_parts(samples: int, splits: int) -> None:
 
 def _score_of_part(logits: Tensor) -> Tensor:
     sums = []
-    for chunk in logits.split(10_000):  # bounds the copies in float64
+    for chunk in logits.split(10_000):  # in parts, which limits the memory for copies in float64
         log_p = chunk.double().log_softmax(dim=1)
         p = log_p.exp()
         sums.append((p.sum(dim=0), (p * log_p).sum()))
@@ -109,7 +108,7 @@ def _score_of_part(logits: Tensor) -> Tensor:
 
 
 class ModifiedIS(LazyMetric):
-    """DeLiGAN's modified inception score: how varied are the samples that a classifier takes for one class?
+    """DeLiGAN's modified inception score: the variety of samples within each predicted class.
 
     For every predicted class, s = exp(E_i E_j KL(p_i || p_j)) over its samples; the mean over classes. The
     double sum over pairs has a closed form,
@@ -117,7 +116,7 @@ class ModifiedIS(LazyMetric):
     So sums for every class are enough, added over ranks: 2 K^2 numbers, 16 MB for 1008 classes.
 
     It is 1 if every class is collapsed, has no upper bound, and grows with the noise of an unsure classifier:
-    publish classifier, its accuracy and the number of samples beside it.
+    report the classifier, its accuracy and the number of samples with it.
     """
 
     higher_is_better = True

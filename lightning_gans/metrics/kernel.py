@@ -24,7 +24,7 @@ class KID(FeatureSets):
         degree: Degree of the polynomial kernel (gamma x^T y + coef0)^degree.
         gamma: Its factor; None for 1 / d.
         coef0: Its constant.
-        seed: Of the subsets.
+        seed: Decides the subsets.
 
     Raises:
         ValueError: If subsets < 1, or subset_size < 2.
@@ -80,7 +80,7 @@ def kernel_distance(
         degree: Of the polynomial kernel.
         gamma: Its factor; None for 1 / d.
         coef0: Its constant.
-        seed: Of the subsets.
+        seed: Decides the subsets.
 
     Returns:
         ``kid`` and ``kid_std``, float64.
@@ -104,7 +104,7 @@ def kernel_distance(
     def kernel(x: Tensor, y: Tensor) -> Tensor:
         return (x.double() @ y.double().T * gamma + coef0) ** degree
 
-    # The legacy generator of NumPy, and generated samples first: torch-fidelity's subsets.
+    # NumPy's legacy generator, and generated samples first, to draw the same subsets as torch-fidelity.
     rng = np.random.RandomState(seed)
     chosen = [
         [
@@ -127,15 +127,15 @@ Kernel = Callable[[Tensor, Tensor], Tensor]
 
 
 def _sums_of_subset(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
-    """Return the kernel's sums within x and within y, without the diagonals, and across (3,)."""
+    """Return three sums of the kernel, (3,): within x and within y, without the diagonals, and between them."""
     within = [k.sum() - k.trace() for k in (kernel(x, x), kernel(y, y))]
     return torch.stack([*within, kernel(x, y).sum()])
 
 
 def _sums_of_whole(fake: Tensor, real: Tensor, chosen: list[list[Tensor]], kernel: Kernel) -> Tensor:
-    """Return what :func:`_sums_of_subset` does for all subsets (subsets, 3).
+    """Return the sums of :func:`_sums_of_subset` for all subsets, (subsets, 3).
 
-    Where subsets overlap much it is cheaper to have the kernel of all samples once: the sum over a subset is
+    If subsets overlap much, it is cheaper to compute the kernel of all samples once: the sum over a subset is
     v^T K v with the vector v that has ones at its samples.
     """
     members = []
@@ -146,7 +146,7 @@ def _sums_of_whole(fake: Tensor, real: Tensor, chosen: list[list[Tensor]], kerne
         members.append(member)
 
     def total(x: Tensor, y: Tensor, of_x: Tensor, of_y: Tensor) -> Tensor:
-        parts = zip(x.split(1024), of_x.split(1024), strict=True)  # bounds what is in memory
+        parts = zip(x.split(1024), of_x.split(1024), strict=True)  # in parts, which limits memory
         return torch.stack([(rows * (kernel(part, y) @ of_y)).sum(0) for part, rows in parts]).sum(0)
 
     columns = []

@@ -48,7 +48,7 @@ class PrecisionRecall(FeatureSets):
 
 
 class DensityCoverage(FeatureSets):
-    """Density and coverage: as precision and recall, less at the mercy of outliers.
+    """Density and coverage: like precision and recall, but less sensitive to outliers.
 
     Density counts the balls around real samples in which a generated one lies; it may exceed 1. Coverage is
     the share of real samples in whose ball there is a generated one. Memory as for :class:`PrecisionRecall`.
@@ -102,7 +102,7 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, Tensor
         precise |= (squares <= real_radii[rows, None]).any(dim=0)
         recalled += (squares <= fake_radii).any(dim=1).sum()
     precision, recall = precise.double().mean(), recalled.double() / len(real)
-    # The floor is torch-fidelity's: no division by 0.
+    # torch-fidelity's lower bound, which avoids a division by 0.
     f_score = 2 * precision * recall / (precision + recall).clamp(min=1e-5)
     return {"precision": precision, "recall": recall, "f_score": f_score}
 
@@ -132,7 +132,7 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> dict[str, Tensor
 
 
 def _centred(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both in float64, around 0: distances from products lose digits far from there."""
+    """Shift both sets to mean 0, in float64: far from 0, distances computed by products lose digits."""
     real, fake = real.detach().double(), fake.detach().double()
     centre = real.mean(dim=0)
     return real - centre, fake - centre
@@ -152,5 +152,5 @@ def _squared_distances(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
         rows = slice(start, start + count)
         sums = a[rows].square().sum(dim=1, keepdim=True) + squares
         distances = torch.addmm(sums, a[rows], b.T, alpha=-2)
-        # What is left of equal points are rounding errors.
+        # Rounding errors of equal points become 0.
         yield rows, distances.masked_fill_(distances <= 1e-13 * sums, 0)

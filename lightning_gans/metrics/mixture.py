@@ -1,4 +1,4 @@
-"""Lost modes, counted: how many components of a known Gaussian mixture do samples reach?"""
+"""Count how many components of a known Gaussian mixture samples reach."""
 
 import math
 from typing import Any
@@ -21,8 +21,8 @@ class ModeCoverage(Metric):
     States are summed over ranks.
 
     Args:
-        means: (K, d) means of the modes. None: those of the data module are filled in by an evaluation, or
-            :meth:`set_modes` is called before the first sample.
+        means: (K, d) means of the modes. None: an evaluation sets those of the data module, or the caller
+            calls :meth:`set_modes` before the first sample.
         covariances: (K, d, d) covariances, positive definite; None if ``means`` is.
         threshold: Largest Mahalanobis distance of a high-quality sample.
         min_count: High-quality samples that a mode needs to count as found.
@@ -61,7 +61,7 @@ class ModeCoverage(Metric):
             self.set_modes(means, covariances)
 
     def fill_in(self, data: Any, num_classes: int | None, num_samples: int | None) -> None:
-        """Take the modes of a data module, unless they were given.
+        """Take the modes from a data module, unless they were given.
 
         Raises:
             ValueError: If it has none.
@@ -77,7 +77,7 @@ class ModeCoverage(Metric):
         self.set_modes(means, covariances)
 
     def set_modes(self, means: Tensor, covariances: Tensor) -> None:
-        """Set the modes, and forget all samples.
+        """Set the modes, and delete all samples.
 
         Raises:
             ValueError: If shapes do not fit, or a covariance is not positive definite.
@@ -151,7 +151,9 @@ def _high_quality_counts(samples: Tensor, means: Tensor, whitening: Tensor, thre
             f"samples have shape {tuple(samples.shape)}: the mixture needs (n, {means.shape[1]})"
         )
     counts = torch.zeros(len(means), dtype=torch.int64, device=samples.device)
-    for part in samples.to(means.dtype).split(10_000):  # bounds the (n, K, d) differences
+    for part in samples.to(means.dtype).split(
+        10_000
+    ):  # in parts, which limits the memory for differences (n, K, d)
         whitened = torch.einsum("kij,nkj->nki", whitening, part[:, None] - means)
         distance, mode = whitened.norm(dim=2).min(dim=1)
         counts += torch.bincount(mode[distance < threshold], minlength=len(means))

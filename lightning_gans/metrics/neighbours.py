@@ -1,4 +1,4 @@
-"""Nearest training samples of generated ones: has a generator learnt its data by heart?"""
+"""Find the training samples nearest to generated ones, which shows copies of training data."""
 
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
@@ -13,7 +13,7 @@ from lightning_gans.drawing.grids import neighbours_picture
 from lightning_gans.metrics.states import KeptImages
 
 SCORES = ("distance", "distance_min", "distance_held_out", "ratio")
-NUMBERS = 1 << 24  # of training samples, compared at a time: 128 MB
+NUMBERS = 1 << 24  # of training samples compared at a time: 128 MB
 
 
 class Neighbours(NamedTuple):
@@ -27,13 +27,13 @@ class Neighbours(NamedTuple):
 class NearestNeighbours(KeptImages):
     """Exact nearest training images of a few generated ones, by Euclidean distance of pixels in [0, 1].
 
-    The search runs while training images come, and keeps nothing of them but the best distances and places:
-    memory is num_samples images. So everything that asks must come before the first training image: first
-    ``update(..., real=False)``, and ``add_held_out`` if wanted; then ``update(..., real=True)``. The first of
-    these collects the samples of all ranks: each rank must call it, with an empty batch if it has no image.
-    ``reset`` forgets samples and held-out images.
+    Each batch of training images is searched at once, and only the smallest distances and their places are
+    kept: memory is num_samples images. So all generated and held-out images must be added before the first
+    training image: first ``update(..., real=False)``, and ``add_held_out`` if wanted; then
+    ``update(..., real=True)``. The first such call collects the samples of all ranks: each rank must make it,
+    with an empty batch if it has no image. ``reset`` deletes samples and held-out images.
 
-    After ``compute``, :attr:`nearest` has what was found for each sample.
+    After ``compute``, :attr:`nearest` has the nearest training images of each sample.
 
     Args:
         num_samples: Generated samples with a place (``index``) below this one are looked up.
@@ -44,8 +44,8 @@ class NearestNeighbours(KeptImages):
     """
 
     sides = ("fake", "held_out")
-    real_split = "train"  # what could have been learnt by heart
-    empty_batches = True  # the search begins on all ranks
+    real_split = "train"  # the images that a generator may have copied
+    empty_batches = True  # all ranks must begin the search
     prefix: ClassVar[str] = "neighbour"
     scores: tuple[str, ...] = tuple(f"neighbour_{name}" for name in SCORES)
     distances: list[Tensor]
@@ -61,14 +61,16 @@ class NearestNeighbours(KeptImages):
         self.reset()
 
     def reset(self) -> None:
-        """Forget samples, held-out samples and what was found."""
+        """Delete samples, held-out samples and the neighbours that were found."""
         super().reset()
-        self._queries: Tensor | None = None  # no state: the same on all ranks once the search has begun
+        self._queries: Tensor | None = (
+            None  # no metric state: it is the same on all ranks once the search has begun
+        )
         self._places = torch.zeros(0, dtype=torch.int64)
         self.nearest: Neighbours | None = None
 
     def update(self, images: Tensor, index: Tensor, real: bool) -> None:
-        """Add generated samples, or training samples and search them.
+        """Add generated samples, or search training samples for their neighbours.
 
         Args:
             images: uint8 (n, C, H, W).
@@ -84,15 +86,15 @@ class NearestNeighbours(KeptImages):
         shaped((len(images),), "whole", index=index)
         images = self._check(images, index)
         if self._queries is None:
-            with self.sync_context():  # the samples of all ranks
+            with self.sync_context():  # collects the samples of all ranks
                 self._places, samples = self.kept("fake", 1)
                 self._queries = torch.cat([samples, self.kept("held_out", 0)[1]])
         found = (self.distances[0].T, self.indices[0].T) if len(self.distances) else None
         distances, indices = _search(self._queries, images, index, self.num_neighbours, found)
-        self.distances, self.indices = [distances.T], [indices.T]  # (k, n): those of all ranks are joined
+        self.distances, self.indices = [distances.T], [indices.T]  # (k, n): ranks are joined along k
 
     def add_held_out(self, values: Tensor, index: Tensor) -> None:
-        """Add real samples that are not in the training data: how near are they to it?
+        """Add real samples that are not in the training data, whose distances from it are a reference.
 
         Args:
             values: Images, uint8 (n, C, H, W); a few hundred will do.
@@ -110,8 +112,8 @@ class NearestNeighbours(KeptImages):
 
         Returns:
             ``neighbour_distance``, ``neighbour_distance_min``; with held-out samples also
-            ``neighbour_distance_held_out``, their mean distance, and ``neighbour_ratio``, the samples' by
-            theirs: near 1 if generated samples are as far from the training data as unseen real ones, near 0
+            ``neighbour_distance_held_out``, their mean distance, and ``neighbour_ratio``, the generated
+            samples' mean distance divided by it: near 1 if generated samples are as far from the training data as unseen real ones, near 0
             if they are copies of it. With features the names begin with ``feature_``. Float64.
 
         Raises:
@@ -157,7 +159,7 @@ class FeatureNeighbours(NearestNeighbours):
     scores = tuple(f"feature_neighbour_{name}" for name in SCORES)
 
     def update(self, features: Tensor, index: Tensor, real: bool) -> None:
-        """Add features (n, d) of generated samples, or of training samples and search them."""
+        """Add features (n, d) of generated samples, or search those of training samples for neighbours."""
         super().update(features, index, real)
 
 
@@ -191,17 +193,19 @@ Found = tuple[Tensor, Tensor]  # distances and places (n, k)
 def _search(
     samples: Tensor, training: Tensor, index: Tensor, count: int, found: Found | None = None
 ) -> Found:
-    """Search training samples (n, ...) with places (n,), beside those found before."""
+    """Search training samples (n, ...) with places (n,); return the best of these and of ``found``."""
     queries = samples.flatten(1).double().to(training.device)
     found = found or (queries[:, :0], index.new_zeros(len(queries), 0))
-    # Bytes stay whole numbers up to 255: squared distances are exact, and equal ones are seen to be equal.
+    # Bytes are not scaled: squared distances are exact whole numbers, and equal ones compare as equal.
     chunk = max(1, NUMBERS // queries.shape[1])
     for part, places in zip(training.split(chunk), index.split(chunk), strict=True):
         order = places.argsort()
         points, places = part[order].flatten(1).double(), places[order]
-        squares = points.square().sum(1) - 2 * queries @ points.T  # less |query|^2, which changes no order
+        squares = (
+            points.square().sum(1) - 2 * queries @ points.T
+        )  # without |query|^2, which does not change the order
         near = squares.sort(dim=1, stable=True).indices[:, :count]
-        # From the differences, which does not cancel: the distance of a copy is zero.
+        # Computed from differences, without cancellation, so that the distance of a copy is exactly zero.
         distances = torch.stack(
             [(query - points[row]).square().sum(1).sqrt() for query, row in zip(queries, near, strict=True)]
         )
@@ -211,7 +215,7 @@ def _search(
 
 
 def _best(distances: Tensor, indices: Tensor, count: int) -> Found:
-    """Return the smallest ``count`` of each row; of equal ones those of lower place."""
+    """Return the ``count`` smallest distances of each row; of equal ones those with the lower index."""
     order = indices.argsort(dim=1)
     distances, indices = distances.gather(1, order), indices.gather(1, order)
     order = distances.sort(dim=1, stable=True).indices[:, :count]
@@ -219,5 +223,5 @@ def _best(distances: Tensor, indices: Tensor, count: int) -> Found:
 
 
 def _in_unit_range(distances: Tensor, indices: Tensor, samples: Tensor) -> Found:
-    """Turn distances of bytes to those of numbers in [0, 1]."""
+    """Divide the distances of bytes by 255, to those of values in [0, 1]."""
     return distances / (255 if samples.dtype == torch.uint8 else 1), indices

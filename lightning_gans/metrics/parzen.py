@@ -15,7 +15,7 @@ SIGMAS = tuple(10 ** (i / 9 - 1) for i in range(10))
 
 
 class ParzenEstimate(NamedTuple):
-    """Mean log-likelihood of the test points in nats, its standard error, and the width that was chosen."""
+    """Mean log-likelihood of the test points in nats, its standard error, and the chosen width."""
 
     mean: float
     standard_error: float
@@ -27,7 +27,7 @@ class ParzenLikelihood(KeptImages):
 
     Of the real images, by their place (``index``), the first ``num_validation`` choose the width and the next
     ``num_points`` are scored; the data should come in random order. The paper has 10,000 centres and scores
-    MNIST's 10,000 test images. Images are kept as bytes, on every process those of all.
+    MNIST's 10,000 test images. Images are kept as bytes, and every process gets those of all.
 
     Args:
         num_centres: Generated images to keep.
@@ -42,7 +42,7 @@ class ParzenLikelihood(KeptImages):
 
     higher_is_better = True
     scores = ("parzen", "parzen_error", "parzen_sigma")
-    real_split = "test"  # a likelihood of training images rewards copies
+    real_split = "test"  # the likelihood of training images would reward copies of them
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""FCN score (pix2pix, CycleGAN): can a segmentation network read the generated photographs?"""
+"""FCN score (pix2pix, CycleGAN): how well a segmentation network recognises generated photographs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -12,7 +12,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from lightning_gans import checks
 from lightning_gans.metrics.states import check_images
 
-TINY = 1e-12  # in the denominators of pix2pix's script
+TINY = 1e-12  # added to denominators, as in pix2pix's script
 
 
 class FCNScore(Metric):
@@ -94,7 +94,7 @@ class FCNScore(Metric):
         checks.shaped((len(images), "H", "W"), "whole", label_maps=label_maps)
         known = (label_maps >= 0) & (label_maps < self.num_classes)
         label_maps = label_maps.long().where(known, -1)
-        # One at a time: logits of 1024x2048 pixels and 19 classes take 160 MB.
+        # One image at a time: the logits of 1024x2048 pixels and 19 classes take 160 MB.
         for image, label_map in zip(images.split(1), label_maps.split(1), strict=True):
             found = self._segment(image, (label_map.shape[1], label_map.shape[2]))
             self.confusion += multiclass_confusion_matrix(
@@ -170,10 +170,10 @@ def segmentation_scores(confusion: Tensor, absent: Literal["zero", "skip"] = "ze
 
 
 def nearest_colours(images: Tensor, palette: Tensor) -> Tensor:
-    """Return the label of each pixel, int64 (n, H, W): that of the nearest colour, the lower one of two.
+    """Return the label of the nearest colour for each pixel, int64 (n, H, W); of equally near ones the lowest.
 
     Args:
-        images: Pictures of labels, as a generator paints them, uint8 (n, C, H, W).
+        images: Pictures of labels, as a generator makes them, uint8 (n, C, H, W).
         palette: Colours (K, C) of the labels, 0 to 255.
 
     Raises:
@@ -184,7 +184,9 @@ def nearest_colours(images: Tensor, palette: Tensor) -> Tensor:
     values = images.int()
     labels = torch.zeros(len(images), *images.shape[2:], dtype=torch.int64, device=images.device)
     nearest = torch.full_like(labels, torch.iinfo(torch.int64).max)
-    for label, colour in enumerate(palette.to(images.device).int()):  # one by one: memory of one image
+    for label, colour in enumerate(
+        palette.to(images.device).int()
+    ):  # one by one, to need the memory of one image only
         distance = (values - colour.view(-1, 1, 1)).square().sum(1)
         labels[distance < nearest] = label
         nearest = torch.minimum(nearest, distance)

@@ -1,4 +1,4 @@
-"""Modes of stacked MNIST: three digits, one a colour channel, make 1000 of them (VEEGAN, PacGAN)."""
+"""Modes of stacked MNIST: three digits, one in each colour channel, make 1000 modes (VEEGAN, PacGAN)."""
 
 import torch
 from torch import Tensor
@@ -71,7 +71,7 @@ def stacked_labels(logits: Tensor) -> Tensor:
     """Return the mode of each stack, 100 a + 10 b + c for the digits a, b, c of three channels.
 
     Args:
-        logits: (n, channels, classes), what a classifier of single digits says to each channel.
+        logits: (n, channels, classes), from a classifier of single digits, for each channel.
 
     Returns:
         int64 (n,), from 0 to classes ** channels - 1; the first channel has the highest place value.

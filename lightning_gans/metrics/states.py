@@ -1,4 +1,4 @@
-"""What metrics keep: sums and samples whose size the first batch tells, the same on any number of ranks."""
+"""States of metrics: sums and samples, whose size follows from the first batch, over any number of ranks."""
 
 from typing import Any, ClassVar
 
@@ -13,11 +13,11 @@ from lightning_gans import checks
 
 
 class LazyMetric(Metric):
-    """A metric that learns from the first batch how large a sample is.
+    """Base class of metrics whose states are created at the first batch, with the size of its samples.
 
     Subclasses give ``sums`` (states added over ranks, made at the first batch) and ``rows`` (samples, joined
-    over ranks). Ranks without a single sample take part: before states are gathered, they learn the size of
-    the others.
+    over ranks). Ranks without any sample take part: before states are gathered, they get the size from the
+    other ranks.
     """
 
     higher_is_better: bool | None = None
@@ -37,11 +37,11 @@ class LazyMetric(Metric):
         return {}
 
     def rows(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
-        """Return empty tensors (0, ...) that tell type and shape of the states that keep samples."""
+        """Return empty tensors (0, ...) with the types and shapes of the states that keep samples."""
         return {}
 
     def _start(self, shape: tuple[int, ...]) -> None:
-        """Make the sums; only the first call has an effect."""
+        """Create the sums for samples of this shape; only the first call has an effect."""
         if self.shape is None:
             for name, size in self.sums(shape[0]).items():
                 zeros = torch.zeros(size, dtype=torch.float64, device=self.device)
@@ -54,7 +54,7 @@ class LazyMetric(Metric):
             )
 
     def _check(self, values: Tensor, first: Tensor | int) -> Tensor:
-        """Return values (n, ...), detached; first is their index (n,), or the first one's place."""
+        """Check and detach values (n, ...); ``first`` is their index (n,) or the first one's place."""
         if self.dims == 3:
             check_images(values)
         elif values.dim() != 2 or values.shape[1] == 0 or not values.is_floating_point():
@@ -68,7 +68,7 @@ class LazyMetric(Metric):
         return values.detach()
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
-        """Make what states are missing, then gather those of all ranks."""
+        """Create the states that this rank lacks, then gather those of all ranks."""
         if kwargs.get("should_sync", True) and not self._is_synced and jit_distributed_available():
             mine = torch.tensor(self.shape or (0,) * self.dims, device=self.device)
             shapes = {tuple(shape.tolist()) for shape in gather_all_tensors(mine)} - {(0,) * self.dims}
@@ -77,28 +77,27 @@ class LazyMetric(Metric):
             for shape in shapes:
                 self._start(shape)
                 for name, empty in self.rows(shape).items():
-                    # Joined with the others, it tells the type and the number of dimensions.
+                    # So that the joined state has a type and dimensions on ranks without samples, too.
                     getattr(self, name).append(empty.to(self.device))
         super().sync(*args, **kwargs)
 
 
 class KeptSamples(LazyMetric):
-    """A metric that needs all samples at once; they come out in the order of their index.
+    """A metric that needs all samples at once; they are returned in the order of their index.
 
-    Memory: the samples of all ranks on every rank, and as much again for the time in which ranks exchange
-    them: 410 MB for 50,000 features of size 2048.
+    Memory: the samples of all ranks on every rank, and as much again while ranks exchange them: 410 MB for 50,000 features of size 2048.
     """
 
     sides: ClassVar[tuple[str, ...]] = ("real", "fake")
 
     def rows(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
-        """Return the states' types: index and values of each side."""
+        """Return the types of the states: index and values of each side."""
         index = torch.empty(0, dtype=torch.int64)
         values = torch.empty(0, *shape, dtype=torch.float32 if self.dims == 1 else torch.uint8)
         return {f"{s}_{name}": x for s in self.sides for name, x in (("index", index), ("values", values))}
 
     def keep(self, values: Tensor, index: Tensor, side: str, count: int | None = None) -> None:
-        """Keep samples of a batch, those whose places are below ``count``."""
+        """Keep those samples of a batch whose places are below ``count``."""
         checks.shaped((len(values),), "whole", index=index)
         values, index = self._check(values, index), index.to(values.device)
         if count is not None:
@@ -107,7 +106,7 @@ class KeptSamples(LazyMetric):
         getattr(self, f"{side}_values").append(values if self.dims == 3 else values.float())
 
     def kept(self, side: str, least: int = 2) -> tuple[Tensor, ...]:
-        """Return places and samples of a side in ascending order: two ranks have then what one would.
+        """Return places and samples of a side, ascending, so that the number of ranks does not matter.
 
         Raises:
             ValueError: If there are fewer than ``least``, or a place came twice.
@@ -133,7 +132,7 @@ class FeatureSets(KeptSamples):
     """A metric that needs all features of both sets at once; see :class:`KeptSamples` for the memory."""
 
     def update(self, features: Tensor, index: Tensor, real: bool) -> None:
-        """Add a batch.
+        """Add the features of a batch of real or generated samples.
 
         Args:
             features: (n, d), finite.
@@ -165,7 +164,7 @@ class KeptImages(KeptSamples):
 
 
 def check_finite(values: Tensor, what: str, first: Tensor | int) -> None:
-    """Refuse NaN and infinity.
+    """Check that values are neither NaN nor infinite.
 
     Args:
         values: (n, d).
@@ -185,7 +184,7 @@ def check_finite(values: Tensor, what: str, first: Tensor | int) -> None:
 
 
 def check_count(count: int, side: str, name: str, least: int = 2) -> None:
-    """Refuse too few samples.
+    """Check that there are enough samples.
 
     Raises:
         ValueError: Naming the set.
@@ -196,7 +195,7 @@ def check_count(count: int, side: str, name: str, least: int = 2) -> None:
 
 
 def check_sets(real: Tensor, fake: Tensor, name: str, least: int = 2) -> None:
-    """Refuse sets of features that cannot be compared.
+    """Check that two sets of features can be compared.
 
     Raises:
         ValueError: If shapes do not fit, a set is too small, or a feature is not finite.
@@ -212,7 +211,7 @@ def check_sets(real: Tensor, fake: Tensor, name: str, least: int = 2) -> None:
 
 
 def check_images(images: Tensor, name: str = "", smallest: int = 1) -> None:
-    """Refuse what is not a batch of images in bytes; with a metric's name, of one or three channels.
+    """Check that images are a batch of bytes; given a metric's name, that they have one or three channels.
 
     Raises:
         ValueError: If images are not uint8 (n, C, H, W), of another number of channels, or too small.

@@ -1,4 +1,4 @@
-"""What is known of real images: kept in files that other tools read, one for each key, and found again."""
+"""Statistics of real images: stored by key, in files that other tools can read, and looked up again."""
 
 import hashlib
 import json
@@ -19,9 +19,9 @@ from torch import Tensor
 from lightning_gans import checks
 from lightning_gans.files import written_whole
 
-_LAYOUT = 1  # of what is cached; another number is another file
+_LAYOUT = 1  # of the format of cached files; a new number makes older ones unused
 _DTYPES = {"mu": np.float64, "sigma": np.float64, "features": np.float32, "labels": np.int64}
-_LEFTOVER_SECONDS = 3600.0  # no process writes a file for so long
+_LEFTOVER_SECONDS = 3600.0  # an unfinished file older than this is of a killed process
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class RealStatistics:
     Attributes:
         mu: Mean, float64 (d,).
         sigma: Covariance, float64 (d, d).
-        n: Number of images; None if a file of another tool does not say.
+        n: Number of images; None if the file, of another tool, does not have it.
         features: float32 (n, d).
         labels: int64 (n,).
-        protocol: What they were computed from and how, of JSON values.
+        protocol: From which images, and how, they were computed; JSON values.
 
     Raises:
         ValueError: If shapes do not fit, or a value of mu or sigma is not finite.
@@ -63,7 +63,7 @@ class RealStatistics:
     def save(self, path: str | Path) -> None:
         """Write an ``.npz``: mu and sigma under the keys that TTUR and pytorch-fid use, the rest beside them.
 
-        The file is there as a whole or not at all.
+        The file is either complete or does not exist.
 
         Raises:
             OSError: If it cannot be written.
@@ -111,12 +111,12 @@ def open_npz(path: str | Path, what: str) -> Iterator[Mapping[str, Any]]:
 
     Args:
         path: The file.
-        what: What a message says it should be.
+        what: Name for messages: what the file should be.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged or something else, which reading may show; also for what goes wrong
-            with its content while it is open. One line.
+        ValueError: If it is damaged or something else, also if that shows only while it is read or its
+            content is used. The message is one line.
     """
     try:
         file = np.load(path, allow_pickle=False)
@@ -137,7 +137,7 @@ def lookup(key: Mapping[str, Any], folder: str | Path, features: bool = False) -
     Args:
         key: As for :func:`store`.
         folder: Where they are kept.
-        features: Whether the features are needed: a file without them does not do.
+        features: Whether the features are needed: then a file without them counts as missing.
     """
     try:
         found = RealStatistics.load(_file(key, Path(folder)), features)
@@ -149,7 +149,7 @@ def lookup(key: Mapping[str, Any], folder: str | Path, features: bool = False) -
 
 
 def store(key: Mapping[str, Any], statistics: RealStatistics, folder: str | Path) -> None:
-    """Write the statistics of a key to their file; warn if that is not possible.
+    """Write statistics to the file of their key; warn if that is not possible.
 
     Args:
         key: Everything that the statistics depend on: data set, split, n, preprocessing, the extractor's
@@ -162,7 +162,9 @@ def store(key: Mapping[str, Any], statistics: RealStatistics, folder: str | Path
     """
     file = _file(key, Path(folder))
     with suppress(OSError):
-        for leftover in file.parent.glob(f"{file.name}.*.part"):  # of a killed process, or being written
+        for leftover in file.parent.glob(
+            f"{file.name}.*.part"
+        ):  # unfinished files: of killed processes, or being written
             if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
                 leftover.unlink()
     try:

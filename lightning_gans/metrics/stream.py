@@ -1,4 +1,4 @@
-"""Samples to be scored: one way from a game to batches of images, rounded as files would hold them."""
+"""Make the samples to be scored: batches of images from a game, rounded to 256 levels as in files."""
 
 from collections.abc import Callable, Iterator
 from copy import copy
@@ -18,10 +18,10 @@ class Samples:
     Attributes:
         values: Images uint8 (n, C, H, W), or vectors float (n, d).
         index: Their places among all samples, int64 (n,), the same whatever the number of ranks.
-        labels: The classes they were made for, int64 (n,), if they were.
-        inputs: What they were translated from, uint8 (n, C, H, W), if they were.
-        targets: What they should have become, uint8 (n, C, H, W).
-        label_maps: The label of each pixel that they should show, whole numbers (n, H, W).
+        labels: The classes they were made for, int64 (n,); None if there are none.
+        inputs: The images they were translated from, uint8 (n, C, H, W); None if there are none.
+        targets: The images they should equal, uint8 (n, C, H, W); None if there are none.
+        label_maps: The label that each pixel should show, whole numbers (n, H, W); None if there are none.
     """
 
     values: Tensor
@@ -38,12 +38,12 @@ def rounded(
     """Make samples batch by batch.
 
     Args:
-        make: Makes the samples of some places: images in [-1, 1], or vectors.
-        places: Which.
+        make: Makes the samples at some places: images in [-1, 1], or vectors.
+        places: The places of the samples to make.
         batch_size: How many at a time.
 
     Yields:
-        The places of a batch, and its samples: images in uint8.
+        The places of a batch, and its samples; images are uint8.
 
     Raises:
         ValueError: If a sample is not finite.
@@ -54,33 +54,33 @@ def rounded(
 
 
 class SampleStream(Protocol):
-    """Samples that are made when they are asked for, always the same ones."""
+    """A source of samples that are made when they are read, always the same ones."""
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of samples."""
         ...
 
     def batches(self, places: range, batch_size: int) -> Iterator[Samples]:
-        """Make the samples of some places."""
+        """Make the samples at some places."""
         ...
 
 
 def samples_at(stream: SampleStream, places: Tensor) -> Tensor:
-    """Return the samples at a few places (n,), on the CPU; all that come before them are made, too."""
+    """Return the samples at a few places (n,), on the CPU; all samples before them are made, too."""
     wanted = places.tolist()
     batches = list(stream.batches(range(max(wanted) + 1), 250))
     return torch.cat([batch.values.cpu() for batch in batches])[wanted]
 
 
 class LatentSamples:
-    """What a game makes of its latents; in conditional games, sample i is of class i modulo their number.
+    """Samples of a game; in conditional games, sample i is of class i modulo the number of classes.
 
     Args:
         game: Has ``draw_latents`` and ``sample_from``; see :class:`lightning_gans.LatentGame`.
         count: How many samples.
         ema: Use averaged weights, if there are any.
-        seed: Of the latents.
+        seed: Decides the latents.
     """
 
     def __init__(self, game: Any, count: int, ema: bool = True, seed: int = 0) -> None:
@@ -88,7 +88,7 @@ class LatentSamples:
         self._seen = False
 
     def batches(self, places: range, batch_size: int) -> Iterator[Samples]:
-        """Make the samples of some places, and warn once if images are not in [-1, 1]."""
+        """Make the samples at some places, and warn once if images are not in [-1, 1]."""
         latents, labels = self.game.draw_latents(self.count, self.ema, self.seed)
         if labels is not None:
             labels = torch.arange(self.count) % (self.game.num_classes or 1)
@@ -108,17 +108,17 @@ class LatentSamples:
 
 
 class TranslatedSamples:
-    """What an image-to-image game makes of the held-out inputs of a data module.
+    """Translations of the held-out inputs of a data module by an image-to-image game.
 
-    Each rank reads the data by itself, in the data's order, up to its last sample.
+    Each rank reads all data by itself, in order, up to the last sample that it needs.
 
     Args:
         game: Has ``translate``; see :class:`lightning_gans.game.translation.TranslationGame`.
         data: A data module whose loaders serve ``(input, target)``. If it has ``label_maps(split)``, which
-            returns whole numbers (N, H, W), they go to the metrics that want them.
+            returns whole numbers (N, H, W), metrics that want label maps get them.
         count: How many samples at most.
         ema: Use averaged weights, if there are any.
-        split: Whose loader: ``val`` or ``test``.
+        split: The split whose inputs are translated: ``val`` or ``test``.
 
     Raises:
         ValueError: If the data has no such loader.
@@ -130,7 +130,7 @@ class TranslatedSamples:
         self.game, self.ema = game, ema
         self._data = copy(data)
         if data is not None:
-            self._data.trainer = None  # with one, loaders would serve a rank's part of the data
+            self._data.trainer = None  # with a trainer, loaders would serve only this rank's part of the data
         self._split = split
         self.count = min(count, sum(len(inputs) for inputs, _, _ in self._pairs(range(count))))
         if self.count < 2:
@@ -141,7 +141,7 @@ class TranslatedSamples:
         self._maps = None if maps is None else maps(split)
 
     def _pairs(self, places: range) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Yield inputs, targets and the place of the first, for the batches that have some of the places."""
+        """Yield inputs, targets and the place of the first of each batch that has any of the places."""
         loader: Any = getattr(self._data, f"{self._split}_dataloader", list)()
         if isinstance(loader, list | tuple):
             loader = loader[0] if loader else []
@@ -155,7 +155,7 @@ class TranslatedSamples:
                 return
 
     def batches(self, places: range, batch_size: int) -> Iterator[Samples]:
-        """Translate the inputs of some places, at most as many at a time as the loader serves."""
+        """Translate the inputs at some places, at most a batch of the loader at a time."""
         for inputs, targets, first in self._pairs(places):
 
             def make(part: slice, inputs: Tensor = inputs, first: int = first) -> Tensor:
@@ -182,7 +182,7 @@ def samples_of(
     data: Any = None,
     split: Literal["val", "test"] = "val",
 ) -> SampleStream:
-    """Return what a game makes: of latents, or of a data module's inputs if it translates images.
+    """Return a game's samples, or its translations of a data module's inputs if it translates images.
 
     Raises:
         ValueError: If there is nothing to translate.

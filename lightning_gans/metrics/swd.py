@@ -18,7 +18,7 @@ SIDE = 7
 """Height and width of a patch."""
 COARSEST = 16
 """The pyramid ends before an image would become smaller than this."""
-IMAGES, DIRECTIONS = 64, 16  # processed at a time
+IMAGES, DIRECTIONS = 64, 16  # images processed at a time
 
 
 class SWD(KeptImages):
@@ -95,7 +95,7 @@ def sliced_wasserstein(
     seed: int = 0,
     index: tuple[Tensor, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Compare as many real as generated images; the function behind :class:`SWD`.
+    """Compare equally many real and generated images; the function behind :class:`SWD`.
 
     Args:
         real: uint8 (n, C, H, W) of one or three channels.
@@ -124,7 +124,7 @@ def sliced_wasserstein(
     places = index or (torch.arange(len(real)),) * 2
 
     def distance(level: int) -> float:
-        """Return the mean distance of the sorted projections at one level, whose patches are gone then."""
+        """Return the mean distance of the sorted projections at one level; its patches are freed then."""
         sets = [
             _descriptors(images, index, level, patches, seed, real=side == 0)
             for side, (images, index) in enumerate(zip((real, fake), places, strict=True))
@@ -148,9 +148,9 @@ def sliced_wasserstein(
 def patch_centres(
     index: Tensor, level: int, size: tuple[int, int], patches: int, seed: int, real: bool
 ) -> Tensor:
-    """Return the middles (n, patches, 2) of an image's patches, row and column.
+    """Return the centres (n, patches, 2), as row and column, of the patches of images.
 
-    They follow from the image's place alone, so that the sharding does not matter.
+    They follow from seed and place of each image, so that its rank does not matter.
     """
     draws = [
         np.random.default_rng([seed, real, level, place]).random((patches, 2)) for place in index.tolist()
@@ -186,16 +186,16 @@ def _descriptors(images: Tensor, index: Tensor, level: int, patches: int, seed: 
         found[start:stop] = cut.flatten(0, 1).flatten(1, 2).transpose(1, 2)
         start = stop
     numbers = len(found) * SIDE * SIDE
-    parts = found.split(1 << 16)  # a copy of everything in float64 would need most of the memory
+    parts = found.split(1 << 16)  # in parts: a float64 copy of all would need most of the memory
     found -= (_total(part.double() for part in parts) / numbers).float()
     deviation = (_total(part.double().square() for part in parts) / numbers).sqrt()
-    # Patches that are all alike, as of a collapsed generator's grey images, stay zero.
+    # Patches without any variance, as of a collapsed generator's grey images, stay zero.
     found /= deviation.clamp(min=1e-6).float()
     return found.flatten(1)
 
 
 def _total(parts: Iterable[Tensor]) -> Tensor:
-    """Return the sums over all patches (n, 3, 49) of each channel, (1, 3, 1)."""
+    """Return the sum of each channel over all patches (n, 3, 49), as (1, 3, 1)."""
     return torch.stack([part.sum((0, 2), keepdim=True) for part in parts]).sum(0)
 
 
@@ -207,7 +207,7 @@ def _laplacian(images: Tensor, level: int) -> Tensor:
         return images
     enlarged = torch.zeros_like(images)
     enlarged[:, :, ::2, ::2] = _blur(images)[:, :, ::2, ::2]
-    return images - _blur(enlarged) * 4  # three of four pixels were zero
+    return images - _blur(enlarged) * 4  # because three of four pixels are zero
 
 
 def _blur(images: Tensor) -> Tensor:
