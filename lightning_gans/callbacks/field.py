@@ -128,9 +128,8 @@ def slopes(game: LatentGame, points: Tensor) -> tuple[Tensor, Tensor]:
         scores, gradients = forward_ad.unpack_dual(
             game.score(forward_ad.make_dual(points.repeat(d, 1), directions))
         )
-    gradients = (
-        torch.zeros_like(scores) if gradients is None else gradients
-    )  # the score does not depend on the points
+    # None if the score does not depend on the points.
+    gradients = torch.zeros_like(scores) if gradients is None else gradients
     return scores[:n], gradients.reshape(d, n).T
 
 

@@ -33,7 +33,8 @@ class Pictures(Callback):
     They go to ``<folder>/update=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a
     logger is attached; ``<folder>.gif`` is the whole training, over all resumes of a run: earlier pictures
     are copied from the folder of the run that the checkpoint belongs to. Rank 0 draws, with random numbers of
-    its own: the training stays the same, bit for bit. A picture that fails is a warning, not the end of the run.
+    its own: the training stays the same, bit for bit. A picture that fails is a warning, not the end of the
+    run.
 
     A subclass names its :attr:`folder` and writes :meth:`picture`; beside it :meth:`prepare` or
     :meth:`stands_aside` if not every game can be drawn, and :meth:`release` if it keeps something from

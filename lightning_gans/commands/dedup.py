@@ -29,7 +29,7 @@ from lightning_gans.drawing.grids import labelled_grid, shrunk
 from lightning_gans.files import write_whole, written_whole
 from lightning_gans.networks import HashAutoencoder
 
-Codes = NDArray[np.uint8]  # (N, bits / 8): packed
+Codes = NDArray[np.uint8]  # (N, bits / 8): 8 bits in each byte
 Places = NDArray[np.int64]
 
 CROP = 32
@@ -67,9 +67,10 @@ def dedup(
     are near-duplicates, and the first of them is kept (Radford et al., 2015, section 4.1).
 
     The paper gives neither noise, dropout, optimizer nor epochs: what is here was chosen by measurement
-    (``benchmarks/dedup.py``), Adam 1e-3 and batches of 256. So was what the autoencoder sees: each crop
-    brought to mean 0 and variance 1, less the mean crop: a darker copy stays a copy, and without this many
-    units die. Images of which nothing can be said are kept: codes of zeros, crops of one grey. Copies that
+    (``benchmarks/dedup.py``), Adam 1e-3 and batches of 256. So was the autoencoder's input: each crop is
+    scaled to mean 0 and variance 1, and the mean crop is subtracted. So a darker copy is found too; without
+    this, many units are never active. Images without a useful code are kept: codes of zeros, crops of one
+    grey. Copies that
     are moved by a pixel of the 32 are not found.
 
     Args:
@@ -113,7 +114,7 @@ def dedup(
     if distance >= code_dim:
         raise ValueError(f"distance={distance} is not less than code_dim={code_dim}: lower it")
     checks.writable_folder(out=out)
-    data.drop_last = False  # no batch has to be filled
+    data.drop_last = False  # also fewer images than a batch will do
     data.prepare_data()
     data.setup("fit")
     stored, _ = data.training_images()
@@ -166,8 +167,8 @@ def first_alike(codes: Codes, distance: int = 0) -> tuple[Places, int]:
     """Return for each image the image that is kept for it: itself, or an earlier one with a near code.
 
     An image is kept if no code of an image kept before is within ``distance``; otherwise the nearest of these
-    is kept for it. (Joining images over steps of ``distance`` instead would make one group of thousands that
-    are not alike.) A code of zeros says nothing: its image is kept.
+    is kept in its place. (Chains of images, each within ``distance`` of the next, are not joined: they would
+    make groups of thousands that are not alike.) Images with a code of zeros are kept.
 
     Args:
         codes: uint8 (N, n): 8 bits a byte, as ``numpy.packbits`` makes them.
@@ -179,10 +180,10 @@ def first_alike(codes: Codes, distance: int = 0) -> tuple[Places, int]:
     Raises:
         ValueError: If so many codes are near each other that the pairs do not fit into memory.
     """
-    # Bytes in one piece are sorted three times as fast as rows of numbers.
+    # As one void value each, codes are sorted three times as fast as rows of bytes.
     words = np.ascontiguousarray(codes).view(f"V{codes.shape[1]}")[:, 0]
     _, first, code = np.unique(words, return_index=True, return_inverse=True)
-    order = np.argsort(first)  # of the images, not of the codes
+    order = np.argsort(first)  # distinct codes in the order of the images, not of the codes
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     first, code = first[order], place[code]
@@ -197,7 +198,7 @@ def first_alike(codes: Codes, distance: int = 0) -> tuple[Places, int]:
 
 
 def _first_near(codes: Codes, distance: int) -> Places:
-    """Return for each of these distinct codes the one that is kept for it."""
+    """Return for each of these distinct codes the index of the one that is kept in its place."""
     earlier, later, apart = _near(codes, distance)
     graph = csr_array((apart, (later, earlier)), shape=(len(codes), len(codes)))
     graph.sort_indices()
@@ -225,7 +226,7 @@ def _near(codes: Codes, distance: int) -> tuple[Places, Places, Places]:
     for top in tqdm(range(0, size, ROWS), desc="comparing codes", unit=f" x {ROWS} codes", delay=2):
         rows = signs(top, top + ROWS)
         for left in range(top, size, COLUMNS):
-            # Of signs, the product is the equal bits less the unequal ones: exact in float32.
+            # With bits as -1 and 1, the product is the number of equal bits less that of unequal ones.
             equal = rows @ signs(left, left + COLUMNS).T
             row, column = (equal >= bits - 2 * distance).nonzero(as_tuple=True)
             above = row + top < column + left
@@ -252,7 +253,7 @@ def draw_pairs(kept: Tensor, dropped: Tensor, pairs: list[tuple[str, str, int]],
     images = to_float(torch.stack([kept, dropped], 1).flatten(0, 1))
     rows = []
     for *names, apart in pairs:
-        # The end of a path tells more than its start.
+        # The end of a path is shown: it says more than its start.
         shown = [name if len(name) < 24 else f"...{name[-20:]}" for name in names]
         bits = f"{apart} bit{'s' * (apart > 1)} apart" if apart else "equal codes"
         rows.append("\n".join([*shown, bits]).encode(errors="replace").decode())
@@ -286,7 +287,7 @@ def _sample(images: ImageSource, size: int) -> Tensor:
 
 
 def standardise(crops: Tensor) -> Tensor:
-    """Bring each crop to mean 0 and variance 1; one of one grey to zeros.
+    """Scale each crop to mean 0 and variance 1; a crop of one grey becomes zeros.
 
     Args:
         crops: uint8 (N, C, H, W).
@@ -309,7 +310,7 @@ def _train(network: HashAutoencoder, crops: Tensor, epochs: int) -> tuple[Tensor
     optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
     size = min(TRAINING_BATCH, len(crops))
     steps = len(crops) // size
-    # Numbers: small tensors that live long scatter over the memory that large ones come and go in.
+    # Kept as numbers: small tensors that stay allocated would fragment the memory of large ones.
     losses: deque[float] = deque(maxlen=100)
     bar = tqdm(total=epochs * steps, desc="training", unit="step", delay=2)
     for _ in range(epochs):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchmetrics import Metric
 
-import lightning_gans.metrics.classifier  # noqa: F401 - an extractor that is found by its short name
+import lightning_gans.metrics.classifier  # noqa: F401 - imported so that its short name is known
 from lightning_gans import checks
 from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import Data, ImageDataModule
@@ -31,7 +31,7 @@ from lightning_gans.metrics.extractors import Extractor, Inception
 from lightning_gans.metrics.statistics import RealStatistics, open_npz
 from lightning_gans.metrics.stream import SampleStream, samples_of
 
-_ORIENTATION = 0x0112  # EXIF
+_ORIENTATION = 0x0112  # number of the EXIF tag
 
 
 def run(arguments: list[str]) -> None:
@@ -58,20 +58,22 @@ def evaluate(
     """Score generated images, from this package or any other, against real ones.
 
     Args:
-        ckpt_path: A checkpoint, to be sampled from.
-        samples: Instead: a folder of images, or an .npz with uint8 images (n, height, width, channels).
-        data: The real images: a data set.
-        reference: Instead: a folder of images, an .npz of images, or an .npz with the statistics mu and
-            sigma (enough for the FID). Its images keep their size, those of ``data`` take the samples'.
+        ckpt_path: The checkpoint of a game, whose samples are scored.
+        samples: In place of a checkpoint: a folder of images, or an .npz with uint8 images (n, height, width,
+            channels).
+        data: The data set of the real images.
+        reference: In place of a data set: a folder of images, an .npz of images, or an .npz with the
+            statistics mu and sigma (enough for the FID). Its images keep their size, those of ``data`` take
+            the samples'.
         extractor: Makes features and logits. Default: the Inception network of 2015, if a metric needs one.
-        metrics: Which. Default: FID and IS, or IS without real images.
+        metrics: The metrics. Default: FID and IS, or IS without real images.
         n: Number of samples. Default: 10,000 of a checkpoint, all of a folder or file.
-        split: Of ``data``. Games that translate images get the validation data's inputs with ``train``, the
-            test data's with ``test``.
+        split: The split of ``data`` to compare with. Games that translate images get the validation data's
+            inputs with ``train``, the test data's with ``test``.
         weights: Averaged weights of the checkpoint, if it has some, or those of the last update.
-        seed: Of a checkpoint's latents.
+        seed: Decides the latents of a checkpoint's samples.
         batch_size: Images in a pass of the extractor.
-        device: Such as cpu or cuda. Default: a GPU if there is one.
+        device: The device, such as cpu or cuda. Default: a GPU if there is one.
         json: Write the scores, those of each class and the protocol to this file.
         csv: Write the scores to this file.
 
@@ -141,13 +143,13 @@ def read_images(path: str, count: int | None = None) -> RealImages:
         path: A folder of images, or an .npz with uint8 (n, height, width, channels), as ``lightning-gans
             sample`` and other packages write it. Files of different sizes are cropped to their central square
             and resized to the first one's; a warning and ``resized`` in the key say so.
-        count: So many of them. None: all.
+        count: Number of images to use. None: all.
 
     Returns:
         Images without labels, grey if all of them are, in a random order that is always the same.
 
     Raises:
-        FileNotFoundError: If there is nothing.
+        FileNotFoundError: If ``path`` does not exist.
         ValueError: If there are no images in it, or a file is damaged.
     """
     place = Path(path)
@@ -173,7 +175,7 @@ def read_images(path: str, count: int | None = None) -> RealImages:
 
 
 def _read_folder(folder: Path) -> tuple[ImageFiles, str | None]:
-    """Return the images, and what was done to them if they are of different sizes."""
+    """Read the images of a folder; return them, and how they were resized if they have different sizes."""
     names = list_images(folder, folder)
     grey, sizes = True, Counter[tuple[int, int]]()
     for name in names:
@@ -195,24 +197,24 @@ def _read_folder(folder: Path) -> tuple[ImageFiles, str | None]:
 
 
 def _header(file: Path, name: str) -> tuple[bool, tuple[int, int]]:
-    """Return whether an image is grey, and width and height; its pixels stay unread."""
+    """Return whether an image is grey, and its width and height, without reading the pixels."""
     image: Image.Image
     try:
         with Image.open(file) as image:
-            # Pillow looks for EXIF behind a PNG's pixels too, and decodes them for that.
+            # Pillow would decode a PNG's pixels to look for EXIF data behind them.
             exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
         size = image.size[::-1] if exif.get(_ORIENTATION, 1) in (5, 6, 7, 8) else image.size
-    except Exception:  # Pillow's readers have no exception of their own; this one names what is wrong
+    except Exception:  # Pillow raises many kinds of exceptions; open_image raises one that names the fault
         image = open_image(file, name)
         size = image.size
     return image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I"), size
 
 
 class _WholeFiles(ImageFiles):
-    """Files of one size, square or not, as they are.
+    """Image files of one size, square or not, which are not resized.
 
     Args:
-        folder: Where they lie.
+        folder: The folder of the files.
         names: Their paths within the folder.
         channels: 1 or 3.
         size: Width and height.

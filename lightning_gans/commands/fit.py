@@ -34,9 +34,9 @@ def start(command: str, arguments: Sequence[str]) -> None:
 
 
 def prepare(arguments: Sequence[str]) -> tuple[list[str], str | None]:
-    """Replace recipe names by paths, and put what a checkpoint stores before what the user gave.
+    """Replace recipe names by paths, and put a checkpoint's configuration before the user's arguments.
 
-    The command line then wins over the checkpoint, key by key, as a later ``--config`` wins over an earlier.
+    So arguments override the checkpoint, key by key, as a later ``--config`` overrides an earlier one.
 
     Returns:
         The arguments for Lightning's CLI, and the name of the recipe if there is one.
@@ -86,7 +86,7 @@ def _as_class(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_yaml(plain: Any) -> Any:
-    # The parser knows from the types what is a factory.
+    # The parser finds by the types which arguments are factories of classes.
     if isinstance(plain, dict):
         return {key: _as_yaml(value) for key, value in plain.items() if key != "partial"}
     return [_as_yaml(value) for value in plain] if isinstance(plain, list) else plain

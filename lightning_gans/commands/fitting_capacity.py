@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from lightning import LightningDataModule
 
-import lightning_gans.data  # noqa: F401 - found by short names
+import lightning_gans.data  # noqa: F401 - imported so that short names are known
 from lightning_gans.commands.parsing import call
 from lightning_gans.game.checkpoints import load
 from lightning_gans.metrics import fitting_capacity as module
@@ -26,11 +26,12 @@ def fitting_capacity(
     Args:
         ckpt_path: The game's checkpoint.
         data: Labelled data with a test split, of the same image size.
-        device: Such as ``cpu`` or ``cuda``; the accelerator, if there is one, by default.
+        device: The device, such as ``cpu`` or ``cuda``. Default: the accelerator, if there is one.
         progress: Show a progress bar.
-        **options: Of the metric.
+        **options: Arguments of :class:`~lightning_gans.metrics.fitting_capacity.Budget`.
     """
-    module.Budget(**{name: value for name, value in options.items() if name != "weights"})  # before any file
+    # Imported before any file is read.
+    module.Budget(**{name: value for name, value in options.items() if name != "weights"})
     game: Any = load(ckpt_path)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

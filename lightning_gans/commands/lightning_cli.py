@@ -31,8 +31,8 @@ from lightning_gans.networks.rebuild import class_path
 RUNS = Path("runs")
 
 HARMLESS = (
-    ".*treespec.*",  # Lightning on torch's newer pytrees
-    ".*is smaller than the logging interval.*",  # counts batches; we count updates
+    ".*treespec.*",  # of Lightning, about newer versions of torch
+    ".*is smaller than the logging interval.*",  # it counts batches; here updates are counted
     ".*module\\(s\\) in eval mode at the start of training.*",  # averaged weights
     ".*does not have many workers.*",  # the in-memory loader needs none
     ".*across ranks is zero.*",
@@ -44,11 +44,11 @@ MISSING = ".*callbacks used to create the checkpoint need to be provided.*"
 
 
 class Parser(OneLine, LightningArgumentParser):
-    """Lightning's parser, whose complaints are ValueErrors of one line."""
+    """Lightning's parser, which raises one-line ValueErrors in place of exiting."""
 
 
 def add_arguments(parser: LightningArgumentParser, name: str | None = None) -> None:
-    """Add what ``fit`` has besides model, data and trainer; ``name`` is the run's unless it is given."""
+    """Add the options of ``fit`` besides model, data and trainer; ``name`` is the default of ``--name``."""
     parser.add_argument("--name", type=str | None, default=name, help="The run goes to runs/NAME/version_K.")
     parser.add_lightning_class_args(Checkpoint, "checkpoint")
     parser.add_lightning_class_args(SampleGrid, "samples")
@@ -58,7 +58,7 @@ def add_arguments(parser: LightningArgumentParser, name: str | None = None) -> N
 
 
 def fit_parser() -> Parser:
-    """Return a parser of what ``fit`` reads."""
+    """Return a parser of the configuration of ``fit``."""
     parser = Parser()
     parser.add_argument("--seed_everything", type=bool | int)
     parser.add_lightning_class_args(Trainer, "trainer")
@@ -73,7 +73,7 @@ class CLI(LightningCLI):
 
     Args:
         command: ``fit``, ``validate``, ``test`` or ``predict``.
-        arguments: What was given to it, prepared by :func:`lightning_gans.commands.fit.prepare`.
+        arguments: Its arguments, prepared by :func:`lightning_gans.commands.fit.prepare`.
         recipe: The name of the recipe if there is one.
     """
 
@@ -93,12 +93,13 @@ class CLI(LightningCLI):
             args=[command, *arguments],
         )
 
-    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # static, and builds all four
-        """Return the one command that is run: its parser alone is built."""
+    # A static method, which builds the parsers of all four.
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Return only the command that runs, so that only its parser is built."""
         return {self.command: LightningCLI.subcommands()[self.command]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add ours."""
+        """Add the options of this package."""
         add_arguments(parser, self.recipe)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -106,7 +107,7 @@ class CLI(LightningCLI):
         self.config = parser.parse_args(args)
 
     def _parse_ckpt_path(self) -> None:
-        # Lightning's own lets the checkpoint win over the command line, silently. See prepare().
+        # Lightning's method lets the checkpoint override the command line without a word. See prepare().
         config = self.config[self.command]
         ckpt = config.get("ckpt_path")
         if ckpt and Path(ckpt).is_file():
@@ -117,7 +118,7 @@ class CLI(LightningCLI):
                 raise ValueError(f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {given}")
 
     def before_instantiate_classes(self) -> None:
-        """Look at what a model follows from its data in, when the data is there."""
+        """Check the arguments that a model gets from its data when the model is built: then the data exists."""
         self.parser.add_instantiator(self._build_model, SelfContained, subclasses=True, prepend=True)
 
     def _build_model(
@@ -148,7 +149,7 @@ class CLI(LightningCLI):
             if not bar and config["enable_progress_bar"] is not False and not config["barebones"]:
                 callbacks.append(TQDMProgressBar(refresh_rate=20))
             if config["logger"] is False:
-                self.save_config_callback = None  # there is no folder that is this run's alone
+                self.save_config_callback = None  # without a logger the run has no folder of its own
             elif not config["fast_dev_run"]:
                 name = self._get(self.config, "name") or type(self.model).__name__.lower()
                 folder = Path(config["default_root_dir"] or ".") / RUNS
@@ -157,7 +158,7 @@ class CLI(LightningCLI):
         return self._instantiate_trainer({**config, "callbacks": callbacks}, [])
 
     def _callbacks_of_each_run(self, config: dict[str, Any]) -> list[Callback]:
-        """Leave out those that can do nothing here; say so of options that the user has set for nothing."""
+        """Return the callbacks that ``fit`` adds, without unusable ones; warn if the user has set their options."""
         unused = {}
         if config["logger"] is False:
             unused["name"] = "with trainer.logger false there is no folder of that name"
@@ -176,9 +177,9 @@ class CLI(LightningCLI):
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
 
     def fit(self, **arguments: Any) -> None:
-        """Train; if a signal ends the run, say how to go on."""
+        """Train; if a signal ends the run, print the command that resumes it."""
         if isinstance(self.trainer.strategy.launcher, _MultiProcessingLauncher):
-            # Let this process choose the run's folder, or it would not know the one that its children chose.
+            # This process must choose the run's folder: it would not know one that its child processes chose.
             _ = self.trainer.log_dir
         try:
             self.trainer.fit(**arguments)
@@ -188,8 +189,8 @@ class CLI(LightningCLI):
             raise
 
     def after_fit(self) -> None:
-        """Say where the run is."""
-        folder = self.trainer.log_dir or self.trainer.default_root_dir  # asks all ranks
+        """Print the folder of the run."""
+        folder = self.trainer.log_dir or self.trainer.default_root_dir  # all ranks must call this
         if self.trainer.is_global_zero:
             print(f"The run is in {folder}")
 

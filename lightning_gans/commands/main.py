@@ -15,7 +15,7 @@ EXPECTED = (ValueError, TypeError, OSError, ArithmeticError, LookupError)
 
 
 def known_commands() -> dict[str, str]:
-    """Return the line of each command for ``--help``, by its name, without importing any."""
+    """Return the description of each command for ``--help`` by its name, without importing any command."""
     found = {}
     for module in pkgutil.iter_modules(commands.__path__):
         path = Path(commands.__path__[0]) / module.name
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; on bad input, print one line and exit with 2."""
     here = str(Path.cwd())
     if not {"", here} & set(sys.path):
-        sys.path.append(here)  # for class paths of modules of one's own, as with python -m
+        sys.path.append(here)  # so that class paths of modules in the current folder work, as with python -m
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     command, *rest = [argument for argument in given if argument != "--debug"] or ["--help"]
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise ValueError(f"unknown command {command}: {hint}")
         import_module(f"{commands.__name__}.{command.replace('-', '_')}").run(rest)
     except (KeyboardInterrupt, SystemExit) as stop:
-        # Lightning makes an exit with 1 of Ctrl-C.
+        # Lightning turns Ctrl-C into an exit with code 1.
         if not any(isinstance(error, KeyboardInterrupt) for error in (stop, stop.__context__)):
             raise
         print("lightning-gans: interrupted", file=sys.stderr)

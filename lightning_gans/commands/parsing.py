@@ -1,4 +1,4 @@
-"""Parsers whose complaints are one line, and commands that are functions. Imports no torch."""
+"""Parsers that report errors in one line, and commands made from functions. Imports no torch."""
 
 import difflib
 import inspect
@@ -19,17 +19,17 @@ NOISE = re.compile(
 
 
 class OneLine:
-    """What parsers derive from whose complaints are exceptions of one line."""
+    """Base class of parsers that raise a one-line ValueError in place of exiting."""
 
     _option_string_actions: dict[str, Any]
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise what is wrong with the arguments."""
+        """Raise a ValueError with the message, shortened to one line."""
         raise ValueError(explain(message, list(self._option_string_actions))) from ex
 
 
 class FunctionParser(OneLine, ArgumentParser):
-    """A parser of a function's arguments."""
+    """A parser of the arguments of a function."""
 
 
 def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
@@ -67,7 +67,7 @@ def explain(message: str, options: Sequence[str] = ()) -> str:
 
 
 def _known_classes() -> Iterator[type]:
-    """Give the classes of this package that are imported."""
+    """Return the names of the imported classes of this package."""
     for name, module in sorted(sys.modules.items()):
         if name.startswith("lightning_gans."):
             for value in vars(module).values():

@@ -33,13 +33,13 @@ def run(arguments: list[str]) -> None:
 def preview(
     data: LightningDataModule, out: str = "preview.png", per_class: int = 8, seconds: float = 2.0
 ) -> None:
-    """Look at training data as the network will see it: a sheet of images, and a report.
+    """Show training data as the networks get it: a sheet of images, and a report.
 
     Args:
         data: The data.
         out: Where the sheet goes: a ``.png``. A row a class, a grid of unlabeled images, inputs beside their
             targets, or a scatter plot of points.
-        per_class: Images of a class, or in a row of unlabeled ones, 1 to 100; of pairs twice as many.
+        per_class: Images of each class, or in a row of unlabeled ones, 1 to 100; pairs show twice as many.
         seconds: How long the speed of the training loader is measured.
 
     Raises:
@@ -51,11 +51,11 @@ def preview(
     checks.positive(seconds=seconds)
     if not isinstance(data, DataModule):
         raise TypeError(f"data={type(data).__name__}: give a data module of lightning_gans")
-    data.drop_last = False  # a small folder can be looked at too
+    data.drop_last = False  # so that a small folder can be shown too
     data.prepare_data()
     data.setup("fit")
     loader = data.train_dataloader()
-    # One stream for all: workers start once.
+    # One stream for sheet and speed, so that worker processes start only once.
     batches = endless(loader)
     try:
         first = next(batches)
@@ -70,7 +70,7 @@ def preview(
 
 
 def endless(loader: Any) -> Generator[Batch, None, None]:
-    """Yield the batches of one epoch after the other.
+    """Yield the batches of a loader, epoch after epoch, without end.
 
     Raises:
         ValueError: If an epoch has none.
@@ -83,7 +83,7 @@ def endless(loader: Any) -> Generator[Batch, None, None]:
 
 def images_per_second(batches: Iterator[Batch], seconds: float) -> float:
     """Measure an endless loader for so many seconds, and 4 batches at least."""
-    for _ in range(5):  # workers start, and what they have fetched ahead does not count
+    for _ in range(5):  # not timed: workers start, and fetch batches ahead
         next(batches)
     begin, elapsed, sizes = perf_counter(), 0.0, list[int]()
     while len(sizes) < 4 or elapsed < seconds:
@@ -144,7 +144,7 @@ def contact_sheet(data: DataModule, loader: Any, batches: Iterator[Batch], per_c
     Args:
         data: After ``setup("fit")``.
         loader: Its training loader.
-        batches: The loader's, endless. For rare classes 25,000 images are looked through at most.
+        batches: Its batches, without end. For rare classes at most 25,000 images are searched.
         per_class: Images of a class, or in a row of a grid; half the number of pairs.
 
     Raises:
@@ -182,7 +182,7 @@ def contact_sheet(data: DataModule, loader: Any, batches: Iterator[Batch], per_c
 def _of_classes(
     batches: Iterator[Batch], labels: Tensor, names: Sequence[str], per_class: int
 ) -> dict[int, Tensor]:
-    """Return ``per_class`` images of each class, and of -1 if there are unlabeled ones; white if missing."""
+    """Return ``per_class`` images of each class, and unlabeled ones if there are any; missing ones are white."""
     wanted = {k: min(per_class, n) for k, n in list(_counts(labels, names).items())[:CLASSES]}
     if unlabeled := int((labels < 0).sum()):
         wanted[-1] = min(per_class, unlabeled)
@@ -198,7 +198,7 @@ def _of_classes(
 
 
 def _take(batches: Iterator[Batch], samples: int) -> list[Tensor]:
-    """Return so many samples: the parts of batches, joined."""
+    """Return the parts of batches, joined to so many samples."""
     taken: list[Batch] = []
     while (missing := samples - sum(len(batch[0]) for batch in taken)) > 0:
         taken.append([part[:missing] for part in next(batches)])
@@ -237,7 +237,7 @@ def _split_sizes(data: DataModule, loader: Any) -> str:
 
 
 def _parts(loader: Any) -> Sequence[BatchLoader]:
-    """Return the loaders that a loader of several domains joins."""
+    """Return the loaders of the domains, if the loader joins several; else the loader itself."""
     return loader.loaders if isinstance(loader, ZipLoader) else [loader]
 
 

@@ -34,9 +34,10 @@ def sample(
 
     Args:
         ckpt_path: The checkpoint.
-        out: Where to: a ``.png`` (one grid; a scatter plot for 2-D data), an ``.npz`` (``arr_0``: uint8
-            images (n, height, width, channels), or float32 vectors (n, d)), or a folder (a PNG a sample).
-        n: How many.
+        out: The file or folder to write: a ``.png`` (one grid; a scatter plot for 2-D data), an ``.npz``
+            (``arr_0``: uint8 images (n, height, width, channels), or float32 vectors (n, d)), or a folder (a
+            PNG a sample).
+        n: Number of samples.
         seed: The same seed gives the same samples.
         weights: Averaged weights, if the checkpoint has some, or those of the last update.
         columns: Columns of the grid.

@@ -40,7 +40,7 @@ def translate(
         weights: Averaged weights, if the checkpoint has some, or those of the last update.
         aspect: What happens to images that are not square: resized whole (squash), or their central square
             (crop); as with the data that the game was trained on.
-        interpolation: How they are resized.
+        interpolation: How inputs are resized.
 
     Raises:
         ValueError: If the game translates no images, there are no images, two would get the same name, or
@@ -67,7 +67,7 @@ def translate(
 
 
 def _places(given: Sequence[str], out: Path) -> dict[Path, Path]:
-    """Return the file of each translation, and what is translated.
+    """Return, by the file of each translation, the folder and name of its input.
 
     Raises:
         ValueError: If a folder has no images, or two translations would go to the same file.

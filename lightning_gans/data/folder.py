@@ -103,9 +103,8 @@ class ImageFolder(FileDataModule):
         path = next((path for path in (Path(labels), self.folder / labels) if path.is_file()), None)
         if path is None:
             raise ValueError(f"labels={labels} is no file: use auto, folder, none, or a CSV file file,label")
-        with path.open(
-            newline="", encoding="utf-8-sig"
-        ) as stream:  # spreadsheets put a byte order mark first
+        # Spreadsheets put a byte order mark first.
+        with path.open(newline="", encoding="utf-8-sig") as stream:
             rows = [row for row in csv.reader(stream) if row]
         if rows and rows[0][0].strip().lower() in ("file", "filename", "image"):
             del rows[0]

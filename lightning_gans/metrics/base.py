@@ -27,11 +27,11 @@ INPUTS = {
 class Contract:
     """A metric as an evaluation calls it. Any ``torchmetrics.Metric`` can be one, by these rules.
 
-    - ``update``'s arguments are named after what they take, by the names in :data:`INPUTS`. A single argument of
-      any other name takes ``images``. Where the names cannot be chosen, the attribute ``wants`` lists the
+    - ``update``'s arguments are named after what they take, by the names in :data:`INPUTS`. A single argument
+      of any other name takes ``images``. Where the names cannot be chosen, the attribute ``wants`` lists the
       inputs that they take.
     - A last argument ``real`` says that the metric compares: it gets real images too, with ``real=True``.
-      Features of real images come from the cache; metrics of images get all images at each evaluation.
+      Features of real images are cached; metrics of images get all of them each time.
     - ``compute`` returns a number, a tuple of numbers, or a dict of names and numbers; vectors in a dict are
       stored, not logged. A number is called by the class in snake case, the entries of a tuple have ``_1``,
       ``_2``, ... behind it from the second on, unless ``scores`` has their names.

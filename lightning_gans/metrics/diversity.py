@@ -14,11 +14,8 @@ from lightning_gans import checks
 from lightning_gans.metrics.states import KeptImages, check_images
 
 Net = Literal["alex", "vgg", "squeeze"]
-BACKBONES = {
-    "alex": "AlexNet",
-    "vgg": "VGG16",
-    "squeeze": "SqueezeNet1_1",
-}  # of torchvision, by the names of LPIPS
+# The names in messages, by the names that LPIPS uses.
+BACKBONES = {"alex": "AlexNet", "vgg": "VGG16", "squeeze": "SqueezeNet1_1"}
 SMALLEST = 32  # smaller images are reduced to no pixel by these networks
 
 

@@ -366,9 +366,8 @@ def _download(file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock"):
             if not file.is_file():
-                for leftover in file.parent.glob(
-                    f"{file.name}.*.partial"
-                ):  # the unfinished file of a killed process
+                # The unfinished file of a killed process.
+                for leftover in file.parent.glob(f"{file.name}.*.partial"):
                     leftover.unlink()
                 torch.hub.download_url_to_file(_URL, str(file), hash_prefix=_SHA)
     except (OSError, RuntimeError, HTTPException) as error:

@@ -86,9 +86,8 @@ def _root(sigma: Tensor, n: Tensor | int | None) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(sigma)
     pivots = factor.diagonal()
     if not failed and pivots.min() > 1e-4 * pivots.max():
-        return (
-            factor  # the Cholesky factor of a covariance far from singular is as exact, and ten times faster
-        )
+        # Far from singular, the Cholesky factor is as exact, and ten times faster.
+        return factor
     values, vectors = torch.linalg.eigh(sigma)
     keep = values > 1e-14 * values[-1]
     if n is not None:
@@ -147,7 +146,7 @@ class _Moments(LazyMetric):
             outer[label].addmm_(part.T, part)
 
     def _distances(self, of: str) -> Tensor:
-        """Return the distances (C,), at least 0, NaN if a class has too few samples; ``of`` names the set in warnings."""
+        """Return the distances (C,), at least 0, NaN with too few samples; ``of`` is for the warning."""
         name = type(self).__name__
         if self.shape is None:
             check_count(0, "generated", name)
@@ -198,7 +197,7 @@ class FID(_Moments):
         Call it on one rank only. If all call it with the same statistics, they count once.
         """
         mu, sigma = (x.detach().to(self.device).double() for x in (statistics.mu, statistics.sigma))
-        # If n is unknown, any number gives the same mean and covariance; this one keeps the covariance's rank.
+        # If n is unknown, any number gives the same mean and covariance; this one does not limit the rank.
         n = len(mu) + 1 if statistics.n is None else statistics.n
         self._start((len(mu),))
         self.real_n = torch.full_like(self.real_n, n)
@@ -257,8 +256,8 @@ class PerClassFID(_Moments):
         """Return the distances of the classes that have two real and two generated samples.
 
         Returns:
-            ``intra_fid``: their mean, NaN if there is no such class. ``intra_fid_per_class``: (C,), at least 0,
-            NaN where there are too few samples. ``intra_fid_classes``: number of classes that count.
+            ``intra_fid``: their mean, NaN if there is none. ``intra_fid_per_class``: (C,), at least 0, NaN
+            where there are too few samples. ``intra_fid_classes``: number of classes that count.
 
         Raises:
             ValueError: If there are fewer than two real or two generated samples.

@@ -16,7 +16,8 @@ class IS(KeptSamples):
     """Inception score: exp(E KL(p(y|x) || p(y))), mean and deviation over contiguous parts of the samples.
 
     Part i of N samples is ``i * N // splits`` up to ``(i + 1) * N // splits``, as in torch-fidelity. The part
-    of a sample follows from its index and the number of samples, so that ranks may share them in any way. All logits are kept: 4 bytes a number, 202 MB for 50,000 samples of 1008 classes, on every rank.
+    of a sample follows from its index and the number of samples, so that ranks may share them in any way. All
+    logits are kept: 4 bytes a number, 202 MB for 50,000 samples of 1008 classes, on every rank.
 
     Args:
         splits: Number of parts; 1 for the score of all samples, as StudioGAN reports it.

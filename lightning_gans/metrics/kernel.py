@@ -127,7 +127,7 @@ Kernel = Callable[[Tensor, Tensor], Tensor]
 
 
 def _sums_of_subset(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
-    """Return three sums of the kernel, (3,): within x and within y, without the diagonals, and between them."""
+    """Return sums of the kernel, (3,): within x and within y, without the diagonals, and across."""
     within = [k.sum() - k.trace() for k in (kernel(x, x), kernel(y, y))]
     return torch.stack([*within, kernel(x, y).sum()])
 

@@ -151,9 +151,8 @@ def _high_quality_counts(samples: Tensor, means: Tensor, whitening: Tensor, thre
             f"samples have shape {tuple(samples.shape)}: the mixture needs (n, {means.shape[1]})"
         )
     counts = torch.zeros(len(means), dtype=torch.int64, device=samples.device)
-    for part in samples.to(means.dtype).split(
-        10_000
-    ):  # in parts, which limits the memory for differences (n, K, d)
+    # In parts, which limits the memory for differences (n, K, d).
+    for part in samples.to(means.dtype).split(10_000):
         whitened = torch.einsum("kij,nkj->nki", whitening, part[:, None] - means)
         distance, mode = whitened.norm(dim=2).min(dim=1)
         counts += torch.bincount(mode[distance < threshold], minlength=len(means))

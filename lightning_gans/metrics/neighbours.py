@@ -63,9 +63,8 @@ class NearestNeighbours(KeptImages):
     def reset(self) -> None:
         """Delete samples, held-out samples and the neighbours that were found."""
         super().reset()
-        self._queries: Tensor | None = (
-            None  # no metric state: it is the same on all ranks once the search has begun
-        )
+        # No metric state: it is the same on all ranks once the search has begun.
+        self._queries: Tensor | None = None
         self._places = torch.zeros(0, dtype=torch.int64)
         self.nearest: Neighbours | None = None
 
@@ -113,8 +112,9 @@ class NearestNeighbours(KeptImages):
         Returns:
             ``neighbour_distance``, ``neighbour_distance_min``; with held-out samples also
             ``neighbour_distance_held_out``, their mean distance, and ``neighbour_ratio``, the generated
-            samples' mean distance divided by it: near 1 if generated samples are as far from the training data as unseen real ones, near 0
-            if they are copies of it. With features the names begin with ``feature_``. Float64.
+            samples' mean distance divided by it: near 1 if generated samples are as far from the training
+            data as unseen real ones, near 0 if they are copies of it. With features the names begin with
+            ``feature_``. Float64.
 
         Raises:
             ValueError: If there was no training sample.
@@ -201,9 +201,8 @@ def _search(
     for part, places in zip(training.split(chunk), index.split(chunk), strict=True):
         order = places.argsort()
         points, places = part[order].flatten(1).double(), places[order]
-        squares = (
-            points.square().sum(1) - 2 * queries @ points.T
-        )  # without |query|^2, which does not change the order
+        # Without |query|^2, which does not change the order.
+        squares = points.square().sum(1) - 2 * queries @ points.T
         near = squares.sort(dim=1, stable=True).indices[:, :count]
         # Computed from differences, without cancellation, so that the distance of a copy is exactly zero.
         distances = torch.stack(

@@ -170,7 +170,7 @@ def segmentation_scores(confusion: Tensor, absent: Literal["zero", "skip"] = "ze
 
 
 def nearest_colours(images: Tensor, palette: Tensor) -> Tensor:
-    """Return the label of the nearest colour for each pixel, int64 (n, H, W); of equally near ones the lowest.
+    """Return the label of the nearest colour for each pixel, int64 (n, H, W); of several, the lowest.
 
     Args:
         images: Pictures of labels, as a generator makes them, uint8 (n, C, H, W).
@@ -184,9 +184,8 @@ def nearest_colours(images: Tensor, palette: Tensor) -> Tensor:
     values = images.int()
     labels = torch.zeros(len(images), *images.shape[2:], dtype=torch.int64, device=images.device)
     nearest = torch.full_like(labels, torch.iinfo(torch.int64).max)
-    for label, colour in enumerate(
-        palette.to(images.device).int()
-    ):  # one by one, to need the memory of one image only
+    # One by one, to need the memory of one image only.
+    for label, colour in enumerate(palette.to(images.device).int()):
         distance = (values - colour.view(-1, 1, 1)).square().sum(1)
         labels[distance < nearest] = label
         nearest = torch.minimum(nearest, distance)

@@ -85,7 +85,8 @@ class LazyMetric(Metric):
 class KeptSamples(LazyMetric):
     """A metric that needs all samples at once; they are returned in the order of their index.
 
-    Memory: the samples of all ranks on every rank, and as much again while ranks exchange them: 410 MB for 50,000 features of size 2048.
+    Memory: the samples of all ranks on every rank, and as much again while ranks exchange them: 410 MB for
+        50,000 features of size 2048.
     """
 
     sides: ClassVar[tuple[str, ...]] = ("real", "fake")

@@ -162,9 +162,8 @@ def store(key: Mapping[str, Any], statistics: RealStatistics, folder: str | Path
     """
     file = _file(key, Path(folder))
     with suppress(OSError):
-        for leftover in file.parent.glob(
-            f"{file.name}.*.part"
-        ):  # unfinished files: of killed processes, or being written
+        # Unfinished files: of killed processes, or being written.
+        for leftover in file.parent.glob(f"{file.name}.*.part"):
             if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
                 leftover.unlink()
     try:

@@ -69,7 +69,7 @@ def reproduce(
     dry_run: bool = False,
     as_sweep: bool = False,
 ) -> None:
-    """Run what is missing of a table, and write its figures beside the published ones.
+    """Run the missing cells of a table, and write its figures beside the published ones.
 
     A run that has finished is not run again, one that was interrupted goes on from its checkpoint, one that
     failed is tried again, and one made before table or recipe were changed is kept beside the new one.
@@ -78,13 +78,13 @@ def reproduce(
 
     Args:
         table: Name of a table that comes with the package, or the path of a YAML file.
-        budget: One of the table's.
-        jobs: Processes at a time.
+        budget: Name of one of the table's budgets.
+        jobs: Number of processes at a time.
         only: Rows to run. Default: all.
         data: Data sets to run on. Default: all.
-        seeds: To run, instead of the budget's.
+        seeds: Seeds to run, in place of the budget's.
         cells: Runs, by their titles, such as "GAN, ring, seed 0". Default: all.
-        out: Folder of all tables.
+        out: Folder of the results of all tables.
         dry_run: Run nothing; print how each run stands, and the time that the others take.
         as_sweep: Run nothing; write ``sweep.yaml``, whose agents fill the same folder.
 
@@ -92,7 +92,7 @@ def reproduce(
         FileNotFoundError: If there is no such table.
         ValueError: If an argument or something in the table does not fit, or there is no such run.
         OSError: If ``out`` cannot be written, or runs have failed. The others are finished, and in the table.
-        KeyboardInterrupt: If it was interrupted; what is there is in the table.
+        KeyboardInterrupt: If it was interrupted; the finished runs are in the table.
     """
     checks.at_least(1, jobs=jobs)
     if dry_run and as_sweep:
@@ -128,7 +128,7 @@ def reproduce(
 
 
 def _choose(grid: Grid, wanted: list[Cell], **asked: tuple[str, Sequence[str] | None]) -> list[Cell]:
-    """Return those runs that are asked for: by an argument's name, what it is of a run, and its values."""
+    """Select runs; ``asked`` has by an argument's name the attribute of a run and the values to keep."""
     for argument, (what, values) in asked.items():
         known = list(dict.fromkeys(getattr(cell, what) for cell in wanted))
         for value in values or ():
@@ -140,7 +140,7 @@ def _choose(grid: Grid, wanted: list[Cell], **asked: tuple[str, Sequence[str] | 
 
 
 def _command(table: str, budget: str, out: str) -> str:
-    """Return what makes the table, without anything of this machine."""
+    """Return the command that makes the table, without paths of this machine."""
     words = ["lightning-gans", "reproduce", Path(table).name if Path(table).is_file() else table]
     words += ["--budget", budget]
     if Path(out) != Path(OUT) and not Path(out).is_absolute():
@@ -149,25 +149,25 @@ def _command(table: str, budget: str, out: str) -> str:
 
 
 def _expected(grid: Grid, cell: Cell) -> float | None:
-    """Return seconds: as those runs of the row took that have finished, or else as the table says."""
+    """Return a run's expected seconds: the mean of finished runs of its row and data, else the table's."""
     same = [x for x in grid.made() if (x.row, x.data) == (cell.row, cell.data)]
     spent = [read_status(x.folder)["seconds"] for x in same if state(x, locked=True) == "finished"]
     return statistics.fmean(spent) if spent else cell.seconds
 
 
 def _total(grid: Grid, cells: Sequence[Cell], jobs: int) -> str:
-    """Return what some runs take, to read."""
+    """Return the expected time of some runs, as text."""
     known = [seconds for cell in cells if (seconds := _expected(grid, cell)) is not None]
     if not cells:
         return "nothing"
     if not known:
         return "an unknown time"
-    # Runs without an expected time take as long as the others.
+    # Runs without an expected time count as the mean of the others.
     return f"about {duration(max(statistics.fmean(known) * len(cells) / min(jobs, len(cells)), *known))}"
 
 
 def _run(grid: Grid, missing: Sequence[Cell], jobs: int) -> list[str]:
-    """Run cells and report each; return what is wrong with those that failed."""
+    """Run cells and print how each ended; return the errors of those that failed."""
     failed: list[str] = []
     left = list(missing)
 

@@ -1,4 +1,4 @@
-"""A cell's own process: told on standard input what to run, in the folder that is its argument."""
+"""The process of one cell: it reads from standard input what to run; its argument is the cell's folder."""
 
 import json
 import sys

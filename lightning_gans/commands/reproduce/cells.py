@@ -24,33 +24,34 @@ from filelock import FileLock, Timeout
 from lightning_gans.commands.reproduce.tables import Cell
 from lightning_gans.files import write_whole
 
-BUSY = 75  # exit code of a process that found its cell taken
-PATIENCE = 60.0  # seconds for a process to end after it was asked to
+BUSY = 75  # exit code of a process whose cell another process is running
+PATIENCE = 60.0  # seconds that a process gets to end after a signal
 PROGRAMS = ("lightning-gans", "torch", "lightning")
 RUN = "fit"  # the run's name: runs/fit/version_K in the cell's folder
 
 State = str
-"""finished, failed, interrupted (goes on), running (by another process), missing, stale (told else)."""
+"""finished, failed, interrupted (goes on), running (by another process), missing, stale (run with another configuration)."""
 
 
 def read_status(folder: Path) -> dict[str, Any]:
-    """Return what a cell's ``status.json`` says; nothing where there is none."""
+    """Return the content of a cell's ``status.json``; empty if there is none."""
     try:
         return dict(json.loads((folder / "status.json").read_text()))
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (TypeError, ValueError):  # a power cut: of no known identity, so it is kept aside
+    # Damaged, by a power cut for example: the folder is then kept under another name.
+    except (TypeError, ValueError):
         return {"state": "damaged", "identity": None}
 
 
 def state(cell: Cell, locked: bool = False) -> State:
-    """Return how a cell stands, as its process (``locked``) or another one sees it."""
+    """Return the state of a cell; ``locked``: this process holds the cell's lock."""
     status = read_status(cell.folder)
     told_the_same = status.get("identity") == cell.identity
     if told_the_same and status["state"] == "finished":
         return "finished"
     lock = _lock_path(cell.folder)
-    if not locked and lock.exists():  # whoever only looks makes no file, and waits for others who look
+    if not locked and lock.exists():  # creates no lock file; waits while another process checks
         try:
             FileLock(lock).acquire(timeout=0.1, poll_interval=0.01).lock.release()
         except Timeout:
@@ -58,12 +59,12 @@ def state(cell: Cell, locked: bool = False) -> State:
         return state(cell, locked=True)
     if not status:
         return "missing"
-    # What is said to run has no process any more.
+    # Its lock is free: a cell that is marked as running has no process any more.
     return {"running": "interrupted"}.get(status["state"], status["state"]) if told_the_same else "stale"
 
 
 def _lock_path(folder: Path) -> Path:
-    """Return a cell's lock file. Not inside of its folder, which may be moved away."""
+    """Return a cell's lock file, which lies beside its folder, as the folder may be renamed."""
     return folder.parent / f".{folder.name}.lock"
 
 
@@ -76,8 +77,7 @@ def versions(folder: Path) -> list[Path]:
 def evaluations(folder: Path) -> list[dict[str, Any]]:
     """Return the lines of a cell's ``evaluations.jsonl``, by update.
 
-    What a killed run had evaluated after its last checkpoint, its continuation evaluates again: the later
-    line counts.
+    After a kill, the resumed run repeats the evaluations since the last checkpoint: the later line counts.
     """
     found: dict[tuple[int, str], dict[str, Any]] = {}
     for place in versions(folder):
@@ -85,7 +85,7 @@ def evaluations(folder: Path) -> list[dict[str, Any]]:
         for text in path.read_text().splitlines() if path.is_file() else ():
             try:
                 line = json.loads(text)
-            except json.JSONDecodeError:  # the process died while it wrote
+            except json.JSONDecodeError:  # the process was killed while it wrote
                 continue
             found[line["update"], line["name"] or ""] = line
     return [found[key] for key in sorted(found)]
@@ -101,10 +101,10 @@ def run_cells(cells: Sequence[Cell], jobs: int, done: Callable[[Cell, State, int
     their cells are resumed next time.
 
     Args:
-        cells: Which.
-        jobs: How many at a time.
-        done: Is told each cell whose process ended, its state, the process's exit code (below zero: the
-            signal that ended it), and the seconds that it took.
+        cells: The cells to run.
+        jobs: Number of processes at a time.
+        done: Called for each cell whose process ended, with its state, the process's exit code (below zero:
+            the signal that ended it), and the seconds that it took.
 
     Raises:
         KeyboardInterrupt: If it was interrupted.
@@ -125,7 +125,7 @@ def run_cells(cells: Sequence[Cell], jobs: int, done: Callable[[Cell, State, int
     try:
         left = {pool.submit(work, cell): cell for cell in cells}
         while left:
-            # With a limit, because Windows delivers Ctrl-C between two waits only.
+            # With a time limit, because Windows delivers Ctrl-C only between two waits.
             for future in wait(left, timeout=1, return_when=FIRST_COMPLETED).done:
                 cell, (code, seconds) = left.pop(future), future.result()
                 done(cell, "running" if code == BUSY else state(cell), code, seconds)
@@ -168,11 +168,12 @@ def main(cell: Cell) -> int:
     """
     try:
         cell.folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(_lock_path(cell.folder), timeout=1):  # another process may be looking at it
+        # Another process may hold it for a moment to check the state.
+        with FileLock(_lock_path(cell.folder), timeout=1):
             return _run(cell)
     except Timeout:
         return BUSY
-    except OSError as error:  # there is no log, or no room in it
+    except OSError as error:  # the log cannot be made, or the disk is full
         print(f"{cell.folder}: {error}", file=sys.stderr)
         return 1
 
@@ -197,7 +198,7 @@ def _run(cell: Cell) -> int:
         "identity": cell.identity,
         "state": "running",
         "started": psutil.Process().create_time(),
-        # The seconds in which an earlier process got as far as its checkpoint.
+        # The seconds that earlier processes took up to the checkpoint.
         "before": earlier["before"] + (checkpoint.stat().st_mtime - earlier["started"] if checkpoint else 0),
         "command": shlex.join(["lightning-gans", *arguments]),
         **machine(cell.config),
@@ -223,7 +224,7 @@ def _fit(arguments: Sequence[str], folder: Path) -> bool:
             return True
         print("there is no evaluation: the run has no Evaluate callback, or no logger")
     except SystemExit as stop:
-        if stop.code != 2:  # of a signal
+        if stop.code != 2:  # the exit code of a signal
             raise
     except Exception:
         traceback.print_exc()
@@ -241,7 +242,7 @@ def _speak_into(path: Path) -> None:
 
 
 def _checkpoint(cell: Cell) -> Path | None:
-    """Return where a run goes on."""
+    """Return the checkpoint from which a run goes on; None if it starts anew."""
     from lightning_gans.game.checkpoints import read_checkpoint
 
     found = [place / "checkpoints" / "last.ckpt" for place in versions(cell.folder)]
@@ -254,13 +255,13 @@ def _checkpoint(cell: Cell) -> Path | None:
         print(f"{path} cannot be read, the run starts anew: {error}", flush=True)
         return None
     over = update >= (cell.config.get("trainer") or {}).get("max_steps", math.inf)
-    # Killed between its last checkpoint and its last evaluation: Lightning would do nothing more.
+    # Killed after its last checkpoint, before its last evaluation: Lightning would not evaluate any more.
     lost = over and all(line["update"] < update for line in evaluations(cell.folder))
     return None if lost else path
 
 
 def machine(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return versions and hardware, which belong to a measured figure."""
+    """Return versions and hardware, to be stored with measured figures."""
     import torch
 
     device = platform.processor() or platform.machine()
@@ -278,7 +279,7 @@ def machine(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def last_line(log: Path) -> str:
-    """Return the last line of a log that says something."""
+    """Return the last line of a log that is not empty."""
     lines = log.read_text(errors="replace").split("\n") if log.is_file() else []
     said = [line.strip() for line in lines if line.strip()]
     return said[-1].removeprefix("lightning-gans: ") if said else ""

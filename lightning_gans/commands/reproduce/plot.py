@@ -1,4 +1,4 @@
-"""The picture of a table: every seed a dot, means with deviations, published figures as diamonds."""
+"""The plot of a table: a dot for each seed, means with deviations, published figures as diamonds."""
 
 import io
 import math
@@ -16,10 +16,10 @@ COLOURS = ("#2a6f97", "#e08e2b", "#5b8e55", "#8b5fa8", "#b5495b", "#4a4e69")
 
 @styled
 def draw(results: Results) -> bytes:
-    """Draw a panel a column and data set; return a PNG.
+    """Draw a panel for each column and data set; return the bytes of a PNG.
 
-    Rows that have an ``x`` are drawn over it, with a line a series; the others follow at its right, or stand
-    alone. Published figures are drawn only if they are comparable.
+    Rows that have an ``x`` are drawn over it, with a line a series; the others follow to the right of
+    the lines, or fill the panel alone. Published figures are drawn only if they are comparable.
     """
     table, budget = results.grid.table, results.grid.budget
     panels = [(data, column) for data in budget.data.values() for column in data.columns.values()]
@@ -70,7 +70,7 @@ def _draw_rows(axis: Any, results: Results, data: DataSet, column: Column) -> No
         for place, row in sorted(places, key=lambda pair: pair[0]):
             values = results.values(row.name, data.name, column)
             mean, deviation = summary(values) or (math.nan, math.nan)
-            means.append((place, mean))  # no line goes through where there is none
+            means.append((place, mean))  # NaN interrupts the line
             axis.scatter([place] * len(values), values, s=16, color=colour, alpha=0.65, linewidth=0)
             axis.errorbar(place, mean, deviation, color=colour, alpha=0.4, linewidth=5)
             axis.plot(place, mean, color=colour, marker="_", markersize=12, markeredgewidth=2)
@@ -79,7 +79,8 @@ def _draw_rows(axis: Any, results: Results, data: DataSet, column: Column) -> No
                 style = {"color": ACCENT, "marker": "D", "linestyle": "", "zorder": 3}
                 axis.errorbar(place, published[0], published[1], label="published", **style)
             if not values:
-                shift = 9 * (bool(published) if row.x is None else number)  # beside what else is there
+                # Beside other marks of the same row.
+                shift = 9 * (bool(published) if row.x is None else number)
                 where = {"xycoords": axis.get_xaxis_transform(), "textcoords": "offset points"}
                 text = {"rotation": 90, "color": colour, "ha": "center", "va": "bottom", "fontsize": 8.5}
                 axis.annotate("missing", (place, 0.02), (shift, 0), **where, **text)

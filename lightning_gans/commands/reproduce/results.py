@@ -1,6 +1,6 @@
-"""What the runs of a table's cells scored: gathered, averaged, and shown beside what was published.
+"""The scores of a table's runs: gathered, averaged, and shown beside the published figures.
 
-Every figure is read from a run's ``evaluations.jsonl``. Where no finished run is behind it, it is missing.
+Every figure is read from a run's ``evaluations.jsonl``. Without a finished run, it is missing.
 """
 
 import csv
@@ -30,16 +30,16 @@ OVER: dict[str, Callable[[Sequence[float]], float]] = {
 
 @dataclass(frozen=True)
 class Figure:
-    """A column of a cell.
+    """The value of one column for one run.
 
     Attributes:
         cell: The run.
         column: The column.
-        state: Of the run.
+        state: State of the run.
         value: None if the run has not finished, or has no finite score.
-        evaluations: How many it is over.
-        update: Of the last of them.
-        protocol: Of the last of them, with the numbers of samples.
+        evaluations: Number of evaluations that it summarises.
+        update: Update of the last of them.
+        protocol: Protocol of the last of them, with the numbers of samples.
         problem: Why a run that has finished has no value.
     """
 
@@ -70,7 +70,7 @@ class Results:
         return [x.value for x in self.of(row, data, column) if x.value is not None]
 
     def rows(self, data: DataSet) -> list[Row]:
-        """Return the rows that have a place on a data set: runs, or published figures."""
+        """Return the rows that have runs or published figures on a data set."""
         return [
             row
             for row in self.grid.table.rows.values()
@@ -80,12 +80,12 @@ class Results:
 
 
 def gather(grid: Grid) -> Results:
-    """Return what all runs that are there have scored."""
+    """Read the scores of all runs that were made."""
     return Results(grid, [figure for cell in grid.made() for figure in measure(grid, cell)])
 
 
 def measure(grid: Grid, cell: Cell) -> list[Figure]:
-    """Return a cell's figures, from the evaluations of its run. What is wrong with one is its ``problem``."""
+    """Return a cell's figures, from the evaluations of its run. The ``problem`` of a figure says why it has no value."""
     now = state(cell)
     lines = evaluations(cell.folder) if now == "finished" else []
     columns = grid.budget.data[cell.data].columns.values()
@@ -93,7 +93,7 @@ def measure(grid: Grid, cell: Cell) -> list[Figure]:
 
 
 def figure_of(cell: Cell, column: Column, lines: Sequence[Mapping[str, Any]]) -> Figure:
-    """Return a figure of a run that has finished, from its evaluations."""
+    """Compute a figure of a finished run from its evaluations."""
 
     def problem(text: str) -> Figure:
         return Figure(cell, column, "finished", problem=text)
@@ -111,7 +111,7 @@ def figure_of(cell: Cell, column: Column, lines: Sequence[Mapping[str, Any]]) ->
     if classes is not None and (column.of_class is None or column.of_class >= classes):
         return problem(f"{column.score} has classes 0 to {classes - 1}, not {column.of_class}")
     values = [value[column.of_class or 0] if isinstance(value, list) else value for value in values]
-    # The smallest or the mean of some evaluations would be another figure than the column says.
+    # If an evaluation lacks the score, a minimum or mean over the others is not what the column promises.
     known = all(isinstance(value, int | float) and math.isfinite(value) for value in values)
     value = float(OVER[column.over](values)) if known else None
     why = None if known else f"{column.score} could not be computed in each evaluation"
@@ -120,7 +120,7 @@ def figure_of(cell: Cell, column: Column, lines: Sequence[Mapping[str, Any]]) ->
 
 
 def summary(values: Sequence[float]) -> tuple[float, float] | None:
-    """Return mean and deviation over seeds: that of a sample, n - 1; NaN for a single seed."""
+    """Return mean and sample deviation (n - 1) over seeds; the deviation of a single seed is NaN."""
     if not values:
         return None
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
@@ -130,7 +130,7 @@ def summary(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def as_csv(results: Results) -> str:
-    """Return a line a figure, and one for each that is published only."""
+    """Return a CSV with a line for each figure, and for each that is only published."""
     grid, lines = results.grid, list[dict[str, Any]]()
     for data in grid.budget.data.values():
         for row, column in product(results.rows(data), data.columns.values()):
@@ -175,7 +175,7 @@ def as_markdown(results: Results, command: str) -> str:
 def _of_data(results: Results, data: DataSet) -> list[str]:
     grid, rows, columns = results.grid, results.rows(data), data.columns.values()
     found = {(r.name, c.name): results.values(r.name, data.name, c) for r in rows for c in columns}
-    # Where rows have different numbers of seeds, each says how many.
+    # If rows have different numbers of seeds, each shows its own.
     counted = len({len(values) for values in found.values() if values}) > 1
     heads, entries = [""], [[row.name] for row in rows]
     for column in columns:
@@ -187,7 +187,7 @@ def _of_data(results: Results, data: DataSet) -> list[str]:
         for row, pair, line in zip(rows, published, entries, strict=True):
             text = _measured(column, results.of(row.name, data.name, column), counted)
             line += [f"**{text}**" if row.name == best else text]
-            line += [_pair(column, pair) if pair else "–"] * beside  # noqa: RUF001 - an empty place, no minus
+            line += [_pair(column, pair) if pair else "–"] * beside  # noqa: RUF001 - a dash for an empty cell, no minus
     return [_line(heads), _line(["---"] + ["--:"] * (len(heads) - 1)), *map(_line, entries)]
 
 
@@ -196,7 +196,7 @@ def _line(entries: Iterable[str]) -> str:
 
 
 def _best(column: Column, found: Mapping[str, Sequence[float]]) -> str | None:
-    """Return the row that is ahead, if rows have means of equally many seeds."""
+    """Return the row with the best mean, if all rows have equally many seeds."""
     means = {row: statistics.fmean(values) for row, values in found.items() if values}
     if column.better is None or len(means) < 2 or len({len(found[row]) for row in means}) > 1:
         return None
@@ -208,7 +208,7 @@ def _best(column: Column, found: Mapping[str, Sequence[float]]) -> str | None:
 def _measured(column: Column, figures: Sequence[Figure], counted: bool) -> str:
     values = [figure.value for figure in figures if figure.value is not None]
     pair = summary(values)
-    if pair is None:  # such as the score of a class in which no sample falls
+    if pair is None:  # the score of a class without samples, for example
         return "no score" if any(figure.state == "finished" for figure in figures) else MISSING
     text = _pair(column, pair)
     if len(values) < len(figures):
@@ -255,7 +255,7 @@ def _notes(results: Results) -> list[str]:
 
 
 def _protocols(results: Results) -> list[str]:
-    """Say how each column was scored, and where rows were scored differently."""
+    """Return lines that say how each column was scored, and which rows were scored differently."""
     groups: dict[tuple[str, ...], dict[str, list[str]]] = {}
     data_sets = results.grid.budget.data
     for data in data_sets.values():
@@ -280,12 +280,12 @@ def _protocol(protocol: Mapping[str, Any]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration to read."""
+    """Return a duration as text."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def plural(number: int, noun: str) -> str:
-    """Return a number of things, to read."""
+    """Return a number with its noun, in the plural unless it is 1."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

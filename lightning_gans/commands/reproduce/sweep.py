@@ -16,7 +16,7 @@ from lightning_gans.files import write_whole
 
 
 def write_sweep(grid: Grid, wanted: Sequence[Cell], path: Path, command: Sequence[str]) -> None:
-    """Write a grid whose agents call a command, a cell each, and fill the same folder."""
+    """Write a grid sweep: its agents call ``command`` once for each cell, and fill the same folder."""
     columns = next(iter(grid.budget.data.values())).columns.values()
     goals = {"high": "maximize", "low": "minimize"}
     metrics = [{"name": x.name, "goal": goals[x.better]} for x in columns if x.better]
@@ -36,7 +36,7 @@ def write_sweep(grid: Grid, wanted: Sequence[Cell], path: Path, command: Sequenc
 
 @contextmanager
 def reported(grid: Grid, wanted: Sequence[Cell]) -> Iterator[None]:
-    """Open the W&B run that an agent expects of each of its calls, and report the call's only cell to it."""
+    """If a sweep's agent made this call, open the W&B run that it expects, and report the one cell to it."""
     if "WANDB_SWEEP_ID" not in os.environ or len(wanted) != 1:
         yield
         return
@@ -44,7 +44,7 @@ def reported(grid: Grid, wanted: Sequence[Cell]) -> Iterator[None]:
 
     cell = wanted[0]
     about = {"table": grid.table.name, "budget": grid.budget.name, "row": cell.row, "identity": cell.identity}
-    with wandb.init(config=about) as agent:  # it sees an error, and has failed too
+    with wandb.init(config=about) as agent:  # an error within marks the W&B run as failed
         try:
             yield
         finally:
@@ -52,7 +52,7 @@ def reported(grid: Grid, wanted: Sequence[Cell]) -> Iterator[None]:
 
 
 def _report(agent: Any, grid: Grid, cell: Cell) -> None:
-    """Send each evaluation, and the table's figures."""
+    """Send a cell's evaluations, and its figures of the table, to W&B."""
     for line in evaluations(cell.folder):
         scores: dict[str, Any] = {}
         for key, value in line.items():

@@ -1,4 +1,4 @@
-"""Tables of papers, as YAML files: what is compared, on what, scored how, and what was published."""
+"""Tables of papers, read from YAML files: methods, data sets, scores, budgets and published figures."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ from lightning_gans.files import recipes_folder
 if TYPE_CHECKING:
     Overrides = dict[str, Any]
 else:
-    Overrides = dict  # without types of entries: jsonargparse would import the classes that they name
+    Overrides = dict  # entries have no types: else jsonargparse would import the classes that they name
 
 Recipe = str | dict[str, str | None] | None
 """A recipe's name or path, one for each data set, or None: not implemented here."""
@@ -33,24 +33,24 @@ Published = float | tuple[float, float] | None
 
 @dataclass
 class Named:
-    """What has a name in a table: the key that it is below."""
+    """An entry of a table; its name is the key that it has in the YAML file."""
 
     name: str = field(init=False, default="", kw_only=True)
 
 
 @dataclass
 class Column(Named):
-    """A figure of a run.
+    """A column: one figure of each run.
 
     Attributes:
-        score: Name in ``evaluations.jsonl``.
-        of_class: Which entry, where the score has one for each class.
+        score: Name of the score in ``evaluations.jsonl``.
+        of_class: Index of the class, if the score has a value for each class.
         over: Which of the run's evaluations: the last, or the smallest, largest, mean, or deviation (of the
             population) of all.
         first: The first evaluation that counts, from 1.
-        better: Where neither is, None.
-        digits: Behind the point.
-        evaluate: Name of the ``Evaluate`` callback, where a run has several with this score.
+        better: Whether lower or higher is better; None: neither.
+        digits: Digits after the decimal point.
+        evaluate: Name of the ``Evaluate`` callback, if several of a run give this score.
     """
 
     score: str
@@ -69,12 +69,12 @@ class Column(Named):
 
 @dataclass
 class DataSet(Named):
-    """What all rows are measured on.
+    """A data set on which all rows are measured.
 
     Attributes:
         set: Overrides of the recipe.
-        columns: Its own; the table's are added to them.
-        stands_for: The data set whose published figures are shown beside, where this is a stand-in.
+        columns: Additional columns of this data set.
+        stands_for: The data set of the published figures, if this one is measured in its place.
     """
 
     set: Overrides = field(default_factory=dict)
@@ -84,14 +84,14 @@ class DataSet(Named):
 
 @dataclass
 class Row(Named):
-    """A method.
+    """A row: one method.
 
     Attributes:
         published: The paper's figures, by data set and column; None where it has none.
-        recipe: Its recipe.
+        recipe: Name of its recipe.
         set: Overrides of the recipe.
-        x: Where it lies in a plot of lines, such as a number of outcomes.
-        series: Which line it is on.
+        x: Its position on the x axis of a plot of lines, such as a number of outcomes.
+        series: Name of the line that it belongs to.
         note: Shown below the table.
     """
 
@@ -118,17 +118,17 @@ class Change(Named):
 
 @dataclass
 class Budget(Named):
-    """How much is computed.
+    """A budget: how much is computed.
 
     Attributes:
-        describe: What it does.
-        seeds: Of the runs.
+        describe: A description.
+        seeds: Seeds of the runs.
         comparable: Whether the figures may be compared with the published ones. None: nothing is published.
-        note: Why not, or what is different all the same.
+        note: Why not, or what still differs from the paper.
         set: Overrides of all recipes.
         data: The data sets, if they are not the table's.
-        rows: What it changes in some rows.
-        seconds: That a run takes, about.
+        rows: Its changes to some rows.
+        seconds: Approximate seconds that a run takes.
     """
 
     describe: str
@@ -157,10 +157,10 @@ class Table(Named):
         title: Its title.
         source: Where the figures were published.
         columns: The figures of each run.
-        data: What the runs are on.
+        data: The data sets.
         rows: The methods.
-        budgets: How much can be computed.
-        x: What the rows' ``x`` is.
+        budgets: The budgets.
+        x: Label of the x axis.
         notes: Shown below the table.
         set: Overrides of all recipes.
     """
@@ -176,7 +176,7 @@ class Table(Named):
     set: Overrides = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Let data sets and budgets know the table's columns and data sets, and check what names what.
+        """Pass the table's columns and data sets on to data sets and budgets, and check all names.
 
         Raises:
             ValueError: If a name is unknown, or a figure or a note is missing.
@@ -213,7 +213,7 @@ class Table(Named):
 
     @property
     def compares(self) -> bool:
-        """Whether anything was published."""
+        """Return whether the table has any published figure."""
         rows = [figures for row in self.rows.values() for figures in (row.published or {}).values()]
         return any(figure is not None for figures in rows for figure in (figures or {}).values())
 
@@ -225,10 +225,10 @@ class Cell:
     Attributes:
         row: Name of the row.
         data: Name of the data set.
-        seed: Of the run.
-        config: All that ``fit`` is told.
-        folder: Its own.
-        seconds: That it takes, by the table.
+        seed: Seed of the run.
+        config: The whole configuration for ``fit``.
+        folder: Folder of the run.
+        seconds: Seconds that it takes, by the table.
     """
 
     row: str
@@ -240,28 +240,28 @@ class Cell:
 
     @property
     def identity(self) -> str:
-        """Tells whether two runs were told the same."""
+        """A hash of the configuration: equal for runs with the same one."""
         return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def title(self) -> str:
-        """Name it in messages."""
+        """The name of the run in messages."""
         return f"{self.row}, {self.data}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The runs of a table with one of its budgets, in a folder."""
+    """The runs of a table with one of its budgets, and the folder of their results."""
 
     table: Table
     budget: Budget
     folder: Path
 
     def cells(self, seeds: Sequence[int] | None = None) -> list[Cell]:
-        """Return all runs, seed by seed, so that whole tables are there early.
+        """Return all runs in the order of the seeds, so that the table with one seed is complete early.
 
         Args:
-            seeds: Instead of the budget's.
+            seeds: Used in place of the budget's.
         """
         return [
             Cell(row, data, seed, {**config, "seed_everything": seed}, folder, seconds)
@@ -272,13 +272,13 @@ class Grid:
         ]
 
     def made(self) -> list[Cell]:
-        """Return the budget's runs, and those with other seeds that are there."""
+        """Return the budget's runs, and those with other seeds that were made."""
         names = {path.name.removeprefix("seed=") for path in self.folder.glob("*/*/seed=*")}
         others = sorted({int(name) for name in names if name.isdigit()} - {*self.budget.seeds})
         return [*self.cells(), *(cell for cell in self.cells(others) if cell.folder.is_dir())]
 
     def published(self, row: str, data: str, column: str) -> tuple[float, float | None] | None:
-        """Return what the paper says, and its deviation, for a data set or that which it stands for."""
+        """Return the paper's figure and its deviation, for a data set or the one that it stands for."""
         figures = (self.table.rows[row].published or {}).get(self.budget.data[data].stands_for) or {}
         figure = figures.get(column)
         return figure if isinstance(figure, tuple | None) else (float(figure), None)
@@ -290,7 +290,7 @@ class Grid:
         return {pair: config for pair, config in found.items() if config is not None}
 
     def _config(self, row: Row, data: DataSet) -> dict[str, Any] | None:
-        """Return recipe, table, data set, row, budget, and the budget's row; later ones win."""
+        """Merge the settings of recipe, table, data set, row, budget and the budget's row; later ones win."""
         change = self.budget.rows.get(row.name, Change())
         recipe = change.recipe or row.recipe
         name = recipe.get(data.name) if isinstance(recipe, Mapping) else recipe
@@ -311,7 +311,7 @@ class Grid:
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML in which 1e-3 is a number, as in recipes, and a name that is given twice is an error."""
+    """A YAML loader that reads 1e-3 as a number, as in recipes, and refuses a key that is given twice."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         names = [self.construct_object(key, deep=True) for key, _ in node.value if key.value != "<<"]
@@ -327,10 +327,10 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(path: Path) -> Any:
-    """Return what a YAML file holds.
+    """Return the content of a YAML file.
 
     Raises:
-        ValueError: If it is none, or has a name twice in one place.
+        ValueError: If it is no YAML, or has the same key twice in one place.
     """
     try:
         return yaml.load(path.read_text(), _Loader)
@@ -349,7 +349,7 @@ def load_table(name: str) -> Table:
     """Read a table and check all that can be checked without torch.
 
     Args:
-        name: Of a table that comes with the package, or the path of a YAML file.
+        name: Name of a table that comes with the package, or the path of a YAML file.
 
     Raises:
         FileNotFoundError: If there is no such table.
@@ -378,7 +378,7 @@ class _Parser(FunctionParser):
 
 
 def _parse(kind: type[Any], name: str, given: Any) -> Any:
-    """Let jsonargparse read a dataclass, its entries that are dataclasses first, so that errors name them."""
+    """Parse a dataclass with jsonargparse; nested dataclasses are parsed first, so that errors name them."""
     if not isinstance(given, dict):
         raise ValueError(f"it is {given!r}: give names with values below it")
     entries = {x.name: x for x in fields(kind) if x.init}
@@ -410,7 +410,7 @@ def _parse(kind: type[Any], name: str, given: Any) -> Any:
 def _check_names(
     where: str, names: Collection[object], known: Collection[str], complete: bool = False
 ) -> None:
-    """Look whether names are known, and (``complete``) whether all are there."""
+    """Check that all names are known, and (``complete``) that no known name is missing."""
     for name in names:
         if name not in known:
             raise ValueError(f"{where}: {name} is unknown: {checks.suggestion(name, known)}".lstrip(": "))
@@ -424,15 +424,15 @@ def _data_of(recipe: Recipe) -> Collection[str]:
 
 
 def slug(name: str) -> str:
-    """Return a name as a folder's name."""
+    """Turn a name into one that a folder can have."""
     return re.sub(r"[^A-Za-z0-9.=_]+", "-", re.sub(r"\s*=\s*", "=", name)).strip("-.") or "-"
 
 
-# ---------------------------------------------------------------------- what a run is told
+# ---------------------------------------------------------------------- configurations of runs
 
 
 def merge(config: dict[str, Any], overrides: Mapping[str, Any]) -> None:
-    """Put overrides into a configuration, in place.
+    """Merge overrides into a configuration, in place.
 
     Keys may be dotted, as on the command line: ``model.latent.dim`` reaches into ``init_args``. A class
     (``class_path``), a list and a plain value replace what was there; other mappings are merged into it.
@@ -460,7 +460,7 @@ def _arguments(node: dict[str, Any], name: str) -> dict[str, Any]:
 def _open(node: dict[str, Any], name: str, path: str) -> dict[str, Any]:
     node = _arguments(node, name)
     value = node.get(name)
-    if isinstance(value, str):  # a class by its name alone
+    if isinstance(value, str):  # a class given by its name alone
         value = {"class_path": value}
     if not isinstance(value, dict | None):
         raise ValueError(f"set: {path} leads through {name}, which is {value!r}: replace it as a whole")
@@ -469,7 +469,7 @@ def _open(node: dict[str, Any], name: str, path: str) -> dict[str, Any]:
 
 
 def check(grid: Grid, cells: Iterable[Cell]) -> None:
-    """Look whether ``fit`` accepts what each row is told on each data set, and computes the table's scores.
+    """Check that ``fit`` accepts the configuration of each row and data set, and computes the table's scores.
 
     Raises:
         ValueError: If it does not.
@@ -492,7 +492,7 @@ def check(grid: Grid, cells: Iterable[Cell]) -> None:
 
 
 def _scores(callbacks: Iterable[Any]) -> list[tuple[str | None, Sequence[str]]]:
-    """Return the names of ``Evaluate`` callbacks, with the scores (or patterns) of each of their metrics."""
+    """Return, by the name of each ``Evaluate`` callback, the score names (or patterns) of each metric."""
     from lightning_gans.metrics import score_names
 
     return [
