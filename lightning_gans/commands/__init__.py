@@ -1,4 +1,4 @@
-"""The commands of ``lightning-gans``, each in a module of its own, which :mod:`lightning_gans.commands.main` finds by name.
+"""The commands of ``lightning-gans``, each a module, which :mod:`lightning_gans.commands.main` finds by name.
 
 A command ``some-name`` is a module (or package) ``some_name`` in this folder with a function ``run(arguments:
 list[str]) -> None`` of its own, which gets what follows the command's name. The first line of the module's

@@ -28,7 +28,7 @@ def fitting_capacity(
         data: Labelled data with a test split, of the same image size.
         device: The device, such as ``cpu`` or ``cuda``. Default: the accelerator, if there is one.
         progress: Show a progress bar.
-        **options: Arguments of :class:`~lightning_gans.metrics.fitting_capacity.Budget`.
+        **options: Other arguments of :func:`lightning_gans.metrics.fitting_capacity.fitting_capacity`.
     """
     # Imported before any file is read.
     module.Budget(**{name: value for name, value in options.items() if name != "weights"})

@@ -118,7 +118,7 @@ class CLI(LightningCLI):
                 raise ValueError(f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {given}")
 
     def before_instantiate_classes(self) -> None:
-        """Check the arguments that a model gets from its data when the model is built: then the data exists."""
+        """Build models by :meth:`_build_model`, which checks the arguments that follow from the data."""
         self.parser.add_instantiator(self._build_model, SelfContained, subclasses=True, prepend=True)
 
     def _build_model(
@@ -158,7 +158,7 @@ class CLI(LightningCLI):
         return self._instantiate_trainer({**config, "callbacks": callbacks}, [])
 
     def _callbacks_of_each_run(self, config: dict[str, Any]) -> list[Callback]:
-        """Return the callbacks that ``fit`` adds, without unusable ones; warn if the user has set their options."""
+        """Return the callbacks that ``fit`` adds and can use; warn of options that are set for the others."""
         unused = {}
         if config["logger"] is False:
             unused["name"] = "with trainer.logger false there is no folder of that name"

@@ -67,7 +67,7 @@ def explain(message: str, options: Sequence[str] = ()) -> str:
 
 
 def _known_classes() -> Iterator[type]:
-    """Return the names of the imported classes of this package."""
+    """Yield the classes of this package whose modules are imported."""
     for name, module in sorted(sys.modules.items()):
         if name.startswith("lightning_gans."):
             for value in vars(module).values():

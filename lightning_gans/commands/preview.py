@@ -182,7 +182,7 @@ def contact_sheet(data: DataModule, loader: Any, batches: Iterator[Batch], per_c
 def _of_classes(
     batches: Iterator[Batch], labels: Tensor, names: Sequence[str], per_class: int
 ) -> dict[int, Tensor]:
-    """Return ``per_class`` images of each class, and unlabeled ones if there are any; missing ones are white."""
+    """Return ``per_class`` images of each class, and unlabeled ones if there are any; white if missing."""
     wanted = {k: min(per_class, n) for k, n in list(_counts(labels, names).items())[:CLASSES]}
     if unlabeled := int((labels < 0).sum()):
         wanted[-1] = min(per_class, unlabeled)

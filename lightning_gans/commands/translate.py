@@ -67,7 +67,7 @@ def translate(
 
 
 def _places(given: Sequence[str], out: Path) -> dict[Path, Path]:
-    """Return, by the file of each translation, the folder and name of its input.
+    """Return the path of each input by the path of its translation.
 
     Raises:
         ValueError: If a folder has no images, or two translations would go to the same file.

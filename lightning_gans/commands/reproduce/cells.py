@@ -30,7 +30,7 @@ PROGRAMS = ("lightning-gans", "torch", "lightning")
 RUN = "fit"  # the run's name: runs/fit/version_K in the cell's folder
 
 State = str
-"""finished, failed, interrupted (goes on), running (by another process), missing, stale (run with another configuration)."""
+"""finished, failed, interrupted (goes on), running (by another process), missing, stale (other settings)."""
 
 
 def read_status(folder: Path) -> dict[str, Any]:

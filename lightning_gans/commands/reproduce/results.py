@@ -85,7 +85,7 @@ def gather(grid: Grid) -> Results:
 
 
 def measure(grid: Grid, cell: Cell) -> list[Figure]:
-    """Return a cell's figures, from the evaluations of its run. The ``problem`` of a figure says why it has no value."""
+    """Return a cell's figures, from the evaluations of its run; ``problem`` says why one has no value."""
     now = state(cell)
     lines = evaluations(cell.folder) if now == "finished" else []
     columns = grid.budget.data[cell.data].columns.values()
