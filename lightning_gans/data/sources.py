@@ -249,7 +249,7 @@ class LmdbImages(ImageSource):
             value = transaction.get(self._keys[item])
         name = self._name(item)
         if value is None:
-            raise DamagedImage(f"{name}: gone since the keys were read; start anew")
+            raise DamagedImage(f"{name}: not in the database any more; start the run again")
         return self._decoders[0].pixels(open_image(BytesIO(value), name), name)
 
     def _name(self, item: int) -> str:

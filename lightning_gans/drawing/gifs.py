@@ -34,7 +34,7 @@ def save_gif(
     for i, frame in enumerate(frames):
         if frame.is_file() and (found := _size_and_mode(frame)):
             there.append((frame, captions[i] if captions else None))
-            width, height, mode = found  # of the last: others may be of other settings
+            width, height, mode = found  # of the last frame: earlier ones may be of a run with other settings
     if not there:
         return
     shrink = min(1.0, SIDE / sqrt(width * height))
@@ -48,7 +48,7 @@ def save_gif(
             picture = opened.convert(mode).resize(size, Image.Resampling.LANCZOS)
         pictures.append(with_headings(picture, [caption]) if caption else picture)
     if mode == "RGB":
-        # One palette for all: chosen frame by frame, rare colours (a legend's) would flicker.
+        # One palette for all frames: with one for each, rare colours (a legend's) would flicker.
         sheet = Image.new("RGB", (pictures[0].width, 3 * pictures[0].height))
         for i, picture in enumerate((pictures[0], pictures[len(pictures) // 2], pictures[-1])):
             sheet.paste(picture, (0, i * picture.height))

@@ -104,7 +104,7 @@ class Scatter:
         self.axes.set_aspect("equal")
         set_limits(self.axes, self.limits)
         self.real = self.axes.plot(*(given if real else given[:0]).T, "o", **REAL_POINTS)[0]
-        fake = self.axes.plot(*given[:0].T, "o", **FAKE_POINTS)[0]  # for the legend
+        fake = self.axes.plot(*given[:0].T, "o", **FAKE_POINTS)[0]  # empty: it is there for the legend
         self.bar = add_scale(self.figure, self.axes, LANDSCAPE)
         self.bar.ax.set_visible(self.flat)
         shade = [Patch(color="#b4bac2", label="low score of the discriminator")] * self.flat
@@ -186,7 +186,7 @@ def labelled_points(points: Tensor, labels: Tensor, title: str) -> Image.Image:
     figure = new_figure(600, 620)
     flat = shown.shape[1] == 2
     axes: Any = figure.add_subplot(projection=None if flat else "3d", title=title)
-    set_limits(axes, square_around(shown))  # as while training
+    set_limits(axes, square_around(shown))  # the same limits as in pictures of the training
     for k in labels.unique().tolist():
         # Neighbours among the modes differ: strong colours first, then the pale ones.
         colour = colormaps["tab20"](2 * (k % 10) + k // 10 % 2) if k >= 0 else GREY

@@ -1,4 +1,4 @@
-"""What all pictures have in common: colours, font, and figures that are drawn without pyplot."""
+"""Shared by all pictures: colours, font, and figures that are drawn without pyplot."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -16,9 +16,9 @@ from PIL import Image, ImageFont
 REAL, FAKE = "#2166ac", "#e6550d"
 INK, PAPER, GREY = "#333333", "#ffffff", "#b5b5b5"
 
-# In bands, so that a background reads like a map with contour lines. Light: points must stand out on it.
+# In bands, so that a background looks like a map with contour lines; light, so that points stand out.
 LANDSCAPE = LinearSegmentedColormap.from_list("landscape", ["#b4bac2", "#d9dce1", "#fafafa"], 12)
-# Of the hues of the points. The middle band of an odd number is zero.
+# The hues of the points. The number of bands is odd, so that the middle one is zero.
 POTENTIAL = LinearSegmentedColormap.from_list(
     "potential", ["#f3b98f", "#fae3d3", "#fbfbfb", "#d6e4f1", "#9cc1e0"], 17
 )

@@ -72,7 +72,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
         self.channels_last = channels_last
         self.rng = torch.Generator()
         self._running: dict[str, RunningPlayer] = {}
-        self._samples = 1  # of this rank's batch
+        self._samples = 1  # samples in this rank's batch
         self._reported: dict[str, Tensor | float] = {}
         self._log_every = sys.maxsize
         self._last_written = 0
@@ -108,13 +108,13 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
                 which also save the work.)
 
         Raises:
-            FloatingPointError: If the loss is not finite. (On an accelerator it is looked at when a
+            FloatingPointError: If the loss is not finite. (On an accelerator it is checked when a
                 checkpoint or a log row is written: reading it every step would stall the device.)
         """
         parameters = self._running[player].parameters
         for parameter in parameters:
             parameter.grad = None
-        # Not manual_backward: DDP stays disarmed, and only the gradients of this player travel, below.
+        # Not manual_backward: DDP would average all gradients; only this player's are averaged, below.
         loss.backward(inputs=parameters if shared_graph else None, retain_graph=shared_graph)
         loss = loss.detach()
         if self.trainer.world_size > 1:
@@ -144,7 +144,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
 
     @property
     def reporting(self) -> bool:
-        """Whether the row of the coming generator update will be written; never outside of training."""
+        """Return whether the row of the coming generator update will be written; never outside of training."""
         return self.row_is_due(within=1)
 
     def row_is_due(self, within: int) -> bool:
@@ -175,21 +175,21 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
         return make_optimizers(self, self.players())
 
     def on_fit_start(self) -> None:
-        """Memory order, compilation, own random numbers; look up what every step needs."""
+        """Prepare networks and the random numbers of this rank; look up once what every step needs."""
         self.prepare_networks(name for player in self.players().values() for name in player.networks)
-        # Every rank its own stream: Lightning seeds all alike, and N ranks would draw one fake batch N times.
+        # A seed for each rank: Lightning gives all the same one, and all would draw the same fakes.
         seed = (torch.initial_seed() * 1_000_003 + 7_919 * (self.global_rank + 1)) % 2**63
         self.rng = torch.Generator(self.device).manual_seed(seed)
         if self.trainer.world_size > 1:
             torch.manual_seed(seed)  # dropout masks must differ between ranks too
         self._running = running_players(self.players(), self.optimizers(), self.trainer)
-        # Lightning reads the signature of training_step at every batch: have it ready.
+        # Lightning asks for the signature of training_step at every batch: stored, it need not be computed.
         step = type(self).training_step
         step.__signature__ = inspect.signature(step)  # type: ignore[attr-defined]
         self._no_gpu_check.start()
 
     def on_train_start(self) -> None:
-        """Go on where a resumed run stopped."""
+        """Restore the state of a resumed run, with the optimizer settings that this run changes."""
         super().on_train_start()
         self._unchecked.clear()
         self._log_every = self.trainer.log_every_n_steps or sys.maxsize  # type: ignore[attr-defined]
@@ -203,7 +203,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
             self._step_schedulers(until=self.trainer.current_epoch)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Note by how much this rank's gradients count."""
+        """Count the samples of this rank's batch, by which its gradients are weighted."""
         if self.trainer.world_size > 1:
             self._samples = batch_length(batch)
 
@@ -222,27 +222,28 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
             self._reported.clear()
 
     def on_validation_start(self) -> None:
-        """Let all ranks look at the same networks."""
+        """Copy the buffers of the first rank to all, so that all evaluate the same networks."""
         share_buffers(self)
 
     def on_train_epoch_end(self) -> None:
-        """Step schedulers that go by epochs."""
+        """Step the schedulers whose unit is an epoch."""
         if self.scheduler_interval == "epoch" and epoch_is_whole(self.trainer):
             self._step_schedulers(until=self.trainer.current_epoch + 1)
 
     def on_train_end(self) -> None:
-        """Check that the last losses are finite, before the run is called finished."""
+        """Check that the last losses are finite, and share the buffers."""
         self._check_losses()
         share_buffers(self)  # so that all ranks draw the same samples from now on
 
     def teardown(self, stage: str) -> None:
-        """Restore the environment."""
+        """Restore the environment variable that was removed for the run."""
         self._no_gpu_check.stop()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add random states and run state of all ranks, unless a loss was not finite. All ranks call this."""
         self._check_losses()
-        self._write_row()  # first: a run that is killed between the two would not write it again
+        # Written before the checkpoint: a run that is killed in between would not write it again.
+        self._write_row()
         checkpoint["reported"] = dict(self._reported)
         super().on_save_checkpoint(checkpoint)
 

@@ -79,7 +79,7 @@ class SelfContained(Rebuildable, LightningModule):
             raise ValueError(f"the checkpoint is one of {written_by}, not of {class_path(type(self))}")
         weights = checkpoint["state_dict"]
         for key, value in self.state_dict().items():
-            if key.startswith("ema."):  # averaged weights may come and go
+            if key.startswith("ema."):  # a run may begin or end to average weights
                 continue
             if key not in weights or weights[key].shape != value.shape:
                 found = tuple(weights[key].shape) if key in weights else "missing"
@@ -95,7 +95,7 @@ class SelfContained(Rebuildable, LightningModule):
             self.load_run_state(ranks[0]["state"])
 
     def on_train_start(self) -> None:
-        """Listen to signals; go on where a resumed run stopped."""
+        """Install the signal handlers; restore the random states and run state of a resumed run."""
         self._interruption = Interruption()
         self._interruption.start(self.trainer)
         if self._resumed is None:
@@ -176,7 +176,7 @@ def load(path: str | Path, **arguments: Any) -> SelfContained:
         )
     plain = {"class_path": name, "init_args": {k: v for k, v in stored.items() if k not in arguments}}
     try:
-        with torch.random.fork_rng(devices=[]):  # for first weights, which those of the checkpoint replace
+        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, then replaced by the stored ones
             module: SelfContained = rebuild(
                 plain, (SelfContained, nn.Module, Optimizer, LRScheduler), **arguments
             )

@@ -1,4 +1,4 @@
-"""Lightning's CSV logger, whose file is whole at every moment."""
+"""Lightning's CSV logger, with a file that is complete at every moment."""
 
 import csv
 from pathlib import Path
@@ -11,7 +11,7 @@ from lightning_gans.files import written_whole
 
 
 class WholeCSVLogger(CSVLogger):
-    """Write ``metrics.csv`` as Lightning's logger does; a new column does not put the rows at risk.
+    """Write ``metrics.csv`` as Lightning's logger does; a kill while a column is added loses no rows.
 
     A new column means that the file is written anew. Lightning empties it first: a run that is killed there
     loses all its rows. Here the new file is written beside the old one and then takes its place.

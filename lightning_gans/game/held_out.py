@@ -1,4 +1,4 @@
-"""Losses on held-out data: a discriminator that does worse there has learned by heart."""
+"""Losses on held-out data: if they are worse than in training, the discriminator has overfitted."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ class HeldOutLosses(LightningModule):
         training, self.rng = self.rng, torch.Generator(self.device)
         self.rng.manual_seed(self.evaluation_seed(batch_idx))
         try:
-            # A gradient penalty differentiates even here, which inference mode forbids.
+            # A gradient penalty needs gradients in evaluation too, which inference mode would forbid.
             with torch.inference_mode(False), torch.enable_grad():
                 cloned = tree_map(lambda part: part.clone() if isinstance(part, Tensor) else part, batch)
                 losses = self.held_out_losses(cloned)

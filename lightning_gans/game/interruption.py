@@ -36,7 +36,7 @@ class Interrupted(SystemExit):
         self.checkpoint: Path | None = None
 
     def __str__(self) -> str:
-        """Say what happened."""
+        """Return the signal, the update, and the checkpoint if there is one, as one line."""
         saved = f"the state was saved to {self.checkpoint}" if self.checkpoint else "nothing was saved"
         return f"stopped by {self.signal.name} after {self.update} generator updates; {saved}"
 
@@ -44,17 +44,17 @@ class Interrupted(SystemExit):
 class Interruption:
     """Lets signals end a run between batches, on all ranks at once.
 
-    A handler that saved by itself, or asked the other ranks, could come in the middle of an update or of a
-    collective. It notes the signal, and the ranks compare notes at the end of each batch.
+    A handler that saved the run, or asked the other ranks, might interrupt an update or a collective. So it
+    only stores the signal, and the ranks exchange what they received at the end of each batch.
     """
 
     def __init__(self) -> None:
         self._received = 0
 
     def start(self, trainer: Trainer) -> None:
-        """Take over the signals until Lightning restores them at the end of the run.
+        """Install the handlers of SIGINT and SIGTERM; Lightning restores the old ones at the end of the run.
 
-        A SIGTERM that Lightning has noted before counts.
+        A SIGTERM that Lightning received before counts, too.
         """
         self._received = signal.SIGTERM if trainer.received_sigterm else 0
         if threading.current_thread() is threading.main_thread():
@@ -65,7 +65,7 @@ class Interruption:
         """Save and end the run if a rank has received a signal. All ranks call this at the end of a batch.
 
         Raises:
-            Interrupted: If so; from now on signals are ignored, so that the state is saved in peace.
+            Interrupted: If so; from now on signals are ignored, so that none interrupts the saving.
         """
         received = self._received
         if trainer.world_size > 1:
@@ -83,7 +83,7 @@ class Interruption:
         child = started_by_lightning and trainer.local_rank > 0
         stop = Interrupted(received, trainer.global_step, 0 if child else None)
         for callback in trainer.checkpoint_callbacks:
-            # Here, not in on_exception: what other callbacks do there may fail, or take longer than is left.
+            # Saved here, not in on_exception: other callbacks may fail there, or take too much time.
             save = getattr(callback, "save_interrupted", None)
             if save is not None:
                 stop.checkpoint = save(trainer)
@@ -94,5 +94,5 @@ class Interruption:
         self._received = number
         for again in SIGNALS:
             signal.signal(again, signal.SIG_DFL)
-        # Not print: the signal may have come while something else was being printed.
+        # Not print: it fails if the signal interrupts another print.
         os.write(2, f"\n{signal.Signals(number).name}: stopping after this batch; again: at once\n".encode())

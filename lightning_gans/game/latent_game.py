@@ -126,8 +126,8 @@ class LatentGame(AdversarialModule):
         self.discriminator_steps = discriminator_steps
         self.generator_steps = generator_steps
         self._round = _Round()
-        self._unseen = True  # no real batch of this run was looked at yet
-        self._opponents: tuple[nn.Module, ...] = ()  # what the generator's player does not train
+        self._unseen = True  # no real batch of this run was checked yet
+        self._opponents: tuple[nn.Module, ...] = ()  # networks that the generator's player does not train
 
     # ------------------------------------------------------------------ what a paper writes
 
@@ -156,7 +156,7 @@ class LatentGame(AdversarialModule):
         raise NotImplementedError
 
     def judge(self, side: Side) -> Any:
-        """Let the discriminator look at samples; the only place that calls it.
+        """Map samples to logits by the discriminator; the only place that calls it.
 
         Returns:
             Logits, one an image ``(n,)`` or one a patch ``(n, 1, h, w)``; or several outputs as a tuple that
@@ -177,7 +177,7 @@ class LatentGame(AdversarialModule):
         return images
 
     def real_side(self, real: Side) -> Side:
-        """Add what networks of this game find in real samples, such as an encoder's latents: nothing here.
+        """Add to real samples what this game computes of them, such as an encoder's latents; here nothing.
 
         Called without gradients before the discriminator's update, and with them before the generator's.
         """
@@ -201,7 +201,7 @@ class LatentGame(AdversarialModule):
 
     @property
     def reporting(self) -> bool:
-        """Whether a row of the log will be written within this round; never outside of training."""
+        """Return whether a row of the log will be written within this round; never outside of training."""
         return self.row_is_due(within=self.generator_steps)
 
     def players(self) -> dict[str, Player]:
@@ -214,7 +214,7 @@ class LatentGame(AdversarialModule):
         }
 
     def on_fit_start(self) -> None:
-        """Look up, once, the networks that the generator's update leaves alone."""
+        """Look up once the networks that the generator's update does not change."""
         super().on_fit_start()
         own = self.player_networks("generator").values()
         others = [net for player in self.players() for net in self.player_networks(player).values()]
@@ -329,7 +329,7 @@ class LatentGame(AdversarialModule):
         return asdict(self._round)
 
     def load_run_state(self, state: dict[str, Any]) -> None:
-        """Go on from this place in the round."""
+        """Restore the place in the round."""
         self._round = _Round(state["batches"], state["discriminator_steps"])
 
     # ------------------------------------------------------------------ sampling
@@ -396,7 +396,7 @@ class LatentGame(AdversarialModule):
     # ------------------------------------------------------------------ checks before a run
 
     def setup(self, stage: str) -> None:
-        """Try the networks on two images before any long work starts.
+        """Test the networks with two images before any long work starts.
 
         Raises:
             ValueError: If latent, generator, discriminator and data do not fit together.
@@ -487,7 +487,7 @@ class LatentGame(AdversarialModule):
                 f"{self.image_shape}: build it for that shape"
             )
         fake = Side(images, None if labels is None else labels.to(images.device), latents.to(images.device))
-        # Unlabeled, unless the game is conditional: then what reads labels may know none but classes.
+        # Unlabeled, unless the game is conditional: then its networks may not accept the label -1.
         real = read_batch((images,) if fake.labels is None else (images, fake.labels))
         try:
             with self.inference():

@@ -45,13 +45,13 @@ class RunningPlayer:
     scheduler: LRScheduler | None
 
     def step_scheduler(self, until: int) -> None:
-        """Bring the learning rate to where it is after ``until`` updates or epochs."""
-        # Counted, not called once: Lightning skips the end of an epoch that a checkpoint was written at.
+        """Step the scheduler until it has counted ``until`` updates or epochs."""
+        # A loop, as after a resume the count may be behind: Lightning skips the end of a stored epoch.
         while self.scheduler is not None and self.scheduler.last_epoch < until:
             self.scheduler.step()
 
     def override(self, player: Player, optimizer: bool, trainer: Trainer) -> None:
-        """Let the settings of this run win over those that were restored with the optimizer's state.
+        """Replace the settings that were restored with the optimizer's state by those of this run.
 
         Args:
             player: What this run was given.
@@ -65,7 +65,7 @@ class RunningPlayer:
                 old.pop("initial_lr", None)
         if self.scheduler is None or player.scheduler is None:
             return
-        # A schedule goes by the learning rate that it began with: begin anew, and go to where it was.
+        # A schedule depends on its initial learning rate: start the new one, and step it to the same count.
         done = self.scheduler.last_epoch
         for group in self.optimizer.param_groups:
             group["lr"] = group.pop("initial_lr", group["lr"])
@@ -122,7 +122,7 @@ def running_players(
         running[name] = RunningPlayer(
             parameters=[p for group in raw.param_groups for p in group["params"]],
             optimizer=raw,
-            # Lightning counts the steps of any optimizer; it is told of the generator's alone.
+            # Lightning counts the steps of all optimizers as updates; here only the generator's are to count.
             step=optimizer.step if name == "generator" else raw.step,
             scheduler=schedulers.get(id(raw)),
         )

@@ -1,4 +1,4 @@
-"""Where in a run a checkpoint was written, and how a run goes on from there.
+"""Find the hook at which a checkpoint was written, and resume the run from there.
 
 Lightning guesses from its counters what a resumed run has still to do. Around the end of an epoch it guesses
 wrong: validations are skipped, epochs counted twice or not at all, the loader's position is dropped, and a
@@ -23,7 +23,7 @@ KEY = "progress"
 
 
 class Place(Enum):
-    """The hook in which a checkpoint was written."""
+    """The part of the training loop in which a checkpoint was written."""
 
     BETWEEN_EPOCHS = auto()  # or before the first one, or after the last one
     EPOCH_START = auto()
@@ -35,7 +35,7 @@ class Place(Enum):
 
 
 def place(loop: _FitLoop) -> Place:
-    """Tell from a loop's counters at which hook it is, or was when they were stored."""
+    """Find by a loop's counters the hook at which it is, or was when they were stored."""
     epoch = cast(_ProcessedTracker, loop.epoch_progress.current)
     batch = cast(_ProcessedTracker, loop.epoch_loop.batch_progress.current)
     if epoch.completed == epoch.ready:
@@ -54,11 +54,12 @@ def place(loop: _FitLoop) -> Place:
 
 
 def store_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Add what Lightning leaves out: the metrics that callbacks see, a row that is due, a stop."""
+    """Store what Lightning does not: metrics that callbacks see, a row of the log that is due, an early stop."""
     log = trainer._logger_connector
     row: dict[str, Any] = {}
     if trainer.training and place(trainer.fit_loop) is Place.BATCH_END and log.should_update_logs:
-        row = dict(log.metrics["log"])  # of LightningModule.log: written after this hook
+        # Values of LightningModule.log, which Lightning writes after this hook.
+        row = dict(log.metrics["log"])
     checkpoint[KEY] = {
         "metrics": dict(trainer.callback_metrics),
         "row": row,
@@ -67,7 +68,7 @@ def store_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
 
 
 def go_on_exactly(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Let a fit that is about to take up a checkpoint go on as the run that wrote it would have."""
+    """Make a fit that restores a checkpoint go on exactly as the run that wrote it would have."""
     loop = trainer.fit_loop
     loop.__class__ = ResumedFitLoop
     assert isinstance(loop, ResumedFitLoop)
@@ -75,7 +76,7 @@ def go_on_exactly(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
 
 
 class ResumedFitLoop(_FitLoop):
-    """Lightning's loop over epochs; a resumed one first does what its checkpoint leaves to do.
+    """Lightning's loop over epochs; if resumed, it first finishes the update or epoch of the checkpoint.
 
     It takes the place of a trainer's loop when a checkpoint is loaded (:func:`go_on_exactly`).
 
@@ -86,11 +87,11 @@ class ResumedFitLoop(_FitLoop):
 
     stored: dict[str, Any]
 
-    # Lightning's own says that a loop whose last epoch is complete has not been restored at all.
+    # Lightning's property takes a loop whose last epoch is complete for one that was not restored.
     restarting = _Loop.restarting
 
     def run(self) -> None:
-        """Do what is left of the run."""
+        """Run the rest of a resumed run, or a whole run."""
         if not self.restarting:
             super().run()
             return
@@ -112,7 +113,7 @@ class ResumedFitLoop(_FitLoop):
         if at not in (Place.BETWEEN_EPOCHS, Place.EPOCH_END):
             self._finish_epoch(at)
         self.on_iteration_done()
-        # Without Lightning's `skip`: a run that was killed after its last update still has its end to do.
+        # Not skipped when all updates are done, as Lightning does: the hooks of the run's end must run.
         while not self.done:
             try:
                 self.on_advance_start()
@@ -125,7 +126,7 @@ class ResumedFitLoop(_FitLoop):
         self.on_run_end()
 
     def _tidy(self, at: Place) -> Place:
-        """Forget what was begun and will be begun again; open an epoch again that was cut short."""
+        """Reset the counts of steps that will be repeated, and of an epoch that was cut short and goes on."""
         epoch, loop = self.epoch_progress, self.epoch_loop
         if at in (Place.EPOCH_START, Place.UPDATE):
             begun = epoch if at is Place.EPOCH_START else loop.batch_progress
@@ -144,7 +145,7 @@ class ResumedFitLoop(_FitLoop):
         return at
 
     def _was_cut(self) -> bool:
-        """Whether the last epoch ended before its last batch, and has batches left for this run."""
+        """Return whether the last epoch ended early, and this run goes on with its remaining batches."""
         ended = 0 <= self.max_steps <= self.epoch_loop.global_step or self.stored.get("stopped_early", False)
         begun = self.epoch_progress.current.ready > 0
         return begun and not ended and not self.epoch_loop._num_ready_batches_reached()
@@ -177,7 +178,7 @@ class ResumedFitLoop(_FitLoop):
         self.on_advance_end()
 
     def _end_epoch(self) -> None:
-        """What follows the hooks of an epoch's end."""
+        """Finish an epoch whose end hooks have run: log, schedulers, counters."""
         self.trainer._logger_connector.on_epoch_end()
         if self.epoch_loop._num_ready_batches_reached():
             self.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
@@ -185,7 +186,7 @@ class ResumedFitLoop(_FitLoop):
 
 
 def epoch_is_whole(trainer: Trainer) -> bool:
-    """Whether the epoch that ends has come to its last batch, and was not cut short by a limit or a stop."""
+    """Return whether the epoch that ends reached its last batch, not cut short by a limit or a stop."""
     return trainer.fit_loop.epoch_loop._num_ready_batches_reached()
 
 

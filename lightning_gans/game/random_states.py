@@ -1,4 +1,4 @@
-"""All random numbers of a process: read for a checkpoint, and put back from it."""
+"""The states of a process's random generators: read for a checkpoint, and restored from it."""
 
 import random
 from multiprocessing.reduction import ForkingPickler

@@ -1,4 +1,4 @@
-"""What the processes of one run tell each other: gradients and buffers."""
+"""Exchange of gradients and buffers between the processes of a run."""
 
 from typing import Any
 

@@ -99,7 +99,7 @@ def check_real(images: Tensor, shape: tuple[int, ...], name: str) -> None:
 
 def _check_scale(images: Tensor, found: str) -> None:
     """Tell images that were scaled to [0, 1] from bright ones in [-1, 1]."""
-    levels = images * 255  # whole numbers for 256 levels in [0, 1], odd ones for [-1, 1]
+    levels = images * 255  # 256 levels in [0, 1] give whole numbers, in [-1, 1] odd ones
     whole = bool((levels - levels.round()).abs().max() < 0.01)
     if whole and bool((levels.round() % 2 == 1).all()):
         return

@@ -35,7 +35,7 @@ class TranslationGame(AdversarialModule):
             if len(checks.image_shape(shape, name)) != 3:
                 raise ValueError(f"{name}={shape}: a translation needs images, (channels, height, width)")
         self.input_shape, self.image_shape = tuple(input_shape), tuple(image_shape)
-        self._unseen = True  # no real batch of this run was looked at yet
+        self._unseen = True  # no real batch of this run was checked yet
 
     # ------------------------------------------------------------------ what a paper writes
 
@@ -51,7 +51,7 @@ class TranslationGame(AdversarialModule):
         return images
 
     def judge(self, side: Side) -> Any:
-        """Let the discriminator look at images of the target domain; the only place that calls it.
+        """Map images of the target domain to logits by the discriminator; the only place that calls it.
 
         ``side.inputs`` are the inputs that the images belong to.
         """

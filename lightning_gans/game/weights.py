@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class Weights(LightningModule):
-    """What a game does with its networks, whatever they are."""
+    """Base class with what any game does with its networks."""
 
     never_compiled: tuple[str, ...] = ()
     """Networks that ``compile`` leaves alone: those whose gradient is itself differentiated."""
@@ -127,7 +127,7 @@ class Weights(LightningModule):
             if self.channels_last:
                 network.to(memory_format=torch.channels_last)
             if self.compiles and name not in self.never_compiled and list(network.parameters()):
-                if type(network) is nn.Sequential:  # for which torch's compile() does nothing, silently
+                if type(network) is nn.Sequential:  # torch's compile() does nothing for it, without a warning
                     raise ValueError(
                         f"{name} is a bare nn.Sequential, which compile leaves alone: subclass it"
                     )

@@ -34,7 +34,7 @@ class DCGAN(GAN):
     def __init__(
         self, image_shape: tuple[int, ...], preset: Literal["lua", "paper64"] = "lua", **kwargs: Any
     ) -> None:
-        self.preset = preset  # before the base asks for the default networks
+        self.preset = preset  # set first: the base makes the default networks
         super().__init__(image_shape, **kwargs)
 
     def default_generator(self) -> nn.Module | GeneratorFactory:

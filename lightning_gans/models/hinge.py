@@ -8,7 +8,7 @@ from lightning_gans.losses import hinge as losses
 
 
 class HingeGAN(LatentGame):
-    """D maximises the margin between real and fake images; G moves its images across it.
+    """D maximises the margin between real and fake images; G raises the scores of its images.
 
     Networks by default: DCGAN's, MLPs for vectors.
     """

@@ -1,4 +1,4 @@
-"""What networks share: checks of what they are given, the way through their layers, labels as numbers."""
+"""Base classes of networks, checks of their inputs, and labels as one-hot vectors."""
 
 import torch
 from torch import Tensor, nn

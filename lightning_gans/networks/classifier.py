@@ -1,4 +1,4 @@
-"""Classifiers of images, by which generated images are judged."""
+"""Classifiers of images, which score generated images."""
 
 from torch import Tensor, nn
 

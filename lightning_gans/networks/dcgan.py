@@ -84,7 +84,7 @@ def _halved(width: int, size: int) -> list[tuple[int, int]]:
 
 
 class _SpectralNorm(parametrizations._SpectralNorm):
-    """torch's, in float32 under autocast too: an iteration of bfloat16 products would miss the norm."""
+    """torch's spectral norm, in float32 under autocast too: bfloat16 is too inexact for its iteration."""
 
     def forward(self, weight: Tensor) -> Tensor:
         with nullcontext() if weight.is_meta else torch.autocast(weight.device.type, enabled=False):
@@ -199,7 +199,7 @@ class DCGANDiscriminator(ConvolutionalDiscriminator):
         stages += _down(width, [(width, 1)] * extra_layers, norm, 3)
         stages += _down(width, _doubled(width, size), norm, 4)
         super().__init__(image_shape, stages, nn.Conv2d(width * size // 8, outputs, 4, bias=False))
-        if norm == "spectral":  # after the first weights are drawn: what is wrapped is no longer a parameter
+        if norm == "spectral":  # after the weights are drawn, as a wrapped weight is no parameter any more
             for layer in list(self.modules()):
                 if isinstance(layer, nn.Conv2d):
                     register_parametrization(layer, "weight", _SpectralNorm(layer.weight))

@@ -1,4 +1,4 @@
-"""Remember how an object was built, so that a checkpoint can build it again without unpickling code."""
+"""Record how an object was built, so that a checkpoint can build it again without unpickling code."""
 
 import inspect
 from functools import partial
@@ -68,7 +68,7 @@ def describe(value: Any) -> Any:
 
 
 def rebuild(plain: Any, kinds: tuple[type, ...], **overrides: Any) -> Any:
-    """Build again what :func:`describe` wrote down.
+    """Build an object from the plain data that :func:`describe` returned.
 
     Args:
         plain: The plain data.

@@ -98,7 +98,7 @@ class CoulombGAN(LatentGame):
 
     def discriminator_loss(self, real: Side, fake: Side) -> Tensor:
         """``E[(D(y) - Phi(y))^2] + E[(D(x) - Phi(x))^2]``, real y and generated x in passes of their own."""
-        # Held-out data may end in one sample: of that nothing would be left.
+        # Held-out data may end with a batch of one sample: without itself none would be left.
         exclude_self = self.exclude_self and (self.training or len(real) > 1)
         at_real, at_fake = losses.potentials(
             real.images, fake.images, self.kernel_dim, self.epsilon, exclude_self, self._gathers()
@@ -179,7 +179,7 @@ class CoulombGAN(LatentGame):
                 for network in self.player_networks(player).values()
                 for layer in network.modules()
                 if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
-                # Under spectral norm `layer.weight` is computed; what it is computed from learns and decays.
+                # Under spectral norm `layer.weight` is computed from a parameter; that one decays.
                 for kernel in layer.parameters()
                 if kernel.ndim == 4 and kernel.requires_grad
             ]

@@ -19,10 +19,10 @@ from torch import Tensor
 from lightning_gans import checks
 from lightning_gans.losses.precision import full_precision
 
-ENTRIES = 1 << 23  # of a block of distances: 64 MB
-COLUMNS = 256  # of all samples, in float64 at a time: what stays in a CPU's cache
-ROUNDING = 1e-15  # of |a|^2 + |b|^2, times the root of the dimension: squared distances below are 0
-WITNESSES = 16  # samples whose median is the origin
+ENTRIES = 1 << 23  # entries of a block of distances: 64 MB
+COLUMNS = 256  # of all samples, used in float64 at a time: as many as fit into a CPU's cache
+ROUNDING = 1e-15  # squared distances below this share of |a|^2 + |b|^2, times sqrt(dimension), are 0
+WITNESSES = 16  # number of samples whose median becomes the origin
 
 
 @torch.no_grad()
@@ -93,7 +93,7 @@ def potentials(
     origin = _origin(joined)
     own = len(real) + len(fake)
     means = sides.new_zeros(own, 2)
-    # The distance of two own samples is computed once, if they are not in the same part; hence two at least.
+    # In two parts or more: distances of samples in different parts are computed only once.
     rows = max(1, min(ENTRIES // len(joined), own // 2))
     for start in range(0, own, rows):
         stop = min(start + rows, own)
@@ -104,7 +104,7 @@ def potentials(
     if exclude_self:
         if sides.max() == 1:
             raise ValueError("exclude_self=True leaves nothing of one sample: give two or more of each kind")
-        weights = sides[:own]  # of a sample itself; 0 in the mean over the other kind
+        weights = sides[:own]  # weight of a sample itself; 0 in the mean over the other kind
         means = (means - weights * epsilon ** (2 - kernel_dim)) / (1 - weights)
     at_real, at_fake = _difference(means, real).split([len(real), len(fake)])
     return at_real, at_fake
@@ -235,7 +235,7 @@ def _join(
     if real.shape[1:] != fake.shape[1:]:
         raise ValueError(f"real is {tuple(real.shape)}, fake {tuple(fake.shape)}: give samples of one shape")
     joined = torch.cat([full_precision(real), full_precision(fake)]).flatten(1)
-    if joined.device.type == "mps":  # has no float64: all is done on the CPU, and _like() returns. Untested.
+    if joined.device.type == "mps":  # has no float64: computed on the CPU. Untested.
         joined = joined.cpu()
     counts = torch.tensor([[len(real), len(fake)]])
     if gather and torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -256,7 +256,7 @@ def _gather(joined: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     torch.distributed.all_gather(sizes, mine)
     counts = torch.cat([sizes[other] for other in order]).cpu()
     rows = counts.sum(1).tolist()
-    # What is gathered must be of one size everywhere: short batches are filled up, and cut again.
+    # Gathered tensors must have one size on all ranks: shorter batches are padded, and cut afterwards.
     padded = torch.cat([joined, joined.new_zeros(max(rows) - len(joined), *joined.shape[1:])])
     parts = [torch.empty_like(padded) for _ in range(ranks)]
     torch.distributed.all_gather(parts, padded)
@@ -306,18 +306,18 @@ def _squared_distances(points: Tensor, joined: Tensor, origin: Tensor) -> Tensor
         at_joined += b.square().sum(1)
     sums = at_points + at_joined
     squares.add_(sums)
-    # Of equal samples nothing but rounding is left, below 0 at times: a walk of as many steps as there are
-    # dimensions (measured: 1e-16 of the sum times their root).
+    # Between equal samples only rounding errors are left, sometimes below 0. They grow with the root of the
+    # dimension (measured: 1e-16 of the sum, times the root).
     return squares.masked_fill_(squares < sums.mul_(ROUNDING * points.shape[1] ** 0.5), 0)
 
 
 def _slices(points: Tensor, joined: Tensor, origin: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Give the next columns of points and samples, in float64, seen from the origin.
+    """Yield columns of points and samples in float64, less the origin, some at a time.
 
-    Seen from there, numbers are no larger than differences of samples, wherever the data lie.
+    So numbers are no larger than differences of samples, wherever the data lie.
     """
     width = COLUMNS
-    if joined.device.type != "cpu":  # has no cache to fit into, but a price for each call
+    if joined.device.type != "cpu":  # on a GPU fewer and larger calls are faster
         width = max(COLUMNS, ENTRIES // len(joined))
     for a, b, middle in zip(*(x.split(width, -1) for x in (points, joined, origin)), strict=True):
         yield a - middle.double(), b - middle.double()

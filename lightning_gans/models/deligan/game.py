@@ -54,7 +54,7 @@ class DeLiGAN(GAN):
         **kwargs: Any,
     ) -> None:
         self.classifies = objective == "classes"
-        if self.classifies:  # the discriminator is built for it
+        if self.classifies:  # set first, as the discriminator is built for it
             self.num_outputs = num_classes
             if not num_classes:
                 raise ValueError(f"num_classes={num_classes}: objective=classes needs data with labels")
@@ -173,7 +173,7 @@ class DeLiGAN(GAN):
         if isinstance(self.latent, GaussianMixture) and self.reporting:
             widths = self.latent.sigma.detach().abs()
             self.report({"sigma_min": widths.min(), "sigma_mean": widths.mean()})
-            narrowest = float(widths.amax(1).min())  # it has a width as long as one of its sigmas has
+            narrowest = float(widths.amax(1).min())  # collapsed only if all its sigmas are near 0
             if narrowest < COLLAPSED and not self._warned:
                 self._warned = True
                 advice = "it repeats one sample; raise latent.penalty_weight"

@@ -103,7 +103,7 @@ class DeLiGANMNISTGenerator(Generator):
         units = 4 * width * 16
         layers = [nn.Linear(latent_dim, units), nn.BatchNorm1d(units), nn.ReLU()]
         layers += [nn.Unflatten(1, (4 * width, 4, 4)), nn.ConvTranspose2d(4 * width, 2 * width, 3, 2, 1)]
-        layers += [nn.BatchNorm2d(2 * width), nn.ReLU(), up(2 * width, width)]  # of 7x7 pixels, and 14x14
+        layers += [nn.BatchNorm2d(2 * width), nn.ReLU(), up(2 * width, width)]  # 7x7 pixels, then 14x14
         layers += [nn.BatchNorm2d(width), nn.ReLU(), up(width, channels), nn.Tanh()]
         super().__init__(latent_dim, *layers)
         initialisers.normal_(self)

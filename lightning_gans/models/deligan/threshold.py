@@ -1,4 +1,4 @@
-"""A schedule that lets the generator's loss decide which player is updated."""
+"""The schedule of DeLiGAN: the generator's loss decides which player is updated."""
 
 import math
 from typing import Literal

@@ -1,4 +1,4 @@
-"""The anchors of RealnessGAN: which distributions over outcomes real and generated images are to have."""
+"""The anchors of RealnessGAN: the target distributions over outcomes of real and generated images."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -153,7 +153,7 @@ def histogram(samples: Tensor, bins: int) -> Tensor:
 
 
 def shifted(distribution: Tensor, shift: float) -> Tensor:
-    """Move a distribution ``(N,)`` over outcomes at N points from -1 to 1, and project it on them again.
+    """Shift a distribution ``(N,)`` over outcomes at N points from -1 to 1, and project it on these points.
 
     Mass beyond an end goes to the end, mass between two outcomes to both, in proportion to its nearness (the
     projection of categorical distributional reinforcement learning, arXiv 1707.06887, algorithm 1). None is
@@ -168,7 +168,7 @@ def shifted(distribution: Tensor, shift: float) -> Tensor:
 
 
 class CustomAnchors(Anchors):
-    """Anchors as given.
+    """Anchors that the user gives.
 
     Args:
         real: A1: the shares of all outcomes.

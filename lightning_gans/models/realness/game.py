@@ -62,7 +62,7 @@ class RealnessGAN(LatentGame):
         checks.one_of(("batch", "adaptive", "none"), resample=resample)
         if gather and resample != "batch":
             raise ValueError(f"gather=True is for resample='batch', not {resample!r}: leave it out")
-        # Before the networks are made: they are made for these.
+        # Set before the networks are made, which depend on these.
         self.num_outcomes = num_outcomes
         self.num_outputs = 2 * num_outcomes if resample == "adaptive" else num_outcomes
         super().__init__(image_shape, **kwargs)
@@ -72,8 +72,10 @@ class RealnessGAN(LatentGame):
         self.gather = gather
         real, fake = self.anchors(num_outcomes, torch.Generator().manual_seed(0))
         if torch.equal(real, fake):
-            raise ValueError(f"anchors={self.anchors} are equal and tell nothing apart: let them differ")
-        # No part of the weights: they follow from the arguments, and redrawn ones are in the run's state.
+            raise ValueError(
+                f"anchors={self.anchors} are equal for real and generated images: give different ones"
+            )
+        # Not stored with the weights: they follow from the arguments, and redrawn ones are in the run state.
         self.register_buffer("anchor_real", real, persistent=False)
         self.register_buffer("anchor_fake", fake, persistent=False)
 
@@ -142,7 +144,7 @@ class RealnessGAN(LatentGame):
         """Redraw anchors that are random."""
         if self.anchors.redraws:
             anchors = torch.stack(self.anchors(self.num_outcomes, self.rng))
-            if self.trainer.world_size > 1:  # the same on all ranks, whose streams differ
+            if self.trainer.world_size > 1:  # so that all ranks, whose random numbers differ, use the same
                 torch.distributed.broadcast(anchors, 0)
             self.anchor_real, self.anchor_fake = anchors
 
@@ -164,14 +166,14 @@ class RealnessGAN(LatentGame):
         return {**super().run_state(), "anchors": [self.anchor_real, self.anchor_fake]}
 
     def load_run_state(self, state: dict[str, Any]) -> None:
-        """Go on with these anchors, unless this run has fixed ones."""
+        """Restore the anchors, unless this run has fixed ones."""
         super().load_run_state(state)
         if self.anchors.redraws:
             for anchor, stored in zip((self.anchor_real, self.anchor_fake), state["anchors"], strict=True):
                 anchor.copy_(stored)
 
     def check_batch(self, batch_size: int) -> None:
-        """Check that a batch has statistics, and what the base checks.
+        """Check that batches are large enough for resampling, and what the base checks.
 
         Raises:
             ValueError: If not.
@@ -182,4 +184,4 @@ class RealnessGAN(LatentGame):
         super().check_batch(batch_size)
 
     def check_judged(self, judged: Any) -> None:
-        """Accept what :meth:`judge` has checked itself."""
+        """Check nothing: :meth:`judge` has checked it."""

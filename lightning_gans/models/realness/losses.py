@@ -153,7 +153,8 @@ def _mean(values: Tensor, gather: bool) -> Tensor:
     """Return the mean over rows, of all processes if ``gather``."""
     mean = values.mean(0)
     if gather and _world_size() > 1:
-        from torch.distributed.nn.functional import all_reduce  # which gradients pass; not in every torch
+        # Differentiable; imported here, as not every torch has it.
+        from torch.distributed.nn.functional import all_reduce
 
         mean = all_reduce(mean) / _world_size()
     return mean
