@@ -42,7 +42,7 @@ class Pictures(Callback):
 
     Args:
         every_n_updates: Generator updates between two pictures.
-        seed: Of the latents: the same in all pictures.
+        seed: Decides the latents, which are the same in all pictures.
         gif: Whether to make the animation.
         frame_duration: Seconds that the animation shows a picture.
 

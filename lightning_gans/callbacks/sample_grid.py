@@ -21,7 +21,7 @@ IMAGES, PAIRS = 64, 8
 
 
 class SampleGrid(Pictures):
-    """Draw what the generator makes of the same latents or inputs again and again, and animate it at the end.
+    """Draw images of the same latents or inputs while training, and animate the pictures at the end.
 
     A picture at the start, one every ``every_n_updates`` generator updates and one at the end go to
     ``samples/update=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a logger is

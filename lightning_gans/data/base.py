@@ -447,7 +447,7 @@ class ImageDataModule(DataModule):
         except (RuntimeError, OSError, AssertionError, EOFError, IndexError, KeyError, ValueError) as error:
             reason = first_line(error)
             where = f"{self.files} under {self.root.absolute()} ({reason})"
-            # torchvision has no exception of its own for files that are not there.
+            # torchvision raises exceptions of many classes for missing files.
             if isinstance(error, OSError) or any(word in reason for word in ("not found", "ownload")):
                 advice = f"put the files there (from {self.source}), or {ELSEWHERE}"
                 raise FileNotFoundError(f"{name}: cannot read {where}; {advice}") from error

@@ -52,11 +52,11 @@ class BatchLoader(ABC):
 
     The position (``seed``, ``epoch``, ``index``) belongs to the loader, not to its iterators, and Lightning
     stores it in every checkpoint, so that a resumed run sees exactly the batches that the killed one would
-    have seen. ``iter()`` moves nothing by itself (Lightning may call it twice) and serves ``len(loader)``
-    batches from the position on: one epoch or, if it begins within one, the rest of it and the front of the
-    next. So the stream of batches does not depend on where Lightning begins and ends what it calls an epoch
-    (``limit_train_batches``, resuming). Without ``shuffle`` every ``iter()`` begins at the front, as
-    evaluation needs it, unless a position was just restored.
+    have seen. ``iter()`` does not change the position (Lightning may call it twice) and serves
+    ``len(loader)`` batches from the position on: one epoch or, if it begins within one, the rest of it and
+    the front of the next. So the stream of batches does not depend on where Lightning begins and ends what it
+    calls an epoch (``limit_train_batches``, resuming). Without ``shuffle`` every ``iter()`` begins at the
+    front, as evaluation needs it, unless a position was just restored.
 
     Rank ``r`` of ``world_size`` takes the ``r``-th part of each global batch of ``batch_size * world_size``
     samples: shards are disjoint, cover the epoch, and their concatenation is the batch that one process

@@ -144,7 +144,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
 
     @property
     def reporting(self) -> bool:
-        """Return whether the row of the coming generator update will be written; never outside of training."""
+        """Return whether the row of the next generator update will be written; False outside of training."""
         return self.row_is_due(within=1)
 
     def row_is_due(self, within: int) -> bool:

@@ -201,7 +201,7 @@ class LatentGame(AdversarialModule):
 
     @property
     def reporting(self) -> bool:
-        """Return whether a row of the log will be written within this round; never outside of training."""
+        """Return whether a row of the log will be written within this round; False outside of training."""
         return self.row_is_due(within=self.generator_steps)
 
     def players(self) -> dict[str, Player]:

@@ -111,7 +111,7 @@ def running_players(
     Args:
         players: In the order of ``optimizers``.
         optimizers: What the module's ``optimizers()`` returns.
-        trainer: Of the run.
+        trainer: The trainer of the run.
     """
     wrapped = optimizers if isinstance(optimizers, list) else [optimizers]
     schedulers = {id(c.scheduler.optimizer): c.scheduler for c in trainer.lr_scheduler_configs}

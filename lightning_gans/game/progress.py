@@ -54,7 +54,7 @@ def place(loop: _FitLoop) -> Place:
 
 
 def store_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Store what Lightning does not: metrics that callbacks see, a row of the log that is due, an early stop."""
+    """Store what Lightning does not: the metrics of callbacks, a due row of the log, an early stop."""
     log = trainer._logger_connector
     row: dict[str, Any] = {}
     if trainer.training and place(trainer.fit_loop) is Place.BATCH_END and log.should_update_logs:

@@ -188,7 +188,7 @@ class CustomAnchors(Anchors):
         if len(real) != len(fake):
             raise ValueError(f"real has {len(real)} outcomes and fake {len(fake)}: give equally many")
         if list(real) == list(fake):
-            raise ValueError(f"real and fake are both {list(real)}: let them differ")
+            raise ValueError(f"real and fake are both {list(real)}: give different ones")
         self.real = tuple(real)
         self.fake = tuple(fake)
 
