@@ -120,7 +120,7 @@ class NearestNeighbours(KeptImages):
             ValueError: If there was no training sample.
         """
         if self._queries is None or not sum(map(len, self.distances)):
-            raise ValueError("no training sample was given: call update with real=True before compute")
+            raise ValueError("there is no training sample: call update with real=True before compute")
         found = dim_zero_cat(self.distances).T, dim_zero_cat(self.indices).T
         distances, indices = _in_unit_range(*_best(*found, self.num_neighbours), self._queries)
         n = len(self._places)

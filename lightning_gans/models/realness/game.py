@@ -72,9 +72,7 @@ class RealnessGAN(LatentGame):
         self.gather = gather
         real, fake = self.anchors(num_outcomes, torch.Generator().manual_seed(0))
         if torch.equal(real, fake):
-            raise ValueError(
-                f"anchors={self.anchors} are equal for real and generated images: give different ones"
-            )
+            raise ValueError(f"anchors={self.anchors} are equal for real and fake: give different ones")
         # Not stored with the weights: they follow from the arguments, and redrawn ones are in the run state.
         self.register_buffer("anchor_real", real, persistent=False)
         self.register_buffer("anchor_fake", fake, persistent=False)
