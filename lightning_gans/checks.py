@@ -204,3 +204,8 @@ def writable_file(suffixes: Collection[str] = (), **files: str | Path | None) ->
         if Path(file).is_dir():
             raise ValueError(f"{name}={file} is a folder: give a file")
         writable_folder(**{name: Path(file).absolute().parent})
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its kind where it has none: a reason for a message."""
+    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -4,9 +4,9 @@ from time import perf_counter
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch.utils._pytree import tree_leaves
 
 from lightning_gans.callbacks.cadence import Cadence
+from lightning_gans.game.ranks import batch_length
 
 
 class Throughput(Callback):
@@ -41,7 +41,7 @@ class Throughput(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the images of the batch; log the speed when the window ends."""
-        self._images += len(tree_leaves(batch)[0])
+        self._images += batch_length(batch)
         step = trainer.global_step
         if not self._cadence.due(step):
             return

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lightning_gans import checks
 from lightning_gans.data.cache import cache_folder, decode_all, decode_to_disk, find_usable
-from lightning_gans.data.decode import DamagedImage, first_line
+from lightning_gans.data.decode import DamagedImage
 from lightning_gans.data.loader import BatchLoader, MemoryLoader, Views, WorkerLoader, ZipLoader
 from lightning_gans.data.selection import imbalanced, of_classes, of_each_class, partly_unlabeled
 from lightning_gans.data.sources import ImageSource, MappedImages, TensorImages
@@ -445,7 +445,7 @@ class ImageDataModule(DataModule):
         except (DataError, DamagedImage):
             raise
         except (RuntimeError, OSError, AssertionError, EOFError, IndexError, KeyError, ValueError) as error:
-            reason = first_line(error)
+            reason = checks.first_line(error)
             where = f"{self.files} under {self.root.absolute()} ({reason})"
             # torchvision raises exceptions of many classes for missing files.
             if isinstance(error, OSError) or any(word in reason for word in ("not found", "ownload")):

@@ -123,9 +123,9 @@ def open_image(file: str | Path | BytesIO, name: str) -> Image.Image:
         raise DamagedImage(f"{name}: not an image that Pillow {PIL.__version__} reads; replace it") from error
     except Image.DecompressionBombError as error:
         advice = "if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
-        raise DamagedImage(f"{name}: {first_line(error)}; {advice}") from error
+        raise DamagedImage(f"{name}: {checks.first_line(error)}; {advice}") from error
     except _BROKEN as error:
-        raise DamagedImage(f"{name}: damaged image ({first_line(error)}); replace it") from error
+        raise DamagedImage(f"{name}: damaged image ({checks.first_line(error)}); replace it") from error
     with suppress(*_BROKEN):  # a picture with broken EXIF is still a picture
         ImageOps.exif_transpose(image, in_place=True)
     if image.mode == "I":
@@ -182,8 +182,3 @@ def _to_8_bits(image: Image.Image, name: str) -> Image.Image:
 def _is_transparent(image: Image.Image) -> bool:
     alpha_in_palette = image.palette is not None and image.palette.mode.endswith("A")
     return image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info or alpha_in_palette
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or the error's class if it has no message."""
-    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -18,7 +18,7 @@ from torchvision.datasets.utils import download_and_extract_archive
 
 from lightning_gans import checks
 from lightning_gans.data.base import ELSEWHERE, Data, DataError, FileDataModule, Split
-from lightning_gans.data.decode import Decoder, Interpolation, first_line
+from lightning_gans.data.decode import Decoder, Interpolation
 from lightning_gans.data.folder import ImageFolder, find_folder, list_images
 from lightning_gans.data.loader import ZipLoader, to_float
 from lightning_gans.data.sources import ImageFiles, ImageSource, PairFiles, TensorImages
@@ -258,7 +258,7 @@ class Facades(PairedImages):
                 (Path(part) / "facades").rename(target)
         except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
             advice = f"put its files in {target.absolute()}, or {ELSEWHERE}"
-            reason = f"cannot fetch {self.source} ({first_line(error)})"
+            reason = f"cannot fetch {self.source} ({checks.first_line(error)})"
             raise FileNotFoundError(f"Facades: {reason}; {advice}") from error
 
 

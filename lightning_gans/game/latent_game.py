@@ -479,7 +479,7 @@ class LatentGame(AdversarialModule):
         except RuntimeError as error:
             raise ValueError(
                 f"generator of {name} cannot read latents of shape {tuple(latents.shape)}: "
-                f"{first_line(error)}; make latent.dim and the generator's latent_dim equal"
+                f"{checks.first_line(error)}; make latent.dim and the generator's latent_dim equal"
             ) from error
         if images.shape != (2, *self.image_shape):
             raise ValueError(
@@ -494,12 +494,8 @@ class LatentGame(AdversarialModule):
                 judged = self.judge(fake), self.judge(self.real_side(real))
         except RuntimeError as error:
             raise ValueError(
-                f"discriminator of {name} cannot read images of shape {self.image_shape}: {first_line(error)}"
+                f"discriminator of {name} cannot read images of shape {self.image_shape}: "
+                + checks.first_line(error)
             ) from error
         for of_side in judged:
             self.check_judged(of_side)
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of what an error says, or its kind."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -131,7 +131,9 @@ class TranslationGame(AdversarialModule):
         try:
             images = self.translate(torch.zeros(2, *self.input_shape))
         except RuntimeError as error:
-            raise ValueError(f"the generator of {name} cannot read {self.input_shape}: {error}") from error
+            raise ValueError(
+                f"the generator of {name} cannot read {self.input_shape}: {checks.first_line(error)}"
+            ) from error
         if images.shape != (2, *self.image_shape):
             raise ValueError(
                 f"the generator of {name} makes images of shape {tuple(images.shape[1:])}, but image_shape="

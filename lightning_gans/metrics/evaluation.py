@@ -13,6 +13,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 from tqdm import tqdm
 
+from lightning_gans import checks
 from lightning_gans.checks import at_least
 from lightning_gans.data.base import Data, ImageDataModule, resize
 from lightning_gans.data.sources import ImageSource
@@ -237,7 +238,7 @@ class Evaluation:
             try:
                 metric.update(given)
             except (RuntimeError, TypeError, LookupError, AttributeError, AssertionError) as error:
-                reason = (str(error).strip() or type(error).__name__).split("\n")[0]
+                reason = checks.first_line(error)
                 shapes = ", ".join(
                     f"{name} {given[name].dtype} {tuple(given[name].shape)}".replace("torch.", "")
                     for name in metric.wants

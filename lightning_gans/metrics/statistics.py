@@ -127,7 +127,7 @@ def open_npz(path: str | Path, what: str) -> Iterator[Mapping[str, Any]]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such {what}") from None
     except (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        reason = str(error).split("\n")[0] or type(error).__name__
+        reason = checks.first_line(error)
         raise ValueError(f"{path}: damaged, or no {what} ({reason})") from error
 
 
