@@ -23,7 +23,7 @@ import lightning_gans.models  # noqa: F401
 from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
 from lightning_gans.callbacks.evaluate import check_names
 from lightning_gans.commands.parsing import LINKED, OneLine
-from lightning_gans.game.checkpoints import SelfContained, read_checkpoint
+from lightning_gans.game.checkpoints import SelfContained, read_checkpoint, same_class
 from lightning_gans.game.csv_logger import WholeCSVLogger
 from lightning_gans.game.interruption import Interrupted
 from lightning_gans.networks.rebuild import class_path
@@ -113,9 +113,11 @@ class CLI(LightningCLI):
         if ckpt and Path(ckpt).is_file():
             stored = read_checkpoint(ckpt)["hyper_parameters"]["_class_path"]
             module, _, name = config.model.class_path.rpartition(".")
-            given = class_path(getattr(importlib.import_module(module), name))
-            if stored != given:
-                raise ValueError(f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {given}")
+            model = getattr(importlib.import_module(module), name)
+            if not same_class(stored, model):
+                raise ValueError(
+                    f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {class_path(model)}"
+                )
 
     def before_instantiate_classes(self) -> None:
         """Build models by :meth:`_build_model`, which checks the arguments that follow from the data."""

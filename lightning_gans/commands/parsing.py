@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +38,34 @@ def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
 
     Classes are found by their short names if their modules have been imported.
     """
-    auto_cli(function, args=list(arguments), as_positional=False, parser_class=FunctionParser)
+    rest, trusted = take_trusted(arguments)
+    given = [*rest, f"--trusted={json.dumps(trusted)}"] if trusted else rest
+    auto_cli(function, args=given, as_positional=False, parser_class=FunctionParser)
+
+
+def take_trusted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Take ``--trusted MODULE``, which may be repeated, out of a command's arguments.
+
+    It never comes from a file, which must not say what is trusted.
+
+    Returns:
+        The other arguments, and the modules.
+
+    Raises:
+        ValueError: If one is no name of a module.
+    """
+    rest, trusted = [], []
+    left = iter(arguments)
+    for argument in left:
+        flag, equals, value = argument.partition("=")
+        if flag != "--trusted":
+            rest.append(argument)
+            continue
+        value = value if equals else next(left, "")
+        if not all(part.isidentifier() for part in value.split(".")):
+            raise ValueError(f"--trusted {value}: give the name of a module or package, such as my_project")
+        trusted.append(value)
+    return rest, trusted
 
 
 def explain(message: str, options: Sequence[str] = ()) -> str:
@@ -47,6 +75,10 @@ def explain(message: str, options: Sequence[str] = ()) -> str:
         message: What the parser said: often a tree of all the types that a value could have had.
         options: The options that the command has.
     """
+    if denied := re.search(r"Importing '([^']+)' is not allowed", message):
+        from lightning_gans.networks.trust import refusal
+
+        return refusal([denied[1]], "the checkpoint or its run's config.yaml")
     key = re.search(r'Parser key "([^"]+)"', message)
     lines = [re.sub(r'^\s*(- )?(Parser key "[^"]+":)?\s*(- )?', "", line) for line in message.splitlines()]
     telling = [line for line in lines if line and not NOISE.search(line)]
