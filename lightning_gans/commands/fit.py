@@ -45,8 +45,8 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], str | None, Path | Non
     """Replace recipe names by paths, and the folder of a run by its checkpoint.
 
     Returns:
-        The arguments for Lightning's CLI, the name of the recipe if there is one, and the checkpoint if one is
-        given. Its configuration goes before the arguments: they override it, key by key, as a later
+        The arguments for Lightning's CLI, the name of the recipe if there is one, and the checkpoint if one
+        is given. Its configuration goes before the arguments: they override it, key by key, as a later
         ``--config`` overrides an earlier one.
     """
     prepared: list[str] = []

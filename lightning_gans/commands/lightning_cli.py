@@ -4,10 +4,12 @@ import importlib
 import inspect
 import sys
 import warnings
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jsonargparse._common import NonParsingAction
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -22,7 +24,7 @@ import lightning_gans.metrics.classifier
 import lightning_gans.models  # noqa: F401
 from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
 from lightning_gans.callbacks.evaluate import check_names
-from lightning_gans.commands.parsing import LINKED, OneLine
+from lightning_gans.commands.parsing import LINKED, TRUSTED, OneLine
 from lightning_gans.game.checkpoints import SelfContained, read_checkpoint, same_class
 from lightning_gans.game.csv_logger import WholeCSVLogger
 from lightning_gans.game.interruption import Interrupted
@@ -101,6 +103,8 @@ class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of this package."""
         add_arguments(parser, self.recipe)
+        # For the help: it is taken out of the arguments before they are parsed, and no part of configurations.
+        parser.add_argument("--trusted", action=_Trusted, metavar="MODULE", help=TRUSTED)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, without Lightning's warning about calls from Python."""
@@ -195,6 +199,14 @@ class CLI(LightningCLI):
         folder = self.trainer.log_dir or self.trainer.default_root_dir  # all ranks must call this
         if self.trainer.is_global_zero:
             print(f"The run is in {folder}")
+
+
+class _Trusted(NonParsingAction):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "dest": SUPPRESS, "default": SUPPRESS})
+
+    def __call__(self, *_: Any) -> None:
+        raise NotImplementedError
 
 
 def _as_list(value: Any) -> list[Any]:

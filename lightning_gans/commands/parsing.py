@@ -13,6 +13,8 @@ from jsonargparse import ArgumentParser, auto_cli
 LINKED = ("image_shape", "input_shape", "num_classes")
 """Arguments of a model that follow from the data."""
 
+TRUSTED = "A module or package whose classes the checkpoint may name; once for each."
+
 NOISE = re.compile(
     r"Expected a <class 'NoneType'>|Does not validate against|Subtypes:|Errors:|Given value"
     r"|Expected a path but|is not a subclass of|Expected an? <class 'function'>|Expected a callable"

@@ -1,4 +1,4 @@
-"""What a checkpoint and its run say for ``fit``, ``validate``, ``test`` and ``predict``, as a configuration."""
+"""The configuration that a checkpoint and its run bring to ``fit``, ``validate``, ``test``, ``predict``."""
 
 import json
 import os
@@ -70,6 +70,7 @@ def _typed(arguments: Sequence[str]) -> Iterator[str]:
 
 def _subclasses(cls: type, seen: set[type] | None = None) -> set[type]:
     seen = set() if seen is None else seen
+    sub: type
     for sub in type.__subclasses__(cls):
         if sub not in seen:
             seen.add(sub)
@@ -93,7 +94,9 @@ def as_configured(ckpt: Path, arguments: Sequence[str], allowed: Sequence[str]) 
     checkpoint = read_checkpoint(ckpt)
     config = run_config(ckpt)
     if config is not None and not any(argument.startswith("--config=") for argument in arguments):
-        _check_places(read_config(config, allowed), config)
+        settings = read_config(config)
+        check_trusted(settings, allowed, config)
+        _check_places(settings, config)
         return str(config)
     stored, data = checkpoint["hyper_parameters"], checkpoint.get("datamodule_hyper_parameters")
     name = stored["_class_path"].rpartition(".")[2]
@@ -117,8 +120,8 @@ def _check_places(config: dict[str, Any], file: Path) -> None:
         inside = key in WRITTEN and any(Path(value).expanduser().resolve().is_relative_to(x) for x in homes)
         if key in (*WRITTEN, *SENT) and not inside:
             raise ValueError(
-                f"{file} has {key}={value}, outside of this folder and of its run: if that is right, name the "
-                f"file yourself, with --config {file}"
+                f"{file} has {key}={value}, outside of this folder and of its run: if that is right, name "
+                f"the file yourself, with --config {file}"
             )
 
 

@@ -237,11 +237,10 @@ def run_config(path: str | Path) -> Path | None:
     return config if config.is_file() else None
 
 
-def read_config(path: Path, trusted: Iterable[str]) -> dict[str, Any]:
-    """Read the configuration of a run, and say so: it decides what is built.
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the configuration of a run, and say so. What it names must still be checked: it is a file.
 
     Raises:
-        NotTrusted: If it names a class that is not built because a file names it.
         ValueError: If it is damaged.
     """
     try:
@@ -250,7 +249,6 @@ def read_config(path: Path, trusted: Iterable[str]) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: {first_line(error)}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} is no configuration of a run")
-    check_trusted(config, trusted, path)
     rank_zero_only(print)(f"settings: {path}", file=sys.stderr)
     return config
 
@@ -281,7 +279,7 @@ def load(path: str | Path, *, trusted: Iterable[str] = (), **arguments: Any) -> 
 
 
 def same_class(written_by: str, cls: type) -> bool:
-    """Return whether a class path is that of a class, which may have been defined in a script that was run."""
+    """Return whether a path is that of a class; one of the two may be of a script that was run."""
     module, _, name = written_by.rpartition(".")
     return name == cls.__qualname__ and (module == cls.__module__ or "__main__" in (module, cls.__module__))
 
@@ -292,7 +290,7 @@ def _load(path: Path, trusted: tuple[str, ...], arguments: dict[str, Any], scrip
         stored = moved(checkpoint["hyper_parameters"], script)
         check_trusted(stored, trusted, f"checkpoint {path}")
         name = stored.pop("_class_path")
-        lost = sorted({argument for argument in stored.pop("_not_rebuildable", [])} - set(arguments))
+        lost = sorted(set(stored.pop("_not_rebuildable", [])) - set(arguments))
         config = run_config(path) if lost else None
         if config is not None:
             arguments = {**_configured(config, name, lost, trusted), **arguments}
@@ -301,7 +299,7 @@ def _load(path: Path, trusted: tuple[str, ...], arguments: dict[str, Any], scrip
         needed = [argument for argument in lost if argument not in forgivable]
         if needed:
             raise ValueError(
-                f"it does not say how to build {', '.join(needed)}, "
+                f"it does not say how to build {', '.join(needed)}: "
                 f"call load(path, {', '.join(f'{argument}=...' for argument in needed)})"
             )
         if forgivable:
@@ -334,12 +332,13 @@ def moved(stored: Any, module: str) -> Any:
 
 def _configured(config: Path, name: str, wanted: Sequence[str], trusted: Sequence[str]) -> dict[str, Any]:
     """Build constructor arguments as the configuration of a run says."""
-    model = read_config(config, trusted).get("model")
+    model = read_config(config).get("model")
     given = model.get("init_args") if isinstance(model, dict) else None
     if not isinstance(given, dict):
         return {}
     cls = find_class(name, (SelfContained,))
     chosen = {key: given[key] for key in wanted if given.get(key) is not None}
+    check_trusted(chosen, trusted, config)
     parser = ArgumentParser(exit_on_error=False)
     others = {*given, *inspect.signature(cls).parameters} - set(chosen)
     parser.add_class_arguments(cls, "model", skip=others, instantiate=False, fail_untyped=False)

@@ -20,18 +20,19 @@ def check_weights(module: LightningModule, checkpoint: dict[str, Any]) -> None:
     for key, value in here.items():
         if key.startswith("ema.") or (key in weights and weights[key].shape == value.shape):
             continue
-        wanted = f"{key} with the shape {tuple(value.shape)}"
-        found = f"has it with {tuple(weights[key].shape)}" if key in weights else "has none"
-        _refuse(module, checkpoint, f"this model has {wanted}, the checkpoint {found}")
+        found = tuple(weights[key].shape) if key in weights else "missing"
+        _refuse(
+            module, checkpoint, f"{key} is {tuple(value.shape)} in this model and {found} in the checkpoint"
+        )
     for key in weights:
         if key not in here and not key.startswith("ema."):
-            _refuse(module, checkpoint, f"it has {key}, which this model lacks")
+            _refuse(module, checkpoint, f"{key} is missing in this model")
 
 
 def _refuse(module: LightningModule, checkpoint: dict[str, Any], reason: str) -> None:
     differ = list(_differences(checkpoint.get("hyper_parameters", {}), dict(module.hparams)))
-    advice = "; ".join(differ[:SHOWN]) or "give the arguments of the model that the run was started with"
-    raise ValueError(f"the checkpoint does not fit: {reason} ({advice})")
+    advice = "; ".join(differ[:SHOWN]) or "their stored arguments are the same"
+    raise ValueError(f"the checkpoint does not fit: {reason}; of the arguments, {advice}")
 
 
 def _differences(stored: dict[str, Any], here: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -45,7 +46,7 @@ def _differences(stored: dict[str, Any], here: dict[str, Any], prefix: str = "")
         elif isinstance(there, dict) and isinstance(now, dict):
             yield from _differences(there, now, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key} is {_short(now)} here, {_short(there)} there"
+            yield f"{prefix}{key} is {_short(now)} here and was {_short(there)}"
 
 
 def _short(value: Any) -> str:

@@ -122,7 +122,8 @@ def find_class(path: str, kinds: tuple[type, ...]) -> type:
         cls = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"there is no class {path} here: {error}") from error
-    own = path.startswith(f"{PACKAGE}.")  # such as an extractor, which reads files
-    if not isinstance(cls, type) or not issubclass(cls, (Rebuildable, Optimizer, LRScheduler) if own else kinds):
+    if path.startswith(f"{PACKAGE}."):  # others of this package read files, such as extractors
+        kinds = (Rebuildable, Optimizer, LRScheduler)
+    if not isinstance(cls, type) or not issubclass(cls, kinds):
         raise ValueError(f"{path} is none of {', '.join(kind.__name__ for kind in kinds)}")
     return cls

@@ -101,7 +101,7 @@ def what_to_trust(path: str) -> str | None:
 
 def is_own(module: ModuleType) -> bool:
     """Return whether a module is the caller's, neither Python's nor installed."""
-    file = getattr(module, "__file__", None)
+    file: str | None = getattr(module, "__file__", None)
     return module.__name__ == "__main__" if file is None else not _is_installed(file)
 
 
