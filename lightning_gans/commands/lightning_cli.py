@@ -103,7 +103,7 @@ class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of this package."""
         add_arguments(parser, self.recipe)
-        # For the help: it is taken out of the arguments before they are parsed, and no part of configurations.
+        # For the help: it is taken out of the arguments before they are parsed, and never from a file.
         parser.add_argument("--trusted", action=_Trusted, metavar="MODULE", help=TRUSTED)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
