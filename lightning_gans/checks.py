@@ -209,6 +209,4 @@ def writable_file(suffixes: Collection[str] = (), **files: str | Path | None) ->
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, or its kind where it has none: a reason for a message."""
     line = str(error).strip().split("\n")[0] or type(error).__name__
-    return "".join(
-        char if char.isprintable() else "?" for char in line
-    )  # names in damaged files hold anything
+    return "".join(char if char.isprintable() else "?" for char in line)  # a damaged file holds any names

@@ -102,8 +102,10 @@ def what_to_trust(path: str) -> str | None:
 
 def is_own(module: ModuleType) -> bool:
     """Return whether a module is the caller's, neither Python's nor installed."""
-    file: str | None = getattr(module, "__file__", None)
-    return module.__name__ == "__main__" if file is None else not _is_installed(file)
+    if module.__name__ == "__main__" and not hasattr(module, "__file__"):
+        return True  # typed into an interpreter
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and not _is_installed(file)
 
 
 def _is_installed(file: str) -> bool:

@@ -29,16 +29,9 @@ def small(hidden=(4,), **arguments):
 
 def fit(module, ckpt_path=None, **settings):
     callbacks = [Checkpoint(dirpath="here"), SampleGrid(every_n_updates=1), GeneratorEMA()]
-    Trainer(
-        callbacks=callbacks,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        **settings,
-    ).fit(  # fmt: skip
-        module, GaussianMixtures(samples=600, batch_size=30), ckpt_path=ckpt_path
-    )
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(callbacks=callbacks, limit_val_batches=0, **quiet, **settings)
+    trainer.fit(module, GaussianMixtures(samples=600, batch_size=30), ckpt_path=ckpt_path)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +41,14 @@ def content(tmp_path_factory):
         patch.chdir(tmp_path_factory.mktemp("content"))
         fit(small(), max_steps=2)
         return Path("here/last.ckpt").read_bytes()
+
+
+def read_or_refused(function, path):
+    """What a function makes of a checkpoint, and the line by which it refuses it; one of them is None."""
+    try:
+        return function(path), None
+    except ValueError as error:
+        return None, str(error)
 
 
 def same(left, right):
@@ -68,14 +69,13 @@ def test_damaged_copies(content, count):
     path, refused = Path("damaged.ckpt"), 0
     for what, copy in damaged(content, count, seed=count):
         path.write_bytes(copy)
-        try:
-            read = read_checkpoint(path)
-        except ValueError as error:
-            assert str(error).startswith("checkpoint damaged.ckpt"), what
-            assert len(str(error).splitlines()) == 1, what
-            refused += 1
-        else:
+        read, line = read_or_refused(read_checkpoint, path)
+        if line is None:
             assert same(read, whole), what
+        else:
+            assert line.startswith("checkpoint damaged.ckpt"), what
+            assert line.isprintable(), what
+            refused += 1
     assert refused > 0.8 * count
 
 
@@ -125,13 +125,12 @@ WRONG = {
 def test_parts_of_another_kind(content, part):
     """Right checksums, and a content that no run writes: one line."""
     for value in WRONG[part]:
-        try:
-            load(written(content, **{part: value}))
-        except ValueError as error:
-            assert "edited.ckpt" in str(error), value
-            assert len(str(error).splitlines()) == 1, value
+        _, line = read_or_refused(load, written(content, **{part: value}))
+        if line is None:
+            assert part in ("run_state", "optimizer_states"), value  # of use for a resumed run only
         else:
-            assert part == "run_state" or part == "optimizer_states"  # noqa: PLR1714
+            assert "edited.ckpt" in line, value
+            assert line.isprintable(), value
 
 
 def resumed_with_warnings(content, **parts):
@@ -170,12 +169,14 @@ def test_what_is_missing_is_named(content):
 
 def test_the_argument_that_differs_is_named(content):
     Path("whole.ckpt").write_bytes(content)
+    shapes = r"\(5, 100\) in this model and \(4, 100\) in the checkpoint"
+    hidden = r"of the arguments, generator\.hidden is \[5\] here and was \[4\]"
+    latent = lightning_gans.game.latents.Normal(7)
     for module, reason in (
-        (small(hidden=(5,)), r"generator\.layers\.0\.weight is \(5, 100\) in this model and \(4, 100\) in the "
-         r"checkpoint; of the arguments, generator\.hidden is \[5\] here and was \[4\]"),
-        (small(latent=lightning_gans.game.latents.Normal(7)), r"generator.*latent is Normal\(dim=7\) here and was"),
+        (small(hidden=(5,)), rf"generator\.layers\.0\.weight is {shapes}; {hidden}"),
+        (small(latent=latent), r"generator.*latent is Normal\(dim=7\) here and was None"),
         (small(hidden=(4, 4)), r"generator\.hidden is \[4, 4\] here and was \[4\]"),
         (small(hidden=()), r"hidden is \[\] here and was \[4\]"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match=reason):
             fit(module, "whole.ckpt", max_steps=3)
