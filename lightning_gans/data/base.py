@@ -17,7 +17,14 @@ from torch import Tensor
 from lightning_gans import checks
 from lightning_gans.data.cache import cache_folder, decode_all, decode_to_disk, find_usable
 from lightning_gans.data.decode import DamagedImage
-from lightning_gans.data.loader import BatchLoader, MemoryLoader, Views, WorkerLoader, ZipLoader
+from lightning_gans.data.loader import (
+    BatchLoader,
+    MemoryLoader,
+    Views,
+    WorkerLoader,
+    ZipLoader,
+    epoch_batches,
+)
 from lightning_gans.data.selection import imbalanced, of_classes, of_each_class, partly_unlabeled
 from lightning_gans.data.sources import ImageSource, MappedImages, TensorImages
 
@@ -201,19 +208,33 @@ class DataModule(LightningDataModule):
         Raises:
             RuntimeError: Before ``setup``.
         """
-        return self._ready("train")
+        return self.stored("train")
+
+    @property
+    def smallest_batch(self) -> int:
+        """Samples of the smallest training batch of a rank, which may be the rest of an epoch; after ``setup``."""
+        world_size = self.trainer.world_size if self.trainer else 1
+        return epoch_batches(self._training_size(), self.batch_size, world_size, self.drop_last)[1]
+
+    def _training_size(self) -> int:
+        return len(self.stored("train")[1])
 
     def sample_name(self, index: int) -> str:
         """Return the name of a training sample: its file, or its number in the data set."""
         return self._names(index)
 
-    def _ready(self, split: str) -> tuple[Data, Tensor]:
+    def stored(self, split: str) -> tuple[Data, Tensor]:
+        """Return the samples of a split as they are stored, and their labels; after ``setup``.
+
+        Raises:
+            RuntimeError: Before ``setup``.
+        """
         if split not in self._splits:
             raise RuntimeError(f"{type(self).__name__}: call prepare_data() and setup() first")
         return self._splits[split]
 
     def _loader(self, split: str, *, training: bool) -> Any:
-        data, labels = self._ready(split)
+        data, labels = self.stored(split)
         return self._serve(data, labels, training=training)
 
     def _serve(self, data: Data, labels: Tensor, *, training: bool, **options: Any) -> BatchLoader:
@@ -423,7 +444,7 @@ class ImageDataModule(DataModule):
         """
         if split not in self._splits:
             self.setup("fit" if split == "train" else "test")
-        data, labels = self._ready(split)
+        data, labels = self.stored(split)
         digest = hashlib.sha256(labels.numpy().data)
         stored = (
             data.fingerprint().encode() if isinstance(data, ImageSource) else data.contiguous().numpy().data

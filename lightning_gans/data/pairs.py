@@ -323,8 +323,11 @@ class UnpairedImages(_TwoDomains):
         data, labels, key = self._attached()[1].real_images(split)
         return data, labels, key | {"data": f"{type(self).__name__} {self.view_names[1]}"}
 
+    def _training_size(self) -> int:
+        return max(domain._training_size() for domain in self._attached())
+
     def _loader(self, split: str, *, training: bool) -> ZipLoader:
-        stored = [(domain, *domain._ready(split)) for domain in self._attached()]
+        stored = [(domain, *domain.stored(split)) for domain in self._attached()]
         size = max(len(labels) for _, _, labels in stored)
         options: dict[str, Any] = {"training": training, "drop_last": training and self.drop_last}
         return ZipLoader(*(x._serve(data, labels, epoch_size=size, **options) for x, data, labels in stored))

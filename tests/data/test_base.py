@@ -56,6 +56,14 @@ def test_loaders():
     assert len(ready(Ramp(batch_size=8, drop_last=False)).train_dataloader()) == 7
 
 
+def test_smallest_batch():
+    """A rest of one sample is known before training: batch norm can make nothing of it."""
+    assert ready(Ramp(batch_size=8, limit=17, drop_last=False), "fit").smallest_batch == 1
+    assert ready(Ramp(batch_size=8, limit=17), "fit").smallest_batch == 8
+    with pytest.raises(RuntimeError, match=r"call prepare_data\(\) and setup\(\)"):
+        _ = Ramp(batch_size=8, limit=17).smallest_batch
+
+
 @pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict", None])
 def test_every_stage_loads_what_it_needs(stage):
     data = ready(Ramp(batch_size=5, val_fraction=0.2), stage)
