@@ -212,7 +212,7 @@ class DataModule(LightningDataModule):
 
     @property
     def smallest_batch(self) -> int:
-        """Samples of the smallest training batch of a rank, which may be the rest of an epoch; after ``setup``."""
+        """Samples of a rank's smallest training batch, which may be the rest of an epoch; after ``setup``."""
         world_size = self.trainer.world_size if self.trainer else 1
         return epoch_batches(self._training_size(), self.batch_size, world_size, self.drop_last)[1]
 

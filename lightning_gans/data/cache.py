@@ -158,7 +158,7 @@ def _decode(source: ImageSource, places: range, on_error: OnError) -> Chunk:
             filled += 1
         except DamagedImage as error:
             if on_error == "error":
-                raise
+                raise DamagedImage(f"{error}; on_error=skip leaves out such files") from error
             failed.append((place, str(error)))
     return images[:filled], failed
 

@@ -116,7 +116,7 @@ def test_decode_nothing(source, store):
 def test_first_damaged_file_ends_it(source, decode):
     damage(source, 30, 13, 14)
     for _ in range(3):
-        with pytest.raises(DamagedImage, match=r"^13\.png: not an image"):
+        with pytest.raises(DamagedImage, match=r"/13\.png: not an image .* on_error=skip"):
             decode(source)
     assert not Path("s").exists() or left(Path("s")) == []
 
@@ -144,7 +144,7 @@ def test_all_damaged(source, store):
     damage(source, *range(SIZE))
     for decode in (find_usable, lambda source: decode_to_disk(source, store, "skip")):
         with pytest.raises(
-            ValueError, match=r"^all 40 images of flowers are damaged; the first: 0\.png: not an"
+            ValueError, match=r"^all 40 images of flowers are damaged; the first: .*/0\.png: not an"
         ):
             decode(source)
     assert left(store) == []

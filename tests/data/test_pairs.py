@@ -165,7 +165,7 @@ def test_training_alone_is_enough(tmp_path):
 def test_damaged_files_are_left_out(tmp_path, kind):
     write_pairs(tmp_path, "train")
     (tmp_path / "train" / "3.png").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"^train/3\.png: empty"):
+    with pytest.raises(ValueError, match=r"/train/3\.png: empty"):
         kind(str(tmp_path), image_size=16).setup("fit")
     data = kind(str(tmp_path), image_size=16, on_error="skip")
     with pytest.warns(UserWarning, match=r"train/3\.png"):
