@@ -103,13 +103,13 @@ class Decoder:
 
 
 def image_endings() -> tuple[str, ...]:
-    """Return the endings of the files that :func:`open_image` reads, in lower case: ``.avif``, ..., ``.xpm``."""
+    """Return the endings of the files that :func:`open_image` reads, in lower case."""
     formats = _formats()
     return tuple(sorted(end for end, kind in Image.registered_extensions().items() if kind in formats))
 
 
 def _formats() -> list[str]:
-    """Return the formats that Pillow itself decodes; a file can lie about its ending, so all are asked for."""
+    """Return the formats that Pillow itself decodes: a file's ending may lie about its format."""
     Image.init()
     return [kind for kind in Image.ID if kind not in _NOT_READ]
 
@@ -132,9 +132,9 @@ def look_at_image(file: Path, name: str) -> tuple[bool, tuple[int, int]]:
                 return _is_grey(image), image.size
     except Exception:  # Pillow raises many kinds of exceptions; open_image raises one that names the fault
         pass
-    # What a turned image's size will be is for the decoder to say: some formats turn themselves, others do not.
-    image = open_image(file, name)
-    return _is_grey(image), image.size
+    # The size of a turned image is for the decoder to say: some formats turn themselves, others do not.
+    decoded = open_image(file, name)
+    return _is_grey(decoded), decoded.size
 
 
 def _is_grey(image: Image.Image) -> bool:

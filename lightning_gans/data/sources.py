@@ -182,9 +182,8 @@ class WholeFiles(ImageFiles):
         channels, height, width = self.shape
         image = to_channels(open_image(path, path), channels, path)
         if image.size != (width, height):
-            raise DamagedImage(
-                f"{path}: {image.width}x{image.height} pixels, and not {width}x{height} as it says; save it anew"
-            )
+            found = f"{image.width}x{image.height} pixels"
+            raise DamagedImage(f"{path}: {found}, and not {width}x{height} as it says; save it anew")
         return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
 
 

@@ -230,7 +230,7 @@ def test_no_other_program_reads_a_picture(tmp_path):
     image.save(tmp_path / "x.eps")
     (tmp_path / "x.eps").rename(tmp_path / "x.png")
     for read in (open_image, look_at_image):
-        with pytest.raises(DamagedImage, match="^x: not an image"):
+        with pytest.raises(DamagedImage, match=r"^x: not an image"):
             read(tmp_path / "x.png", "x")
     assert not {".eps", ".ps", ".wmf", ".emf", ".h5", ".mpg", ".pdf"} & set(image_endings())
 
