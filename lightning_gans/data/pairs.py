@@ -88,14 +88,20 @@ class _Pairs(FileDataModule):
         """Return the function that makes input and target from stored images."""
         raise NotImplementedError
 
-    def real_images(self, split: Literal["train", "test"]) -> tuple[Data, Tensor, dict[str, str]]:
+    def real_images(
+        self, split: Literal["train", "test"], size: int | None = None
+    ) -> tuple[Data, Tensor, dict[str, str]]:
         """Return the targets of a split, with which translations are compared.
+
+        Args:
+            split: The split.
+            size: Height and width, to which the original images are resized. None: ``image_size``.
 
         Returns:
             A source of uint8 (C, H, W) images; labels -1 (N,); and a key that identifies
             exactly these images, by which their statistics are cached.
         """
-        data, labels, key = super().real_images(split)
+        data, labels, key = super().real_images(split, size)
         targets = _Targets(data, self.views(), self.image_shape[0])
         return targets, labels, key | {"target": f"{self.direction} {self.image_shape}"}
 
@@ -318,9 +324,11 @@ class UnpairedImages(_TwoDomains):
         """
         raise ValueError("UnpairedImages holds two sets of images: name the folder of one with ImageFolder")
 
-    def real_images(self, split: Literal["train", "test"]) -> tuple[Data, Tensor, dict[str, str]]:
+    def real_images(
+        self, split: Literal["train", "test"], size: int | None = None
+    ) -> tuple[Data, Tensor, dict[str, str]]:
         """Return the images of the second domain, with which translations are compared."""
-        data, labels, key = self._attached()[1].real_images(split)
+        data, labels, key = self._attached()[1].real_images(split, size)
         return data, labels, key | {"data": f"{type(self).__name__} {self.view_names[1]}"}
 
     def _training_size(self) -> int:
