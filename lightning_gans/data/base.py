@@ -181,7 +181,7 @@ class DataModule(LightningDataModule):
         self._splits["train"] = self._store(data, origin, training=True), training_labels
 
     def _choose(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return which samples of the training split are held out, which are kept, and the latter's labels."""
+        """Return which training samples are held out, which are kept, and the labels of those kept."""
         by_class = self.class_weights is not None or self.limit_per_class is not None
         if self.num_classes is None and (by_class or self.label_fraction < 1):
             asked = "class_weights, limit_per_class and label_fraction"
