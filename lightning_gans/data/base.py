@@ -389,6 +389,7 @@ class ImageDataModule(DataModule):
         self.download, self.in_memory, self.num_workers = download, in_memory, num_workers
         self.exclude = exclude
         self._classes: list[int] | None = None
+        self._number_of_labels = len(self.class_names)
         if classes is not None:
             wanted = tuple(str(name) for name in classes)
             for name in wanted:
@@ -487,19 +488,34 @@ class ImageDataModule(DataModule):
         name = type(self).__name__
         try:
             images, labels = self.load(split)
+            if isinstance(images, Tensor):
+                checks.shaped(("N", self.channels, "H", "W"), "uint8", images=images)
             if len(images) != len(labels):
                 raise ValueError(f"{len(images)} images but {len(labels)} labels")
+            if self._number_of_labels:
+                checks.labels(self._number_of_labels, unlabeled=True, labels=labels)
             return images, labels
         except (DataError, DamagedImage):
             raise
-        except (RuntimeError, OSError, AssertionError, EOFError, IndexError, KeyError, ValueError) as error:
+        except (
+            RuntimeError,
+            OSError,
+            AssertionError,
+            EOFError,
+            LookupError,
+            ValueError,
+            MemoryError,
+        ) as error:
             reason = checks.first_line(error)
-            where = f"{self.files} under {self.root.absolute()} ({reason})"
+            where = f"{self.files or 'files'} under {self.root.absolute()} ({reason})"
+            source = f" from {self.source}" if self.source else ""
             # torchvision raises exceptions of many classes for missing files.
             if isinstance(error, OSError) or any(word in reason for word in ("not found", "ownload")):
-                advice = f"put the files there (from {self.source}), or {ELSEWHERE}"
+                advice = f"put the files there{source}, or {ELSEWHERE}"
                 raise FileNotFoundError(f"{name}: cannot read {where}; {advice}") from error
-            advice = f"delete it and fetch it again from {self.source}"
+            if not self.files:  # a data module of one's own, with nothing to fetch
+                raise ValueError(f"{name}.load({split!r}): {reason}") from error
+            advice = f"delete it and fetch it again{source}"
             raise ValueError(f"{name}: damaged file among {where}; {advice}") from error
 
 

@@ -1,7 +1,5 @@
 """Image-to-image data: stored pairs, two unpaired domains, and pairs that are made from single images."""
 
-import tarfile
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,11 +12,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.datasets.utils import download_and_extract_archive
 
 from lightning_gans import checks
 from lightning_gans.data.base import ELSEWHERE, Data, DataError, FileDataModule, Split
 from lightning_gans.data.decode import Decoder, Interpolation
+from lightning_gans.data.fetch import download, fetching, unpack
 from lightning_gans.data.folder import ImageFolder, find_folder, list_images
 from lightning_gans.data.loader import ZipLoader, to_float
 from lightning_gans.data.sources import ImageFiles, ImageSource, PairFiles, TensorImages
@@ -234,13 +232,16 @@ class Facades(PairedImages):
 
     Downloaded (30 MB) to ``root/facades`` if they are missing. The paper makes photographs of label maps.
 
+    No checksum of the archive was published. It is fetched by https alone, and only plain files are taken out
+    of it, but whoever controls the server decides which pictures these are.
+
     Args:
         folder: The folder: absolute, or below the current folder, or below ``root``.
         direction: ``BtoA``: from labels to photographs; ``AtoB``: the other way.
         **kwargs: Arguments of :class:`PairedImages`.
     """
 
-    source = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/facades.tar.gz"
+    source = "https://efrosgans.eecs.berkeley.edu/pix2pix/datasets/facades.tar.gz"
 
     def __init__(self, folder: str | Path = "facades", direction: Direction = "BtoA", **kwargs: Any) -> None:
         super().__init__(folder, direction=direction, **kwargs)
@@ -257,12 +258,12 @@ class Facades(PairedImages):
 
     def _fetch(self, target: Path) -> None:
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            # Unpacked elsewhere and moved when complete: a killed download leaves no such folder.
-            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".facades-") as part:
-                download_and_extract_archive(self.source, part)
-                (Path(part) / "facades").rename(target)
-        except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
+            with fetching(target) as part:
+                archive = part / Path(self.source).name
+                download(self.source, archive, None)
+                unpack(archive, part)
+                (part / "facades").rename(part / target.name)
+        except OSError as error:
             advice = f"put its files in {target.absolute()}, or {ELSEWHERE}"
             reason = f"cannot fetch {self.source} ({checks.first_line(error)})"
             raise FileNotFoundError(f"Facades: {reason}; {advice}") from error
