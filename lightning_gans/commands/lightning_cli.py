@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import add_instantiator
 from jsonargparse._common import NonParsingAction
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
@@ -16,6 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import nn
 
 # The packages whose classes are found by their short names.
 import lightning_gans.data
@@ -31,6 +33,9 @@ from lightning_gans.game.interruption import Interrupted
 from lightning_gans.networks.rebuild import class_path
 
 RUNS = Path("runs")
+
+# Where a network is asked for, arguments without a class are those of the paper's: the game makes it.
+add_instantiator(lambda _, **changes: changes, nn.Module, subclasses=False)
 
 HARMLESS = (
     ".*treespec.*",  # of Lightning, about newer versions of torch
@@ -123,9 +128,13 @@ class CLI(LightningCLI):
                     f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {class_path(model)}"
                 )
 
-    def before_instantiate_classes(self) -> None:
+    def instantiate_classes(self) -> None:
         """Build models by :meth:`_build_model`, which checks the arguments that follow from the data."""
-        self.parser.add_instantiator(self._build_model, SelfContained, subclasses=True, prepend=True)
+        build = (self._build_model, SelfContained, True)
+        self.config_init = self.parser.instantiate(self.config, instantiators=[build])
+        self.datamodule = self._get(self.config_init, "data")
+        self.model = self._get(self.config_init, "model")
+        self.trainer = self.instantiate_trainer()
 
     def _build_model(
         self, model: type[SelfContained], applied_instantiation_links: dict[str, Any], **arguments: Any
@@ -133,7 +142,7 @@ class CLI(LightningCLI):
         config = self.config[self.command]
         for key in LINKED:
             linked = f"model.init_args.{key}" in applied_instantiation_links
-            if linked and config.model.init_args.get(key) is not None:
+            if linked and config.model.get(f"init_args.{key}") is not None:
                 raise ValueError(f"model.{key} follows from the data: leave it out, or change data")
             parameter = inspect.signature(model).parameters.get(key)
             if parameter and parameter.default is parameter.empty and arguments.get(key) is None:
