@@ -10,7 +10,7 @@ from typing import Any
 
 from jsonargparse import set_parsing_settings
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar, Timer, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
@@ -22,7 +22,8 @@ import lightning_gans.metrics.classifier
 import lightning_gans.models  # noqa: F401
 from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
 from lightning_gans.callbacks.checkpoint import is_finished
-from lightning_gans.callbacks.evaluate import check_names
+from lightning_gans.callbacks.evaluate import Evaluate, check_names
+from lightning_gans.callbacks.pictures import Pictures
 from lightning_gans.commands.parsing import LINKED, OneLine
 from lightning_gans.commands.run_folder import RUNS, claim, give_back, run_name
 from lightning_gans.game.adversarial import AdversarialModule
@@ -183,6 +184,7 @@ class CLI(LightningCLI):
             if config["barebones"]:
                 self.save_config_callback = None
                 config["log_every_n_steps"] = None  # which a recipe may set, and Lightning would refuse
+                callbacks = [x for x in callbacks if not isinstance(x, Pictures | Evaluate | ModelCheckpoint)]
             elif not config["fast_dev_run"]:
                 name, version = self._get(self.config, "name"), self.folder.name if self.folder else "unknown"
                 if config["logger"] is False:
@@ -260,13 +262,25 @@ def _refuse_at_its_end(path: str, trainer: Any) -> None:
     checkpoint = read_checkpoint(path)
     progress = checkpoint["loops"]["fit_loop"]
     epochs = checkpoint["epoch"] + progress["epoch_loop.batch_progress"]["is_last_batch"]
-    for key, done in (("max_steps", checkpoint["global_step"]), ("max_epochs", epochs)):
-        limit = trainer[key]
-        if limit is not None and 0 <= limit <= done:
-            raise ValueError(
-                f"--ckpt_path {path}: the run is at its end, trainer.{key}={limit}; to go on, add "
-                f"--trainer.{key} with a larger number"
-            )
+    at_end = {
+        "max_steps": 0 <= (trainer.max_steps or -1) <= checkpoint["global_step"],
+        "max_epochs": 0 <= (-1 if trainer.max_epochs is None else trainer.max_epochs) <= epochs,
+        "max_time": _time_is_over(trainer.max_time, checkpoint["callbacks"]),
+    }
+    key = next((key for key, over in at_end.items() if over), None)
+    if key:
+        raise ValueError(
+            f"--ckpt_path {path}: the run is at its end, trainer.{key}={trainer[key]}; to go on, give a larger "
+            f"--trainer.{key}"
+        )
+
+
+def _time_is_over(limit: Any, states: dict[str, Any]) -> bool:
+    timer = Timer(limit)
+    if limit is None or timer.state_key not in states:
+        return False
+    timer.load_state_dict(states[timer.state_key])
+    return (timer.time_remaining() or 0) <= 0
 
 
 def _as_list(value: Any) -> list[Any]:
