@@ -176,6 +176,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
 
     def on_fit_start(self) -> None:
         """Prepare networks and the random numbers of this rank; look up once what every step needs."""
+        super().on_fit_start()
         self.prepare_networks(name for player in self.players().values() for name in player.networks)
         # A seed for each rank: Lightning gives all the same one, and all would draw the same fakes.
         seed = (torch.initial_seed() * 1_000_003 + 7_919 * (self.global_rank + 1)) % 2**63

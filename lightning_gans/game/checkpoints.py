@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_gans.game.interruption import Interruption
+from lightning_gans.game.log_axis import log_at_updates
 from lightning_gans.game.progress import go_on_exactly, store_progress
 from lightning_gans.game.random_states import random_states, restore_random_states
 from lightning_gans.networks.rebuild import NotRebuildable, Rebuildable, class_path, describe, rebuild
@@ -93,6 +94,10 @@ class SelfContained(Rebuildable, LightningModule):
             go_on_exactly(self.trainer, checkpoint)
         elif ranks:
             self.load_run_state(ranks[0]["state"])
+
+    def on_fit_start(self) -> None:
+        """Make whatever is logged stand at updates."""
+        log_at_updates(self.trainer)
 
     def on_train_start(self) -> None:
         """Install the signal handlers; restore the random states and run state of a resumed run."""
