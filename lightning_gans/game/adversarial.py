@@ -79,7 +79,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
         self._unchecked: list[tuple[str, int, Tensor]] = []
         self._overridden: set[str] = set()
         self._no_gpu_check = NoGPUCheck()
-        self.save_hyperparameters(self.plain_arguments())
+        self.save_hyperparameters(self.plain_arguments(), logger=False)
 
     # ------------------------------------------------------------------ what a paper writes
 

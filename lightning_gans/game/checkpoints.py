@@ -16,6 +16,7 @@ from lightning_gans.game.interruption import Interruption
 from lightning_gans.game.log_axis import log_at_updates
 from lightning_gans.game.progress import go_on_exactly, store_progress
 from lightning_gans.game.random_states import random_states, restore_random_states
+from lightning_gans.game.settings import log_settings
 from lightning_gans.networks.rebuild import NotRebuildable, Rebuildable, class_path, describe, rebuild
 
 
@@ -29,6 +30,9 @@ class SelfContained(Rebuildable, LightningModule):
 
     rng: torch.Generator | None = None
     """A generator of this module's own, another on each rank, if it has one."""
+
+    run_settings: dict[str, Any] = {}
+    """What the loggers are told of a run beside model, data and trainer."""
 
     _resumed: list[dict[str, Any]] | None = None
     _interruption: Interruption | None = None
@@ -96,8 +100,9 @@ class SelfContained(Rebuildable, LightningModule):
             self.load_run_state(ranks[0]["state"])
 
     def on_fit_start(self) -> None:
-        """Make whatever is logged stand at updates."""
+        """Make whatever is logged stand at updates; tell the loggers what the run is made of."""
         log_at_updates(self.trainer)
+        log_settings(self.trainer, self, self.run_settings)
 
     def on_train_start(self) -> None:
         """Install the signal handlers; restore the random states and run state of a resumed run."""

@@ -39,7 +39,7 @@ class _Writer(ExperimentWriter):
         if not self.metrics:
             return
         new_columns = self._record_new_keys()
-        rows: dict[int, dict[str, Any]] = {}
+        rows: dict[Any, dict[str, Any]] = {}
         for row in [self._last, *self.metrics] if self._last else self.metrics:
             rows.setdefault(row["step"], {}).update(row)
         *whole, self._last = rows.values()

@@ -5,10 +5,13 @@ Lightning counts batches for loggers: ``LearningRateMonitor`` and ``self.log`` w
 a trainer that count for loggers are replaced, so that whoever asks them gets the update.
 """
 
+from typing import cast
+
 from lightning.pytorch import Trainer
 from lightning.pytorch.loops.fetchers import _DataFetcher
+from lightning.pytorch.loops.progress import _ProcessedTracker
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
-from lightning.pytorch.trainer.connectors.logger_connector import _LoggerConnector
+from lightning.pytorch.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
 from lightning.pytorch.trainer.connectors.logger_connector.result import _OUT_DICT
 
 
@@ -41,11 +44,12 @@ class UpdateLoop(_TrainingEpochLoop):
     @property
     def in_batch(self) -> bool:
         """Whether a batch has begun, and was not trained on yet."""
-        return self.batch_progress.current.processed < self.batch_progress.current.ready
+        batch = cast(_ProcessedTracker, self.batch_progress.current)
+        return batch.processed < batch.ready
 
     @property
-    def _batches_that_stepped(self) -> int:  # type: ignore[override]
-        # What is logged before a batch is trained on, as learning rates are, belongs to the update it may bring.
+    def _batches_that_stepped(self) -> int:
+        # What is logged before a batch is trained on, such as learning rates, belongs to its update.
         return self.begun + 1 if self.begun is not None and self.in_batch else self.global_step
 
     @_batches_that_stepped.setter
@@ -53,9 +57,9 @@ class UpdateLoop(_TrainingEpochLoop):
         """Ignore Lightning's counting."""
 
     def passed(self, every: int) -> bool:
-        """Return whether a multiple of ``every`` is reached or passed: once at a batch's start, once at its end.
+        """Return whether a multiple of ``every`` is reached or passed: at a batch's start, and at its end.
 
-        Several batches may pass before an update; only the first of them says so at its start.
+        Several batches may pass before an update: only the first of them says so at its start.
         """
         since = self.asked if self.in_batch else self.begun
         return since is not None and self._batches_that_stepped // every > since // every
