@@ -31,7 +31,7 @@ class SelfContained(Rebuildable, LightningModule):
     rng: torch.Generator | None = None
     """A generator of this module's own, another on each rank, if it has one."""
 
-    run_settings: dict[str, Any] = {}
+    run_settings: dict[str, Any] | None = None
     """What the loggers are told of a run beside model, data and trainer."""
 
     _resumed: list[dict[str, Any]] | None = None
@@ -102,7 +102,7 @@ class SelfContained(Rebuildable, LightningModule):
     def on_fit_start(self) -> None:
         """Make whatever is logged stand at updates; tell the loggers what the run is made of."""
         log_at_updates(self.trainer)
-        log_settings(self.trainer, self, self.run_settings)
+        log_settings(self.trainer, self, self.run_settings or {})
 
     def on_train_start(self) -> None:
         """Install the signal handlers; restore the random states and run state of a resumed run."""
