@@ -2,16 +2,20 @@
 
 import shutil
 import time
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
-from lightning_gans.files import written_whole
+from lightning_gans.files import remove_parts, written_whole
 
 CLOCK = 10  # updates between two checks of the time, which all ranks make together
 
@@ -19,7 +23,8 @@ CLOCK = 10  # updates between two checks of the time, which all ranks make toget
 class Checkpoint(ModelCheckpoint):
     """Keep ``last.ckpt``, rewritten every so many generator updates or minutes, and at the end of training.
 
-    The file is complete at every moment: it is written beside its place and then moved there. Add Lightning's
+    The file is complete at every moment: it is written beside its place and then moved there. Beside it lies
+    ``last.ckpt.lock`` until the run has reached its end: no other run can write there. Add Lightning's
     ``ModelCheckpoint`` for checkpoints by a metric.
 
     The last update of a run is saved before the pictures and scores that belong to its end. Weights that are
@@ -53,15 +58,62 @@ class Checkpoint(ModelCheckpoint):
         self.every_n_minutes = every_n_minutes
         self._saved_at = (0, 0)
         self._saved_when = time.monotonic()
+        self._lock: FileLock | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Remove the unfinished file of a run that was killed while it wrote a checkpoint."""
+        """Lock the folder, and remove what a run that was killed left half written there.
+
+        Raises:
+            ValueError: If another run writes its checkpoints there, or has.
+        """
         super().setup(trainer, pl_module, stage)
-        if stage == "fit" and trainer.is_global_zero:
-            last = Path(str(self.dirpath)) / "last.ckpt"
-            for path in {str(last), str(trainer.ckpt_path or last)}:
-                for part in Path(path).parent.glob(f"{Path(path).name}.*.part"):
-                    part.unlink(missing_ok=True)
+        if stage != "fit" or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = WholeCheckpointIO()
+        refusal = self._lock_folder(trainer) if trainer.is_global_zero else ""
+        refusal = trainer.strategy.broadcast(refusal)  # all ranks end together
+        if refusal:
+            raise ValueError(f"checkpoint.dirpath={self.dirpath}: {refusal}")
+
+    def _lock_folder(self, trainer: Trainer) -> str:
+        """Take the folder for this run, and remove unfinished files; return why it cannot be taken, if so."""
+        last, source = self._last(), Path(trainer.ckpt_path or self._last())
+        lock = FileLock(_lock_of(last))
+        try:
+            last.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            return "another run writes its checkpoints there, give another folder"
+        except OSError as error:
+            return f"it cannot be written ({error.strerror}), give another folder"
+        self._lock = lock
+        goes_on = trainer.ckpt_path and source.parent.resolve() == last.parent.resolve()
+        requeued = source.name.startswith("hpc_ckpt")  # by SLURM: Lightning keeps that file elsewhere
+        mine = goes_on or requeued or self._last_checkpoint_saved == str(last)
+        if last.exists() and not mine:
+            lock.release()
+            return "there is the last.ckpt of another run, go on from that one or give another folder"
+        remove_parts(last.parent)
+        of_source = _lock_of(source)
+        # Not of a run that is alive: it holds its lock.
+        with suppress(OSError), FileLock(of_source, timeout=0) if of_source.exists() else nullcontext():
+            remove_parts(source.parent)
+        return ""
+
+    def _unlock(self, finished: bool = False) -> None:
+        if self._lock is not None and self._lock.is_locked:
+            last = self._last()
+            if finished or not last.exists():
+                _lock_of(last).unlink(missing_ok=True)
+            self._lock.release()
+            if not last.exists():
+                with suppress(OSError):  # there may be other files
+                    last.parent.rmdir()
+        self._lock = None
+
+    def _last(self) -> Path:
+        return Path(str(self.dirpath)) / "last.ckpt"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Plan the first checkpoint; copy the one that is resumed into the folder, if that has none yet."""
@@ -93,8 +145,14 @@ class Checkpoint(ModelCheckpoint):
         """Save nothing: checkpoints follow updates and minutes, not validations."""
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the last update, if it was not saved when its batch ended."""
+        """Save the last update, if it was not saved when its batch ended; the run is finished."""
         self._save_once(trainer)
+        self._unlock(finished=True)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the folder free; the run is not finished."""
+        super().on_exception(trainer, pl_module, exception)
+        self._unlock()
 
     def save_interrupted(self, trainer: Trainer) -> Path | None:
         """Save a run that a signal ends; return the path of its checkpoint."""
@@ -129,14 +187,37 @@ class Checkpoint(ModelCheckpoint):
         )
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
-        with written_whole(filepath) as part:  # written by the first rank, with states of all
-            trainer.save_checkpoint(part, self.save_weights_only)
+        trainer.save_checkpoint(
+            filepath, self.save_weights_only
+        )  # written by the first rank, with states of all
         self._last_global_step_saved = trainer.global_step
         self._last_checkpoint_saved = filepath
         trainer.strategy.barrier()
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.after_save_checkpoint(self)
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its place, and move it there.
+
+    Lightning writes it to the system's temporary folder first, where a run that is killed leaves it for ever.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any = None) -> None:
+        """Write a checkpoint."""
+        with written_whole(path) as part, part.open("wb") as file:
+            torch.save(checkpoint, file)
+
+
+def is_finished(path: str | Path) -> bool:
+    """Return whether a checkpoint is one of a run that has reached its end: with pictures, scores and all."""
+    return Path(path).is_file() and not _lock_of(Path(path)).exists()
+
+
+def _lock_of(checkpoint: Path) -> Path:
+    """Return the lock of a checkpoint's folder: a run holds it, and removes it at its end."""
+    return checkpoint.parent / "last.ckpt.lock"
 
 
 def _moment(trainer: Trainer) -> tuple[int, int]:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import set_parsing_settings
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
 # The packages whose classes are found by their short names.
 import lightning_gans.data
@@ -21,14 +21,22 @@ import lightning_gans.game.schedulers
 import lightning_gans.metrics.classifier
 import lightning_gans.models  # noqa: F401
 from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
+from lightning_gans.callbacks.checkpoint import is_finished
 from lightning_gans.callbacks.evaluate import check_names
 from lightning_gans.commands.parsing import LINKED, OneLine
+from lightning_gans.commands.run_folder import RUNS, claim, give_back, run_name
+from lightning_gans.game.adversarial import AdversarialModule
 from lightning_gans.game.checkpoints import SelfContained, read_checkpoint
 from lightning_gans.game.csv_logger import WholeCSVLogger
 from lightning_gans.game.interruption import Interrupted
 from lightning_gans.networks.rebuild import class_path
 
-RUNS = Path("runs")
+OF_EACH_RUN = {"checkpoint": Checkpoint, "samples": SampleGrid, "throughput": Throughput}
+"""The callbacks that ``fit`` adds, by the option that sets one or, if it is false, leaves it out."""
+set_parsing_settings(subclasses_disabled=list(OF_EACH_RUN.values()))  # their arguments need no class_path
+
+UPDATES, EPOCHS = 10_000, 10
+"""The length of a run that nothing limits: of a game in generator updates, of a classifier in epochs."""
 
 HARMLESS = (
     ".*treespec.*",  # of Lightning, about newer versions of torch
@@ -50,9 +58,8 @@ class Parser(OneLine, LightningArgumentParser):
 def add_arguments(parser: LightningArgumentParser, name: str | None = None) -> None:
     """Add the options of ``fit`` besides model, data and trainer; ``name`` is the default of ``--name``."""
     parser.add_argument("--name", type=str | None, default=name, help="The run goes to runs/NAME/version_K.")
-    parser.add_lightning_class_args(Checkpoint, "checkpoint")
-    parser.add_lightning_class_args(SampleGrid, "samples")
-    parser.add_lightning_class_args(Throughput, "throughput")
+    for key, callback in OF_EACH_RUN.items():
+        parser.add_argument(f"--{key}", type=callback | bool, default={}, help="false leaves it out.")
     for key in LINKED:
         parser.link_arguments(f"data.{key}", f"model.init_args.{key}", apply_on="instantiate")
 
@@ -80,18 +87,23 @@ class CLI(LightningCLI):
     def __init__(self, command: str, arguments: Sequence[str], recipe: str | None = None) -> None:
         for message in (*HARMLESS, *([] if command == "fit" else [MISSING])):
             warnings.filterwarnings("ignore", message)
-        self.command, self.recipe = command, recipe
-        super().__init__(
-            SelfContained,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            parser_class=Parser,
-            parser_kwargs={"default_env": True},
-            args=[command, *arguments],
-        )
+        self.command, self.arguments, self.recipe = command, arguments, recipe
+        self.folder: Path | None = None  # of the run; other ranks than the first do not know it
+        try:
+            super().__init__(
+                SelfContained,
+                LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+                parser_class=Parser,
+                parser_kwargs={"default_env": True},
+                args=[command, *arguments],
+            )
+        except BaseException:
+            self._give_back()
+            raise
 
     # A static method, which builds the parsers of all four.
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
@@ -118,8 +130,28 @@ class CLI(LightningCLI):
                 raise ValueError(f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {given}")
 
     def before_instantiate_classes(self) -> None:
-        """Build models by :meth:`_build_model`, which checks the arguments that follow from the data."""
+        """Check what needs no model, and claim the run's folder; what is built from here on may take long."""
         self.parser.add_instantiator(self._build_model, SelfContained, subclasses=True, prepend=True)
+        config = self.config[self.command]
+        trainer = config.trainer
+        if self.command != "fit" or trainer.fast_dev_run:
+            return
+        if trainer.max_steps in (None, -1) and trainer.max_epochs is None and trainer.max_time is None:
+            _limit(trainer, _class_of(config.model))
+        if config.ckpt_path and is_finished(config.ckpt_path):
+            _refuse_at_its_end(config.ckpt_path, trainer)
+        if not trainer.barebones:
+            classes = {key: config[key].class_path for key in ("model", "data")}
+            config.name = run_name(config.name, classes, self.arguments)
+            if rank_zero_only.rank == 0:
+                self.folder = claim(self._root(), config.name)
+
+    def _root(self) -> Path:
+        return Path(self._get(self.config, "trainer").default_root_dir or ".")
+
+    def _give_back(self) -> None:
+        if self.folder is not None:
+            give_back(self.folder, self._root())
 
     def _build_model(
         self, model: type[SelfContained], applied_instantiation_links: dict[str, Any], **arguments: Any
@@ -145,32 +177,45 @@ class CLI(LightningCLI):
             config["logger"] = given or False
         else:
             callbacks += self._callbacks_of_each_run(config)
+            saves = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+            if not saves and config["enable_checkpointing"] is None:
+                config["enable_checkpointing"] = False  # else Lightning adds a callback of its own
+            if config["barebones"]:
+                self.save_config_callback = None
+                config["log_every_n_steps"] = None  # which a recipe may set, and Lightning would refuse
+            elif not config["fast_dev_run"]:
+                name, version = self._get(self.config, "name"), self.folder.name if self.folder else "unknown"
+                if config["logger"] is False:
+                    config["default_root_dir"] = self._root() / RUNS / name / version
+                else:
+                    config["logger"] = [WholeCSVLogger(self._root() / RUNS, name, version), *given]
             bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
             if not bar and config["enable_progress_bar"] is not False and not config["barebones"]:
                 callbacks.append(TQDMProgressBar(refresh_rate=20))
-            if config["logger"] is False:
-                self.save_config_callback = None  # without a logger the run has no folder of its own
-            elif not config["fast_dev_run"]:
-                name = self._get(self.config, "name") or type(self.model).__name__.lower()
-                folder = Path(config["default_root_dir"] or ".") / RUNS
-                config["logger"] = [WholeCSVLogger(folder, name=name), *given]
         check_names(callbacks)
-        return self._instantiate_trainer({**config, "callbacks": callbacks}, [])
+        trainer = self._instantiate_trainer({**config, "callbacks": callbacks}, [])
+        if (
+            not trainer.is_global_zero
+        ):  # known only now, where neither Lightning nor torchrun starts the ranks
+            self._give_back()
+        return trainer
 
     def _callbacks_of_each_run(self, config: dict[str, Any]) -> list[Callback]:
         """Return the callbacks that ``fit`` adds and can use; warn of options that are set for the others."""
         unused = {}
-        if config["logger"] is False:
-            unused["name"] = "with trainer.logger false there is no folder of that name"
         if config["enable_checkpointing"] is False:
             unused["checkpoint"] = "trainer.enable_checkpointing is false"
         if not hasattr(self.model, "sample") and not hasattr(self.model, "translate"):
             unused["samples"] = f"a {type(self.model).__name__} has neither sample() nor translate()"
-        parser = self._parser(self.command)
+        if config["barebones"]:
+            unused = dict.fromkeys(("name", *OF_EACH_RUN), "trainer.barebones is true")
+        defaults = self._parser(self.command).get_defaults()
         for key, reason in unused.items():
-            if self._get(self.config, key) != parser.get_defaults()[key]:
+            default = self.recipe if key == "name" else defaults[key].init_args
+            if self._get(self.config, key) not in (default, False, None):
                 rank_zero_warn(f"{key} is not used: {reason}")
-        return [self._get(self.config_init, key) for key in parser.callback_keys if key not in unused]
+        given = {key: self._get(self.config_init, key) for key in OF_EACH_RUN if key not in unused}
+        return [OF_EACH_RUN[key]() if value is True else value for key, value in given.items() if value]
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         # A checkpoint is data: no code in it is run.
@@ -178,9 +223,6 @@ class CLI(LightningCLI):
 
     def fit(self, **arguments: Any) -> None:
         """Train; if a signal ends the run, print the command that resumes it."""
-        if isinstance(self.trainer.strategy.launcher, _MultiProcessingLauncher):
-            # This process must choose the run's folder: it would not know one that its child processes chose.
-            _ = self.trainer.log_dir
         try:
             self.trainer.fit(**arguments)
         except Interrupted as stop:
@@ -190,9 +232,43 @@ class CLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Print the folder of the run."""
-        folder = self.trainer.log_dir or self.trainer.default_root_dir  # all ranks must call this
-        if self.trainer.is_global_zero:
-            print(f"The run is in {folder}")
+        if self.trainer.is_global_zero and self.folder is not None:
+            print(f"The run is in {self.folder}")
+
+
+def _class_of(given: Any) -> type:
+    module, _, name = given.class_path.rpartition(".")
+    found: type = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _limit(trainer: Any, model: type) -> None:
+    """Give a run that nothing ends a length, and say so."""
+    if issubclass(model, AdversarialModule):
+        trainer.max_steps = UPDATES
+        ends = f"{UPDATES:,} generator updates: set trainer.max_steps"
+    else:
+        trainer.max_epochs = EPOCHS
+        ends = f"{EPOCHS} epochs: set trainer.max_epochs"
+    rank_zero_info(f"Nothing limits this run, it ends after {ends} for another length")
+
+
+def _refuse_at_its_end(path: str, trainer: Any) -> None:
+    """Refuse to resume a run that has nothing left to do.
+
+    Raises:
+        ValueError: If so; the message says which setting continues it.
+    """
+    checkpoint = read_checkpoint(path)
+    progress = checkpoint["loops"]["fit_loop"]
+    epochs = checkpoint["epoch"] + progress["epoch_loop.batch_progress"]["is_last_batch"]
+    for key, done in (("max_steps", checkpoint["global_step"]), ("max_epochs", epochs)):
+        limit = trainer[key]
+        if limit is not None and 0 <= limit <= done:
+            raise ValueError(
+                f"--ckpt_path {path}: the run is at its end, trainer.{key}={limit}; to go on, add "
+                f"--trainer.{key} with a larger number"
+            )
 
 
 def _as_list(value: Any) -> list[Any]:

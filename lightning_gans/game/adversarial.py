@@ -78,7 +78,6 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
         self._last_written = 0
         self._unchecked: list[tuple[str, int, Tensor]] = []
         self._overridden: set[str] = set()
-        self._no_gpu_check = NoGPUCheck()
         self.save_hyperparameters(self.plain_arguments(), logger=False)
 
     # ------------------------------------------------------------------ what a paper writes
@@ -168,7 +167,8 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
     def configure_callbacks(self) -> list[Callback]:
         """Refuse trainer settings that mean something else in a game; Lightning calls this first of all."""
         check_trainer(self.trainer)
-        return []
+        again = any(isinstance(callback, NoGPUCheck) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return [] if again else [NoGPUCheck()]
 
     def configure_optimizers(self) -> Any:
         """Make each player's optimizer and scheduler."""
@@ -187,7 +187,6 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
         # Lightning asks for the signature of training_step at every batch: stored, it need not be computed.
         step = type(self).training_step
         step.__signature__ = inspect.signature(step)  # type: ignore[attr-defined]
-        self._no_gpu_check.start()
 
     def on_train_start(self) -> None:
         """Restore the state of a resumed run, with the optimizer settings that this run changes."""
@@ -235,10 +234,6 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
         """Check that the last losses are finite, and share the buffers."""
         self._check_losses()
         share_buffers(self)  # so that all ranks draw the same samples from now on
-
-    def teardown(self, stage: str) -> None:
-        """Restore the environment variable that was removed for the run."""
-        self._no_gpu_check.stop()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add random states and run state of all ranks, unless a loss was not finite. All ranks call this."""
