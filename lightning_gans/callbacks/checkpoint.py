@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -58,53 +59,68 @@ class Checkpoint(ModelCheckpoint):
         self.every_n_minutes = every_n_minutes
         self._saved_at = (0, 0)
         self._saved_when = time.monotonic()
-        self._lock: FileLock | None = None
+        self._lock: FileLock | None = None  # of the folder, on the first rank
+        self._finished = False  # whether last.ckpt there is one of a run that has reached its end
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Lock the folder, and remove what a run that was killed left half written there.
+        """Lock the folder, before any long work.
 
         Raises:
-            ValueError: If another run writes its checkpoints there, or has.
+            ValueError: If it cannot be written, or another run writes its checkpoints there.
         """
         super().setup(trainer, pl_module, stage)
-        if stage != "fit" or trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return
-        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-            trainer.strategy.checkpoint_io = WholeCheckpointIO()
-        refusal = self._lock_folder(trainer) if trainer.is_global_zero else ""
-        refusal = trainer.strategy.broadcast(refusal)  # all ranks end together
-        if refusal:
-            raise ValueError(f"checkpoint.dirpath={self.dirpath}: {refusal}")
+        if stage == "fit" and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+                trainer.strategy.checkpoint_io = WholeCheckpointIO()
+            self._refuse(trainer, self._lock_folder)
 
-    def _lock_folder(self, trainer: Trainer) -> str:
-        """Take the folder for this run, and remove unfinished files; return why it cannot be taken, if so."""
-        last, source = self._last(), Path(trainer.ckpt_path or self._last())
-        lock = FileLock(_lock_of(last))
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remove what a run that was killed left half written.
+
+        Raises:
+            ValueError: If the folder has the checkpoint of another run.
+        """
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._refuse(trainer, lambda: self._tidy_folder(trainer.ckpt_path))
+
+    def _refuse(self, trainer: Trainer, check: Callable[[], str]) -> None:
+        reason = check() if trainer.is_global_zero else ""
+        reason = trainer.strategy.broadcast(reason)  # all ranks end together
+        if reason:
+            raise ValueError(f"checkpoint.dirpath={self.dirpath}: {reason}, give another folder")
+
+    def _lock_folder(self) -> str:
+        last = self._last()
+        self._finished = is_finished(last)
+        self._lock = FileLock(_lock_of(last))
         try:
             last.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
+            self._lock.acquire(timeout=0)
         except Timeout:
-            return "another run writes its checkpoints there, give another folder"
+            return "another run writes its checkpoints there"
         except OSError as error:
-            return f"it cannot be written ({error.strerror}), give another folder"
-        self._lock = lock
-        goes_on = trainer.ckpt_path and source.parent.resolve() == last.parent.resolve()
+            return f"it cannot be written ({error.strerror})"
+        return ""
+
+    def _tidy_folder(self, resumed: str | Path | None) -> str:
+        last = self._last()
+        source = Path(resumed or last)
+        goes_on = resumed and source.parent.resolve() == last.parent.resolve()
         requeued = source.name.startswith("hpc_ckpt")  # by SLURM: Lightning keeps that file elsewhere
-        mine = goes_on or requeued or self._last_checkpoint_saved == str(last)
-        if last.exists() and not mine:
-            lock.release()
-            return "there is the last.ckpt of another run, go on from that one or give another folder"
+        if last.exists() and not (goes_on or requeued or self._last_checkpoint_saved == str(last)):
+            return "there is the last.ckpt of another run; go on from that"
         remove_parts(last.parent)
-        of_source = _lock_of(source)
-        # Not of a run that is alive: it holds its lock.
-        with suppress(OSError), FileLock(of_source, timeout=0) if of_source.exists() else nullcontext():
+        lock = _lock_of(source)
+        # A run that is alive holds its lock: its files stay.
+        free = nullcontext() if goes_on or not lock.exists() else FileLock(lock, timeout=0)
+        with suppress(OSError), free:
             remove_parts(source.parent)
         return ""
 
-    def _unlock(self, finished: bool = False) -> None:
+    def _unlock(self) -> None:
         if self._lock is not None and self._lock.is_locked:
             last = self._last()
-            if finished or not last.exists():
+            if self._finished or not last.exists():
                 _lock_of(last).unlink(missing_ok=True)
             self._lock.release()
             if not last.exists():
@@ -119,7 +135,8 @@ class Checkpoint(ModelCheckpoint):
         """Plan the first checkpoint; copy the one that is resumed into the folder, if that has none yet."""
         self.cadence.start(trainer.global_step)
         self._saved_at, self._saved_when = _moment(trainer), time.monotonic()
-        source, last = trainer.ckpt_path, Path(str(self.dirpath)) / "last.ckpt"
+        self._finished = False
+        source, last = trainer.ckpt_path, self._last()
         if trainer.is_global_zero and source and Path(source).is_file() and not last.exists():
             with written_whole(last) as part:
                 shutil.copyfile(source, part)
@@ -147,7 +164,8 @@ class Checkpoint(ModelCheckpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last update, if it was not saved when its batch ended; the run is finished."""
         self._save_once(trainer)
-        self._unlock(finished=True)
+        self._finished = True
+        self._unlock()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Give the folder free; the run is not finished."""
@@ -187,9 +205,7 @@ class Checkpoint(ModelCheckpoint):
         )
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
-        trainer.save_checkpoint(
-            filepath, self.save_weights_only
-        )  # written by the first rank, with states of all
+        trainer.save_checkpoint(filepath, self.save_weights_only)  # by the first rank, with states of all
         self._last_global_step_saved = trainer.global_step
         self._last_checkpoint_saved = filepath
         trainer.strategy.barrier()

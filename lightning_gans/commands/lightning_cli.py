@@ -209,9 +209,7 @@ class CLI(LightningCLI):
                 callbacks.append(TQDMProgressBar(refresh_rate=20))
         check_names(callbacks)
         trainer = self._instantiate_trainer({**config, "callbacks": callbacks}, [])
-        if (
-            not trainer.is_global_zero
-        ):  # known only now, where neither Lightning nor torchrun starts the ranks
+        if not trainer.is_global_zero:  # some launchers tell only Lightning
             self._give_back()
         return trainer
 
