@@ -79,7 +79,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
         self._last_written = 0
         self._unchecked: list[tuple[str, int, Tensor]] = []
         self._overridden: set[str] = set()
-        self.save_hyperparameters(self.plain_arguments())
+        self.save_hyperparameters(self.plain_arguments(), logger=False)
 
     # ------------------------------------------------------------------ what a paper writes
 
@@ -177,6 +177,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
 
     def on_fit_start(self) -> None:
         """Prepare networks and the random numbers of this rank; look up once what every step needs."""
+        super().on_fit_start()
         self.prepare_networks(name for player in self.players().values() for name in player.networks)
         # A seed for each rank: Lightning gives all the same one, and all would draw the same fakes.
         seed = (torch.initial_seed() * 1_000_003 + 7_919 * (self.global_rank + 1)) % 2**63
