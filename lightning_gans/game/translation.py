@@ -130,7 +130,8 @@ class TranslationGame(AdversarialModule):
             if found is not None and tuple(found) != given:
                 raise ValueError(f"{key}={given} of the model is not the data's, {tuple(found)}: use that")
         with trying(self, "generate"), self.inference():
-            inputs = torch.zeros(2, *self.input_shape, device=self.device)
+            noise = torch.rand(2, *self.input_shape, generator=torch.Generator().manual_seed(0))
+            inputs = 2 * noise.to(self.device) - 1
             images = self.generate(inputs)
         check_images(self, images)
         if hasattr(self, "discriminator") or type(self).judge is not TranslationGame.judge:

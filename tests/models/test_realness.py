@@ -365,7 +365,7 @@ def test_one_sample_has_no_spread():
 
 def test_the_last_batch_of_an_epoch_has_no_spread():
     points = torch.randn(9, 2)
-    with pytest.raises(ValueError, match="ends with a batch of 1: .*resample: none"):
+    with pytest.raises(ValueError, match=r"ends with a batch of 1: .*resample: none"):
         trainer(max_steps=9).fit(game(), DataLoader(TensorDataset(points), batch_size=4))
     unknown = DataLoader([points[:4], points[:4], points[8:]], batch_size=None)
     with pytest.raises(ValueError, match="logits of 1 sample have no spread: use batches of 2") as error:
