@@ -127,6 +127,7 @@ class CLI(LightningCLI):
         config = self.config[self.command]
         for key in LINKED:
             typed = config.model.init_args.get(key)
+            typed = tuple(typed) if isinstance(typed, list) else typed
             found = applied_instantiation_links.get(f"model.init_args.{key}")
             if found is None and typed is not None:
                 arguments[key] = typed
