@@ -15,8 +15,9 @@ from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.loader import BatchLoader, ZipLoader
 from lightning_gans.drawing.grids import labelled_grid, shrunk
+from lightning_gans.drawing.pixels import as_png
 from lightning_gans.drawing.scatter import labelled_points
-from lightning_gans.files import written_whole
+from lightning_gans.files import write_whole
 
 Batch = Sequence[Tensor]
 
@@ -63,8 +64,7 @@ def preview(
         rate = images_per_second(batches, seconds)
     finally:
         batches.close()
-    with written_whole(out) as part:
-        sheet.save(part, "PNG")
+    write_whole(out, as_png(sheet))
     print(report(data, loader, first, rate))
     print(f"sheet    {out}")
 
