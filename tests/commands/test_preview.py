@@ -13,6 +13,7 @@ from lightning_gans.commands.preview import (
     contact_sheet,
     endless,
     images_per_second,
+    of_package,
     preview,
     report,
 )
@@ -59,14 +60,14 @@ def sheet_of(data, per_class=8):
     data.prepare_data()
     data.setup("fit")
     loader = data.train_dataloader()
-    return contact_sheet(data, loader, endless(loader), per_class)
+    return contact_sheet(of_package(data, loader), endless(loader), per_class)
 
 
 def report_of(data, rate=1234.5):
     data.prepare_data()
     data.setup("fit")
     loader = data.train_dataloader()
-    return report(data, loader, next(iter(loader)), rate).split("\n")
+    return report(of_package(data, loader), next(iter(loader)), rate).split("\n")
 
 
 def test_command_writes_sheet_and_report(capsys):
@@ -161,7 +162,7 @@ def test_search_for_a_rare_class_ends(monkeypatch):
     data = Tensors(shades([9] * 1000, 1, 8, 8), labels, ("common", "rare"))
     data.setup("fit")
     loader = data.train_dataloader()
-    contact_sheet(data, loader, counted(loader), 2)
+    contact_sheet(of_package(data, loader), counted(loader), 2)
     assert sum(served) <= 44
 
 
