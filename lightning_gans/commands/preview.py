@@ -83,8 +83,9 @@ def preview(
     data.setup("fit")
     loader = data.train_dataloader()
     if not isinstance(loader, Iterable) or isinstance(loader, list | tuple | dict):
+        kind = type(loader).__name__
         raise ValueError(
-            f"data={type(data).__name__}: train_dataloader() must return one loader, and returns {loader}"
+            f"data={type(data).__name__}: train_dataloader() must return one loader, not a {kind}"
         )
     # One stream for sheet and speed, so that worker processes start only once.
     batches = endless(loader)
