@@ -16,6 +16,8 @@ from torchmetrics import Metric
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.checks import at_least, one_of
 from lightning_gans.data.cache import cache_folder
+from lightning_gans.drawing.pixels import as_png
+from lightning_gans.files import write_whole
 from lightning_gans.game.ranks import share_buffers
 from lightning_gans.game.rows import show_best, write_row
 from lightning_gans.metrics.base import Contract, score_names, snake_case
@@ -313,7 +315,7 @@ class Evaluate(Callback):
                 path = folder / title
                 name = path.name if self.name is None else f"{self.name}-{path.name}"
                 path.parent.mkdir(exist_ok=True)
-                picture.save(path.with_name(f"{name}-update={update:08d}.png"))
+                write_whole(path.with_name(f"{name}-update={update:08d}.png"), as_png(picture))
 
 
 def check_names(callbacks: Iterable[Callback]) -> None:

@@ -1,4 +1,4 @@
-"""Lightning's CLI as ``fit``, ``validate``, ``test`` and ``predict`` use it."""
+"""Lightning's CLI as ``fit``, ``validate`` and ``test`` use it."""
 
 import importlib
 import inspect
@@ -88,7 +88,7 @@ class CLI(LightningCLI):
     """Parse the arguments of a command, build model, data and trainer, and run it.
 
     Args:
-        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        command: ``fit``, ``validate`` or ``test``.
         arguments: Its arguments, prepared by :func:`lightning_gans.commands.fit.prepare`.
         recipe: The name of the recipe if there is one.
     """
@@ -114,7 +114,7 @@ class CLI(LightningCLI):
             self._give_back()
             raise
 
-    # A static method, which builds the parsers of all four.
+    # A static method, which builds the parsers of all its commands.
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """Return only the command that runs, so that only its parser is built."""
         return {self.command: LightningCLI.subcommands()[self.command]}
