@@ -1,7 +1,7 @@
 """Record how an object was built, so that a checkpoint can build it again without unpickling code."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from lightning_gans import checks
 from lightning_gans.networks.trust import PACKAGE, NotTrusted, check_trusted, is_trusted, refusal
 
 
@@ -127,3 +128,33 @@ def find_class(path: str, kinds: tuple[type, ...]) -> type:
     if not isinstance(cls, type) or not issubclass(cls, kinds):
         raise ValueError(f"{path} is none of {', '.join(kind.__name__ for kind in kinds)}")
     return cls
+
+
+def with_arguments(default: Any, changes: Mapping[str, Any], name: str, given: int = 0) -> Any:
+    """Make a default again with some other arguments: an object, a class that makes one, or its ``partial``.
+
+    Args:
+        default: What is used where nobody says otherwise.
+        changes: Arguments of its class.
+        name: The argument that ``changes`` were given for, for messages.
+        given: So many of the class's first arguments come from the caller of what is returned.
+
+    Raises:
+        ValueError: If the class has no such argument, or ``default`` does not say how it is made.
+    """
+    if not changes:
+        return default
+    recorded = isinstance(default, Rebuildable)
+    cls = type(default) if recorded else default.func if isinstance(default, partial) else default
+    if not isinstance(cls, type):
+        raise ValueError(
+            f"{name}={dict(changes)}: nothing is known of how the default {name} is made, "
+            "so give a class (class_path) or an instance"
+        )
+    if "class_path" in changes:
+        raise ValueError(f"{name}={changes['class_path']} is of another kind: give a {name}")
+    known = checks.argument_names(cls)[given:]
+    for key in changes:
+        if key not in known:
+            raise ValueError(f"{name}: {checks.unknown_argument(key, cls.__name__, known)}")
+    return cls(**{**default._arguments, **changes}) if recorded else partial(default, **changes)
