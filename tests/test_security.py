@@ -232,13 +232,26 @@ def test_the_configuration_beside_a_checkpoint(run, evil, fails):
         assert "config.yaml is damaged" in fails("fit", "--ckpt_path", run, *QUIET)
 
 
-def test_the_configuration_does_not_choose_the_checkpoint(cli, run, capsys):
+def test_the_configuration_does_not_choose_the_checkpoint(cli, run, capsys, caplog):
     config = yaml.safe_load((run / "config.yaml").read_text())
     torch.save(Trap(), "trap.pth")
     config |= {"ckpt_path": "trap.pth", "weights_only": False}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     cli("fit", "--ckpt_path", run, "--trainer.max_steps=2", *QUIET)
     assert f"settings: {run}/config.yaml" in capsys.readouterr().err
+    cli("fit", "--ckpt_path", run, "--config", run / "config.yaml", "--trainer.max_steps=2", *QUIET)
+    assert caplog.text.count("Restored all states") == 2
+
+
+def test_a_state_names_no_file_to_delete(run, fails):
+    """Lightning's ModelCheckpoint deletes what its state calls an earlier checkpoint of its folder."""
+    Path("precious.txt").write_text("kept")
+    best = "runs/gan/version_1/checkpoints/../../../../precious.txt"
+    state = {"best_k_models": {best: torch.tensor(9.0)}, "dirpath": "runs/gan/version_1/checkpoints"}
+    path = edited(run, lambda content: content["callbacks"].update(ModelCheckpoint=state))
+    config = ("--config", run / "config.yaml", "--trainer.max_steps=3")
+    assert "precious.txt" in fails("fit", "--ckpt_path", path, *config, *QUIET)
+    assert Path("precious.txt").read_text() == "kept"
 
 
 def test_a_table_goes_on_from_a_checkpoint(run):

@@ -50,6 +50,7 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], str | None, Path | Non
         ``--config`` overrides an earlier one.
     """
     prepared: list[str] = []
+    last: list[str] = []  # a run's config.yaml, if it is given too, has a ckpt_path of its own
     recipe = ckpt = None
     left = iter(arguments)
     for argument in left:
@@ -68,10 +69,9 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], str | None, Path | Non
                 from lightning_gans.game.checkpoints import checkpoint_file
 
                 ckpt = checkpoint_file(value)
-                value = str(ckpt)
+            last = [f"--ckpt_path={ckpt or value}"]
         else:
             value, name = find_config(value)
             recipe = name or recipe
-            flag = "--config"
-        prepared.append(f"{flag}={value}")
-    return prepared, recipe, ckpt
+            prepared.append(f"--config={value}")
+    return prepared + last, recipe, ckpt

@@ -25,7 +25,7 @@ from lightning_gans.game.interruption import Interruption
 from lightning_gans.game.log_axis import log_at_updates
 from lightning_gans.game.progress import go_on_exactly, store_progress
 from lightning_gans.game.random_states import random_states, restore_random_states
-from lightning_gans.game.resuming import check_weights, summary, warn_of_missing
+from lightning_gans.game.resuming import check_paths, check_weights, summary, warn_of_missing
 from lightning_gans.game.settings import log_settings
 from lightning_gans.game.trust import only_trusted
 from lightning_gans.networks.rebuild import (
@@ -102,6 +102,7 @@ class SelfContained(Rebuildable, LightningModule):
         if written_by is not None and not same_class(written_by, type(self)):
             raise ValueError(f"the checkpoint is one of {written_by}, not of {class_path(type(self))}")
         check_weights(self, checkpoint)
+        check_paths(checkpoint.get("callbacks"))
         stored = summary(checkpoint)
         if self._trainer is not None:
             file = self.trainer.ckpt_path
