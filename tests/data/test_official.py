@@ -813,7 +813,7 @@ def test_lsun_with_a_damaged_page(root, monkeypatch):
     data = lsun(root, cache=False)
     images, _ = data.load("train")
 
-    def fail(self, *arguments):
+    def fail():
         raise lmdb.CorruptedError("mdb_get: MDB_CORRUPTED: Located page was wrong type")
 
     monkeypatch.setattr(sources, "_environment", lambda folder: SimpleNamespace(begin=fail))
