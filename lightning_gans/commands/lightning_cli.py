@@ -270,8 +270,8 @@ def _refuse_at_its_end(path: str, trainer: Any) -> None:
     key = next((key for key, over in at_end.items() if over), None)
     if key:
         raise ValueError(
-            f"--ckpt_path {path}: the run is at its end, trainer.{key}={trainer[key]}; to go on, give a larger "
-            f"--trainer.{key}"
+            f"--ckpt_path {path}: the run is at its end, trainer.{key}={trainer[key]}; "
+            f"a larger --trainer.{key} continues it"
         )
 
 
