@@ -4,16 +4,19 @@ import importlib
 import inspect
 import sys
 import warnings
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import set_parsing_settings
+from jsonargparse import add_instantiator, set_parsing_settings
+from jsonargparse._common import NonParsingAction
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar, Timer, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
+from torch import nn
 
 # The packages whose classes are found by their short names.
 import lightning_gans.data
@@ -24,10 +27,10 @@ from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
 from lightning_gans.callbacks.checkpoint import is_finished
 from lightning_gans.callbacks.evaluate import Evaluate, check_names
 from lightning_gans.callbacks.pictures import Pictures
-from lightning_gans.commands.parsing import LINKED, OneLine
+from lightning_gans.commands.parsing import LINKED, TRUSTED, OneLine
 from lightning_gans.commands.run_folder import RUNS, claim, give_back, run_name
 from lightning_gans.game.adversarial import AdversarialModule
-from lightning_gans.game.checkpoints import SelfContained, read_checkpoint
+from lightning_gans.game.checkpoints import SelfContained, read_checkpoint, same_class
 from lightning_gans.game.csv_logger import WholeCSVLogger
 from lightning_gans.game.interruption import Interrupted
 from lightning_gans.networks.rebuild import class_path
@@ -38,6 +41,9 @@ set_parsing_settings(subclasses_disabled=list(OF_EACH_RUN.values()))  # their ar
 
 UPDATES, EPOCHS = 10_000, 10
 """The length of a run that nothing limits: of a game in generator updates, of a classifier in epochs."""
+
+# Where a network is asked for, arguments without a class are those of the paper's: the game makes it.
+add_instantiator(lambda _, **changes: changes, nn.Module, subclasses=False)
 
 HARMLESS = (
     ".*treespec.*",  # of Lightning, about newer versions of torch
@@ -114,6 +120,8 @@ class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of this package."""
         add_arguments(parser, self.recipe)
+        # For the help: it is taken out of the arguments before they are parsed, and never from a file.
+        parser.add_argument("--trusted", action=_Trusted, metavar="MODULE", help=TRUSTED)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, without Lightning's warning about calls from Python."""
@@ -126,13 +134,14 @@ class CLI(LightningCLI):
         if ckpt and Path(ckpt).is_file():
             stored = read_checkpoint(ckpt)["hyper_parameters"]["_class_path"]
             module, _, name = config.model.class_path.rpartition(".")
-            given = class_path(getattr(importlib.import_module(module), name))
-            if stored != given:
-                raise ValueError(f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {given}")
+            model = getattr(importlib.import_module(module), name)
+            if not same_class(stored, model):
+                raise ValueError(
+                    f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {class_path(model)}"
+                )
 
     def before_instantiate_classes(self) -> None:
         """Check what needs no model, and claim the run's folder; what is built from here on may take long."""
-        self.parser.add_instantiator(self._build_model, SelfContained, subclasses=True, prepend=True)
         config = self.config[self.command]
         trainer = config.trainer
         if self.command != "fit" or trainer.fast_dev_run:
@@ -154,13 +163,21 @@ class CLI(LightningCLI):
         if self.folder is not None:
             give_back(self.folder, self._root())
 
+    def instantiate_classes(self) -> None:
+        """Build models by :meth:`_build_model`, which checks the arguments that follow from the data."""
+        build = (self._build_model, SelfContained, True)
+        self.config_init = self.parser.instantiate(self.config, instantiators=[build])
+        self.datamodule = self._get(self.config_init, "data")
+        self.model = self._get(self.config_init, "model")
+        self.trainer = self.instantiate_trainer()
+
     def _build_model(
         self, model: type[SelfContained], applied_instantiation_links: dict[str, Any], **arguments: Any
     ) -> SelfContained:
         config = self.config[self.command]
         for key in LINKED:
             linked = f"model.init_args.{key}" in applied_instantiation_links
-            if linked and config.model.init_args.get(key) is not None:
+            if linked and config.model.get(f"init_args.{key}") is not None:
                 raise ValueError(f"model.{key} follows from the data: leave it out, or change data")
             parameter = inspect.signature(model).parameters.get(key)
             if parameter and parameter.default is parameter.empty and arguments.get(key) is None:
@@ -281,6 +298,14 @@ def _time_is_over(limit: Any, states: dict[str, Any]) -> bool:
         return False
     timer.load_state_dict(states[timer.state_key])
     return (timer.time_remaining() or 0) <= 0
+
+
+class _Trusted(NonParsingAction):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "dest": SUPPRESS, "default": SUPPRESS})
+
+    def __call__(self, *_: Any) -> None:
+        raise NotImplementedError
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -8,6 +8,7 @@ writes ``training_step`` with the verbs of the base: :meth:`~AdversarialModule.m
 import inspect
 import math
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -28,7 +29,7 @@ from lightning_gans.game.trainer_settings import NoGPUCheck, check_trainer
 from lightning_gans.game.weights import Weights
 
 
-class AdversarialModule(SelfContained, HeldOutLosses, Weights):
+class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
     """Base class of all papers.
 
     What it promises:
@@ -82,9 +83,9 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
 
     # ------------------------------------------------------------------ what a paper writes
 
+    @abstractmethod
     def players(self) -> dict[str, Player]:
         """Name the players; one of them is ``"generator"``."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------------ the verbs
 
