@@ -1,4 +1,4 @@
-"""Lightning's CLI as ``fit``, ``validate``, ``test`` and ``predict`` use it."""
+"""Lightning's CLI as ``fit``, ``validate`` and ``test`` use it."""
 
 import importlib
 import inspect
@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import add_instantiator, set_parsing_settings
 from jsonargparse._common import NonParsingAction
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar, Timer, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 from torch import nn
 
@@ -27,6 +28,7 @@ from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
 from lightning_gans.callbacks.checkpoint import is_finished
 from lightning_gans.callbacks.evaluate import Evaluate, check_names
 from lightning_gans.callbacks.pictures import Pictures
+from lightning_gans.commands.loggers import in_run, log_in
 from lightning_gans.commands.parsing import LINKED, TRUSTED, OneLine
 from lightning_gans.commands.run_folder import RUNS, claim, give_back, run_name
 from lightning_gans.game.adversarial import AdversarialModule
@@ -86,7 +88,7 @@ class CLI(LightningCLI):
     """Parse the arguments of a command, build model, data and trainer, and run it.
 
     Args:
-        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        command: ``fit``, ``validate`` or ``test``.
         arguments: Its arguments, prepared by :func:`lightning_gans.commands.fit.prepare`.
         recipe: The name of the recipe if there is one.
     """
@@ -112,7 +114,7 @@ class CLI(LightningCLI):
             self._give_back()
             raise
 
-    # A static method, which builds the parsers of all four.
+    # A static method, which builds the parsers of all its commands.
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """Return only the command that runs, so that only its parser is built."""
         return {self.command: LightningCLI.subcommands()[self.command]}
@@ -144,6 +146,9 @@ class CLI(LightningCLI):
         """Check what needs no model, and claim the run's folder; what is built from here on may take long."""
         config = self.config[self.command]
         trainer = config.trainer
+        for logger in _as_list(trainer.logger):
+            if rank_zero_only.rank == 0 and not trainer.fast_dev_run:
+                log_in(_class_of(logger), {**logger.get("init_args", {}), **logger.get("dict_kwargs", {})})
         if self.command != "fit" or trainer.fast_dev_run:
             return
         if trainer.max_steps in (None, -1) and trainer.max_epochs is None and trainer.max_time is None:
@@ -151,10 +156,18 @@ class CLI(LightningCLI):
         if config.ckpt_path and is_finished(config.ckpt_path):
             _refuse_at_its_end(config.ckpt_path, trainer)
         if not trainer.barebones:
-            classes = {key: config[key].class_path for key in ("model", "data")}
+            classes = {key: config[key].class_path for key in ("model", "data") if config.get(key)}
             config.name = run_name(config.name, classes, self.arguments)
             if rank_zero_only.rank == 0:
                 self.folder = claim(self._root(), config.name)
+
+    def instantiate_classes(self) -> None:
+        """Build models by :meth:`_build_model`, which checks the arguments that follow from the data."""
+        build = [(self._build_model, SelfContained, True), (self._build_logger, Logger, True)]
+        self.config_init = self.parser.instantiate(self.config, instantiators=build)
+        self.datamodule = self._get(self.config_init, "data")
+        self.model = self._get(self.config_init, "model")
+        self.trainer = self.instantiate_trainer()
 
     def _root(self) -> Path:
         return Path(self._get(self.config, "trainer").default_root_dir or ".")
@@ -163,27 +176,33 @@ class CLI(LightningCLI):
         if self.folder is not None:
             give_back(self.folder, self._root())
 
-    def instantiate_classes(self) -> None:
-        """Build models by :meth:`_build_model`, which checks the arguments that follow from the data."""
-        build = (self._build_model, SelfContained, True)
-        self.config_init = self.parser.instantiate(self.config, instantiators=[build])
-        self.datamodule = self._get(self.config_init, "data")
-        self.model = self._get(self.config_init, "model")
-        self.trainer = self.instantiate_trainer()
-
     def _build_model(
         self, model: type[SelfContained], applied_instantiation_links: dict[str, Any], **arguments: Any
     ) -> SelfContained:
         config = self.config[self.command]
         for key in LINKED:
-            linked = f"model.init_args.{key}" in applied_instantiation_links
-            if linked and config.model.get(f"init_args.{key}") is not None:
-                raise ValueError(f"model.{key} follows from the data: leave it out, or change data")
+            typed = config.model.get(f"init_args.{key}")
+            typed = tuple(typed) if isinstance(typed, list) else typed
+            found = applied_instantiation_links.get(f"model.init_args.{key}")
+            if found is None and typed is not None:
+                arguments[key] = typed
+            elif typed is not None and typed != found:
+                raise ValueError(
+                    f"model.{key}={typed} is not the data's, {found}: leave it out, it follows from the data"
+                )
             parameter = inspect.signature(model).parameters.get(key)
             if parameter and parameter.default is parameter.empty and arguments.get(key) is None:
-                data = config.data.class_path.rpartition(".")[2]
-                raise ValueError(f"data={data} has no {key}: a {model.__name__} needs data that has it")
+                data = config.data.class_path.rpartition(".")[2] if config.get("data") else None
+                raise ValueError(
+                    f"data={data} has no attribute {key} when a {model.__name__} is built from it: set it "
+                    f"there, or give --model.{key}"
+                )
         return model(**arguments)
+
+    def _build_logger(self, kind: type[Logger], **arguments: Any) -> Logger:
+        if self.folder is not None:
+            arguments = in_run(kind, arguments, self.folder, self._get(self.config, "name"))
+        return kind(**arguments)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer: the run's folder, its loggers, its callbacks and its progress bar."""
@@ -207,7 +226,11 @@ class CLI(LightningCLI):
                 if config["logger"] is False:
                     config["default_root_dir"] = self._root() / RUNS / name / version
                 else:
-                    config["logger"] = [WholeCSVLogger(self._root() / RUNS, name, version), *given]
+                    log = WholeCSVLogger(self._root() / RUNS, name, version)
+                    # A CSVLogger without a folder of its own is what each run has.
+                    others = (x for x in given if type(x) is not CSVLogger or x.log_dir != log.log_dir)
+                    config["logger"] = [log, *others]
+                self.model.run_settings = self._settings(f"{name}/{version}")
             bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
             if not bar and config["enable_progress_bar"] is not False and not config["barebones"]:
                 callbacks.append(TQDMProgressBar(refresh_rate=20))
@@ -216,6 +239,12 @@ class CLI(LightningCLI):
         if not trainer.is_global_zero:  # some launchers tell only Lightning
             self._give_back()
         return trainer
+
+    def _settings(self, run: str) -> dict[str, Any]:
+        """Return what the loggers are told beside model and data."""
+        parser, config = self._parser(self.command), self.config[self.command]
+        plain = yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
+        return {"recipe": self.recipe, "run": run, **{key: plain[key] for key in ("trainer", *OF_EACH_RUN)}}
 
     def _callbacks_of_each_run(self, config: dict[str, Any]) -> list[Callback]:
         """Return the callbacks that ``fit`` adds and can use; warn of options that are set for the others."""

@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _nobody_reads() -> bool:
-    """Return whether the reader of the output is gone, as in ``recipes | head``; what is left goes nowhere."""
+    """Return whether the reader of the output is gone, as in ``recipes | head``; the rest goes nowhere."""
     try:
         print(flush=True)
     except BrokenPipeError:
