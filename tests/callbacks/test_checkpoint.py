@@ -138,8 +138,8 @@ def test_a_new_column_does_not_put_rows_at_risk(monkeypatch):
     """Killed while the file is written anew, a log still has its rows; else it is what Lightning writes."""
     logs = [CSVLogger(".", name="theirs"), WholeCSVLogger(".", name="ours")]
     for log in logs:
-        for row in ({"a": 1.0}, {"b": 2.0, "a": 3.0}, {"b": 4.0}):
-            log.log_metrics(row, step=1)
+        for step, row in enumerate(({"a": 1.0}, {"b": 2.0, "a": 3.0}, {"b": 4.0})):
+            log.log_metrics(row, step)
             log.save()
     theirs, ours = ((Path(log.log_dir) / "metrics.csv").read_text() for log in logs)
     assert ours == theirs
@@ -147,9 +147,9 @@ def test_a_new_column_does_not_put_rows_at_risk(monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("csv.DictWriter.writeheader", killed)
+    monkeypatch.setattr("os.fsync", killed)
     log = logs[1]
-    log.log_metrics({"c": 5.0}, step=2)
+    log.log_metrics({"c": 5.0}, step=3)
     with pytest.raises(KeyboardInterrupt):
         log.save()
     assert (Path(log.log_dir) / "metrics.csv").read_text() == ours
