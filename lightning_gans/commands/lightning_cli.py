@@ -156,7 +156,7 @@ class CLI(LightningCLI):
         if config.ckpt_path and is_finished(config.ckpt_path):
             _refuse_at_its_end(config.ckpt_path, trainer)
         if not trainer.barebones:
-            classes = {key: config[key].class_path for key in ("model", "data")}
+            classes = {key: config[key].class_path for key in ("model", "data") if config.get(key)}
             config.name = run_name(config.name, classes, self.arguments)
             if rank_zero_only.rank == 0:
                 self.folder = claim(self._root(), config.name)
@@ -316,8 +316,8 @@ def _refuse_at_its_end(path: str, trainer: Any) -> None:
     key = next((key for key, over in at_end.items() if over), None)
     if key:
         raise ValueError(
-            f"--ckpt_path {path}: the run is at its end, trainer.{key}={trainer[key]}; to go on, give a "
-            f"larger --trainer.{key}"
+            f"--ckpt_path {path}: the run is at its end, trainer.{key}={trainer[key]}; "
+            f"a larger --trainer.{key} continues it"
         )
 
 
