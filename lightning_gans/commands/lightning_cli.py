@@ -138,7 +138,7 @@ class CLI(LightningCLI):
         config = self.config[self.command]
         trainer = config.trainer
         for logger in _as_list(trainer.logger):
-            if rank_zero_only.rank == 0 and not trainer.fast_dev_run:
+            if not trainer.fast_dev_run:
                 log_in(_class_of(logger), {**logger.get("init_args", {}), **logger.get("dict_kwargs", {})})
         if self.command != "fit" or trainer.fast_dev_run:
             return
@@ -216,7 +216,7 @@ class CLI(LightningCLI):
     def _settings(self, run: str) -> dict[str, Any]:
         """Return what the loggers are told beside model and data."""
         parser, config = self._parser(self.command), self.config[self.command]
-        plain = yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
+        plain = yaml.safe_load(parser.dump(config, skip_validation=True))
         return {"recipe": self.recipe, "run": run, **{key: plain[key] for key in ("trainer", *OF_EACH_RUN)}}
 
     def _callbacks_of_each_run(self, config: dict[str, Any]) -> list[Callback]:
