@@ -87,7 +87,7 @@ class Checkpoint(ModelCheckpoint):
         reason = check() if trainer.is_global_zero else ""
         reason = trainer.strategy.broadcast(reason)  # all ranks end together
         if reason:
-            raise ValueError(f"checkpoint.dirpath={self.dirpath}: {reason}, give another folder")
+            raise ValueError(f"checkpoint.dirpath={self.dirpath}: {reason} give another folder")
 
     def _lock_folder(self) -> str:
         last = self._last()
@@ -97,9 +97,9 @@ class Checkpoint(ModelCheckpoint):
             last.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout:
-            return "another run writes its checkpoints there"
+            return "another run writes its checkpoints there,"
         except OSError as error:
-            return f"it cannot be written ({error.strerror})"
+            return f"it cannot be written ({error.strerror}),"
         return ""
 
     def _tidy_folder(self, resumed: str | Path | None) -> str:
@@ -108,7 +108,7 @@ class Checkpoint(ModelCheckpoint):
         goes_on = resumed and source.parent.resolve() == last.parent.resolve()
         requeued = source.name.startswith("hpc_ckpt")  # by SLURM: Lightning keeps that file elsewhere
         if last.exists() and not (goes_on or requeued or self._last_checkpoint_saved == str(last)):
-            return "there is the last.ckpt of another run; go on from that"
+            return "there is the last.ckpt of another run: go on from that one, or"
         remove_parts(last.parent)
         lock = _lock_of(source)
         # A run that is alive holds its lock: its files stay.
@@ -170,6 +170,10 @@ class Checkpoint(ModelCheckpoint):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Give the folder free; the run is not finished."""
         super().on_exception(trainer, pl_module, exception)
+        self._unlock()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the folder free, also if there was nothing to train."""
         self._unlock()
 
     def save_interrupted(self, trainer: Trainer) -> Path | None:

@@ -1,20 +1,23 @@
-"""Lightning's CLI as ``fit``, ``validate``, ``test`` and ``predict`` use it."""
+"""Lightning's CLI as ``fit``, ``validate`` and ``test`` use it."""
 
 import importlib
 import inspect
 import sys
 import warnings
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import set_parsing_settings
+from jsonargparse import add_instantiator, set_parsing_settings
+from jsonargparse._common import NonParsingAction
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar, Timer, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
+from torch import nn
 
 # The packages whose classes are found by their short names.
 import lightning_gans.data
@@ -23,12 +26,13 @@ import lightning_gans.metrics.classifier
 import lightning_gans.models  # noqa: F401
 from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
 from lightning_gans.callbacks.checkpoint import is_finished
-from lightning_gans.callbacks.evaluate import check_names
+from lightning_gans.callbacks.evaluate import Evaluate, check_names
+from lightning_gans.callbacks.pictures import Pictures
 from lightning_gans.commands.loggers import in_run, log_in
-from lightning_gans.commands.parsing import LINKED, OneLine
+from lightning_gans.commands.parsing import LINKED, TRUSTED, OneLine
 from lightning_gans.commands.run_folder import RUNS, claim, give_back, run_name
 from lightning_gans.game.adversarial import AdversarialModule
-from lightning_gans.game.checkpoints import SelfContained, read_checkpoint
+from lightning_gans.game.checkpoints import SelfContained, read_checkpoint, same_class
 from lightning_gans.game.csv_logger import WholeCSVLogger
 from lightning_gans.game.interruption import Interrupted
 from lightning_gans.networks.rebuild import class_path
@@ -39,6 +43,9 @@ set_parsing_settings(subclasses_disabled=list(OF_EACH_RUN.values()))  # their ar
 
 UPDATES, EPOCHS = 10_000, 10
 """The length of a run that nothing limits: of a game in generator updates, of a classifier in epochs."""
+
+# Where a network is asked for, arguments without a class are those of the paper's: the game makes it.
+add_instantiator(lambda _, **changes: changes, nn.Module, subclasses=False)
 
 HARMLESS = (
     ".*treespec.*",  # of Lightning, about newer versions of torch
@@ -81,7 +88,7 @@ class CLI(LightningCLI):
     """Parse the arguments of a command, build model, data and trainer, and run it.
 
     Args:
-        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        command: ``fit``, ``validate`` or ``test``.
         arguments: Its arguments, prepared by :func:`lightning_gans.commands.fit.prepare`.
         recipe: The name of the recipe if there is one.
     """
@@ -107,7 +114,7 @@ class CLI(LightningCLI):
             self._give_back()
             raise
 
-    # A static method, which builds the parsers of all four.
+    # A static method, which builds the parsers of all its commands.
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """Return only the command that runs, so that only its parser is built."""
         return {self.command: LightningCLI.subcommands()[self.command]}
@@ -115,6 +122,8 @@ class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of this package."""
         add_arguments(parser, self.recipe)
+        # For the help: it is taken out of the arguments before they are parsed, and never from a file.
+        parser.add_argument("--trusted", action=_Trusted, metavar="MODULE", help=TRUSTED)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, without Lightning's warning about calls from Python."""
@@ -127,14 +136,14 @@ class CLI(LightningCLI):
         if ckpt and Path(ckpt).is_file():
             stored = read_checkpoint(ckpt)["hyper_parameters"]["_class_path"]
             module, _, name = config.model.class_path.rpartition(".")
-            given = class_path(getattr(importlib.import_module(module), name))
-            if stored != given:
-                raise ValueError(f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {given}")
+            model = getattr(importlib.import_module(module), name)
+            if not same_class(stored, model):
+                raise ValueError(
+                    f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {class_path(model)}"
+                )
 
     def before_instantiate_classes(self) -> None:
         """Check what needs no model, and claim the run's folder; what is built from here on may take long."""
-        self.parser.add_instantiator(self._build_model, SelfContained, subclasses=True, prepend=True)
-        self.parser.add_instantiator(self._build_logger, Logger, subclasses=True, prepend=True)
         config = self.config[self.command]
         trainer = config.trainer
         for logger in _as_list(trainer.logger):
@@ -152,6 +161,14 @@ class CLI(LightningCLI):
             if rank_zero_only.rank == 0:
                 self.folder = claim(self._root(), config.name)
 
+    def instantiate_classes(self) -> None:
+        """Build models by :meth:`_build_model`, which checks the arguments that follow from the data."""
+        build = [(self._build_model, SelfContained, True), (self._build_logger, Logger, True)]
+        self.config_init = self.parser.instantiate(self.config, instantiators=build)
+        self.datamodule = self._get(self.config_init, "data")
+        self.model = self._get(self.config_init, "model")
+        self.trainer = self.instantiate_trainer()
+
     def _root(self) -> Path:
         return Path(self._get(self.config, "trainer").default_root_dir or ".")
 
@@ -164,13 +181,22 @@ class CLI(LightningCLI):
     ) -> SelfContained:
         config = self.config[self.command]
         for key in LINKED:
-            linked = f"model.init_args.{key}" in applied_instantiation_links
-            if linked and config.model.init_args.get(key) is not None:
-                raise ValueError(f"model.{key} follows from the data: leave it out, or change data")
+            typed = config.model.get(f"init_args.{key}")
+            typed = tuple(typed) if isinstance(typed, list) else typed
+            found = applied_instantiation_links.get(f"model.init_args.{key}")
+            if found is None and typed is not None:
+                arguments[key] = typed
+            elif typed is not None and typed != found:
+                raise ValueError(
+                    f"model.{key}={typed} is not the data's, {found}: leave it out, it follows from the data"
+                )
             parameter = inspect.signature(model).parameters.get(key)
             if parameter and parameter.default is parameter.empty and arguments.get(key) is None:
-                data = config.data.class_path.rpartition(".")[2]
-                raise ValueError(f"data={data} has no {key}: a {model.__name__} needs data that has it")
+                data = config.data.class_path.rpartition(".")[2] if config.get("data") else None
+                raise ValueError(
+                    f"data={data} has no attribute {key} when a {model.__name__} is built from it: set it "
+                    f"there, or give --model.{key}"
+                )
         return model(**arguments)
 
     def _build_logger(self, kind: type[Logger], **arguments: Any) -> Logger:
@@ -194,6 +220,7 @@ class CLI(LightningCLI):
             if config["barebones"]:
                 self.save_config_callback = None
                 config["log_every_n_steps"] = None  # which a recipe may set, and Lightning would refuse
+                callbacks = [x for x in callbacks if not isinstance(x, Pictures | Evaluate | ModelCheckpoint)]
             elif not config["fast_dev_run"]:
                 name, version = self._get(self.config, "name"), self.folder.name if self.folder else "unknown"
                 if config["logger"] is False:
@@ -281,13 +308,33 @@ def _refuse_at_its_end(path: str, trainer: Any) -> None:
     checkpoint = read_checkpoint(path)
     progress = checkpoint["loops"]["fit_loop"]
     epochs = checkpoint["epoch"] + progress["epoch_loop.batch_progress"]["is_last_batch"]
-    for key, done in (("max_steps", checkpoint["global_step"]), ("max_epochs", epochs)):
-        limit = trainer[key]
-        if limit is not None and 0 <= limit <= done:
-            raise ValueError(
-                f"--ckpt_path {path}: the run is at its end, trainer.{key}={limit}; to go on, add "
-                f"--trainer.{key} with a larger number"
-            )
+    at_end = {
+        "max_steps": 0 <= (trainer.max_steps or -1) <= checkpoint["global_step"],
+        "max_epochs": 0 <= (-1 if trainer.max_epochs is None else trainer.max_epochs) <= epochs,
+        "max_time": _time_is_over(trainer.max_time, checkpoint["callbacks"]),
+    }
+    key = next((key for key, over in at_end.items() if over), None)
+    if key:
+        raise ValueError(
+            f"--ckpt_path {path}: the run is at its end, trainer.{key}={trainer[key]}; to go on, give a "
+            f"larger --trainer.{key}"
+        )
+
+
+def _time_is_over(limit: Any, states: dict[str, Any]) -> bool:
+    timer = Timer(limit)
+    if limit is None or timer.state_key not in states:
+        return False
+    timer.load_state_dict(states[timer.state_key])
+    return (timer.time_remaining() or 0) <= 0
+
+
+class _Trusted(NonParsingAction):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "dest": SUPPRESS, "default": SUPPRESS})
+
+    def __call__(self, *_: Any) -> None:
+        raise NotImplementedError
 
 
 def _as_list(value: Any) -> list[Any]:
