@@ -131,3 +131,13 @@ def test_what_is_given_beats_the_run():
         "run_name": "dcgan/mnist/version_3",
         "save_dir": "./mlruns",
     }
+
+
+@pytest.mark.parametrize("callback", ["EarlyStopping", "ModelCheckpoint"])
+def test_a_metric_that_is_not_logged(fails, callback):
+    line = fails(
+        *RUN, *STEPS, "--trainer.callbacks", callback, "--trainer.callbacks.monitor", "val/generatr_loss"
+    )
+    assert callback in line
+    assert "val/generatr_loss" in line
+    assert "val/generator_loss" in line
