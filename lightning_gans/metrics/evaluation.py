@@ -244,6 +244,7 @@ class Evaluation:
         """
         given = self._given(next(iter(samples.batches(range(2), 2))), self.metrics)
         for metric in self.metrics:
+            metric.metric.reset()
             self._try_update(metric, given)
         try:
             self._check_real(real, given)
