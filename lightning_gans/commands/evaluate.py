@@ -157,7 +157,7 @@ def _as_the_run_did(arguments: Sequence[str]) -> list[str]:
     typed: dict[str, str] = {}
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         name, equals, value = argument.partition("=")
-        typed[name.partition(".")[0]] = value if equals else following
+        typed[name] = value if equals else following
     ckpt = typed.get("--ckpt_path")
     if not ckpt or "--samples" in typed:
         return []
