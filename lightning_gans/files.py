@@ -1,6 +1,7 @@
 """Files that are whole at every moment, and those that come with the package."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,13 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
     """Write a whole file at once; text in UTF-8, file names in it may be of any bytes."""
     with written_whole(path) as part:
         part.write_bytes(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove the files that writers who were killed left unfinished in a folder."""
+    for part in folder.glob("*.part"):
+        if re.fullmatch(r".+\.[0-9a-f]{32}\.part", part.name):
+            part.unlink(missing_ok=True)
 
 
 def recipes_folder() -> Path:

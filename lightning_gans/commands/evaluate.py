@@ -3,30 +3,27 @@
 import csv as csv_format
 import hashlib
 import json as json_format
+import sys
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-import yaml
-from numpy.typing import NDArray
-from PIL import Image
 from torchmetrics import Metric
 
 import lightning_gans.metrics.classifier  # noqa: F401 - imported so that its short name is known
 from lightning_gans import checks
-from lightning_gans.commands.fit import _stored_config
-from lightning_gans.commands.parsing import call
+from lightning_gans.commands.parsing import call, take_trusted
+from lightning_gans.commands.stored import as_configured, nameable
 from lightning_gans.data.base import Data, ImageDataModule
 from lightning_gans.data.cache import cache_folder
-from lightning_gans.data.decode import DamagedImage, Decoder, open_image, to_channels
-from lightning_gans.data.folder import list_images
-from lightning_gans.data.sources import ImageFiles
+from lightning_gans.data.decode import image_endings
+from lightning_gans.data.folder import read_folder
 from lightning_gans.files import write_whole, written_whole
-from lightning_gans.game.checkpoints import load
+from lightning_gans.game.checkpoints import checkpoint_file, load, read_config, run_config
+from lightning_gans.game.trust import only_trusted
 from lightning_gans.metrics import FID, IS
 from lightning_gans.metrics.base import Contract
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores, real_images_of
@@ -34,15 +31,23 @@ from lightning_gans.metrics.extractors import Extractor, Inception
 from lightning_gans.metrics.order import content_hash
 from lightning_gans.metrics.statistics import RealStatistics, open_npz
 from lightning_gans.metrics.stream import SampleStream, samples_of
-
-_ORIENTATION = 0x0112  # number of the EXIF tag
+from lightning_gans.networks.trust import check_trusted
 
 
 def run(arguments: list[str]) -> None:
-    """Run ``evaluate`` with arguments from the command line, before which come those of the run."""
+    """Run ``evaluate`` with arguments from the command line; those that are left out are as in the run."""
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--ckpt_path", *arguments]
-    call(evaluate, [*_as_the_run_did(arguments), *arguments])
+    typed: dict[str, str] = {}
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        typed[name] = value if equals else following
+    if not typed.get("--ckpt_path") or "--samples" in typed:
+        call(evaluate, arguments)
+        return
+    allowed = nameable(*take_trusted(arguments))
+    with only_trusted(allowed):
+        call(evaluate, [*_as_in_the_run(checkpoint_file(typed["--ckpt_path"]), typed, allowed), *arguments])
 
 
 def evaluate(
@@ -60,6 +65,7 @@ def evaluate(
     device: str | None = None,
     json: str | None = None,
     csv: str | None = None,
+    trusted: tuple[str, ...] = (),
 ) -> None:
     """Score generated images, from this package or any other, against real ones.
 
@@ -83,6 +89,7 @@ def evaluate(
         device: The device, such as cpu or cuda. Default: a GPU if there is one.
         json: Write the scores, those of each class and the protocol to this file.
         csv: Write the scores to this file.
+        trusted: Modules whose classes the checkpoint may name; once for each.
 
     Raises:
         ValueError: If arguments do not fit, or images are too few.
@@ -104,13 +111,15 @@ def evaluate(
     num_classes = getattr(data, "num_classes", None)
     stream: SampleStream
     if ckpt_path is not None:
-        game: Any = load(ckpt_path)
+        game: Any = load(ckpt_path, trusted=trusted)
         if not (hasattr(game, "sample_from") or hasattr(game, "translate")) or len(game.image_shape) != 3:
             raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} that makes no images")
         shape, translates = tuple(game.image_shape[1:]), hasattr(game, "translate")
         if translates and data is None:
             raise ValueError(f"data=None: a {type(game).__name__} translates, give the data with its inputs")
-        _set_up(data, split, shape, f"ckpt_path={ckpt_path}", inputs=translates)
+        if translates:
+            data.prepare_data()
+            data.setup("fit" if split == "train" else "test")
         stage: Literal["val", "test"] = "val" if split == "train" else "test"
         stream = samples_of(game.to(place), n or 10_000, weights == "ema", seed, data, stage)
         num_classes = getattr(game, "num_classes", num_classes)
@@ -123,8 +132,12 @@ def evaluate(
         if given.count < 2:
             raise ValueError(f"samples={samples} is 1 image: a score needs 2 samples at least")
         shape = given.shape[1:]
-        _set_up(data, split, shape, f"samples={samples}")
         about = {"resized": given.key["resized"]} if "resized" in given.key else {}
+    if data is not None and shape[0] != shape[1]:
+        raise ValueError(
+            f"{'samples' if samples else 'ckpt_path'}={samples or ckpt_path}: {shape[1]}x{shape[0]} pixels are "
+            "not square, as the images of a data set are: compare with a folder of such images, by --reference"
+        )
     if extractor is None and any({"features", "logits"} & set(Contract(metric).wants) for metric in metrics):
         extractor = Inception()
     real = real_images_of(data, split, shape[0]) if data is not None else _real(reference)
@@ -152,29 +165,22 @@ def evaluate(
         _write_csv(scores, csv)
 
 
-def _as_the_run_did(arguments: Sequence[str]) -> list[str]:
-    """Return data, metrics and their settings of the checkpoint's run as arguments, if none are typed."""
-    typed: dict[str, str] = {}
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        name, equals, value = argument.partition("=")
-        typed[name] = value if equals else following
-    ckpt = typed.get("--ckpt_path")
-    if not ckpt or "--samples" in typed:
-        return []
-    stored = _stored_config(ckpt, False)
-    config = yaml.safe_load(Path(stored).read_text() if Path(stored).is_file() else stored)
-    known: dict[str, Any] = {}
-    if "--reference" not in typed:
-        known["data"] = config.get("data")
+def _as_in_the_run(ckpt: Path, typed: Collection[str], allowed: Sequence[str]) -> list[str]:
+    """Return data, metrics and their settings of a checkpoint's run as arguments, unless they are typed."""
+    file = run_config(ckpt)
+    config = json_format.loads(as_configured(ckpt, (), allowed)) if file is None else read_config(file)
     callbacks = (config.get("trainer") or {}).get("callbacks") or []
     own = [x.get("init_args") or {} for x in callbacks if x["class_path"].rpartition(".")[2] == "Evaluate"]
     # That without a name if there are several.
     scored = min(own, key=lambda each: each.get("name") is not None, default={})
-    known |= {name: scored.get(name) for name in ("extractor", "metrics", "split", "weights", "seed")}
-    known["n"] = scored.get("num_samples")
+    known = {name: scored.get(name) for name in ("extractor", "metrics", "split", "weights", "seed")}
+    known = {"data": config.get("data"), **known, "n": scored.get("num_samples")}
+    if "--reference" in typed:
+        del known["data"]
     found = {name: value for name, value in known.items() if value is not None and f"--{name}" not in typed}
+    check_trusted(found, allowed, file or f"checkpoint {ckpt}")
     if found:
-        print(f"as the run of {ckpt} did: {', '.join(map(_shown, found, found.values()))}")
+        print(f"as in its run: {', '.join(map(_shown, found, found.values()))}", file=sys.stderr)
     return [
         part
         for name, value in found.items()
@@ -186,28 +192,6 @@ def _shown(name: str, value: Any) -> str:
     parts = value if isinstance(value, list) else [value]
     paths = [x["class_path"].rpartition(".")[2] if isinstance(x, dict) else str(x) for x in parts]
     return f"{name} {' and '.join(paths)}"
-
-
-def _set_up(
-    data: ImageDataModule | None,
-    split: Literal["train", "test"],
-    shape: tuple[int, ...],
-    scored: str,
-    inputs: bool = False,
-) -> None:
-    """Load a split of the data, at the samples' size unless games translate its images."""
-    if data is None:
-        return
-    if not inputs and shape[0] != shape[1]:
-        raise ValueError(
-            f"{scored}: {shape[1]}x{shape[0]} pixels are not square, as the images of a data set are: compare "
-            "with a folder of such images, by --reference"
-        )
-    if not inputs:
-        data.image_size = data.load_size = shape[0]  # decoded at once to the samples' size, and whole
-    data.drop_last = False  # few images are enough, whatever a training batch would be
-    data.prepare_data()
-    data.setup("fit" if split == "train" else "test")
 
 
 def read_images(path: str, count: int | None = None, name: str = "reference") -> RealImages:
@@ -231,7 +215,7 @@ def read_images(path: str, count: int | None = None, name: str = "reference") ->
     key = {"data": place.name}
     images: Data
     if place.is_dir():
-        images, resized = _read_folder(place)
+        images, resized = read_folder(place)
         key["content"] = images.fingerprint()
         if resized is not None:
             key["resized"] = resized
@@ -257,70 +241,7 @@ def read_images(path: str, count: int | None = None, name: str = "reference") ->
 
 
 def _is_picture(path: str | Path) -> bool:
-    return Path(path).suffix.lower() in Image.registered_extensions()
-
-
-def _read_folder(folder: Path) -> tuple[ImageFiles, str | None]:
-    """Read the images of a folder; return them, and how they were resized if they have different sizes."""
-    names = list_images(folder, folder)
-    grey, sizes = True, Counter[tuple[int, int]]()
-    for name in names:
-        is_grey, size = _header(folder / name, name)
-        grey &= is_grey
-        sizes[size] += 1
-    channels = 1 if grey else 3
-    size = max(sizes, key=lambda size: (sizes[size], size))  # the order of the files must not matter
-    if len(sizes) == 1:
-        return _WholeFiles(folder, names, channels, size), None
-    side = min(size)
-    changed = len(names) - sizes[side, side]
-    resized = f"{changed} of {len(names)} images to {side}x{side}"
-    warnings.warn(
-        f"{folder} has images of {len(sizes)} sizes: {resized} are cropped to their central square and "
-        "resized, which changes scores; give images of one size",
-        stacklevel=4,
-    )
-    return ImageFiles(folder, names, Decoder(channels, side)), resized
-
-
-def _header(file: Path, name: str) -> tuple[bool, tuple[int, int]]:
-    """Return whether an image is grey, and its width and height, without reading the pixels."""
-    image: Image.Image
-    try:
-        with Image.open(file) as image:
-            # Pillow would decode a PNG's pixels to look for EXIF data behind them.
-            exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
-        size = image.size[::-1] if exif.get(_ORIENTATION, 1) in (5, 6, 7, 8) else image.size
-    except Exception:  # Pillow raises many kinds of exceptions; open_image raises one that names the fault
-        image = open_image(file, name)
-        size = image.size
-    return image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I"), size
-
-
-class _WholeFiles(ImageFiles):
-    """Image files of one size, square or not, which are not resized.
-
-    Args:
-        folder: The folder of the files.
-        names: Their paths within the folder.
-        channels: 1 or 3.
-        size: Width and height.
-    """
-
-    def __init__(self, folder: Path, names: Sequence[str], channels: int, size: tuple[int, int]) -> None:
-        super().__init__(folder, names, Decoder(channels, size[0]))
-        self._decoders = []  # nothing is resized
-        self.shape = (channels, size[1], size[0])
-
-    def _pixels(self, item: int) -> NDArray[np.uint8]:
-        name = self._name(item)
-        channels, height, width = self.shape
-        image = to_channels(open_image(self.folder / name, name), channels, name)
-        if image.size != (width, height):
-            raise DamagedImage(
-                f"{name}: {image.width}x{image.height} pixels, and not {width}x{height} as it says"
-            )
-        return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
+    return Path(path).suffix.lower() in image_endings()
 
 
 def _real(reference: str | None) -> RealImages | RealStatistics | None:

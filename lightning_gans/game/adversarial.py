@@ -8,6 +8,7 @@ writes ``training_step`` with the verbs of the base: :meth:`~AdversarialModule.m
 import inspect
 import math
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -28,7 +29,7 @@ from lightning_gans.game.trainer_settings import NoGPUCheck, check_trainer
 from lightning_gans.game.weights import Weights
 
 
-class AdversarialModule(SelfContained, HeldOutLosses, Weights):
+class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
     """Base class of all papers.
 
     What it promises:
@@ -78,14 +79,13 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
         self._last_written = 0
         self._unchecked: list[tuple[str, int, Tensor]] = []
         self._overridden: set[str] = set()
-        self._no_gpu_check = NoGPUCheck()
-        self.save_hyperparameters(self.plain_arguments())
+        self.save_hyperparameters(self.plain_arguments(), logger=False)
 
     # ------------------------------------------------------------------ what a paper writes
 
+    @abstractmethod
     def players(self) -> dict[str, Player]:
         """Name the players; one of them is ``"generator"``."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------------ the verbs
 
@@ -168,7 +168,8 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
     def configure_callbacks(self) -> list[Callback]:
         """Refuse trainer settings that mean something else in a game; Lightning calls this first of all."""
         check_trainer(self.trainer)
-        return []
+        again = any(isinstance(callback, NoGPUCheck) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return [] if again else [NoGPUCheck()]
 
     def configure_optimizers(self) -> Any:
         """Make each player's optimizer and scheduler."""
@@ -176,6 +177,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
 
     def on_fit_start(self) -> None:
         """Prepare networks and the random numbers of this rank; look up once what every step needs."""
+        super().on_fit_start()
         self.prepare_networks(name for player in self.players().values() for name in player.networks)
         # A seed for each rank: Lightning gives all the same one, and all would draw the same fakes.
         seed = (torch.initial_seed() * 1_000_003 + 7_919 * (self.global_rank + 1)) % 2**63
@@ -186,7 +188,6 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
         # Lightning asks for the signature of training_step at every batch: stored, it need not be computed.
         step = type(self).training_step
         step.__signature__ = inspect.signature(step)  # type: ignore[attr-defined]
-        self._no_gpu_check.start()
 
     def on_train_start(self) -> None:
         """Restore the state of a resumed run, with the optimizer settings that this run changes."""
@@ -234,10 +235,6 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
         """Check that the last losses are finite, and share the buffers."""
         self._check_losses()
         share_buffers(self)  # so that all ranks draw the same samples from now on
-
-    def teardown(self, stage: str) -> None:
-        """Restore the environment variable that was removed for the run."""
-        self._no_gpu_check.stop()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add random states and run state of all ranks, unless a loss was not finite. All ranks call this."""

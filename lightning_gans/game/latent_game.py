@@ -1,6 +1,7 @@
 """The game from latent vectors to images, which most papers play: schedule, sampling, checks."""
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -18,6 +19,7 @@ from lightning_gans.game.players import Player
 from lightning_gans.game.sides import Side, check_labels, check_real, read_batch
 from lightning_gans.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from lightning_gans.networks.mlp import MLPDiscriminator, MLPGenerator
+from lightning_gans.networks.rebuild import with_arguments
 
 GeneratorFactory = Callable[[tuple[int, ...], int], nn.Module]
 """Makes a generator from ``(image_shape, latent_dim)``: a network class, or a ``partial`` of one."""
@@ -60,7 +62,8 @@ class LatentGame(AdversarialModule):
     Args:
         image_shape: ``(channels, height, width)``, or ``(d,)`` for vectors.
         num_classes: Number of classes of the data, if it has any.
-        latent: Distribution of the latent vectors; the paper's by default.
+        latent: Distribution of the latent vectors; the paper's by default. As for the networks, a dict of
+            arguments stands for the paper's with these: ``latent={"dim": 5}``.
         generator: The network, or what makes it from ``(image_shape, latent_dim)``; the paper's by default.
         discriminator: The network, or what makes it from ``image_shape``; the paper's by default.
         generator_optimizer: Makes the optimizer of the generator (and of a latent that is learned).
@@ -93,9 +96,9 @@ class LatentGame(AdversarialModule):
         self,
         image_shape: tuple[int, ...],
         num_classes: int | None = None,
-        latent: Latent | None = None,
-        generator: nn.Module | GeneratorFactory | None = None,
-        discriminator: nn.Module | DiscriminatorFactory | None = None,
+        latent: Latent | dict[str, Any] | None = None,
+        generator: nn.Module | GeneratorFactory | dict[str, Any] | None = None,
+        discriminator: nn.Module | DiscriminatorFactory | dict[str, Any] | None = None,
         generator_optimizer: OptimizerCallable = Adam,
         discriminator_optimizer: OptimizerCallable = Adam,
         generator_scheduler: LRSchedulerCallable | None = None,
@@ -110,15 +113,17 @@ class LatentGame(AdversarialModule):
         if self.conditional and not num_classes:
             raise ValueError(f"num_classes={num_classes}: {type(self).__name__} needs data with labels")
         self.num_classes = num_classes
-        self.latent = latent if latent is not None else self.default_latent()
-        generator = generator if generator is not None else self.default_generator()
-        self.generator = (
-            generator if isinstance(generator, nn.Module) else generator(self.image_shape, self.latent.dim)
-        )
-        discriminator = discriminator if discriminator is not None else self.default_discriminator()
-        self.discriminator = (
-            discriminator if isinstance(discriminator, nn.Module) else self._made_by(discriminator)
-        )
+        if latent is None or isinstance(latent, dict):
+            latent = with_arguments(self.default_latent(), latent or {}, "latent")
+        self.latent: Latent = latent
+        if generator is None or isinstance(generator, dict):
+            generator = with_arguments(self.default_generator(), generator or {}, "generator", given=2)
+        self.generator = self._made("generator", generator, self.image_shape, self.latent.dim)
+        if discriminator is None or isinstance(discriminator, dict):
+            default = self.default_discriminator()
+            discriminator = with_arguments(default, discriminator or {}, "discriminator", given=1)
+        outputs = {} if self.num_outputs is None else {"outputs": self.num_outputs}
+        self.discriminator = self._made("discriminator", discriminator, self.image_shape, **outputs)
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
         self.generator_scheduler = generator_scheduler
@@ -147,13 +152,13 @@ class LatentGame(AdversarialModule):
             return partial(MLPDiscriminator, hidden=(128, 128))
         return DCGANDiscriminator
 
+    @abstractmethod
     def discriminator_loss(self, real: Side, fake: Side) -> Tensor:
         """What the discriminator minimises, a scalar; ``fake`` carries no graph."""
-        raise NotImplementedError
 
+    @abstractmethod
     def generator_loss(self, real: Side, fake: Side) -> Tensor:
         """What the generator minimises, a scalar; the other players' weights are frozen."""
-        raise NotImplementedError
 
     def judge(self, side: Side) -> Any:
         """Map samples to logits by the discriminator; the only place that calls it.
@@ -458,18 +463,21 @@ class LatentGame(AdversarialModule):
                 + wanted
             )
 
-    def _made_by(self, factory: DiscriminatorFactory) -> nn.Module:
-        if self.num_outputs is None:
-            return factory(self.image_shape)
+    def _made(
+        self, name: str, network: nn.Module | Callable[..., nn.Module], *shape: Any, **outputs: int
+    ) -> nn.Module:
+        if isinstance(network, nn.Module):
+            return network
         try:
-            return factory(self.image_shape, outputs=self.num_outputs)  # type: ignore[call-arg]
-        except TypeError as error:
-            if "unexpected keyword argument 'outputs'" not in str(error):
-                raise
-            raise ValueError(
-                f"discriminator takes no argument outputs, by which {type(self).__name__} asks for "
-                f"{self.num_outputs} logits an image: use DCGANDiscriminator or another that does"
-            ) from error
+            return network(*shape, **outputs)
+        except (TypeError, ValueError, RuntimeError) as error:
+            reason = checks.first_line(error)
+            if "unexpected keyword argument 'outputs'" in reason:
+                reason = (
+                    f"it takes no argument outputs, by which {type(self).__name__} asks for "
+                    f"{self.num_outputs} logits an image: use DCGANDiscriminator or another that does"
+                )
+            raise ValueError(f"{name}: {reason}") from error
 
     def _try_networks(self) -> None:
         name = type(self).__name__

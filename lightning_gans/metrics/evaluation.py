@@ -87,7 +87,7 @@ def real_images_of(
     Args:
         data: The data module.
         split: The split to use.
-        size: Height and width that they are resized to. None: as they are stored.
+        size: Height and width that they are resized to, from their originals. None: the data's image_size.
         count: Number of images to use. None: all.
 
     Raises:
@@ -99,9 +99,7 @@ def real_images_of(
             f"metrics compare with real images of a data module of lightning_gans, not with {kind}: use one, "
             "or metrics that do not compare"
         )
-    if split == "test" and not data.has_test_split:
-        raise ValueError(f"split=test: {type(data).__name__} has no test images here, use split=train")
-    images, labels, key = data.real_images(split)
+    images, labels, key = data.real_images(split, size)
     if count is not None and count > len(labels):
         raise ValueError(
             f"num_real={count} exceeds the {len(labels)} images of split={split}: use at most that"
