@@ -16,11 +16,14 @@ from torchmetrics import Metric
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.checks import at_least, one_of
 from lightning_gans.data.cache import cache_folder
+from lightning_gans.drawing.pixels import as_png
+from lightning_gans.files import write_whole
 from lightning_gans.game.ranks import share_buffers
 from lightning_gans.game.rows import show_best, write_row
 from lightning_gans.metrics.base import Contract, score_names, snake_case
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores, real_images_of
 from lightning_gans.metrics.extractors import Extractor
+from lightning_gans.metrics.loaders import given_loaders
 from lightning_gans.metrics.stream import SampleStream, samples_at, samples_of
 
 NO_SCORES = ("_std", "_error", "_sigma", "_classes")
@@ -209,7 +212,8 @@ class Evaluate(Callback):
                 )
         shape, real = tuple(game.image_shape), None
         if any(metric.compares for metric in contracts):
-            real = real_images_of(data, self.split, shape[-1], self.num_real)
+            source = given_loaders(trainer) if data is None else data
+            real = real_images_of(source, self.split, shape[-1], self.num_real)
         stage: Literal["val", "test"] = "test" if trainer.state.fn == "test" else "val"
         self._stream = samples_of(game, self.num_samples, self.weights == "ema", self.seed, data, stage)
         # The evaluation, with its statistics of real images, is kept from fit to test if all these are equal.
@@ -311,7 +315,7 @@ class Evaluate(Callback):
                 path = folder / title
                 name = path.name if self.name is None else f"{self.name}-{path.name}"
                 path.parent.mkdir(exist_ok=True)
-                picture.save(path.with_name(f"{name}-update={update:08d}.png"))
+                write_whole(path.with_name(f"{name}-update={update:08d}.png"), as_png(picture))
 
 
 def check_names(callbacks: Iterable[Callback]) -> None:

@@ -102,7 +102,8 @@ def evaluate(
     checks.at_least(2, n=n)
     checks.at_least(1, batch_size=batch_size)
     checks.writable_file(json=json, csv=csv)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    checks.seed(seed=seed)
+    place = checks.device(device)
     if metrics is None:
         metrics = [IS()] if data is None and reference is None else [FID(), IS()]
     for metric in map(Contract, metrics):

@@ -1,4 +1,4 @@
-"""Lightning's CLI as ``fit``, ``validate``, ``test`` and ``predict`` use it."""
+"""Lightning's CLI as ``fit``, ``validate`` and ``test`` use it."""
 
 import importlib
 import inspect
@@ -88,7 +88,7 @@ class CLI(LightningCLI):
     """Parse the arguments of a command, build model, data and trainer, and run it.
 
     Args:
-        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        command: ``fit``, ``validate`` or ``test``.
         arguments: Its arguments, prepared by :func:`lightning_gans.commands.fit.prepare`.
         recipe: The name of the recipe if there is one.
     """
@@ -114,7 +114,7 @@ class CLI(LightningCLI):
             self._give_back()
             raise
 
-    # A static method, which builds the parsers of all four.
+    # A static method, which builds the parsers of all its commands.
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """Return only the command that runs, so that only its parser is built."""
         return {self.command: LightningCLI.subcommands()[self.command]}
@@ -181,13 +181,22 @@ class CLI(LightningCLI):
     ) -> SelfContained:
         config = self.config[self.command]
         for key in LINKED:
-            linked = f"model.init_args.{key}" in applied_instantiation_links
-            if linked and config.model.get(f"init_args.{key}") is not None:
-                raise ValueError(f"model.{key} follows from the data: leave it out, or change data")
+            typed = config.model.get(f"init_args.{key}")
+            typed = tuple(typed) if isinstance(typed, list) else typed
+            found = applied_instantiation_links.get(f"model.init_args.{key}")
+            if found is None and typed is not None:
+                arguments[key] = typed
+            elif typed is not None and typed != found:
+                raise ValueError(
+                    f"model.{key}={typed} is not the data's, {found}: leave it out, it follows from the data"
+                )
             parameter = inspect.signature(model).parameters.get(key)
             if parameter and parameter.default is parameter.empty and arguments.get(key) is None:
-                data = config.data.class_path.rpartition(".")[2]
-                raise ValueError(f"data={data} has no {key}: a {model.__name__} needs data that has it")
+                data = config.data.class_path.rpartition(".")[2] if config.get("data") else None
+                raise ValueError(
+                    f"data={data} has no attribute {key} when a {model.__name__} is built from it: set it "
+                    f"there, or give --model.{key}"
+                )
         return model(**arguments)
 
     def _build_logger(self, kind: type[Logger], **arguments: Any) -> Logger:

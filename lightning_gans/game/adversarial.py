@@ -26,6 +26,7 @@ from lightning_gans.game.progress import epoch_is_whole
 from lightning_gans.game.ranks import average_over_ranks, batch_length, share_buffers
 from lightning_gans.game.rows import write_row
 from lightning_gans.game.trainer_settings import NoGPUCheck, check_trainer
+from lightning_gans.game.trial import check_gradients, check_loss
 from lightning_gans.game.weights import Weights
 
 
@@ -86,6 +87,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
     @abstractmethod
     def players(self) -> dict[str, Player]:
         """Name the players; one of them is ``"generator"``."""
+        raise TypeError(f"{type(self).__name__} has no players(): write which networks learn")
 
     # ------------------------------------------------------------------ the verbs
 
@@ -108,14 +110,17 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
                 which also save the work.)
 
         Raises:
+            ValueError: If the loss is no scalar, or gives ``player`` no gradient.
             FloatingPointError: If the loss is not finite. (On an accelerator it is checked when a
                 checkpoint or a log row is written: reading it every step would stall the device.)
         """
         parameters = self._running[player].parameters
+        check_loss(self, player, loss)
         for parameter in parameters:
             parameter.grad = None
         # Not manual_backward: DDP would average all gradients; only this player's are averaged, below.
         loss.backward(inputs=parameters if shared_graph else None, retain_graph=shared_graph)
+        check_gradients(self, player, parameters)
         loss = loss.detach()
         if self.trainer.world_size > 1:
             loss = average_over_ranks(parameters, loss, self._samples)

@@ -242,11 +242,10 @@ def test_new_scheduler_on_resume(cli):
     assert stored["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(2e-4 * 3 / 6)
 
 
-@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+@pytest.mark.parametrize("command", ["validate", "test"])
 def test_scoring_commands(cli, checkpoint, command, capsys):
     cli(command, "--ckpt_path", checkpoint, "--trainer.limit_val_batches", 2)
-    if command != "predict":
-        assert "discriminator_loss" in capsys.readouterr().out
+    assert "discriminator_loss" in capsys.readouterr().out
     assert [path.name for path in Path("runs/gan").iterdir()] == ["version_0"]
 
 

@@ -541,25 +541,6 @@ def test_penalty_refuses_batch_norm():
         WGANGP((1, 16, 16), discriminator=DCGANDiscriminator)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"generator": PlainNet(7, 2)}, r"generator of GAN cannot read latents of shape \(2, 100\)"),
-        ({"generator": PlainNet(100, 3)}, r"generator of GAN makes images of shape \(3,\)"),
-        ({"discriminator": PlainNet(3, 1)}, r"discriminator of GAN cannot read images of shape \(2,\)"),
-        ({"discriminator": PlainNet(2, 5)}, r"discriminator of GAN returned \(2, 5\) for 2 images"),
-    ],
-)
-def test_networks_that_do_not_fit_stop_before_training(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        trainer(max_steps=1).fit(GAN((2,), **arguments), ring())
-
-
-def test_batch_norm_needs_a_batch():
-    with pytest.raises(ValueError, match=r"data\.batch_size=1 leaves batch norm without statistics"):
-        trainer(max_steps=1).fit(game("DCGAN", digits()), digits(batch_size=1))
-
-
 def test_another_shape_than_the_data():
     with pytest.raises(ValueError, match=r"image_shape=\(1, 16, 16\) of the model"):
         trainer(max_steps=1).fit(DCGAN((1, 16, 16)), digits())
