@@ -290,7 +290,7 @@ def test_a_run_is_scored_as_it_scored_itself(cli, tmp_path, capsys):
     assert last.pop("update") == 2
     capsys.readouterr()
     cli("evaluate", "--ckpt_path", run / "checkpoints/last.ckpt", "--json", "found.json")
-    assert "data Digits, extractor TinyExtractor, metrics FID and ParzenLikelihood" in capsys.readouterr().out
+    assert "data Digits, extractor TinyExtractor, metrics FID and ParzenLikelihood" in capsys.readouterr().err
     found = json.loads((tmp_path / "found.json").read_text())
     for name in ("samples", "real_samples", "fid", "parzen"):
         assert found[name] == pytest.approx(last[name], rel=1e-6)
@@ -406,7 +406,7 @@ def test_translations_are_scored(cli, tmp_path, images):
         (("--samples", "{folder}", "--reference", "{mu}"), "'sigma' is missing among mu, n"),
         (("--samples", "{folder}", "--reference", "{one}"), "1 real image: FID compares with two at least"),
         (("--samples", "{folder}", "--data", "ImageFolder", "--data.folder", "{folder}", "--split", "test"),
-         "split=test: ImageFolder has no test images here"),
+         "split=test: ImageFolder has no test split here"),
         (("--samples", "{wide}", "--data", "Digits"), "samples={wide}: 24x16 pixels are not square"),
         (("--samples", "{folder}", "--reference", "{cut}"), "damaged, or no .npz of images"),
         (("--samples", "{one}"), "is 1 image: a score needs 2"),
