@@ -1,6 +1,7 @@
 """Files that are whole at every moment, and those that come with the package."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,13 @@ def write_whole(path: str | Path, content: str | bytes, synced: bool = True) -> 
     """Write a whole file at once; text in UTF-8, file names in it may be of any bytes."""
     with written_whole(path, synced) as part:
         part.write_bytes(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove the files that writers who were killed left unfinished in a folder."""
+    for part in folder.glob("*.part"):
+        if re.fullmatch(r".+\.[0-9a-f]{32}\.part", part.name):
+            part.unlink(missing_ok=True)
 
 
 def write_folder(folder: str | Path, files: Iterable[tuple[str, bytes]], count: int) -> None:

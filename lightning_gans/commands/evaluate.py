@@ -2,16 +2,11 @@
 
 import csv as csv_format
 import json as json_format
-import warnings
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torchmetrics import Metric
 
 import lightning_gans.metrics.classifier  # noqa: F401 - imported so that its short name is known
@@ -19,9 +14,7 @@ from lightning_gans import checks
 from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import Data, ImageDataModule
 from lightning_gans.data.cache import cache_folder
-from lightning_gans.data.decode import DamagedImage, Decoder, open_image, to_channels
-from lightning_gans.data.folder import list_images
-from lightning_gans.data.sources import ImageFiles
+from lightning_gans.data.folder import read_folder
 from lightning_gans.files import write_whole, written_whole
 from lightning_gans.game.checkpoints import load
 from lightning_gans.metrics import FID, IS
@@ -30,8 +23,6 @@ from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores, re
 from lightning_gans.metrics.extractors import Extractor, Inception
 from lightning_gans.metrics.statistics import RealStatistics, open_npz
 from lightning_gans.metrics.stream import SampleStream, samples_of
-
-_ORIENTATION = 0x0112  # number of the EXIF tag
 
 
 def run(arguments: list[str]) -> None:
@@ -54,11 +45,12 @@ def evaluate(
     device: str | None = None,
     json: str | None = None,
     csv: str | None = None,
+    trusted: tuple[str, ...] = (),
 ) -> None:
     """Score generated images, from this package or any other, against real ones.
 
     Args:
-        ckpt_path: The checkpoint of a game, whose samples are scored.
+        ckpt_path: The checkpoint of a game, or the folder of its run, whose samples are scored.
         samples: In place of a checkpoint: a folder of images, or an .npz with uint8 images (n, height, width,
             channels).
         data: The data set of the real images.
@@ -76,6 +68,7 @@ def evaluate(
         device: The device, such as cpu or cuda. Default: a GPU if there is one.
         json: Write the scores, those of each class and the protocol to this file.
         csv: Write the scores to this file.
+        trusted: Modules whose classes the checkpoint may name; once for each.
 
     Raises:
         ValueError: If arguments do not fit, or images are too few.
@@ -95,7 +88,7 @@ def evaluate(
         data.prepare_data()
         data.setup("fit" if split == "train" else "test")
     if ckpt_path is not None:
-        game: Any = load(ckpt_path)
+        game: Any = load(ckpt_path, trusted=trusted)
         if not (hasattr(game, "sample_from") or hasattr(game, "translate")) or len(game.image_shape) != 3:
             raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} that makes no images")
         if hasattr(game, "translate") and data is None:
@@ -157,7 +150,7 @@ def read_images(path: str, count: int | None = None) -> RealImages:
     key = {"data": place.name}
     images: Data
     if place.is_dir():
-        images, resized = _read_folder(place)
+        images, resized = read_folder(place)
         key["content"] = images.fingerprint()
         if resized is not None:
             key["resized"] = resized
@@ -173,68 +166,6 @@ def read_images(path: str, count: int | None = None) -> RealImages:
     else:
         raise FileNotFoundError(f"{path} is neither a folder nor a file")
     return RealImages(images, torch.full((len(images),), -1), key, count=count)
-
-
-def _read_folder(folder: Path) -> tuple[ImageFiles, str | None]:
-    """Read the images of a folder; return them, and how they were resized if they have different sizes."""
-    names = list_images(folder, folder)
-    grey, sizes = True, Counter[tuple[int, int]]()
-    for name in names:
-        is_grey, size = _header(folder / name, name)
-        grey &= is_grey
-        sizes[size] += 1
-    channels, first = 1 if grey else 3, next(iter(sizes))
-    if len(sizes) == 1:
-        return _WholeFiles(folder, names, channels, first), None
-    side = min(first)
-    changed = len(names) - sizes[side, side]
-    resized = f"{changed} of {len(names)} images to {side}x{side}"
-    warnings.warn(
-        f"{folder} has images of {len(sizes)} sizes: {resized} are cropped to their central square and "
-        "resized, which changes scores; give images of one size",
-        stacklevel=4,
-    )
-    return ImageFiles(folder, names, Decoder(channels, side)), resized
-
-
-def _header(file: Path, name: str) -> tuple[bool, tuple[int, int]]:
-    """Return whether an image is grey, and its width and height, without reading the pixels."""
-    image: Image.Image
-    try:
-        with Image.open(file) as image:
-            # Pillow would decode a PNG's pixels to look for EXIF data behind them.
-            exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
-        size = image.size[::-1] if exif.get(_ORIENTATION, 1) in (5, 6, 7, 8) else image.size
-    except Exception:  # Pillow raises many kinds of exceptions; open_image raises one that names the fault
-        image = open_image(file, name)
-        size = image.size
-    return image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I"), size
-
-
-class _WholeFiles(ImageFiles):
-    """Image files of one size, square or not, which are not resized.
-
-    Args:
-        folder: The folder of the files.
-        names: Their paths within the folder.
-        channels: 1 or 3.
-        size: Width and height.
-    """
-
-    def __init__(self, folder: Path, names: Sequence[str], channels: int, size: tuple[int, int]) -> None:
-        super().__init__(folder, names, Decoder(channels, size[0]))
-        self._decoders = []  # nothing is resized
-        self.shape = (channels, size[1], size[0])
-
-    def _pixels(self, item: int) -> NDArray[np.uint8]:
-        name = self._name(item)
-        channels, height, width = self.shape
-        image = to_channels(open_image(self.folder / name, name), channels, name)
-        if image.size != (width, height):
-            raise DamagedImage(
-                f"{name}: {image.width}x{image.height} pixels, and not {width}x{height} as it says"
-            )
-        return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
 
 
 def _real(reference: str | None) -> RealImages | RealStatistics | None:

@@ -21,6 +21,7 @@ def fitting_capacity(
     data: LightningDataModule,
     device: str | None = None,
     progress: bool = True,
+    trusted: tuple[str, ...] = (),
     **options: Any,
 ) -> None:
     """Fitting capacity of a conditional game: the accuracy of classifiers trained on what it generates.
@@ -28,14 +29,15 @@ def fitting_capacity(
     A LeNet at 32 pixels, as in Mining GOLD Samples (arXiv 1910.09170).
 
     Args:
-        ckpt_path: The game's checkpoint.
+        ckpt_path: The game's checkpoint, or the folder of its run.
         data: Labelled data with a test split, of the same image size.
         device: The device, such as ``cpu`` or ``cuda``. Default: a GPU if there is one.
         progress: Show a progress bar.
+        trusted: Modules whose classes the checkpoint may name; once for each.
         **options: Other arguments of :func:`lightning_gans.metrics.fitting_capacity.fitting_capacity`.
     """
     place = checks.device(device)
     # Its arguments are looked at before any file is read.
     module.Budget(**{name: value for name, value in options.items() if name != "weights"})
-    game: Any = load(ckpt_path)
+    game: Any = load(ckpt_path, trusted=trusted)
     print(module.fitting_capacity(game.to(place), data, progress=progress, **options))  # type: ignore[arg-type]

@@ -39,11 +39,12 @@ def sample(
     weights: Literal["ema", "raw"] = "ema",
     columns: int | None = None,
     device: str | None = None,
+    trusted: tuple[str, ...] = (),
 ) -> None:
     """Draw samples from a trained generator.
 
     Args:
-        ckpt_path: The checkpoint.
+        ckpt_path: The checkpoint, or the folder of its run.
         out: Where the samples go. A ``.png``: one picture, a grid of images or a scatter plot of points. An
             ``.npz``: ``arr_0`` has uint8 images (n, height, width, channels), or float32 vectors (n, d). Any
             other name: a new folder, with a PNG for each image.
@@ -55,6 +56,7 @@ def sample(
             (``raw``).
         columns: Images in a row of the grid. Default: 8, or as many as give each column one class.
         device: The device, such as ``cpu`` or ``cuda``. Default: a GPU if there is one.
+        trusted: Modules whose classes the checkpoint may name; once for each.
 
     Raises:
         ValueError: If an argument is out of range, a folder is not empty, vectors are to be written as single
@@ -72,7 +74,7 @@ def sample(
     else:
         checks.empty_folder(out=out)
 
-    game = load(ckpt_path)
+    game = load(ckpt_path, trusted=trusted)
     if not isinstance(game, LatentGame):
         way = ": use translate" if isinstance(game, TranslationGame) else ""
         raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} has no latent to sample from{way}")

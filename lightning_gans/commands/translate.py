@@ -31,11 +31,12 @@ def translate(
     aspect: Literal["crop", "squash"] = "squash",
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic",
     device: str | None = None,
+    trusted: tuple[str, ...] = (),
 ) -> None:
     """Translate images with a trained game from images to images.
 
     Args:
-        ckpt_path: The checkpoint.
+        ckpt_path: The checkpoint, or the folder of its run.
         input: A folder of images, a file, or a list of them: ``[a.png, b.jpg]``. They are brought to the
             size and the channels of the game's inputs.
         out: A new folder for the translations, ``<name>.png`` each, in subfolders as the inputs are.
@@ -45,6 +46,7 @@ def translate(
             (crop); as with the data that the game was trained on.
         interpolation: How inputs are resized.
         device: The device, such as ``cpu`` or ``cuda``. Default: a GPU if there is one.
+        trusted: Modules whose classes the checkpoint may name; once for each.
 
     Raises:
         ValueError: If the game translates no images, there are no images, two would get the same name, one is
@@ -54,7 +56,7 @@ def translate(
     place = checks.device(device)
     checks.empty_folder(out=out)
     names = _names([input] if isinstance(input, str) else input)
-    game = load(ckpt_path)
+    game = load(ckpt_path, trusted=trusted)
     if not isinstance(game, TranslationGame):
         raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} translates no images, see sample")
     channels, height, width = game.input_shape

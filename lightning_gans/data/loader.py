@@ -131,8 +131,7 @@ class BatchLoader(ABC):
         self._shape = shape
         self._epoch_size = size
 
-        # Fewer left-over samples than ranks would leave a rank without a batch: they join the last batch.
-        self._length = size // step if drop_last or 0 < size % step < world_size else -(-size // step)
+        self._length = epoch_batches(size, batch_size, world_size, drop_last)[0]
         self._samples = self._length * step if drop_last else size
         self._epoch, self._index = 0, 0
         self._restored = False
@@ -404,6 +403,17 @@ class ZipLoader:
         """
         for loader, part in zip(self.loaders, state["loaders"], strict=True):
             loader.load_state_dict(part)
+
+
+def epoch_batches(size: int, batch_size: int, world_size: int, drop_last: bool) -> tuple[int, int]:
+    """Return how many batches an epoch of ``size`` samples has, and how many samples its smallest one has.
+
+    Fewer left-over samples than ranks would leave a rank without a batch: they join the last batch.
+    """
+    full, rest = divmod(size, batch_size * world_size)
+    if drop_last or rest < world_size:
+        return full, batch_size
+    return full + 1, rest // world_size
 
 
 def to_float(images: Tensor) -> Tensor:

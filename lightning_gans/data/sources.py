@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_gans import checks
-from lightning_gans.data.decode import DamagedImage, Decoder, open_image
+from lightning_gans.data.decode import DamagedImage, Decoder, open_image, to_channels
 
 if TYPE_CHECKING:
     import lmdb
@@ -149,8 +149,8 @@ class ImageFiles(ImageSource):
         return os.fsdecode(self._names[item]).split("\0")
 
     def _pixels(self, item: int) -> Pixels:
-        (name,) = self._files(item)
-        return self._decoders[0].pixels(open_image(self.folder / name, name), name)
+        path = str(self.folder / self._files(item)[0])
+        return self._decoders[0].pixels(open_image(path, path), path)
 
     def _name(self, item: int) -> str:
         return ", ".join(self._files(item))
@@ -160,6 +160,31 @@ class ImageFiles(ImageSource):
         for item in self._items:
             for file in self._files(int(item)):
                 yield _file_state(self.folder, os.fsencode(file))
+
+
+class WholeFiles(ImageFiles):
+    """Image files of one size, square or not, which are not resized.
+
+    Args:
+        folder: The folder of the files.
+        names: Their paths within the folder.
+        channels: 1 or 3.
+        size: Width and height.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str], channels: int, size: tuple[int, int]) -> None:
+        super().__init__(folder, names, Decoder(channels, size[0]))
+        self._decoders = []  # nothing is resized
+        self.shape = (channels, size[1], size[0])
+
+    def _pixels(self, item: int) -> Pixels:
+        path = str(self.folder / self._files(item)[0])
+        channels, height, width = self.shape
+        image = to_channels(open_image(path, path), channels, path)
+        if image.size != (width, height):
+            found = f"{image.width}x{image.height} pixels"
+            raise DamagedImage(f"{path}: {found}, and not {width}x{height} as it says; save it anew")
+        return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
 
 
 class PairFiles(ImageFiles):
@@ -191,8 +216,8 @@ class PairFiles(ImageFiles):
         return files if len(files) == 1 else [files[half] for half in self._halves]
 
     def _pixels(self, item: int) -> Pixels:
-        files = self._files(item)
-        images = [open_image(self.folder / file, file) for file in files]
+        files = [str(self.folder / file) for file in self._files(item)]
+        images = [open_image(file, file) for file in files]
         if b"\0" not in self._names[item]:
             files, images = files * len(self._halves), self._cut(images[0], files[0])
         parts = zip(self._decoders, images, files, strict=True)

@@ -8,6 +8,7 @@ writes ``training_step`` with the verbs of the base: :meth:`~AdversarialModule.m
 import inspect
 import math
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -25,10 +26,11 @@ from lightning_gans.game.progress import epoch_is_whole
 from lightning_gans.game.ranks import average_over_ranks, batch_length, share_buffers
 from lightning_gans.game.rows import write_row
 from lightning_gans.game.trainer_settings import NoGPUCheck, check_trainer
+from lightning_gans.game.trial import check_gradients, check_loss
 from lightning_gans.game.weights import Weights
 
 
-class AdversarialModule(SelfContained, HeldOutLosses, Weights):
+class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
     """Base class of all papers.
 
     What it promises:
@@ -78,14 +80,14 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
         self._last_written = 0
         self._unchecked: list[tuple[str, int, Tensor]] = []
         self._overridden: set[str] = set()
-        self._no_gpu_check = NoGPUCheck()
-        self.save_hyperparameters(self.plain_arguments())
+        self.save_hyperparameters(self.plain_arguments(), logger=False)
 
     # ------------------------------------------------------------------ what a paper writes
 
+    @abstractmethod
     def players(self) -> dict[str, Player]:
         """Name the players; one of them is ``"generator"``."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has no players(): write which networks learn")
 
     # ------------------------------------------------------------------ the verbs
 
@@ -108,14 +110,17 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
                 which also save the work.)
 
         Raises:
+            ValueError: If the loss is no scalar, or gives ``player`` no gradient.
             FloatingPointError: If the loss is not finite. (On an accelerator it is checked when a
                 checkpoint or a log row is written: reading it every step would stall the device.)
         """
         parameters = self._running[player].parameters
+        check_loss(self, player, loss)
         for parameter in parameters:
             parameter.grad = None
         # Not manual_backward: DDP would average all gradients; only this player's are averaged, below.
         loss.backward(inputs=parameters if shared_graph else None, retain_graph=shared_graph)
+        check_gradients(self, player, parameters)
         loss = loss.detach()
         if self.trainer.world_size > 1:
             loss = average_over_ranks(parameters, loss, self._samples)
@@ -168,7 +173,8 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
     def configure_callbacks(self) -> list[Callback]:
         """Refuse trainer settings that mean something else in a game; Lightning calls this first of all."""
         check_trainer(self.trainer)
-        return []
+        again = any(isinstance(callback, NoGPUCheck) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return [] if again else [NoGPUCheck()]
 
     def configure_optimizers(self) -> Any:
         """Make each player's optimizer and scheduler."""
@@ -176,6 +182,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
 
     def on_fit_start(self) -> None:
         """Prepare networks and the random numbers of this rank; look up once what every step needs."""
+        super().on_fit_start()
         self.prepare_networks(name for player in self.players().values() for name in player.networks)
         # A seed for each rank: Lightning gives all the same one, and all would draw the same fakes.
         seed = (torch.initial_seed() * 1_000_003 + 7_919 * (self.global_rank + 1)) % 2**63
@@ -186,7 +193,6 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
         # Lightning asks for the signature of training_step at every batch: stored, it need not be computed.
         step = type(self).training_step
         step.__signature__ = inspect.signature(step)  # type: ignore[attr-defined]
-        self._no_gpu_check.start()
 
     def on_train_start(self) -> None:
         """Restore the state of a resumed run, with the optimizer settings that this run changes."""
@@ -234,10 +240,6 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
         """Check that the last losses are finite, and share the buffers."""
         self._check_losses()
         share_buffers(self)  # so that all ranks draw the same samples from now on
-
-    def teardown(self, stage: str) -> None:
-        """Restore the environment variable that was removed for the run."""
-        self._no_gpu_check.stop()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add random states and run state of all ranks, unless a loss was not finite. All ranks call this."""

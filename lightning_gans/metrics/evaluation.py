@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
@@ -15,11 +16,12 @@ from tqdm import tqdm
 
 from lightning_gans import checks
 from lightning_gans.checks import at_least
-from lightning_gans.data.base import Data, ImageDataModule, resize
+from lightning_gans.data.base import Data, DataModule, resize
 from lightning_gans.data.sources import ImageSource
 from lightning_gans.metrics.base import Contract
 from lightning_gans.metrics.extractors import Extractor
 from lightning_gans.metrics.frechet import FID, feature_statistics, moments
+from lightning_gans.metrics.loaders import images_of_loaders
 from lightning_gans.metrics.statistics import RealStatistics, lookup, store
 from lightning_gans.metrics.stream import Samples, SampleStream
 
@@ -79,21 +81,22 @@ def real_images_of(
     """Return the real images of a data module; if it holds pairs, the targets.
 
     Args:
-        data: The data module.
+        data: The data module: its ``real_images(split)`` if it has that, else all that its loaders serve. Or
+            loaders by the names of its methods.
         split: The split to use.
-        size: Height and width that they are resized to. None: as they are stored.
+        size: Height and width that they are resized to, from their originals. None: the data's image_size.
         count: Number of images to use. None: all.
 
     Raises:
         ValueError: If there are fewer, or it is no data module of images.
     """
-    if not isinstance(data, ImageDataModule):
-        kind = "no data module" if data is None else type(data).__name__
-        raise ValueError(
-            f"metrics compare with real images of a data module of lightning_gans, not with {kind}: use one, "
-            "or metrics that do not compare"
-        )
-    images, labels, key = data.real_images(split)
+    if hasattr(data, "real_images"):
+        images, labels, key = data.real_images(split, size)
+    elif isinstance(data, LightningDataModule | Mapping) and not isinstance(data, DataModule):
+        images, labels, key = images_of_loaders(data, split)
+    else:
+        kind = "no data" if data is None else type(data).__name__
+        raise ValueError(f"metrics compare with real images, not with {kind}: give images, or other metrics")
     if count is not None and count > len(labels):
         raise ValueError(
             f"num_real={count} exceeds the {len(labels)} images of split={split}: use at most that"

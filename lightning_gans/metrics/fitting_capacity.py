@@ -218,7 +218,8 @@ def real_data(data: DataModule) -> RealData:
     num_classes = data.num_classes
     assert num_classes is not None
     parts: list[tuple[Tensor, Tensor]] = []
-    for split, (images, labels) in (("train", data.training_images()), ("test", data._ready("test"))):
+    for split in ("train", "test"):
+        images, labels = data.stored(split)
         checks.labels(num_classes, unlabeled=True, **{f"{split}_labels": labels})
         labelled = (labels >= 0).nonzero().squeeze(1)
         if len(labelled) == 0:

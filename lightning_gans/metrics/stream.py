@@ -8,7 +8,8 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from lightning_gans.drawing.pixels import as_stored, warn_of_range
+from lightning_gans.drawing.pixels import as_stored
+from lightning_gans.game.trial import warn_of_range
 
 
 @dataclass(frozen=True)

@@ -511,7 +511,7 @@ def test_an_evaluation_that_a_kill_prevented_is_made_up(tmp_path):
 
 class LabelledPairs(Colorization):
     def label_maps(self, split):
-        return (torch.arange(len(self._ready(split)[1])) % 2)[:, None, None].expand(-1, 8, 8)
+        return (torch.arange(len(self.stored(split)[1])) % 2)[:, None, None].expand(-1, 8, 8)
 
 
 class Batchwise(Metric):

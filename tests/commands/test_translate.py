@@ -90,6 +90,6 @@ def test_a_folder_of_translations_is_new_and_whole(cli, fails, checkpoint, digit
 
 def test_shapes_follow_from_the_data(fails):
     model = f"--model={SHAPES}.TwoTranslators"
-    assert "data=Digits has no input_shape" in fails("fit", model, "--data=Digits")
-    line = fails("fit", model, f"--data={SHAPES}.Negatives", "--model.input_shape=[1,8,8]")
-    assert "model.input_shape follows from the data" in line
+    assert "data=Digits has no attribute input_shape" in fails("fit", model, "--data=Digits")
+    line = fails("fit", model, f"--data={SHAPES}.Negatives", "--model.input_shape=[1,8,9]")
+    assert "model.input_shape=(1, 8, 9) is not the data's" in line

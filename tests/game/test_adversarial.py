@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback
 from torch import nn
 
 import lightning_gans
@@ -460,15 +460,15 @@ def test_averaged_weights_come_and_go():
 def test_no_half_written_checkpoint(monkeypatch):
     """A writer that dies half-way leaves the checkpoint before it."""
     checkpoint = Checkpoint(every_n_updates=2, dirpath="here")
-    save = Trainer.save_checkpoint
+    save = torch.save
 
-    def dies(self, path, *arguments, **options):
-        if self.global_step == 4:
-            Path(path).write_bytes(b"half")
+    def dies(state, file):
+        if state["global_step"] == 4:
+            file.write(b"half")
             raise KeyboardInterrupt
-        save(self, path, *arguments, **options)
+        save(state, file)
 
-    monkeypatch.setattr(Trainer, "save_checkpoint", dies)
+    monkeypatch.setattr(torch, "save", dies)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         trainer([checkpoint], max_steps=8).fit(small(GAN), ring())
     assert torch.load("here/last.ckpt", weights_only=True)["global_step"] == 2
@@ -539,25 +539,6 @@ def test_bad_arguments_of_wgan(cls, arguments, message):
 def test_penalty_refuses_batch_norm():
     with pytest.raises(ValueError, match="discriminator has batch norm"):
         WGANGP((1, 16, 16), discriminator=DCGANDiscriminator)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"generator": PlainNet(7, 2)}, r"generator of GAN cannot read latents of shape \(2, 100\)"),
-        ({"generator": PlainNet(100, 3)}, r"generator of GAN makes images of shape \(3,\)"),
-        ({"discriminator": PlainNet(3, 1)}, r"discriminator of GAN cannot read images of shape \(2,\)"),
-        ({"discriminator": PlainNet(2, 5)}, r"discriminator of GAN returned \(2, 5\) for 2 images"),
-    ],
-)
-def test_networks_that_do_not_fit_stop_before_training(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        trainer(max_steps=1).fit(GAN((2,), **arguments), ring())
-
-
-def test_batch_norm_needs_a_batch():
-    with pytest.raises(ValueError, match=r"data\.batch_size=1 leaves batch norm without statistics"):
-        trainer(max_steps=1).fit(game("DCGAN", digits()), digits(batch_size=1))
 
 
 def test_another_shape_than_the_data():
