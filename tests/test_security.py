@@ -133,9 +133,7 @@ def test_hyperparameters_through_load(run, evil, place, loads):
         except ValueError as error:
             assert str(error).isprintable(), kind
         else:
-            assert place.endswith(("optimizer", "scheduler")), (
-                kind
-            )  # kept as it is, and called for a run only
+            assert place.endswith(("optimizer", "scheduler")), kind  # kept as it is, and called for a run only
 
 
 @pytest.mark.parametrize("place", ["generator", "generator_optimizer"])
@@ -206,10 +204,7 @@ def test_the_configuration_beside_a_checkpoint(run, evil, fails):
         ("data", "root", system),
         ("data", "class_path", f"{evil}.Evil"),
         *[("trainer", place, system) for place in ("callbacks", "plugins", "strategy", "logger", "profiler")],
-        *[
-            ("trainer", "callbacks", [value])
-            for value in (system, lambda_callback, averaging, f"{evil}.Evil")
-        ],
+        *[("trainer", "callbacks", [value]) for value in (system, lambda_callback, averaging, f"{evil}.Evil")],
         ("trainer", "callbacks.class_path", "os.system"),
         ("trainer", "plugins", [{"class_path": f"{evil}.Evil"}]),
         ("trainer", "logger", {"class_path": "lightning.pytorch.loggers.MLFlowLogger"}),
