@@ -25,6 +25,12 @@ def known_commands() -> dict[str, str]:
     return found
 
 
+def memory_is_full(error: Exception) -> bool:
+    """Return whether memory did not suffice; of the CPU's torch says so in the message alone."""
+    kind = type(error).__name__
+    return isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "can't allocate" in str(error)
+
+
 def show_help() -> None:
     """Print the list of commands."""
     print("usage: lightning-gans COMMAND [options]\n\ncommands:")
@@ -57,12 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("lightning-gans: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        if debug or not (isinstance(error, EXPECTED) or type(error).__name__ == "MisconfigurationException"):
+        kind = type(error).__name__
+        full = memory_is_full(error)
+        if debug or not (full or isinstance(error, EXPECTED) or kind == "MisconfigurationException"):
             raise
         from lightning_gans.commands.parsing import explain
 
-        kind = type(error).__name__
         text = explain(str(error), cause=error) or kind
+        if full:
+            text = f"there is too little memory, lower batch size, networks or numbers ({text})"
         # What a KeyError says is the key alone.
         print(f"lightning-gans: {f'{kind}: ' * isinstance(error, KeyError)}{text}", file=sys.stderr)
         sys.exit(2)
