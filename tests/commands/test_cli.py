@@ -382,7 +382,7 @@ def test_modules_of_the_folder_are_found(tmp_path):
     ],
 )
 def test_too_little_memory(fails, monkeypatch, error):
-    def full(*arguments):
+    def full(*arguments, **named):
         raise error
 
     monkeypatch.setattr("lightning_gans.commands.sample.load", full)
