@@ -44,6 +44,10 @@ class OneLine(ArgumentParser):
         """Raise a ValueError with the message, shortened to one line."""
         raise ValueError(explain(message, self._option_string_actions, self.owner, ex)) from ex
 
+    def format_help(self) -> str:
+        """Return the help, without the marks of docstrings."""
+        return str(super().format_help()).replace("``", "")  # type: ignore[misc]
+
     def add_class_arguments(self, theclass: type, nested_key: str | None = None, **kwargs: Any) -> Any:
         """Add the arguments of a class, and remember it if it is the only one."""
         if nested_key is None:
@@ -114,7 +118,8 @@ def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
     """
     rest, trusted = take_trusted(arguments)
     given = [*rest, f"--trusted={json.dumps(trusted)}"] if trusted else rest
-    auto_cli(function, args=given, as_positional=False, parser_class=OneLine)
+    prog = f"lightning-gans {function.__name__.replace('_', '-')}"
+    auto_cli(function, args=given, as_positional=False, parser_class=OneLine, prog=prog)
 
 
 def take_trusted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
