@@ -5,6 +5,7 @@ argument needs no ``if``.
 """
 
 import difflib
+import inspect
 import math
 import tempfile
 from collections.abc import Collection, Iterable, Sequence
@@ -68,12 +69,43 @@ def suggestion(given: object, choices: Iterable[Any], otherwise: str = "use") ->
     """Return what may have been meant by an unknown name, or the choices, at most 20 of them; or both."""
     known = [str(choice) for choice in choices]
     folded = {name.casefold(): name for name in reversed(known)}
-    near = difflib.get_close_matches(str(given).casefold(), folded, n=1, cutoff=0.5)
+    asked = str(given).casefold()
+    begun = [name for name in folded if asked and name.startswith(asked)]
+    near = begun or difflib.get_close_matches(asked, folded, n=1, cutoff=0.5)
     meant = f"did you mean {folded[near[0]]}?" if near else ""
     listed = (
         f"{otherwise} {', '.join(known[:20] + ['...'] * (len(known) > 20))}" if known else "there are none"
     )
-    return meant if meant and len(known) > 8 else f"{meant} {listed}".strip()
+    return meant if meant and not 2 <= len(known) <= 8 else f"{meant} {listed}".strip()
+
+
+FOLLOWS = {
+    "image_shape": "the data",
+    "input_shape": "the data",
+    "num_classes": "the data",
+    "latent_dim": "the latent's dim (model.latent.dim)",
+    "outputs": "what the game asks its discriminator for",
+}
+"""Arguments that are never typed, and what they follow from."""
+
+
+def argument_names(cls: type) -> list[str]:
+    """Return the names of a constructor's arguments; behind ``**kwargs`` those of the next base class too."""
+    names: list[str] = []
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            _, *parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+            names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+    return list(dict.fromkeys(names))
+
+
+def unknown_argument(name: str, owner: str, choices: Iterable[str]) -> str:
+    """Return a message about an argument that a class does not have, or that is not for a user to give."""
+    if name in FOLLOWS:
+        return f"{name} follows from {FOLLOWS[name]}: leave it out"
+    return f"{owner} has no argument {name}: {suggestion(name, choices)}"
 
 
 def shaped(shape: Sequence[int | str], dtype: str = "", **tensors: "Tensor | None") -> None:

@@ -3,6 +3,7 @@
 import shutil
 import signal
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ from lightning_gans.game.rows import write_row
 from lightning_gans.game.sides import read_batch
 
 
-class Pictures(Callback):
+class Pictures(Callback, ABC):
     """Draw a picture at the start, one every ``every_n_updates`` generator updates and one at the end.
 
     They go to ``<folder>/update=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a
@@ -81,9 +82,9 @@ class Pictures(Callback):
     def release(self) -> None:
         """Delete what is kept between pictures; called before a run, and after it."""
 
+    @abstractmethod
     def picture(self, trainer: Trainer, module: LightningModule) -> tuple[Image.Image, dict[str, float]]:
         """Draw the game with its current weights, on rank 0 only; return the picture and values to log."""
-        raise NotImplementedError
 
     def captions(self, module: LightningModule, updates: Sequence[int]) -> list[str] | None:
         """Return a text for each picture of the animation; None if the pictures show their update."""

@@ -45,11 +45,12 @@ def evaluate(
     device: str | None = None,
     json: str | None = None,
     csv: str | None = None,
+    trusted: tuple[str, ...] = (),
 ) -> None:
     """Score generated images, from this package or any other, against real ones.
 
     Args:
-        ckpt_path: The checkpoint of a game, whose samples are scored.
+        ckpt_path: The checkpoint of a game, or the folder of its run, whose samples are scored.
         samples: In place of a checkpoint: a folder of images, or an .npz with uint8 images (n, height, width,
             channels).
         data: The data set of the real images.
@@ -67,6 +68,7 @@ def evaluate(
         device: The device, such as cpu or cuda. Default: a GPU if there is one.
         json: Write the scores, those of each class and the protocol to this file.
         csv: Write the scores to this file.
+        trusted: Modules whose classes the checkpoint may name; once for each.
 
     Raises:
         ValueError: If arguments do not fit, or images are too few.
@@ -85,7 +87,7 @@ def evaluate(
         data.prepare_data()
         data.setup("fit" if split == "train" else "test")
     if ckpt_path is not None:
-        game: Any = load(ckpt_path)
+        game: Any = load(ckpt_path, trusted=trusted)
         if not (hasattr(game, "sample_from") or hasattr(game, "translate")) or len(game.image_shape) != 3:
             raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} that makes no images")
         if hasattr(game, "translate") and data is None:

@@ -4,16 +4,20 @@ import importlib
 import inspect
 import sys
 import warnings
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import add_instantiator
+from jsonargparse._common import NonParsingAction
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import nn
 
 # The packages whose classes are found by their short names.
 import lightning_gans.data
@@ -22,13 +26,16 @@ import lightning_gans.metrics.classifier
 import lightning_gans.models  # noqa: F401
 from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
 from lightning_gans.callbacks.evaluate import check_names
-from lightning_gans.commands.parsing import LINKED, OneLine
-from lightning_gans.game.checkpoints import SelfContained, read_checkpoint
+from lightning_gans.commands.parsing import LINKED, TRUSTED, OneLine
+from lightning_gans.game.checkpoints import SelfContained, read_checkpoint, same_class
 from lightning_gans.game.csv_logger import WholeCSVLogger
 from lightning_gans.game.interruption import Interrupted
 from lightning_gans.networks.rebuild import class_path
 
 RUNS = Path("runs")
+
+# Where a network is asked for, arguments without a class are those of the paper's: the game makes it.
+add_instantiator(lambda _, **changes: changes, nn.Module, subclasses=False)
 
 HARMLESS = (
     ".*treespec.*",  # of Lightning, about newer versions of torch
@@ -101,6 +108,8 @@ class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of this package."""
         add_arguments(parser, self.recipe)
+        # For the help: it is taken out of the arguments before they are parsed, and never from a file.
+        parser.add_argument("--trusted", action=_Trusted, metavar="MODULE", help=TRUSTED)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, without Lightning's warning about calls from Python."""
@@ -113,20 +122,26 @@ class CLI(LightningCLI):
         if ckpt and Path(ckpt).is_file():
             stored = read_checkpoint(ckpt)["hyper_parameters"]["_class_path"]
             module, _, name = config.model.class_path.rpartition(".")
-            given = class_path(getattr(importlib.import_module(module), name))
-            if stored != given:
-                raise ValueError(f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {given}")
+            model = getattr(importlib.import_module(module), name)
+            if not same_class(stored, model):
+                raise ValueError(
+                    f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {class_path(model)}"
+                )
 
-    def before_instantiate_classes(self) -> None:
+    def instantiate_classes(self) -> None:
         """Build models by :meth:`_build_model`, which checks the arguments that follow from the data."""
-        self.parser.add_instantiator(self._build_model, SelfContained, subclasses=True, prepend=True)
+        build = (self._build_model, SelfContained, True)
+        self.config_init = self.parser.instantiate(self.config, instantiators=[build])
+        self.datamodule = self._get(self.config_init, "data")
+        self.model = self._get(self.config_init, "model")
+        self.trainer = self.instantiate_trainer()
 
     def _build_model(
         self, model: type[SelfContained], applied_instantiation_links: dict[str, Any], **arguments: Any
     ) -> SelfContained:
         config = self.config[self.command]
         for key in LINKED:
-            typed = config.model.init_args.get(key)
+            typed = config.model.get(f"init_args.{key}")
             typed = tuple(typed) if isinstance(typed, list) else typed
             found = applied_instantiation_links.get(f"model.init_args.{key}")
             if found is None and typed is not None:
@@ -202,6 +217,14 @@ class CLI(LightningCLI):
         folder = self.trainer.log_dir or self.trainer.default_root_dir  # all ranks must call this
         if self.trainer.is_global_zero:
             print(f"The run is in {folder}")
+
+
+class _Trusted(NonParsingAction):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "dest": SUPPRESS, "default": SUPPRESS})
+
+    def __call__(self, *_: Any) -> None:
+        raise NotImplementedError
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lightning_gans import commands
 
-EXPECTED = (ValueError, TypeError, OSError, ArithmeticError, LookupError)
+EXPECTED = (ValueError, TypeError, OSError, ImportError, ArithmeticError, LookupError)
 """What bad input raises, beside Lightning's MisconfigurationException, which derives from Exception alone."""
 
 
@@ -61,5 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         from lightning_gans.commands.parsing import explain
 
-        print(f"lightning-gans: {explain(str(error)) or type(error).__name__}", file=sys.stderr)
+        kind = type(error).__name__
+        text = explain(str(error), cause=error) or kind
+        # What a KeyError says is the key alone.
+        print(f"lightning-gans: {f'{kind}: ' * isinstance(error, KeyError)}{text}", file=sys.stderr)
         sys.exit(2)

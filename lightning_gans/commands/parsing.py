@@ -2,30 +2,106 @@
 
 import difflib
 import inspect
+import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, auto_cli
+import yaml
+from jsonargparse import ArgumentParser, Namespace, auto_cli, set_parsing_settings
+
+from lightning_gans import checks
+
+# A dict with a class_path is a class where a dict of arguments is allowed too, and must be one that exists.
+set_parsing_settings(validate_subclass_spec_in_any=True)
 
 LINKED = ("image_shape", "input_shape", "num_classes")
 """Arguments of a model that follow from the data."""
 
+TRUSTED = "A module or package whose classes the checkpoint may name; once for each."
+
 NOISE = re.compile(
-    r"Expected a <class 'NoneType'>|Does not validate against|Subtypes:|Errors:|Given value"
-    r"|Expected a path but|is not a subclass of|Expected an? <class 'function'>|Expected a callable"
+    r"Parser key|Expected a <class 'NoneType'>|Does not validate against|Subtypes:|Errors:|Given value"
+    r"|Expected a path but|Subclass types expect|a class path \(str\)|a dict with"
 )
+"""Lines that only say how the parser went about it."""
+MISMATCH = re.compile(r"Expected an? (?!dot import|instantiatable)(.*?)(?:\. Got value.*)?$")
 
 
 class OneLine:
-    """Base class of parsers that raise a one-line ValueError in place of exiting."""
+    """Base class of parsers without abbreviations that raise a one-line ValueError in place of exiting."""
 
     _option_string_actions: dict[str, Any]
+    owner = ""
+    """The class whose arguments this parser reads, if that is all it does."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # An abbreviation would be taken for another option as soon as there is one of that name.
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a ValueError with the message, shortened to one line."""
-        raise ValueError(explain(message, list(self._option_string_actions))) from ex
+        raise ValueError(explain(message, self._option_string_actions, self.owner, ex)) from ex
+
+    def add_class_arguments(self, theclass: type, nested_key: str | None = None, **kwargs: Any) -> Any:
+        """Add the arguments of a class, and remember it if it is the only one."""
+        if nested_key is None:
+            self.owner = theclass.__name__
+        return super().add_class_arguments(theclass, nested_key, **kwargs)  # type: ignore[misc]
+
+    def parse_args(self, args: Any = None, namespace: Any = None, **kwargs: Any) -> Namespace:
+        """Parse options; see :meth:`_keep_classes`."""
+        # The parser writes null so when it hands an option on to the parser of a class, and people do too.
+        args = args and [re.sub("^(--.*)=None$", r"\1=null", arg) for arg in args]
+        return self._keep_classes(namespace, super().parse_args(args, namespace, **kwargs))  # type: ignore[misc]
+
+    def parse_object(self, obj: Any, namespace: Any = None, **kwargs: Any) -> Namespace:
+        """Parse values; see :meth:`_keep_classes`."""
+        return self._keep_classes(namespace, super().parse_object(obj, namespace, **kwargs))  # type: ignore[misc]
+
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
+        """Parse a file; errors name it."""
+        try:
+            self._check_keys(check_yaml(Path(path)))
+            parsed: Namespace = super().parse_path(path, *args, **kwargs)  # type: ignore[misc]
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        return parsed
+
+    def _check_keys(self, content: dict[str, Any]) -> None:
+        """Refuse unknown keys of a file; the parser would only name the first, without those it has."""
+        known = self._option_string_actions
+        for key, value in content.items():
+            grouped = any(option.startswith(f"--{key}.") and option != f"--{key}.help" for option in known)
+            for name in (
+                [f"{key}.{below}" for below in value] if grouped and isinstance(value, dict) else [key]
+            ):
+                if f"--{name}" not in known:
+                    self.error(f"unrecognized arguments: --{name}")
+
+    def _keep_classes(self, before: Any, after: Namespace) -> Namespace:
+        """Refuse arguments for which the parser has dropped a class that does not take them.
+
+        It does so where a dict, of arguments of a default, is allowed in place of a class.
+        """
+        for key, value in after.items(branches=True, nested=False):
+            named = before.get(key) if before else None
+            cls = _find(named.get("class_path", "")) if isinstance(named, Namespace) else None
+            if not isinstance(value, dict) or cls is None:
+                continue
+            names = checks.argument_names(cls)
+            for name in value:
+                if name not in names:
+                    self.error(f"{key}: {checks.unknown_argument(name, cls.__name__, names)}")
+            parser = type(self)()  # of the arguments in question, whose values cannot be right
+            parser.add_class_arguments(cls, skip={name for name in names if name not in value})
+            try:
+                parser.parse_object(value)
+            except ValueError as error:
+                self.error(f"{key}.{error}")
+        return after
 
 
 class FunctionParser(OneLine, ArgumentParser):
@@ -37,43 +113,214 @@ def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
 
     Classes are found by their short names if their modules have been imported.
     """
-    auto_cli(function, args=list(arguments), as_positional=False, parser_class=FunctionParser)
+    rest, trusted = take_trusted(arguments)
+    given = [*rest, f"--trusted={json.dumps(trusted)}"] if trusted else rest
+    auto_cli(function, args=given, as_positional=False, parser_class=FunctionParser)
 
 
-def explain(message: str, options: Sequence[str] = ()) -> str:
+def take_trusted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Take ``--trusted MODULE``, which may be repeated, out of a command's arguments.
+
+    It never comes from a file, which must not say what is trusted.
+
+    Returns:
+        The other arguments, and the modules.
+
+    Raises:
+        ValueError: If one is no name of a module.
+    """
+    rest, trusted = [], []
+    left = iter(arguments)
+    for argument in left:
+        flag, equals, value = argument.partition("=")
+        if flag != "--trusted":
+            rest.append(argument)
+            continue
+        value = value if equals else next(left, "")
+        if not all(part.isidentifier() for part in value.split(".")):
+            raise ValueError(f"--trusted {value}: give the name of a module or package, such as my_project")
+        trusted.append(value)
+    return rest, trusted
+
+
+class _Strict(yaml.SafeLoader):
+    """Refuses keys that are given twice, of which YAML takes the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1:
+                raise yaml.MarkedYAMLError(problem=f"{key.value} is given twice", problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def check_yaml(path: Path) -> dict[str, Any]:
+    """Read a file, and refuse one that is no YAML, is empty, is no mapping, or gives a key twice.
+
+    Raises:
+        ValueError: Saying what is wrong, and in which line.
+    """
+    try:
+        content = yaml.load(path.read_text(), _Strict)
+    except yaml.MarkedYAMLError as error:
+        place = f"line {error.problem_mark.line + 1}, " if error.problem_mark else ""
+        raise ValueError(f"{place}{error.problem or error}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError("this is no YAML file") from error
+    if not isinstance(content, dict):
+        found = "empty" if content is None else f"one {type(content).__name__}"
+        raise ValueError(f"the file is {found}: write keys with values, as in `model: DCGAN`")
+    return content
+
+
+def explain(
+    message: str,
+    options: Mapping[str, Any] | None = None,
+    owner: str = "",
+    cause: BaseException | None = None,
+) -> str:
     """Shorten a parser's message to the line that matters, and add the nearest names to an unknown one.
 
     Args:
         message: What the parser said: often a tree of all the types that a value could have had.
-        options: The options that the command has.
+        options: The options that the parser has, and their actions.
+        owner: The class whose arguments these are.
+        cause: What was raised; its innermost kind is told where the message gives no reason.
     """
+    if denied := re.search(r"Importing '([^']+)' is not allowed", message):
+        from lightning_gans.networks.trust import refusal
+
+        return refusal([denied[1]], "the checkpoint or its run's config.yaml")
+    options = options or {}
     key = re.search(r'Parser key "([^"]+)"', message)
     lines = [re.sub(r'^\s*(- )?(Parser key "[^"]+":)?\s*(- )?', "", line) for line in message.splitlines()]
     telling = [line for line in lines if line and not NOISE.search(line)]
-    reason = telling[1:2] if telling and telling[0].endswith(":") else []
-    text = re.sub(r"\s+", " ", " ".join([*telling[:1], *reason]) or message)
-    for pattern, names in (
-        (r"Option '([^']+)' is not accepted", _argument_names),
-        (r"unrecognized arguments: (--[^ =]+)", lambda: options),
-        (r"dot import path string: (\S+)", lambda: {known.__name__ for known in _known_classes()}),
-    ):
-        unknown = re.search(pattern, text)
-        if unknown:
-            near = difflib.get_close_matches(unknown[1], sorted(names()), n=2, cutoff=0.6)
-            text = f"{unknown[1]} is unknown" + (f": did you mean {' or '.join(near)}?" if near else "")
+    # What a value could have been matters only if that is all that is wrong with it.
+    mismatches = [line for line in telling if key and MISMATCH.match(line)]
+    reasons = [line for line in telling if line not in mismatches]
+    if mismatches and not reasons:
+        text = _mismatch(mismatches, message)
+    else:
+        # Of a network, first all arguments are required, then those that the game does not give.
+        if reasons and "are required: " in reasons[-1]:
+            del reasons[:-1]
+        text = " ".join(reasons[: 1 + reasons[0].endswith(":")]) if reasons else message
+        text = _reworded(re.sub(r"\s+", " ", text), message, options, owner, key[1] if key else "")
+    if text.endswith(":") and cause is not None:
+        while inner := cause.__cause__ or cause.__context__:
+            cause = inner
+        text = f"{text} {type(cause).__name__}"
+    if key is None:
+        return text
+    return f"{key[1]}.{text}" if re.match(r"[A-Za-z_][\w.]*: ", text) else f"{key[1]}: {text}"
+
+
+def _mismatch(lines: Sequence[str], message: str) -> str:
+    """Say what a value should have been."""
+    given = re.search(r"(?:Given value|Got value): (?:NestedArg\(.* val=)?(.*)", message)
+    value = given[1].rstrip(")").strip("'") if given else "this"
+    kinds = []
+    for line in lines:
+        kind = re.sub(r"^<class '(.*)'>$|\b[a-z_.]+\.(?=\w)", r"\1", MISMATCH.match(line)[1])
+        kind = re.sub(r"^Literal\[(.*)\]$", lambda found: found[1].replace(", ", " or "), kind)
+        words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+        kinds.append(words.get(kind, f"a list, as in [{value}]" if kind == "list" else kind))
+    return f"give {' or '.join(dict.fromkeys(kinds))}, not {value or 'nothing'}"
+
+
+def _reworded(text: str, message: str, options: Mapping[str, Any], owner: str, key: str) -> str:
+    """Say a parser's line in the words of this package, with what to do."""
+    if found := re.search(r"(?:Option '|accept option '|unrecognized arguments: --)([^' =]+)", text):
+        return _unknown_option(found[1], options, owner)
+    if found := re.search(r"unrecognized arguments: (\S+)", text):
+        return f"{found[1]} is no option: they begin with --, as in --config {found[1]}"
+    if found := re.search(r"dot import path string: (\S*)", text):
+        return _unknown_class(found[1], f"{message} {getattr(options.get(f'--{key}'), '_typehint', '')}")
+    if found := re.search(r"class, but (\S+ )?is abstract", text):
+        given = re.search(r"Given value: (\S+)", message)
+        return _abstract((found[1] or (given and given[1]) or "").strip())
+    if found := re.search(r"subclasses with name (\w+)\..*ambiguity: (.*)\.", text):
+        return f"there are several {found[1]}: give {found[2].replace(', ', ' or ')}"
+    if found := re.search(r"arguments are required: (.*)", text):
+        names = [re.sub(r"^(fit|validate|test|predict)\.", "--", name) for name in found[1].split(", ")]
+        names = [f"--{name}" if f"--{name}" in options and not owner else name for name in names]
+        return f"{owner or 'the command'} needs {' and '.join(names)}"
+    if found := re.search(r"argument (--\S+): expected one argument", text):
+        return f"{found[1]} needs a value"
+    if found := re.search(r"Unable to load config '(.*)'", text):
+        return f"give a YAML file or single keys (with a dot), not {found[1]}"
+    if found := re.search(r"Problem with given class_path '(.*?)': ?(.*)", text):
+        return f"{found[1]} cannot be made: {found[2]}".strip()
+    return re.sub(r"^Type \S+\[.*\] expects a function or a callable class: ", "", text)
+
+
+def _unknown_option(name: str, options: Iterable[str], owner: str) -> str:
+    """Say which part of a dotted name is unknown, and what is near it."""
+    known = [option[2:].split(".") for option in options if option.startswith("--") and option[-1] != "+"]
+    parts = name.split(".")
+    for depth, part in enumerate(parts):
+        choices = {x[depth] for x in known if x[:depth] == parts[:depth] and len(x) > depth}
+        choices -= {"help", "print_shtab"}
+        if part not in choices:
             break
-    named = key and re.search(rf"\b{re.escape(key[1])}\b", text)
-    return text if key is None or named else f"{key[1]}: {text}"
+    if part == "class_path":
+        return "beside class_path there is only init_args: write the arguments of the class below that"
+    if (owner or known) and not choices and part not in checks.FOLLOWS:
+        return f"no class is chosen that has an argument {part}: give one first"
+    if owner or part in checks.FOLLOWS:
+        return checks.unknown_argument(part, owner, sorted(choices))
+    above = "--" + "".join(f"{part}." for part in parts[:depth])
+    advice = checks.suggestion(part, sorted(choices)).replace("did you mean ", f"did you mean {above}")
+    return f"{above}{part} is unknown: {advice}"
 
 
-def _known_classes() -> Iterator[type]:
-    """Yield the classes of this package whose modules are imported."""
+def _unknown_class(name: str, message: str) -> str:
+    """Say what is near the name of a class, among the kinds that the message names."""
+    kinds = [cls for path in re.findall(r"[A-Za-z_][\w.]*\.\w+", message) if (cls := _find(path))]
+    known = {cls.__name__: cls.__module__ for kind in kinds for cls in _subclasses(kind)}
+    ours = [cls for cls in known if known[cls].startswith("lightning_gans")]
+    elsewhere = any(cls.__name__ == name for cls in _ours())
+    near = [] if elsewhere else difflib.get_close_matches(name, known, n=1)
+    if near:
+        advice = f"did you mean {near[0]}?"
+    else:
+        shown = sorted(ours if len(ours) > 1 else known)
+        advice = checks.suggestion("", shown) if len(shown) < 40 else "give it as my_module.MyClass"
+    return f"{name or 'an empty name'} is {'of another kind' if elsewhere else 'unknown'}: {advice}"
+
+
+def _abstract(path: str) -> str:
+    """Say what can be used in place of an abstract class, or what it lacks."""
+    cls, name = _find(path), path.rpartition(".")[2]
+    known = sorted(below.__name__ for below in _subclasses(cls)) if cls else []
+    if known:
+        return f"{name} is abstract, first give a class of this kind: {checks.suggestion('', known)}"
+    return f"{name} has to define {' and '.join(sorted(getattr(cls, '__abstractmethods__', ())))}"
+
+
+def _find(path: str) -> type | None:
+    """Return a class by its path, or one of this package by its name, if it has been imported."""
+    module, _, name = path.rpartition(".")
+    if not module:
+        return next((cls for cls in _ours() if cls.__name__ == name), None)
+    found = getattr(sys.modules.get(module), name, None)
+    return found if isinstance(found, type) else None
+
+
+def _ours() -> Iterator[type]:
+    """Yield the classes of this package that have been imported."""
     for name, module in sorted(sys.modules.items()):
         if name.startswith("lightning_gans."):
-            for value in vars(module).values():
-                if isinstance(value, type) and value.__module__ == name and not issubclass(value, Exception):
-                    yield value
+            yield from (x for x in vars(module).values() if isinstance(x, type) and x.__module__ == name)
 
 
-def _argument_names() -> set[str]:
-    return {name for known in _known_classes() for name in inspect.signature(known).parameters}
+def _subclasses(cls: type) -> Iterator[type]:
+    """Yield the classes below one that have been imported, are public, and can be built."""
+    for below in type.__subclasses__(cls):
+        if (
+            not below.__name__.startswith("_")
+            and not inspect.isabstract(below)
+            and "<locals>" not in below.__qualname__
+        ):
+            yield below
+        yield from _subclasses(below)

@@ -29,11 +29,12 @@ def sample(
     seed: int = 0,
     weights: Literal["ema", "raw"] = "ema",
     columns: int = 8,
+    trusted: tuple[str, ...] = (),
 ) -> None:
     """Draw samples from a trained generator.
 
     Args:
-        ckpt_path: The checkpoint.
+        ckpt_path: The checkpoint, or the folder of its run.
         out: The file or folder to write: a ``.png`` (one grid; a scatter plot for 2-D data), an ``.npz``
             (``arr_0``: uint8 images (n, height, width, channels), or float32 vectors (n, d)), or a folder (a
             PNG a sample).
@@ -41,6 +42,7 @@ def sample(
         seed: The same seed gives the same samples.
         weights: Averaged weights, if the checkpoint has some, or those of the last update.
         columns: Columns of the grid.
+        trusted: Modules whose classes the checkpoint may name; once for each.
 
     Raises:
         ValueError: If an argument is out of range, vectors are to be written as single pictures, or a sample
@@ -51,7 +53,7 @@ def sample(
     if path.suffix not in ("", ".png", ".npz"):
         raise ValueError(f"out={out}: give a .png, an .npz or a folder")
 
-    game = load(ckpt_path)
+    game = load(ckpt_path, trusted=trusted)
     if not isinstance(game, LatentGame):
         way = ": use translate" if isinstance(game, TranslationGame) else ""
         raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} has no latent to sample from{way}")

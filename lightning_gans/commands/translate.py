@@ -29,11 +29,12 @@ def translate(
     weights: Literal["ema", "raw"] = "ema",
     aspect: Literal["crop", "squash"] = "squash",
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic",
+    trusted: tuple[str, ...] = (),
 ) -> None:
     """Translate images with a trained game from images to images.
 
     Args:
-        ckpt_path: The checkpoint.
+        ckpt_path: The checkpoint, or the folder of its run.
         input: A folder of images, a file, or a list of them: ``[a.png, b.jpg]``. They are brought to the
             size and the channels of the game's inputs.
         out: The folder of the translations, ``<name>.png`` each, in subfolders as the inputs are.
@@ -41,13 +42,14 @@ def translate(
         aspect: What happens to images that are not square: resized whole (squash), or their central square
             (crop); as with the data that the game was trained on.
         interpolation: How inputs are resized.
+        trusted: Modules whose classes the checkpoint may name; once for each.
 
     Raises:
         ValueError: If the game translates no images, there are no images, two would get the same name, or
             one is damaged.
         FileNotFoundError: If there is no such file or folder.
     """
-    game = load(ckpt_path)
+    game = load(ckpt_path, trusted=trusted)
     if not isinstance(game, TranslationGame):
         raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} translates no images, see sample")
     channels, height, width = game.input_shape

@@ -8,6 +8,7 @@ writes ``training_step`` with the verbs of the base: :meth:`~AdversarialModule.m
 import inspect
 import math
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -29,7 +30,7 @@ from lightning_gans.game.trial import check_gradients, check_loss
 from lightning_gans.game.weights import Weights
 
 
-class AdversarialModule(SelfContained, HeldOutLosses, Weights):
+class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
     """Base class of all papers.
 
     What it promises:
@@ -84,9 +85,9 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights):
 
     # ------------------------------------------------------------------ what a paper writes
 
+    @abstractmethod
     def players(self) -> dict[str, Player]:
         """Name the players; one of them is ``"generator"``."""
-        raise TypeError(f"{type(self).__name__} has no players(): write which networks learn")
 
     # ------------------------------------------------------------------ the verbs
 

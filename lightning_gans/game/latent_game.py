@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -20,6 +21,7 @@ from lightning_gans.game.players import Player
 from lightning_gans.game.sides import Side, check_labels, check_real, read_batch
 from lightning_gans.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from lightning_gans.networks.mlp import MLPDiscriminator, MLPGenerator
+from lightning_gans.networks.rebuild import with_arguments
 
 GeneratorFactory = Callable[[tuple[int, ...], int], nn.Module]
 """Makes a generator from ``(image_shape, latent_dim)``: a network class, or a ``partial`` of one."""
@@ -62,7 +64,8 @@ class LatentGame(AdversarialModule):
     Args:
         image_shape: ``(channels, height, width)``, or ``(d,)`` for vectors.
         num_classes: Number of classes of the data, if it has any.
-        latent: Distribution of the latent vectors; the paper's by default.
+        latent: Distribution of the latent vectors; the paper's by default. As for the networks, a dict of
+            arguments stands for the paper's with these: ``latent={"dim": 5}``.
         generator: The network, or what makes it from ``(image_shape, latent_dim)``; the paper's by default.
         discriminator: The network, or what makes it from ``image_shape``; the paper's by default.
         generator_optimizer: Makes the optimizer of the generator (and of a latent that is learned).
@@ -95,9 +98,9 @@ class LatentGame(AdversarialModule):
         self,
         image_shape: tuple[int, ...],
         num_classes: int | None = None,
-        latent: Latent | None = None,
-        generator: nn.Module | GeneratorFactory | None = None,
-        discriminator: nn.Module | DiscriminatorFactory | None = None,
+        latent: Latent | dict[str, Any] | None = None,
+        generator: nn.Module | GeneratorFactory | dict[str, Any] | None = None,
+        discriminator: nn.Module | DiscriminatorFactory | dict[str, Any] | None = None,
         generator_optimizer: OptimizerCallable = Adam,
         discriminator_optimizer: OptimizerCallable = Adam,
         generator_scheduler: LRSchedulerCallable | None = None,
@@ -112,15 +115,17 @@ class LatentGame(AdversarialModule):
         if self.conditional and not num_classes:
             raise ValueError(f"num_classes={num_classes}: {type(self).__name__} needs data with labels")
         self.num_classes = num_classes
-        self.latent = latent if latent is not None else self.default_latent()
-        generator = generator if generator is not None else self.default_generator()
-        self.generator = (
-            generator if isinstance(generator, nn.Module) else generator(self.image_shape, self.latent.dim)
-        )
-        discriminator = discriminator if discriminator is not None else self.default_discriminator()
-        self.discriminator = (
-            discriminator if isinstance(discriminator, nn.Module) else self._made_by(discriminator)
-        )
+        if latent is None or isinstance(latent, dict):
+            latent = with_arguments(self.default_latent(), latent or {}, "latent")
+        self.latent: Latent = latent
+        if generator is None or isinstance(generator, dict):
+            generator = with_arguments(self.default_generator(), generator or {}, "generator", given=2)
+        self.generator = self._made("generator", generator, self.image_shape, self.latent.dim)
+        if discriminator is None or isinstance(discriminator, dict):
+            default = self.default_discriminator()
+            discriminator = with_arguments(default, discriminator or {}, "discriminator", given=1)
+        outputs = {} if self.num_outputs is None else {"outputs": self.num_outputs}
+        self.discriminator = self._made("discriminator", discriminator, self.image_shape, **outputs)
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
         self.generator_scheduler = generator_scheduler
@@ -149,13 +154,13 @@ class LatentGame(AdversarialModule):
             return partial(MLPDiscriminator, hidden=(128, 128))
         return DCGANDiscriminator
 
+    @abstractmethod
     def discriminator_loss(self, real: Side, fake: Side) -> Tensor:
         """What the discriminator minimises, a scalar; ``fake`` carries no graph."""
-        raise TypeError(f"{type(self).__name__} has no discriminator_loss(real, fake): write it")
 
+    @abstractmethod
     def generator_loss(self, real: Side, fake: Side) -> Tensor:
         """What the generator minimises, a scalar; the other players' weights are frozen."""
-        raise TypeError(f"{type(self).__name__} has no generator_loss(real, fake): write it")
 
     def judge(self, side: Side) -> Any:
         """Map samples to logits by the discriminator; the only place that calls it.
@@ -436,7 +441,6 @@ class LatentGame(AdversarialModule):
         data = getattr(self.trainer, "datamodule", None)
         trial.check_data(self, data, training=stage == "fit")
         if stage == "fit":
-            trial.check_methods(self, LatentGame)
             batch_size = getattr(data, "batch_size", None)
             if batch_size is not None:
                 trial.check_batches(self.check_batch, batch_size, getattr(data, "smallest_batch", batch_size))
@@ -482,18 +486,21 @@ class LatentGame(AdversarialModule):
                 f"must return {wanted}"
             )
 
-    def _made_by(self, factory: DiscriminatorFactory) -> nn.Module:
-        if self.num_outputs is None:
-            return factory(self.image_shape)
+    def _made(
+        self, name: str, network: nn.Module | Callable[..., nn.Module], *shape: Any, **outputs: int
+    ) -> nn.Module:
+        if isinstance(network, nn.Module):
+            return network
         try:
-            return factory(self.image_shape, outputs=self.num_outputs)  # type: ignore[call-arg]
-        except TypeError as error:
-            if "unexpected keyword argument 'outputs'" not in str(error):
-                raise
-            raise ValueError(
-                f"discriminator takes no argument outputs, by which {type(self).__name__} asks for "
-                f"{self.num_outputs} logits an image: use DCGANDiscriminator or another that does"
-            ) from error
+            return network(*shape, **outputs)
+        except (TypeError, ValueError, RuntimeError) as error:
+            reason = checks.first_line(error)
+            if "unexpected keyword argument 'outputs'" in reason:
+                reason = (
+                    f"it takes no argument outputs, by which {type(self).__name__} asks for "
+                    f"{self.num_outputs} logits an image: use DCGANDiscriminator or another that does"
+                )
+            raise ValueError(f"{name}: {reason}") from error
 
     def _try_networks(self) -> None:
         with trial.trying(self, "generate"), self.inference():

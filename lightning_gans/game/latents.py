@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn.functional import embedding, softplus
 from lightning_gans.networks.rebuild import Rebuildable
 
 
-class Latent(Rebuildable, nn.Module):
+class Latent(Rebuildable, nn.Module, ABC):
     """A distribution over latent vectors.
 
     ``latent(n, rng)`` draws ``(n, dim)`` float32 values. Noise is drawn on the device of ``rng``; where
@@ -31,9 +32,9 @@ class Latent(Rebuildable, nn.Module):
             raise ValueError(f"dim={dim} is no length of a latent vector: give a positive integer")
         self.dim = dim
 
+    @abstractmethod
     def forward(self, n: int, rng: torch.Generator) -> Tensor:
         """Draw ``(n, dim)`` latent vectors."""
-        raise NotImplementedError
 
     def penalty(self) -> Tensor | None:
         """Return the scalar that learned parameters add to the generator's loss, if there is one."""

@@ -84,14 +84,14 @@ def real_images_of(
         data: The data module: its ``real_images(split)`` if it has that, else all that its loaders serve. Or
             loaders by the names of its methods.
         split: The split to use.
-        size: Height and width that they are resized to. None: as they are stored.
+        size: Height and width that they are resized to, from their originals. None: the data's image_size.
         count: Number of images to use. None: all.
 
     Raises:
         ValueError: If there are fewer, or it is no data module of images.
     """
     if hasattr(data, "real_images"):
-        images, labels, key = data.real_images(split)
+        images, labels, key = data.real_images(split, size)
     elif isinstance(data, LightningDataModule | Mapping) and not isinstance(data, DataModule):
         images, labels, key = images_of_loaders(data, split)
     else:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -28,7 +29,7 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class Extractor(nn.Module):
+class Extractor(nn.Module, ABC):
     """Extracts features and logits. It is never trained, draws no random numbers and ignores autocast.
 
     A subclass writes :meth:`extract` and :attr:`protocol`.
@@ -44,13 +45,13 @@ class Extractor(nn.Module):
         self.channels = channels
 
     @property
+    @abstractmethod
     def protocol(self) -> dict[str, str]:
         """What to report beside a score, with at least the keys extractor, hash, resize and precision."""
-        raise NotImplementedError
 
+    @abstractmethod
     def extract(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return features and logits of images that are checked and have the right number of channels."""
-        raise NotImplementedError
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return features and logits.

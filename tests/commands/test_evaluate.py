@@ -112,6 +112,15 @@ def test_a_reference_keeps_its_size(cli, tmp_path, images, store):
     assert found["protocol"]["real"]["size"] == [32, 32]
 
 
+def test_both_sides_go_through_the_same_sizes(cli, tmp_path, images):
+    """The same folder on both sides: no size and no batch size of the data module comes between."""
+    pictures = pngs(tmp_path / "few", enlarged(images[:20], 32, 32))
+    data = ("--data", "ImageFolder", "--data.folder", pictures, "--data.channels", "1")
+    found = scores(cli, tmp_path, "--samples", pictures, *data)
+    assert found["fid"] < 1e-6
+    assert found["protocol"]["real"]["size"] in (32, [32, 32])
+
+
 def test_a_folder_is_grey_if_all_its_images_are(tmp_path, images):
     assert read_images(str(pngs(tmp_path / "grey", images[:3]))).shape == (1, 8, 8)
     mixed = pngs(tmp_path / "mixed", images[:3])

@@ -213,9 +213,9 @@ def test_other_kinds_of_files_are_counted(flat):
         data = folder(flat)
     assert len([each for each in caught if "skipped" in str(each.message)]) == 1
     assert len(ready(data).stored("train")[1]) == 14
+    (flat / "only" / "text").mkdir(parents=True)
+    (flat / "only" / "text" / "a.txt").touch()
     with pytest.raises(ValueError, match=r"no images \(there are 1 \.txt\)"):
-        (flat / "only" / "text").mkdir(parents=True)
-        (flat / "only" / "text" / "a.txt").touch()
         folder(flat / "only")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lightning_gans import checks
+from lightning_gans.commands.parsing import explain
 from lightning_gans.commands.reproduce.cells import State, last_line, read_status, run_cells, state
 from lightning_gans.commands.reproduce.results import as_csv, as_markdown, duration, gather, measure, plural
 from lightning_gans.commands.reproduce.sweep import reported, write_sweep
@@ -23,7 +24,7 @@ OUT = "runs/tables"
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise ValueError(f"reproduce: {message}")
+        raise ValueError(f"reproduce: {explain(message, self._option_string_actions)}")
 
 
 def run(arguments: Sequence[str]) -> None:

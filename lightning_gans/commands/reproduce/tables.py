@@ -11,12 +11,12 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import yaml
 
 from lightning_gans import checks
-from lightning_gans.commands.parsing import FunctionParser, explain
+from lightning_gans.commands.parsing import FunctionParser
 from lightning_gans.commands.recipes import find_config
 from lightning_gans.files import recipes_folder
 
@@ -371,12 +371,6 @@ def load_table(name: str) -> Table:
     return table
 
 
-class _Parser(FunctionParser):
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        text, value = explain(message), re.search(r"value: (.*)", message)
-        raise ValueError(text if value is None or value[1] in text else f"{text}: {value[1]}") from ex
-
-
 def _parse(kind: type[Any], name: str, given: Any) -> Any:
     """Parse a dataclass with jsonargparse; nested dataclasses are parsed first, so that errors name them."""
     if not isinstance(given, dict):
@@ -398,7 +392,7 @@ def _parse(kind: type[Any], name: str, given: Any) -> Any:
                     values[key][part] = _parse(inner, part, {} if value is None else value)
                 except ValueError as error:
                     raise ValueError(f"{key}.{part}: {error}") from error
-    parser = _Parser()
+    parser = FunctionParser()
     parser.add_class_arguments(kind)
     parsed = kind(**parser.instantiate(parser.parse_object(values)))
     if "seed_everything" in getattr(parsed, "set", ()):

@@ -1,6 +1,7 @@
 """The anchors of RealnessGAN: the target distributions over outcomes of real and generated images."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,7 +11,7 @@ from lightning_gans import checks
 from lightning_gans.networks.rebuild import Rebuildable
 
 
-class Anchors(Rebuildable, nn.Module):
+class Anchors(Rebuildable, nn.Module, ABC):
     """Makes the anchors A1 (of real images) and A0 (of generated ones) for a number of outcomes.
 
     ``anchors(num_outcomes, rng)`` returns both, float32 ``(num_outcomes,)``; the last outcome is the most
@@ -31,9 +32,9 @@ class Anchors(Rebuildable, nn.Module):
         real, fake = self.make(num_outcomes, rng)
         return real.to(rng.device, torch.float32), fake.to(rng.device, torch.float32)
 
+    @abstractmethod
     def make(self, num_outcomes: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return A1 and A0, ``(num_outcomes,)``."""
-        raise NotImplementedError
 
 
 class SkewNormalAnchors(Anchors):

@@ -14,6 +14,7 @@ from lightning_gans.models.realness import losses
 from lightning_gans.models.realness.anchors import Anchors, SkewNormalAnchors
 from lightning_gans.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from lightning_gans.networks.mlp import MaxoutDiscriminator, MLPGenerator
+from lightning_gans.networks.rebuild import with_arguments
 
 
 class RealnessGAN(LatentGame):
@@ -30,7 +31,8 @@ class RealnessGAN(LatentGame):
         image_shape: ``(channels, height, width)``, or ``(d,)`` for vectors.
         num_outcomes: N. What makes the discriminator is asked for as many ``outputs`` (twice as many if
             ``resample`` is ``adaptive``).
-        anchors: What makes A1 and A0; skewed normal distributions with KL(A1 || A0) = 11.05 by default.
+        anchors: What makes A1 and A0; skewed normal distributions with KL(A1 || A0) = 11.05 by default,
+            or a dict of other arguments of these.
         objective: What G minimises: 1, ``-KL(A0 || D(G(z)))``; 2, this plus ``KL(D(x) || D(G(z)))``; 3, this
             plus ``KL(A1 || D(G(z)))``.
         resample: In training, logits are drawn from a Gaussian that fits them over the ``batch`` (the paper),
@@ -51,7 +53,7 @@ class RealnessGAN(LatentGame):
         self,
         image_shape: tuple[int, ...],
         num_outcomes: int = 51,
-        anchors: Anchors | None = None,
+        anchors: Anchors | dict[str, Any] | None = None,
         objective: Literal[1, 2, 3] = 2,
         resample: Literal["batch", "adaptive", "none"] = "batch",
         gather: bool = False,
@@ -66,7 +68,9 @@ class RealnessGAN(LatentGame):
         self.num_outcomes = num_outcomes
         self.num_outputs = 2 * num_outcomes if resample == "adaptive" else num_outcomes
         super().__init__(image_shape, **kwargs)
-        self.anchors = anchors if anchors is not None else SkewNormalAnchors()
+        if anchors is None or isinstance(anchors, dict):
+            anchors = with_arguments(SkewNormalAnchors(), anchors or {}, "anchors")
+        self.anchors: Anchors = anchors
         self.objective = objective
         self.resample = resample
         self.gather = gather
