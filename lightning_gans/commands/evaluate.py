@@ -80,7 +80,8 @@ def evaluate(
         raise ValueError("data, reference: give only one of them, what it is compared with")
     checks.at_least(2, n=n)
     checks.writable_file(json=json, csv=csv)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    checks.seed(seed=seed)
+    place = checks.device(device)
     num_classes = getattr(data, "num_classes", None)
     stream: SampleStream
     if data is not None:

@@ -16,7 +16,7 @@ def run(arguments: list[str]) -> None:
 
 
 def start(command: str, arguments: Sequence[str]) -> None:
-    """Run ``fit``, ``validate``, ``test`` or ``predict`` through Lightning's CLI.
+    """Run ``fit``, ``validate`` or ``test`` through Lightning's CLI.
 
     Raises:
         ValueError: If another command than ``fit`` is given an option that only ``fit`` uses.

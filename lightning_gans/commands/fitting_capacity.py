@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import torch
 from lightning import LightningDataModule
 
 import lightning_gans.data  # noqa: F401 - imported so that short names are known
+from lightning_gans import checks
 from lightning_gans.commands.parsing import call
 from lightning_gans.game.checkpoints import load
 from lightning_gans.metrics import fitting_capacity as module
@@ -19,7 +19,7 @@ def run(arguments: list[str]) -> None:
 def fitting_capacity(
     ckpt_path: str,
     data: LightningDataModule,
-    device: str = "auto",
+    device: str | None = None,
     progress: bool = True,
     trusted: tuple[str, ...] = (),
     **options: Any,
@@ -31,14 +31,13 @@ def fitting_capacity(
     Args:
         ckpt_path: The game's checkpoint, or the folder of its run.
         data: Labelled data with a test split, of the same image size.
-        device: The device, such as ``cpu`` or ``cuda``. Default: the accelerator, if there is one.
+        device: The device, such as ``cpu`` or ``cuda``. Default: a GPU if there is one.
         progress: Show a progress bar.
         trusted: Modules whose classes the checkpoint may name; once for each.
         **options: Other arguments of :func:`lightning_gans.metrics.fitting_capacity.fitting_capacity`.
     """
-    # Imported before any file is read.
+    place = checks.device(device)
+    # Its arguments are looked at before any file is read.
     module.Budget(**{name: value for name, value in options.items() if name != "weights"})
     game: Any = load(ckpt_path, trusted=trusted)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    print(module.fitting_capacity(game.to(device), data, progress=progress, **options))  # type: ignore[arg-type]
+    print(module.fitting_capacity(game.to(place), data, progress=progress, **options))  # type: ignore[arg-type]

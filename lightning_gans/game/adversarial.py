@@ -80,8 +80,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
         self._last_written = 0
         self._unchecked: list[tuple[str, int, Tensor]] = []
         self._overridden: set[str] = set()
-        self._no_gpu_check = NoGPUCheck()
-        self.save_hyperparameters(self.plain_arguments())
+        self.save_hyperparameters(self.plain_arguments(), logger=False)
 
     # ------------------------------------------------------------------ what a paper writes
 
@@ -173,7 +172,8 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
     def configure_callbacks(self) -> list[Callback]:
         """Refuse trainer settings that mean something else in a game; Lightning calls this first of all."""
         check_trainer(self.trainer)
-        return []
+        again = any(isinstance(callback, NoGPUCheck) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return [] if again else [NoGPUCheck()]
 
     def configure_optimizers(self) -> Any:
         """Make each player's optimizer and scheduler."""
@@ -181,6 +181,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
 
     def on_fit_start(self) -> None:
         """Prepare networks and the random numbers of this rank; look up once what every step needs."""
+        super().on_fit_start()
         self.prepare_networks(name for player in self.players().values() for name in player.networks)
         # A seed for each rank: Lightning gives all the same one, and all would draw the same fakes.
         seed = (torch.initial_seed() * 1_000_003 + 7_919 * (self.global_rank + 1)) % 2**63
@@ -191,7 +192,6 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
         # Lightning asks for the signature of training_step at every batch: stored, it need not be computed.
         step = type(self).training_step
         step.__signature__ = inspect.signature(step)  # type: ignore[attr-defined]
-        self._no_gpu_check.start()
 
     def on_train_start(self) -> None:
         """Restore the state of a resumed run, with the optimizer settings that this run changes."""
@@ -239,10 +239,6 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
         """Check that the last losses are finite, and share the buffers."""
         self._check_losses()
         share_buffers(self)  # so that all ranks draw the same samples from now on
-
-    def teardown(self, stage: str) -> None:
-        """Restore the environment variable that was removed for the run."""
-        self._no_gpu_check.stop()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add random states and run state of all ranks, unless a loss was not finite. All ranks call this."""

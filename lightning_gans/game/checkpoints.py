@@ -22,9 +22,11 @@ from typing_extensions import Self
 
 from lightning_gans.checks import first_line
 from lightning_gans.game.interruption import Interruption
+from lightning_gans.game.log_axis import log_at_updates
 from lightning_gans.game.progress import go_on_exactly, store_progress
 from lightning_gans.game.random_states import random_states, restore_random_states
 from lightning_gans.game.resuming import check_weights, summary, warn_of_missing
+from lightning_gans.game.settings import log_settings
 from lightning_gans.game.trust import only_trusted
 from lightning_gans.networks.rebuild import (
     NotRebuildable,
@@ -47,6 +49,9 @@ class SelfContained(Rebuildable, LightningModule):
 
     rng: torch.Generator | None = None
     """A generator of this module's own, another on each rank, if it has one."""
+
+    run_settings: dict[str, Any] | None = None
+    """What the loggers are told of a run beside model, data and trainer."""
 
     _resumed: dict[str, Any] | None = None
     _interruption: Interruption | None = None
@@ -142,6 +147,11 @@ class SelfContained(Rebuildable, LightningModule):
                 f"checkpoint {path} is one of {class_path(type(module))}, not of {class_path(cls)}"
             )
         return module if map_location is None else module.to(map_location)
+
+    def on_fit_start(self) -> None:
+        """Make whatever is logged stand at updates; tell the loggers what the run is made of."""
+        log_at_updates(self.trainer)
+        log_settings(self.trainer, self, self.run_settings or {})
 
     def on_train_start(self) -> None:
         """Install the signal handlers; restore the random states and run state of a resumed run."""

@@ -3,7 +3,7 @@
 import os
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 
 _GPU_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
@@ -37,7 +37,7 @@ def check_trainer(trainer: Trainer) -> None:
         )
 
 
-class NoGPUCheck:
+class NoGPUCheck(Callback):
     """Avoid that torch looks for a GPU at every step of a run without one.
 
     Lightning sets an environment variable by which torch asks the driver's management library at each step of
@@ -47,12 +47,19 @@ class NoGPUCheck:
     def __init__(self) -> None:
         self._removed: str | None = None
 
-    def start(self) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the environment variable, if there is no GPU."""
         if not torch.cuda.is_available():
             self._removed = os.environ.pop(_GPU_CHECK, None)
 
-    def stop(self) -> None:
-        """Restore the environment variable that :meth:`start` removed."""
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Restore the environment variable that was removed for the run."""
+        self._restore()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Restore it after a run that fails, too."""
+        self._restore()
+
+    def _restore(self) -> None:
         if self._removed is not None:
             os.environ[_GPU_CHECK], self._removed = self._removed, None

@@ -25,6 +25,7 @@ from lightning_gans.data.base import DataModule
 from lightning_gans.data.cache import cache_folder
 from lightning_gans.files import recipes_folder
 from lightning_gans.game.checkpoints import SelfContained, load
+from lightning_gans.game.rows import show_best
 from lightning_gans.metrics.extractors import Extractor, hash_of, resized
 from lightning_gans.metrics.stacked import stacked_labels
 from lightning_gans.networks.classifier import ConvClassifier
@@ -82,7 +83,7 @@ class DatasetClassifier(SelfContained):
         self.data_name = ""
         self.accuracy: float | None = None
         self.tested_on = 0
-        self.save_hyperparameters(self.plain_arguments())
+        self.save_hyperparameters(self.plain_arguments(), logger=False)
 
     def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map images ``(n, *image_shape)`` in [-1, 1] to features ``(n, d)`` and logits ``(n, K)``."""
@@ -123,6 +124,11 @@ class DatasetClassifier(SelfContained):
         # Not torch's OneCycleLR, which fails if a resumed run has more epochs than before.
         schedule = LambdaLR(optimizer, partial(_one_cycle, updates=int(updates)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Have W&B show the best loss and accuracy."""
+        super().on_train_start()
+        show_best(self.trainer, {"val/accuracy": True, "val/loss": False})
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the cross entropy of the labelled images of the batch."""

@@ -60,6 +60,7 @@ class Budget:
         checks.one_of(("online", "fixed"), mode=self.mode)
         counts = ("seeds", "epochs", "samples_per_epoch", "per_class")
         checks.at_least(1, **{name: getattr(self, name) for name in counts})
+        checks.seed(seed=self.seed)
 
     def epoch_size(self, num_classes: int) -> int:
         """Return the samples of an epoch."""

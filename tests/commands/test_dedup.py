@@ -247,6 +247,19 @@ def test_bad_arguments(tmp_path, options, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_says_what_it_found(tmp_path, capsys):
+    dedup(Images(random_images()), str(tmp_path / "out"), pairs_in_picture=0)
+    said = capsys.readouterr().out
+    assert "43 images" in said
+    assert f"{len(PLANTED)} near-duplicates (9.30%) of 3 images" in said
+    for copy, original in PLANTED.items():
+        assert f"{copy} is like {original} (equal codes)" in said
+    assert "exclude.txt, pairs.csv, report.json" in said
+    assert f"--data.exclude {tmp_path / 'out' / 'exclude.txt'}" in said
+    dedup(Images(random_images()[:10]), str(tmp_path / "out"))
+    assert "no near-duplicates" in capsys.readouterr().out
+
+
 def test_too_few_images(tmp_path):
     with pytest.raises(ValueError, match="1 training images"):
         dedup(Images(random_images()[:1]), str(tmp_path / "out"))

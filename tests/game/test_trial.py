@@ -216,6 +216,8 @@ class NeedsClasses(LatentGame):
 
     conditional = True
 
+    discriminator_loss = generator_loss = None
+
     def judge(self, side):
         return self.discriminator(side.images) + self.bias(side.labels).flatten()
 

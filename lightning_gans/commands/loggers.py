@@ -1,0 +1,67 @@
+"""Loggers of the command line: they are told the folder, the name and the settings of their run."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+
+from lightning_gans.checks import first_line
+from lightning_gans.commands.run_folder import RUNS
+
+PROJECT = "lightning_gans"
+
+for _kind in (CSVLogger, TensorBoardLogger):
+    # So that --trainer.logger TensorBoardLogger is enough: the parser takes defaults from the signature.
+    _kind.__init__.__defaults__ = (str(RUNS), *(_kind.__init__.__defaults__ or ()))  # type: ignore[attr-defined]
+
+
+def in_run(kind: type[Logger], given: dict[str, Any], folder: Path, name: str) -> dict[str, Any]:
+    """Return the arguments of a logger, in which the defaults are those of its run.
+
+    A run, the folder of its logger and its name at Weights & Biases or MLflow are one; what is given beats it.
+
+    Args:
+        kind: The logger's class.
+        given: Its arguments, defaults too.
+        folder: The folder of the run, ``ROOT/runs/NAME/version_K``.
+        name: The name of the run.
+    """
+    title = f"{name}/{folder.name}"
+    of_run: dict[str, tuple[Any, Any]] = {}  # the default of an argument, and what takes its place
+    if issubclass(kind, CSVLogger | TensorBoardLogger):
+        root = str(folder)[: -len(title)]
+        of_run = {
+            "save_dir": (str(RUNS), root),
+            "name": ("lightning_logs", name),
+            "version": (None, folder.name),
+        }
+    elif issubclass(kind, WandbLogger):
+        project, title = os.environ.get("WANDB_PROJECT", PROJECT), os.environ.get("WANDB_NAME", title)
+        of_run = {"save_dir": (".", str(folder)), "project": (None, project), "name": (None, title)}
+    elif issubclass(kind, MLFlowLogger):
+        of_run = {"experiment_name": ("lightning_logs", PROJECT), "run_name": (None, title)}
+    chosen = {
+        key: value for key, (default, value) in of_run.items() if key in given and given[key] == default
+    }
+    return {**given, **chosen}
+
+
+def log_in(kind: type[Logger], given: dict[str, Any]) -> None:
+    """Log in to Weights & Biases, if a logger needs it, before any long work.
+
+    Raises:
+        ValueError: If there is no key, a wrong one, or no network.
+    """
+    modes = [given.get("mode"), "offline" if given.get("offline") else None, os.environ.get("WANDB_MODE")]
+    mode = next((mode for mode in modes if mode), "online")
+    if not issubclass(kind, WandbLogger) or mode in ("offline", "disabled", "dryrun"):
+        return
+    import wandb
+
+    try:
+        wandb.login()
+    except wandb.errors.Error as error:
+        raise ValueError(
+            f"trainer.logger={kind.__name__}: {first_line(error)}. Run `wandb login`, or set WANDB_MODE=offline"
+        ) from error
