@@ -1,6 +1,5 @@
 """Images as numbers: from [-1, 1] to the 256 levels of files."""
 
-import warnings
 from io import BytesIO
 
 import torch
@@ -37,17 +36,3 @@ def as_png(picture: Image.Image | Tensor, compress_level: int = 6) -> bytes:
     image = to_pil_image(picture) if isinstance(picture, Tensor) else picture
     image.save(content, "PNG", compress_level=compress_level)
     return content.getvalue()
-
-
-def warn_of_range(samples: Tensor) -> None:
-    """Warn of images ``(n, C, H, W)`` that cannot be meant as ones in [-1, 1]; vectors have no range."""
-    if samples.ndim != 4:
-        return
-    low, high = float(samples.min()), float(samples.max())
-    if max(-low, high) > 1.05:
-        found = "what is beyond is cut off"
-    elif low >= 0:
-        found = "this looks like [0, 1]"
-    else:
-        return
-    warnings.warn(f"samples lie in [{low:.3g}, {high:.3g}], not in [-1, 1]: {found}", stacklevel=2)
