@@ -144,7 +144,9 @@ def evaluate(
     real = real_images_of(data, split, shape[0]) if data is not None else _real(reference)
     if isinstance(real, RealImages) and real.shape[1:] != shape:
         sizes = [f"{width}x{height}" for height, width in (shape, real.shape[1:])]
-        warnings.warn(f"samples have {sizes[0]} pixels, real images {sizes[1]}: each keeps its size", stacklevel=2)
+        warnings.warn(
+            f"samples have {sizes[0]} pixels, real images {sizes[1]}: each keeps its size", stacklevel=2
+        )
     evaluation = Evaluation(
         metrics,
         extractor,

@@ -152,12 +152,10 @@ class LatentGame(AdversarialModule):
     @abstractmethod
     def discriminator_loss(self, real: Side, fake: Side) -> Tensor:
         """What the discriminator minimises, a scalar; ``fake`` carries no graph."""
-        raise TypeError(f"{type(self).__name__} has no discriminator_loss(real, fake): write it")
 
     @abstractmethod
     def generator_loss(self, real: Side, fake: Side) -> Tensor:
         """What the generator minimises, a scalar; the other players' weights are frozen."""
-        raise TypeError(f"{type(self).__name__} has no generator_loss(real, fake): write it")
 
     def judge(self, side: Side) -> Any:
         """Map samples to logits by the discriminator; the only place that calls it.
@@ -438,7 +436,6 @@ class LatentGame(AdversarialModule):
         data = getattr(self.trainer, "datamodule", None)
         trial.check_data(self, data, training=stage == "fit")
         if stage == "fit":
-            trial.check_methods(self, LatentGame)
             batch_size = getattr(data, "batch_size", None)
             if batch_size is not None:
                 trial.check_batches(self.check_batch, batch_size, getattr(data, "smallest_batch", batch_size))

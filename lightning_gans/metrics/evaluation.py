@@ -509,9 +509,7 @@ class Evaluation:
             # By place, as shares are contiguous.
             rows, order = (torch.cat(self._gather(torch.cat(part))) for part in zip(*kept, strict=True))
             mu, sigma, n = feature_statistics(rows)
-            return RealStatistics(
-                mu.cpu(), sigma.cpu(), n, rows.cpu(), real.labels.cpu(), order.cpu()
-            )
+            return RealStatistics(mu.cpu(), sigma.cpu(), n, rows.cpu(), real.labels.cpu(), order.cpu())
         with sums.sync_context():
             count, total, outer = (x[0].cpu() for x in (sums.real_n, sums.real_sum, sums.real_outer))
         return RealStatistics(*moments(count, total, outer), int(count))
