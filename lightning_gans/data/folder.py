@@ -256,8 +256,8 @@ def list_images(folder: Path, relative_to: Path) -> list[str]:
 def read_folder(folder: Path) -> tuple[ImageFiles, str | None]:
     """Read the images of a folder as they are, without resizing them if all have one size, square or not.
 
-    Images of different sizes are cropped to their central square and resized to the first one's, with a
-    warning.
+    Images of different sizes are cropped to their central square and resized to the size that most have,
+    with a warning.
 
     Returns:
         The images, grey if all of them are; and how they were resized, or None.
@@ -271,10 +271,11 @@ def read_folder(folder: Path) -> tuple[ImageFiles, str | None]:
         is_grey, size = look_at_image(folder / name, str(folder / name))
         grey &= is_grey
         sizes[size] += 1
-    channels, first = 1 if grey else 3, next(iter(sizes))
+    channels = 1 if grey else 3
+    common = max(sizes, key=lambda size: (sizes[size], size))  # what the files are called must not matter
     if len(sizes) == 1:
-        return WholeFiles(folder, names, channels, first), None
-    side = min(first)
+        return WholeFiles(folder, names, channels, common), None
+    side = min(common)
     changed = len(names) - sizes[side, side]
     resized = f"{changed} of {len(names)} images to {side}x{side}"
     warnings.warn(
