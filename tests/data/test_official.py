@@ -520,6 +520,15 @@ def test_no_pickle_runs_code(name, root):
     assert not (root / "mark").exists()
 
 
+def test_mnist_of_earlier_versions_is_not_unpickled(root):
+    splits = write_mnist(root)
+    (root / "MNIST" / "processed").mkdir()
+    for name in ("training.pt", "test.pt"):
+        torch.save(Leaves(os.system, f"touch {root}/mark"), root / "MNIST" / "processed" / name)
+    assert torch.equal(MNIST(root=str(root)).load("test")[0], splits["test"][0])
+    assert not (root / "mark").exists()
+
+
 def test_no_pickle_imports_anything(root):
     write_cifar10(root)
     (root / "evil_module_of_the_test.py").write_text(f"open('{root}/mark', 'w')")
