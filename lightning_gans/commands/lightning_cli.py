@@ -38,6 +38,7 @@ from lightning_gans.callbacks.pictures import Pictures
 from lightning_gans.commands.loggers import in_run, log_in
 from lightning_gans.commands.parsing import LINKED, TRUSTED, OneLine
 from lightning_gans.commands.run_folder import RUNS, claim, give_back, run_name
+from lightning_gans.commands.stored import to_repeat
 from lightning_gans.game.adversarial import AdversarialModule
 from lightning_gans.game.checkpoints import SelfContained, read_checkpoint, same_class
 from lightning_gans.game.csv_logger import WholeCSVLogger
@@ -288,7 +289,10 @@ class CLI(LightningCLI):
             self.trainer.fit(**arguments)
         except Interrupted as stop:
             if stop.checkpoint and self.trainer.is_global_zero:
-                print(f"Go on with: lightning-gans fit --ckpt_path {stop.checkpoint}", file=sys.stderr)
+                trusted = to_repeat(self.config[self.command].as_dict())
+                print(
+                    f"Go on with: lightning-gans fit --ckpt_path {stop.checkpoint}{trusted}", file=sys.stderr
+                )
             raise
         except RuntimeError as error:
             for callback, line in unlogged(self.trainer).items():
