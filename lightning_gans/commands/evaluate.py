@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> None:
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--ckpt_path", *arguments]
     typed: dict[str, str] = {}
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = argument.partition("=")
         typed[name] = value if equals else following
     if not typed.get("--ckpt_path") or "--samples" in typed:
