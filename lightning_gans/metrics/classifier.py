@@ -285,7 +285,11 @@ def _train(recipe: str, file: Path) -> None:
     place = file.with_name(f"{file.name}.{uuid4().hex}.part")
     place.mkdir()
     try:
-        given = {"default_root_dir": place, "enable_progress_bar": "false", "callbacks+": class_path(Progress)}
+        given = {
+            "default_root_dir": place,
+            "enable_progress_bar": "false",
+            "callbacks+": class_path(Progress),
+        }
         with (
             (place / "errors.txt").open("w+") as errors,
             subprocess.Popen(

@@ -290,7 +290,9 @@ class Evaluation:
                     metric.metric.pictures(lambda places: samples_at(samples, places), real.at)
         except (TypeError, AttributeError, NameError, KeyError) as error:
             kind = type(error).__name__
-            raise ValueError(f"{metric.name}.compute fails: {checks.first_line(error)} ({kind})") from error
+            raise ValueError(
+                f"{metric.name} fails when tried out: {checks.first_line(error)} ({kind})"
+            ) from error
         except (ValueError, RuntimeError, ArithmeticError, IndexError):
             return ()  # two samples are too few
         finally:
@@ -509,9 +511,7 @@ class Evaluation:
             # By place, as shares are contiguous.
             rows, order = (torch.cat(self._gather(torch.cat(part))) for part in zip(*kept, strict=True))
             mu, sigma, n = feature_statistics(rows)
-            return RealStatistics(
-                mu.cpu(), sigma.cpu(), n, rows.cpu(), real.labels.cpu(), order.cpu()
-            )
+            return RealStatistics(mu.cpu(), sigma.cpu(), n, rows.cpu(), real.labels.cpu(), order.cpu())
         with sums.sync_context():
             count, total, outer = (x[0].cpu() for x in (sums.real_n, sums.real_sum, sums.real_outer))
         return RealStatistics(*moments(count, total, outer), int(count))

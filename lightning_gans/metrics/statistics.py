@@ -23,7 +23,13 @@ from lightning_gans.data.base import free_memory
 from lightning_gans.files import written_whole
 
 _LAYOUT = 2  # of the format of cached files; a new number makes older ones unused
-_DTYPES = {"mu": np.float64, "sigma": np.float64, "features": np.float32, "labels": np.int64, "order": np.int64}
+_DTYPES = {
+    "mu": np.float64,
+    "sigma": np.float64,
+    "features": np.float32,
+    "labels": np.int64,
+    "order": np.int64,
+}
 _LEFTOVER_SECONDS = 3600.0  # an unfinished file older than this is of a killed process
 
 
@@ -101,7 +107,8 @@ class RealStatistics:
             for key in ("mu", "sigma"):
                 if key not in file:
                     raise ValueError(
-                        f"{key!r} is missing among {', '.join(file)}: an .npz with the keys mu and sigma is needed"
+                        f"{key!r} is missing among {', '.join(file)}: an .npz with the keys mu and sigma is "
+                        "needed"
                     )
             tensors = {
                 key: torch.from_numpy(np.ascontiguousarray(file[key], dtype))
@@ -128,7 +135,9 @@ class _Arrays(Mapping[str, NDArray[Any]]):
             raise KeyError(name)
         entry, free = self._archive.getinfo(f"{name}.npy"), free_memory()
         if entry.file_size > free:
-            raise ValueError(f"{name} takes {entry.file_size / 1e9:.3g} GB of memory, {free / 1e9:.3g} are free")
+            raise ValueError(
+                f"{name} takes {entry.file_size / 1e9:.3g} GB of memory, {free / 1e9:.3g} are free"
+            )
         content = io.BytesIO(self._archive.read(entry))
         array: NDArray[Any] = np.lib.format.read_array(content, allow_pickle=False)
         if content.read(1):

@@ -405,8 +405,19 @@ def test_translations_are_scored(cli, tmp_path, images):
         (("--samples", "{names}"), "it has labels, pictures: images are to be called arr_0"),
         (("--samples", "{folder}", "--reference", "{mu}"), "'sigma' is missing among mu, n"),
         (("--samples", "{folder}", "--reference", "{one}"), "1 real image: FID compares with two at least"),
-        (("--samples", "{folder}", "--data", "ImageFolder", "--data.folder", "{folder}", "--split", "test"),
-         "split=test: ImageFolder has no test split here"),
+        (
+            (
+                "--samples",
+                "{folder}",
+                "--data",
+                "ImageFolder",
+                "--data.folder",
+                "{folder}",
+                "--split",
+                "test",
+            ),
+            "split=test: ImageFolder has no test split here",
+        ),
         (("--samples", "{wide}", "--data", "Digits"), "samples={wide}: 24x16 pixels are not square"),
         (("--samples", "{folder}", "--reference", "{cut}"), "damaged, or no .npz of images"),
         (("--samples", "{one}"), "is 1 image: a score needs 2"),
@@ -419,7 +430,10 @@ def test_translations_are_scored(cli, tmp_path, images):
             ("--samples", "{folder}", "--json", "{folder}"),
             "is a folder: give a file",
         ),
-        (("--samples", "{folder}", "--metrics", "[FID]"), "FID compares with real images: give them, by --data"),
+        (
+            ("--samples", "{folder}", "--metrics", "[FID]"),
+            "FID compares with real images: give them, by --data",
+        ),
         (("--samples", "{folder}", "--reference", "{statistics}", "--metrics", "[KID]"), "ask for FID alone"),
         (
             ("--samples", "{folder}", "--reference", "{folder}", "--metrics", "[PerClassFID]"),
