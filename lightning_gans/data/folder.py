@@ -105,9 +105,12 @@ class ImageFolder(FileDataModule):
         path = next((path for path in (Path(labels), self.folder / labels) if path.is_file()), None)
         if path is None:
             raise ValueError(f"labels={labels} is no file: use auto, folder, none, or a CSV file file,label")
-        # Spreadsheets put a byte order mark first.
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [row for row in csv.reader(stream) if row]
+        try:
+            # Spreadsheets put a byte order mark first.
+            with path.open(newline="", encoding="utf-8-sig") as stream:
+                rows = [row for row in csv.reader(stream) if row]
+        except (ValueError, csv.Error) as error:
+            raise DataError(f"labels={labels}: no CSV file in UTF-8 ({checks.first_line(error)})") from error
         if rows and rows[0][0].strip().lower() in ("file", "filename", "image"):
             del rows[0]
         bad = next((number for number, row in enumerate(rows, 1) if len(row) != 2), None)

@@ -179,13 +179,15 @@ def test_names_of_files_change_no_score(cli, tmp_path, images):
     assert found[0]["neighbour_distance"] == 0
 
 
-def test_photographs_are_turned_upright(tmp_path, images):
+@pytest.mark.parametrize("ending", ["png", "tif"])  # Pillow turns TIFF files itself
+def test_photographs_are_turned_upright(tmp_path, images, ending):
     picture = Image.fromarray(enlarged(images[:1], 16, 24)[0, 0].numpy())
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     (tmp_path / "photographs").mkdir()
     picture.save(tmp_path / "photographs" / "1.png")
-    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "photographs" / "2.png", exif=exif)
+    turned = picture.transpose(Image.Transpose.ROTATE_90)
+    turned.save(tmp_path / "photographs" / f"2.{ending}", exif=exif)
     found = read_images(str(tmp_path / "photographs"))
     assert found.shape == (1, 16, 24)
     assert torch.equal(*found.at(torch.arange(2)))
