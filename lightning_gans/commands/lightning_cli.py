@@ -44,8 +44,13 @@ set_parsing_settings(subclasses_disabled=list(OF_EACH_RUN.values()))  # their ar
 UPDATES, EPOCHS = 10_000, 10
 """The length of a run that nothing limits: of a game in generator updates, of a classifier in epochs."""
 
+
+def _changes(_: type, **changes: Any) -> dict[str, Any]:  # no lambda: processes that are spawned get it
+    return changes
+
+
 # Where a network is asked for, arguments without a class are those of the paper's: the game makes it.
-add_instantiator(lambda _, **changes: changes, nn.Module, subclasses=False)
+add_instantiator(_changes, nn.Module, subclasses=False)
 
 HARMLESS = (
     ".*treespec.*",  # of Lightning, about newer versions of torch
