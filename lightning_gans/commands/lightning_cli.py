@@ -13,7 +13,14 @@ import yaml
 from jsonargparse import add_instantiator, set_parsing_settings
 from jsonargparse._common import NonParsingAction
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar, Timer, TQDMProgressBar
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    ModelCheckpoint,
+    ProgressBar,
+    Timer,
+    TQDMProgressBar,
+)
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
@@ -35,6 +42,7 @@ from lightning_gans.game.adversarial import AdversarialModule
 from lightning_gans.game.checkpoints import SelfContained, read_checkpoint, same_class
 from lightning_gans.game.csv_logger import WholeCSVLogger
 from lightning_gans.game.interruption import Interrupted
+from lightning_gans.game.monitors import unlogged
 from lightning_gans.networks.rebuild import class_path
 
 OF_EACH_RUN = {"checkpoint": Checkpoint, "samples": SampleGrid, "throughput": Throughput}
@@ -45,24 +53,26 @@ UPDATES, EPOCHS = 10_000, 10
 """The length of a run that nothing limits: of a game in generator updates, of a classifier in epochs."""
 
 
-def _changes(_: type, **changes: Any) -> dict[str, Any]:  # no lambda: processes that are spawned get it
-    return changes
-
-
-# Where a network is asked for, arguments without a class are those of the paper's: the game makes it.
-add_instantiator(_changes, nn.Module, subclasses=False)
-
 HARMLESS = (
     ".*treespec.*",  # of Lightning, about newer versions of torch
     ".*is smaller than the logging interval.*",  # it counts batches; here updates are counted
     ".*module\\(s\\) in eval mode at the start of training.*",  # averaged weights
     ".*does not have many workers.*",  # the in-memory loader needs none
     ".*across ranks is zero.*",
+    ".*no pre-optimization state was saved.*",  # which a game has none of
     ".*lr_scheduler.step.* before .*optimizer.step.*",  # an epoch in which a player was never updated
 )
 """Warnings that say nothing to a user of games."""
 MISSING = ".*callbacks used to create the checkpoint need to be provided.*"
 """So is this one, where the run's pictures and checkpoints are left out."""
+
+
+def _arguments(class_type: type[Any], *args: Any, **kwargs: Any) -> Any:
+    return kwargs
+
+
+# Arguments without a class, where a network is asked for, are those of the paper's: the game makes it.
+add_instantiator(_arguments, nn.Module, subclasses=False)
 
 
 class Parser(OneLine, LightningArgumentParser):
@@ -152,7 +162,7 @@ class CLI(LightningCLI):
         config = self.config[self.command]
         trainer = config.trainer
         for logger in _as_list(trainer.logger):
-            if rank_zero_only.rank == 0 and not trainer.fast_dev_run:
+            if not trainer.fast_dev_run:
                 log_in(_class_of(logger), {**logger.get("init_args", {}), **logger.get("dict_kwargs", {})})
         if self.command != "fit" or trainer.fast_dev_run:
             return
@@ -248,7 +258,7 @@ class CLI(LightningCLI):
     def _settings(self, run: str) -> dict[str, Any]:
         """Return what the loggers are told beside model and data."""
         parser, config = self._parser(self.command), self.config[self.command]
-        plain = yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
+        plain = yaml.safe_load(parser.dump(config, skip_validation=True))
         return {"recipe": self.recipe, "run": run, **{key: plain[key] for key in ("trainer", *OF_EACH_RUN)}}
 
     def _callbacks_of_each_run(self, config: dict[str, Any]) -> list[Callback]:
@@ -279,6 +289,11 @@ class CLI(LightningCLI):
         except Interrupted as stop:
             if stop.checkpoint and self.trainer.is_global_zero:
                 print(f"Go on with: lightning-gans fit --ckpt_path {stop.checkpoint}", file=sys.stderr)
+            raise
+        except RuntimeError as error:
+            for callback, line in unlogged(self.trainer).items():
+                if isinstance(callback, EarlyStopping) and f"`{callback.monitor}` which is not" in str(error):
+                    raise ValueError(line) from error
             raise
 
     def after_fit(self) -> None:

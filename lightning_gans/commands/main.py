@@ -26,6 +26,12 @@ def known_commands() -> dict[str, str]:
     return found
 
 
+def memory_is_full(error: Exception) -> bool:
+    """Return whether memory did not suffice; of the CPU's torch says so in the message alone."""
+    kind = type(error).__name__
+    return isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "can't allocate" in str(error)
+
+
 def show_help() -> None:
     """Print the list of commands."""
     print("usage: lightning-gans COMMAND [options]\n\ncommands:")
@@ -61,12 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             sys.exit(141)  # as of a program that the signal SIGPIPE ends
-        if debug or not (isinstance(error, EXPECTED) or type(error).__name__ == "MisconfigurationException"):
+        kind = type(error).__name__
+        full = memory_is_full(error)
+        if debug or not (full or isinstance(error, EXPECTED) or kind == "MisconfigurationException"):
             raise
         from lightning_gans.commands.parsing import explain
 
-        kind = type(error).__name__
         text = explain(str(error), cause=error) or kind
+        if full:
+            text = f"there is too little memory, lower batch size, networks or numbers ({text})"
         # What a KeyError says is the key alone.
         print(f"lightning-gans: {f'{kind}: ' * isinstance(error, KeyError)}{text}", file=sys.stderr)
         sys.exit(2)
