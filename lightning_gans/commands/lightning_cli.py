@@ -328,6 +328,12 @@ def _refuse_at_its_end(path: str, trainer: Any) -> None:
     checkpoint = read_checkpoint(path)
     progress = checkpoint["loops"]["fit_loop"]
     epochs = checkpoint["epoch"] + progress["epoch_loop.batch_progress"]["is_last_batch"]
+    early = [x for x in _as_list(trainer.callbacks) if issubclass(_class_of(x), EarlyStopping)]
+    if early and checkpoint["progress"]["stopped_early"]:
+        raise ValueError(
+            f"--ckpt_path {path}: the run was stopped early; without EarlyStopping in trainer.callbacks it "
+            "goes on"
+        )
     at_end = {
         "max_steps": 0 <= (trainer.max_steps or -1) <= checkpoint["global_step"],
         "max_epochs": 0 <= (-1 if trainer.max_epochs is None else trainer.max_epochs) <= epochs,

@@ -185,6 +185,19 @@ def test_a_finished_run_says_how_it_goes_on(cli, fails, limit, more):
         assert torch.load("runs/gan/version_1/checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
 
 
+def test_a_run_that_was_stopped_early_says_so(cli, fails):
+    stops = {"monitor": "val/discriminator_loss", "patience": 1, "min_delta": 1e9, "mode": "max"}
+    callback = {"class_path": "EarlyStopping", "init_args": stops}
+    Path("stops.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [callback]}}))
+    cli(*RUN, "--trainer.max_epochs=4", "--trainer.limit_val_batches=1", "--config=stops.yaml")
+    last = FIRST / "checkpoints/last.ckpt"
+    assert torch.load(last, weights_only=True)["epoch"] < 3
+    assert "EarlyStopping" in fails("fit", f"--ckpt_path={last}")
+    assert runs() == [str(FIRST)]
+    cli("fit", f"--ckpt_path={last}", "--trainer.callbacks=null")
+    assert torch.load("runs/gan/version_1/checkpoints/last.ckpt", weights_only=True)["epoch"] == 3
+
+
 def test_a_run_killed_before_its_end_reaches_it(cli):
     """After its last update, that is: pictures and scores are still to come."""
     cli(*SHORT)
