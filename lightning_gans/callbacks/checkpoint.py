@@ -112,11 +112,8 @@ class Checkpoint(ModelCheckpoint):
         if last.exists() and not (goes_on or requeued or self._last_checkpoint_saved == str(last)):
             return "there is the last.ckpt of another run: go on from that one, or"
         remove_parts(last.parent)
-        lock = _lock_of(source)
-        # A run that is alive holds its lock: its files stay.
-        free = nullcontext() if goes_on or not lock.exists() else FileLock(lock, timeout=0)
-        with suppress(OSError), free:
-            remove_parts(source.parent)
+        if not goes_on:
+            tidy(source.parent)
         return ""
 
     def _unlock(self) -> None:
@@ -235,6 +232,16 @@ class WholeCheckpointIO(TorchCheckpointIO):
 def is_finished(path: str | Path) -> bool:
     """Return whether a checkpoint is one of a run that has reached its end: with pictures, scores and all."""
     return Path(path).is_file() and not _lock_of(Path(path)).exists()
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a run that was killed left half written in its folder of checkpoints.
+
+    A run that is alive holds its lock: its files stay.
+    """
+    lock = _lock_of(folder / "last.ckpt")
+    with suppress(OSError), FileLock(lock, timeout=0) if lock.exists() else nullcontext():
+        remove_parts(folder)
 
 
 def _lock_of(checkpoint: Path) -> Path:

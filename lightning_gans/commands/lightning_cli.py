@@ -173,7 +173,7 @@ class CLI(LightningCLI):
         if not trainer.barebones:
             classes = {key: config[key].class_path for key in ("model", "data") if config.get(key)}
             config.name = run_name(config.name, classes, self.arguments)
-            if rank_zero_only.rank == 0:
+            if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
                 self.folder = claim(self._root(), config.name)
 
     def instantiate_classes(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from lightning.pytorch import Callback
 
 from lightning_gans.commands import lightning_cli
@@ -36,6 +37,17 @@ def test_every_claim_is_another_folder():
     with ThreadPoolExecutor(8) as pool:
         claims = list(pool.map(lambda _: claim(Path(), "mine"), range(8)))
     assert {path.name for path in claims} == {f"version_{number}" for number in range(8, 16)}
+
+
+def test_a_claim_removes_what_killed_runs_left():
+    """Half written checkpoints, as large as whole ones; not of a run that lives."""
+    parts = [claim(Path(), "mine") / f"checkpoints/last.ckpt.{'0' * 32}.part" for _ in range(2)]
+    for part in parts:
+        part.parent.mkdir()
+        part.touch()
+    with FileLock(parts[1].with_name("last.ckpt.lock")):
+        claim(Path(), "mine")
+    assert [part.exists() for part in parts] == [False, True]
 
 
 def test_only_a_start_is_given_back():
