@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -225,8 +226,10 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any = None) -> None:
         """Write a checkpoint."""
-        with written_whole(path) as part, part.open("wb") as file:
-            torch.save(checkpoint, file)
+        content = BytesIO()  # of what torch writes to a full disk, it says "unexpected pos"
+        torch.save(checkpoint, content)
+        with written_whole(path) as part:
+            part.write_bytes(content.getbuffer())
 
 
 def is_finished(path: str | Path) -> bool:
