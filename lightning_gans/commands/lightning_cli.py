@@ -52,8 +52,6 @@ set_parsing_settings(subclasses_disabled=list(OF_EACH_RUN.values()))  # their ar
 UPDATES, EPOCHS = 10_000, 10
 """The length of a run that nothing limits: of a game in generator updates, of a classifier in epochs."""
 
-# Where a network is asked for, arguments without a class are those of the paper's: the game makes it.
-add_instantiator(lambda _, **changes: changes, nn.Module, subclasses=False)
 
 HARMLESS = (
     ".*treespec.*",  # of Lightning, about newer versions of torch
@@ -67,6 +65,14 @@ HARMLESS = (
 """Warnings that say nothing to a user of games."""
 MISSING = ".*callbacks used to create the checkpoint need to be provided.*"
 """So is this one, where the run's pictures and checkpoints are left out."""
+
+
+def _arguments(class_type: type[Any], *args: Any, **kwargs: Any) -> Any:
+    return kwargs
+
+
+# Arguments without a class, where a network is asked for, are those of the paper's: the game makes it.
+add_instantiator(_arguments, nn.Module, subclasses=False)
 
 
 class Parser(OneLine, LightningArgumentParser):
@@ -165,7 +171,7 @@ class CLI(LightningCLI):
         if config.ckpt_path and is_finished(config.ckpt_path):
             _refuse_at_its_end(config.ckpt_path, trainer)
         if not trainer.barebones:
-            classes = {key: config[key].class_path for key in ("model", "data")}
+            classes = {key: config[key].class_path for key in ("model", "data") if config.get(key)}
             config.name = run_name(config.name, classes, self.arguments)
             if rank_zero_only.rank == 0:
                 self.folder = claim(self._root(), config.name)
@@ -330,8 +336,8 @@ def _refuse_at_its_end(path: str, trainer: Any) -> None:
     key = next((key for key, over in at_end.items() if over), None)
     if key:
         raise ValueError(
-            f"--ckpt_path {path}: the run is at its end, trainer.{key}={trainer[key]}; to go on, give a "
-            f"larger --trainer.{key}"
+            f"--ckpt_path {path}: the run is at its end, trainer.{key}={trainer[key]}; "
+            f"a larger --trainer.{key} continues it"
         )
 
 

@@ -89,7 +89,6 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
     @abstractmethod
     def players(self) -> dict[str, Player]:
         """Name the players; one of them is ``"generator"``."""
-        raise TypeError(f"{type(self).__name__} has no players(): write which networks learn")
 
     # ------------------------------------------------------------------ the verbs
 

@@ -373,6 +373,24 @@ def test_modules_of_the_folder_are_found(tmp_path):
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 728. TiB"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 40000 bytes."),
+    ],
+)
+def test_too_little_memory(fails, monkeypatch, error):
+    def full(*arguments, **named):
+        raise error
+
+    monkeypatch.setattr("lightning_gans.commands.sample.load", full)
+    line = fails("sample", "--ckpt_path", "game.ckpt")
+    assert "too little memory" in line
+    assert str(error) in line
+
+
 def test_debug_shows_the_traceback(cli):
     with pytest.raises(FileNotFoundError):
         cli("sample", "--ckpt_path", "none.ckpt", "--debug")
