@@ -216,9 +216,9 @@ class CLI(LightningCLI):
         return model(**arguments)
 
     def _build_logger(self, kind: type[Logger], **arguments: Any) -> Logger:
-        if self.folder is not None:
-            arguments = in_run(kind, arguments, self.folder, self._get(self.config, "name"))
-        return kind(**arguments)
+        name = self._get(self.config, "name") if self.folder else self.command
+        version = self.folder.name if self.folder else None
+        return kind(**in_run(kind, arguments, self._root() / RUNS, name, version))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer: the run's folder, its loggers, its callbacks and its progress bar."""

@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import (
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    StochasticWeightAveraging,
+)
 from torch import nn
 
 import lightning_gans
@@ -504,6 +509,9 @@ def test_checkpoint_counts_by_crossing():
         ({"precision": "bf16-true"}, "precision=bf16-true is not supported: use bf16-mixed"),
         ({"gradient_clip_val": 1.0}, "use model.gradient_clip_norm"),
         ({"accumulate_grad_batches": 2}, "raise data.batch_size"),
+        ({"callbacks": [GradientAccumulationScheduler({1: 2})]}, "GradientAccumulationScheduler.*batch_size"),
+        ({"callbacks": [StochasticWeightAveraging(0.1)]}, "StochasticWeightAveraging.*use GeneratorEMA"),
+        ({"callbacks": [LearningRateFinder()]}, "LearningRateFinder.*optimizer"),
     ],
 )
 def test_trainer_settings_that_mean_something_else(arguments, message):
