@@ -351,6 +351,9 @@ class Inverter(TranslationGame):
     def __init__(self):
         super().__init__((3, 8, 8), (1, 8, 8))
 
+    def players(self):
+        return {}
+
     def generate(self, inputs, ema=False):
         return -inputs.mean(1, keepdim=True)
 
