@@ -61,6 +61,7 @@ class Checkpoint(ModelCheckpoint):
         self._saved_when = time.monotonic()
         self._lock: FileLock | None = None  # of the folder, on the first rank
         self._finished = False  # whether last.ckpt there is one of a run that has reached its end
+        self._made_folder = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lock the folder, before any long work.
@@ -93,6 +94,7 @@ class Checkpoint(ModelCheckpoint):
         last = self._last()
         self._finished = is_finished(last)
         self._lock = FileLock(_lock_of(last))
+        self._made_folder = not last.parent.exists()
         try:
             last.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
@@ -123,7 +125,7 @@ class Checkpoint(ModelCheckpoint):
             if self._finished or not last.exists():
                 _lock_of(last).unlink(missing_ok=True)
             self._lock.release()
-            if not last.exists():
+            if self._made_folder and not last.exists():
                 with suppress(OSError):  # there may be other files
                     last.parent.rmdir()
         self._lock = None

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_gans.checks import first_line
 from lightning_gans.commands.run_folder import RUNS
@@ -13,13 +14,13 @@ PROJECT = "lightning_gans"
 
 for _kind in (CSVLogger, TensorBoardLogger):
     # So that --trainer.logger TensorBoardLogger is enough: the parser takes defaults from the signature.
-    _kind.__init__.__defaults__ = (str(RUNS), *(_kind.__init__.__defaults__ or ()))  # type: ignore[attr-defined]
+    _kind.__init__.__defaults__ = (str(RUNS), *(_kind.__init__.__defaults__ or ()))
 
 
 def in_run(kind: type[Logger], given: dict[str, Any], folder: Path, name: str) -> dict[str, Any]:
     """Return the arguments of a logger, in which the defaults are those of its run.
 
-    A run, the folder of its logger and its name at Weights & Biases or MLflow are one; what is given beats it.
+    A run, its logger's folder and its name at Weights & Biases or MLflow are one. What is given beats that.
 
     Args:
         kind: The logger's class.
@@ -47,6 +48,7 @@ def in_run(kind: type[Logger], given: dict[str, Any], folder: Path, name: str) -
     return {**given, **chosen}
 
 
+@rank_zero_only
 def log_in(kind: type[Logger], given: dict[str, Any]) -> None:
     """Log in to Weights & Biases, if a logger needs it, before any long work.
 
@@ -62,6 +64,7 @@ def log_in(kind: type[Logger], given: dict[str, Any]) -> None:
     try:
         wandb.login()
     except wandb.errors.Error as error:
+        reason = first_line(error).rstrip(".")
         raise ValueError(
-            f"trainer.logger={kind.__name__}: {first_line(error)}. Run `wandb login`, or set WANDB_MODE=offline"
+            f"trainer.logger={kind.__name__}: {reason}: run `wandb login`, or set WANDB_MODE=offline"
         ) from error

@@ -27,13 +27,12 @@ NOISE = re.compile(
     r"|Expected a path but|Subclass types expect|a class path \(str\)|a dict with"
 )
 """Lines that only say how the parser went about it."""
-MISMATCH = re.compile(r"Expected an? (?!dot import|instantiatable)(.*?)(?:\. Got value.*)?$")
+MISMATCH = re.compile(r"Expected an? (?!dot import|instantiatable)(.*?)(?:\. Got value.*)?$", re.MULTILINE)
 
 
-class OneLine:
-    """Base class of parsers without abbreviations that raise a one-line ValueError in place of exiting."""
+class OneLine(ArgumentParser):
+    """A parser without abbreviations that raises a one-line ValueError in place of exiting."""
 
-    _option_string_actions: dict[str, Any]
     owner = ""
     """The class whose arguments this parser reads, if that is all it does."""
 
@@ -53,23 +52,25 @@ class OneLine:
         """Add the arguments of a class, and remember it if it is the only one."""
         if nested_key is None:
             self.owner = theclass.__name__
-        return super().add_class_arguments(theclass, nested_key, **kwargs)  # type: ignore[misc]
+        return super().add_class_arguments(theclass, nested_key, **kwargs)
 
-    def parse_args(self, args: Any = None, namespace: Any = None, **kwargs: Any) -> Namespace:
+    def parse_args(  # type: ignore[override]
+        self, args: Any = None, namespace: Any = None, **kwargs: Any
+    ) -> Namespace:
         """Parse options; see :meth:`_keep_classes`."""
         # The parser writes null so when it hands an option on to the parser of a class, and people do too.
         args = args and [re.sub("^(--.*)=None$", r"\1=null", arg) for arg in args]
-        return self._keep_classes(namespace, super().parse_args(args, namespace, **kwargs))  # type: ignore[misc]
+        return self._keep_classes(namespace, super().parse_args(args, namespace, **kwargs))
 
     def parse_object(self, obj: Any, namespace: Any = None, **kwargs: Any) -> Namespace:
         """Parse values; see :meth:`_keep_classes`."""
-        return self._keep_classes(namespace, super().parse_object(obj, namespace, **kwargs))  # type: ignore[misc]
+        return self._keep_classes(namespace, super().parse_object(obj, namespace, **kwargs))
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
         """Parse a file; errors name it."""
         try:
             self._check_keys(check_yaml(Path(path)))
-            parsed: Namespace = super().parse_path(path, *args, **kwargs)  # type: ignore[misc]
+            parsed: Namespace = super().parse_path(path, *args, **kwargs)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         return parsed
@@ -78,10 +79,12 @@ class OneLine:
         """Refuse unknown keys of a file; the parser would only name the first, without those it has."""
         known = self._option_string_actions
         for key, value in content.items():
-            grouped = any(option.startswith(f"--{key}.") and option != f"--{key}.help" for option in known)
-            for name in (
-                [f"{key}.{below}" for below in value] if grouped and isinstance(value, dict) else [key]
+            names = [key]
+            if isinstance(value, dict) and any(
+                x.startswith(f"--{key}.") and x[-5:] != ".help" for x in known
             ):
+                names = [f"{key}.{below}" for below in value]
+            for name in names:
                 if f"--{name}" not in known:
                     self.error(f"unrecognized arguments: --{name}")
 
@@ -108,10 +111,6 @@ class OneLine:
         return after
 
 
-class FunctionParser(OneLine, ArgumentParser):
-    """A parser of the arguments of a function."""
-
-
 def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
     """Run a function with arguments from the command line: its docstring is the help.
 
@@ -120,7 +119,7 @@ def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
     rest, trusted = take_trusted(arguments)
     given = [*rest, f"--trusted={json.dumps(trusted)}"] if trusted else rest
     prog = f"lightning-gans {function.__name__.replace('_', '-')}"
-    auto_cli(function, args=given, as_positional=False, parser_class=FunctionParser, prog=prog)
+    auto_cli(function, args=given, as_positional=False, parser_class=OneLine, prog=prog)
 
 
 def take_trusted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -148,15 +147,16 @@ def take_trusted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return rest, trusted
 
 
-class _Strict(yaml.SafeLoader):
+class _Strict(yaml.SafeLoader):  # type: ignore[misc]
     """Refuses keys that are given twice, of which YAML takes the last without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
+        keys: list[str] = []
         for key, _ in node.value:
-            if keys.count(key.value) > 1:
+            if key.value in keys:
                 raise yaml.MarkedYAMLError(problem=f"{key.value} is given twice", problem_mark=key.start_mark)
-        return super().construct_mapping(node, deep)
+            keys.append(key.value)
+        return dict(super().construct_mapping(node, deep))
 
 
 def check_yaml(path: Path) -> dict[str, Any]:
@@ -173,8 +173,8 @@ def check_yaml(path: Path) -> dict[str, Any]:
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError("this is no YAML file") from error
     if not isinstance(content, dict):
-        found = "empty" if content is None else f"one {type(content).__name__}"
-        raise ValueError(f"the file is {found}: write keys with values, as in `model: DCGAN`")
+        found = "nothing" if content is None else f"a {type(content).__name__}"
+        raise ValueError(f"the file holds {found}: write keys with values, as in model: DCGAN")
     return content
 
 
@@ -225,8 +225,8 @@ def _mismatch(lines: Sequence[str], message: str) -> str:
     given = re.search(r"(?:Given value|Got value): (?:NestedArg\(.* val=)?(.*)", message)
     value = given[1].rstrip(")").strip("'") if given else "this"
     kinds = []
-    for line in lines:
-        kind = re.sub(r"^<class '(.*)'>$|\b[a-z_.]+\.(?=\w)", r"\1", MISMATCH.match(line)[1])
+    for kind in re.findall(MISMATCH, "\n".join(lines)):
+        kind = re.sub(r"^<class '(.*)'>$|\b[a-z_.]+\.(?=\w)", r"\1", kind)
         kind = re.sub(r"^Literal\[(.*)\]$", lambda found: found[1].replace(", ", " or "), kind)
         words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
         kinds.append(words.get(kind, f"a list, as in [{value}]" if kind == "list" else kind))
@@ -321,6 +321,7 @@ def _ours() -> Iterator[type]:
 
 def _subclasses(cls: type) -> Iterator[type]:
     """Yield the classes below one that have been imported, are public, and can be built."""
+    below: type
     for below in type.__subclasses__(cls):
         if (
             not below.__name__.startswith("_")

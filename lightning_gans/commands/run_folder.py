@@ -39,8 +39,9 @@ def run_name(name: str | None, classes: Mapping[str, str], arguments: Sequence[s
     if any(argument.partition("=")[0] == "--name" for argument in arguments):
         return name
     for config in (a.removeprefix("--config=") for a in reversed(arguments) if a.startswith("--config=")):
-        content = yaml.safe_load(Path(config).read_text()) if Path(config).is_file() else {}
-        if name in (content.get("name"), find_config(config)[1]):
+        file, recipe = find_config(config)
+        content = yaml.safe_load(file if file.lstrip().startswith("{") else Path(file).read_text())
+        if name in (content.get("name"), recipe):
             changed = [_last(path) for key, path in classes.items() if not _names(content.get(key), path)]
             return "-".join([name, *changed])
     return name

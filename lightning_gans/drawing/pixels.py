@@ -1,6 +1,5 @@
 """Images as numbers: from [-1, 1] to the 256 levels of files."""
 
-import warnings
 from collections.abc import Sequence
 from io import BytesIO
 
@@ -47,17 +46,3 @@ def drawn_part(shape: Sequence[int]) -> str:
     else:
         shown, what = 3, "dimensions"
     return f", {shown} of {shape[0]} {what}" if shape[0] > shown else ""
-
-
-def warn_of_range(samples: Tensor) -> None:
-    """Warn of images ``(n, C, H, W)`` that cannot be meant as ones in [-1, 1]; vectors have no range."""
-    if samples.ndim != 4:
-        return
-    low, high = float(samples.min()), float(samples.max())
-    if max(-low, high) > 1.05:
-        found = "what is beyond is cut off"
-    elif low >= 0:
-        found = "this looks like [0, 1]"
-    else:
-        return
-    warnings.warn(f"samples lie in [{low:.3g}, {high:.3g}], not in [-1, 1]: {found}", stacklevel=2)

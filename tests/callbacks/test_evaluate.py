@@ -104,7 +104,7 @@ def test_one_pass_feeds_all_metrics(tmp_path):
     metrics = [FID(), IS(), KID(), ModifiedIS(), PrecisionRecall(), DensityCoverage(), ClassBalance()]
     callback = Evaluate(metrics, extractor, every_n_updates=2, num_samples=60, num_real=80)
     fit(tmp_path, image_game(), digits(), [callback], 4)
-    assert extractor.images == 2 + 80 + 60 + 60  # a trial, the real images once, the samples of each
+    assert extractor.images == 2 + 2 + 80 + 60 + 60  # a trial, the real images once, the samples of each
     values = lines(tmp_path)[-1]
     assert {"fid", "is", "kid", "mis", "precision", "density", "class_balance"} <= values.keys()
 
@@ -117,17 +117,17 @@ def test_real_statistics_are_kept_for_later_runs(tmp_path):
         fit(tmp_path, image_game(), digits(), [evaluate(extractor=extractor, every_n_updates=9)], 2)
         counts.append(extractor.images)
         fids.append(lines(tmp_path)[-1]["fid"])
-    assert counts == [2 + 1500 + 100, 2 + 100]
+    assert counts == [4 + 1500 + 100, 4 + 100]
     assert fids[0] == fids[1]
     other = TinyExtractor(seed=1)  # other weights: other statistics
     fit(tmp_path, image_game(), digits(), [evaluate(extractor=other, every_n_updates=9)], 2)
-    assert other.images == 2 + 1500 + 100
+    assert other.images == 4 + 1500 + 100
     for file in (tmp_path / "cache").glob("*.npz"):
         file.write_bytes(b"damaged")
     again = TinyExtractor()
     seed_everything(1, verbose=False)
     fit(tmp_path, image_game(), digits(), [evaluate(extractor=again, every_n_updates=9)], 2)
-    assert again.images == 2 + 1500 + 100
+    assert again.images == 4 + 1500 + 100
     assert lines(tmp_path)[-1]["fid"] == fids[0]
 
 
@@ -296,14 +296,14 @@ def test_used_again_with_other_data(tmp_path):
     assert counts[:2] == [297, 297]
     assert counts[2] < 100
     assert found[0] == found[1] != found[2]
-    assert extractor.images == 3 * (2 + 100) + 297 + counts[2]  # not again for the same data
+    assert extractor.images == 3 * (4 + 100) + 297 + counts[2]  # not again for the same data
 
 
 def test_fast_dev_run_tries_out_only(tmp_path):
     extractor = TinyExtractor()
     callbacks = [evaluate(extractor=extractor, every_n_updates=1), evaluate(extractor=extractor, name="b")]
     trainer = fit(tmp_path, image_game(), digits(), callbacks, 1, fast_dev_run=True, limit_val_batches=1)
-    assert extractor.images == 4
+    assert extractor.images == 8
     assert callbacks[0].scores is None
     assert not [name for name in trainer.callback_metrics if "fid" in name]
     assert not (tmp_path / "evaluations.jsonl").exists()

@@ -1,5 +1,7 @@
 """The base of all games: known answers of the schedules, state, refusals."""
 
+import os
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -575,3 +577,17 @@ def test_validation_leaves_the_noise_alone():
     watched, metrics = run(limit_val_batches=2, num_sanity_val_steps=2)
     assert same(plain, watched)
     assert {"val/discriminator_loss", "val/generator_loss"} <= set(metrics)
+
+
+def test_the_environment_is_as_before(monkeypatch):
+    """After a run that fails, too."""
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+
+    class Fails(Callback):
+        def on_train_batch_start(self, *_):
+            raise OSError("the disk is full")
+
+    for callbacks in ([], [Fails()]):
+        with nullcontext() if not callbacks else pytest.raises(OSError, match="full"):
+            trainer(callbacks, max_steps=1).fit(small(GAN), ring())
+        assert os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] == "1"

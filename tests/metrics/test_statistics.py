@@ -15,12 +15,12 @@ KEY = {"data": "digits", "split": "train", "n": 50, "resize": "tf", "hash": "abc
 
 def make(d=4, n=50, features=False, seed=0):
     x = torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
-    extra = {"features": x, "labels": torch.arange(n) % 3} if features else {}
+    extra = {"features": x, "labels": torch.arange(n) % 3, "order": torch.arange(n)} if features else {}
     return RealStatistics(x.double().mean(0), x.double().T.cov(), n, **extra)
 
 
 def same(a, b):
-    for name in ("mu", "sigma", "features", "labels"):
+    for name in ("mu", "sigma", "features", "labels", "order"):
         left, right = getattr(a, name), getattr(b, name)
         assert (left is None) == (right is None)
         if left is not None:
