@@ -44,9 +44,9 @@ class OneLine(ArgumentParser):
         """Raise a ValueError with the message, shortened to one line."""
         raise ValueError(explain(message, self._option_string_actions, self.owner, ex)) from ex
 
-    def format_help(self) -> str:
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
         """Return the help, without the marks of docstrings."""
-        return str(super().format_help()).replace("``", "")  # type: ignore[misc]
+        return str(super().format_help(*args, **kwargs)).replace("``", "")
 
     def add_class_arguments(self, theclass: type, nested_key: str | None = None, **kwargs: Any) -> Any:
         """Add the arguments of a class, and remember it if it is the only one."""
