@@ -36,19 +36,6 @@ def check_data(game: Any, data: Any, training: bool) -> None:
             )
 
 
-def check_methods(game: Any, base: Any) -> None:
-    """Check that a game has the losses that the training step of its base class asks for.
-
-    Raises:
-        TypeError: Naming the first one that is missing.
-    """
-    own = type(game)
-    for player in ("discriminator", "generator"):
-        needed = (f"{player}_loss", f"update_{player}", "training_step")
-        if all(getattr(own, method) is getattr(base, method) for method in needed):
-            getattr(game, needed[0])(None, None)
-
-
 @contextmanager
 def trying(game: nn.Module, method: str) -> Iterator[None]:
     """Within this block, whatever a network or a method raises becomes one line that says where and why.
