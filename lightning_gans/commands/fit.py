@@ -28,16 +28,17 @@ def start(command: str, arguments: Sequence[str]) -> None:
     prepared, recipe, ckpt = prepare(arguments)  # a misspelt recipe ends here, before torch is imported
 
     from lightning_gans.commands.lightning_cli import CLI
-
-    if ckpt is None:
-        CLI(command, prepared, recipe)
-        return
-
     from lightning_gans.commands.stored import as_configured, nameable
     from lightning_gans.game.trust import only_trusted
+    from lightning_gans.networks.trust import trust_also
 
+    if ckpt is None:
+        with trust_also(trusted):  # a classifier's checkpoint may name classes too
+            CLI(command, prepared, recipe)
+        return
     allowed = nameable(prepared, trusted)
-    with only_trusted(allowed):  # until the end: the parser looks at the values again when it writes them
+    # Until the end: the parser looks at the values again when it writes them.
+    with trust_also(trusted), only_trusted(allowed):
         CLI(command, [f"--config={as_configured(ckpt, prepared, allowed)}", *prepared], recipe)
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -132,10 +133,15 @@ def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
 
     Classes are found by their short names if their modules have been imported.
     """
-    rest, trusted = take_trusted(arguments)
-    given = [*rest, f"--trusted={json.dumps(trusted)}"] if trusted else rest
+    given, trusted = take_trusted(arguments)
     prog = f"lightning-gans {function.__name__.replace('_', '-')}"
-    auto_cli(function, args=given, as_positional=False, parser_class=OneLine, prog=prog)
+    with ExitStack() as stack:
+        if trusted:
+            from lightning_gans.networks.trust import trust_also
+
+            stack.enter_context(trust_also(trusted))
+            given.append(f"--trusted={json.dumps(trusted)}")
+        auto_cli(function, args=given, as_positional=False, parser_class=OneLine, prog=prog)
 
 
 def take_trusted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
