@@ -205,9 +205,13 @@ def checkpoint_file(path: str | Path) -> Path:
         FileNotFoundError: If there is none.
     """
     path = Path(path)
-    file = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+    if not path.is_dir():
+        if not path.is_file():
+            raise FileNotFoundError(f"checkpoint {path} does not exist")
+        return path
+    file = path / "checkpoints" / "last.ckpt"
     if not file.is_file():
-        raise FileNotFoundError(f"checkpoint {file} does not exist")
+        raise FileNotFoundError(f"{path} is no run's folder: there is no checkpoints/last.ckpt in it")
     return file
 
 
