@@ -172,10 +172,17 @@ def _as_in_the_run(ckpt: Path, typed: Collection[str], allowed: Sequence[str]) -
     """Return data, metrics and their settings of a checkpoint's run as arguments, unless they are typed."""
     file = run_config(ckpt)
     config = json_format.loads(as_configured(ckpt, (), allowed)) if file is None else read_config(file)
-    callbacks = (config.get("trainer") or {}).get("callbacks") or []
-    own = [x.get("init_args") or {} for x in callbacks if x["class_path"].rpartition(".")[2] == "Evaluate"]
+    trainer = config.get("trainer")
+    callbacks = trainer.get("callbacks") if isinstance(trainer, dict) else None
+    own = [
+        callback["init_args"]
+        for callback in (callbacks if isinstance(callbacks, list) else ())
+        if isinstance(callback, dict)
+        and str(callback.get("class_path")).rpartition(".")[2] == "Evaluate"
+        and isinstance(callback.get("init_args"), dict)
+    ]
     # That without a name if there are several.
-    scored = min(own, key=lambda each: each.get("name") is not None, default={})
+    scored: dict[str, Any] = min(own, key=lambda each: each.get("name") is not None, default={})
     known = {name: scored.get(name) for name in ("extractor", "metrics", "split", "weights", "seed")}
     known = {"data": config.get("data"), **known, "n": scored.get("num_samples")}
     if "--reference" in typed:
@@ -193,7 +200,7 @@ def _as_in_the_run(ckpt: Path, typed: Collection[str], allowed: Sequence[str]) -
 
 def _shown(name: str, value: Any) -> str:
     parts = value if isinstance(value, list) else [value]
-    paths = [x["class_path"].rpartition(".")[2] if isinstance(x, dict) else str(x) for x in parts]
+    paths = [str(x.get("class_path") if isinstance(x, dict) else x).rpartition(".")[2] for x in parts]
     return f"{name} {' and '.join(paths)}"
 
 
