@@ -17,7 +17,9 @@ for _kind in (CSVLogger, TensorBoardLogger):
     _kind.__init__.__defaults__ = (str(RUNS), *(_kind.__init__.__defaults__ or ()))
 
 
-def in_run(kind: type[Logger], given: dict[str, Any], folder: Path, name: str) -> dict[str, Any]:
+def in_run(
+    kind: type[Logger], given: dict[str, Any], runs: Path, name: str, version: str | None
+) -> dict[str, Any]:
     """Return the arguments of a logger, in which the defaults are those of its run.
 
     A run, its logger's folder and its name at Weights & Biases or MLflow are one. What is given beats that.
@@ -25,27 +27,28 @@ def in_run(kind: type[Logger], given: dict[str, Any], folder: Path, name: str) -
     Args:
         kind: The logger's class.
         given: Its arguments, defaults too.
-        folder: The folder of the run, ``ROOT/runs/NAME/version_K``.
+        runs: The folder of all runs.
         name: The name of the run.
+        version: ``version_K``; None where no run has claimed one.
     """
-    title = f"{name}/{folder.name}"
+    title = f"{name}/{version}" if version else name
     of_run: dict[str, tuple[Any, Any]] = {}  # the default of an argument, and what takes its place
     if issubclass(kind, CSVLogger | TensorBoardLogger):
-        root = str(folder)[: -len(title)]
         of_run = {
-            "save_dir": (str(RUNS), root),
+            "save_dir": (str(RUNS), str(runs)),
             "name": ("lightning_logs", name),
-            "version": (None, folder.name),
+            "version": (None, version),
         }
     elif issubclass(kind, WandbLogger):
-        project, title = os.environ.get("WANDB_PROJECT", PROJECT), os.environ.get("WANDB_NAME", title)
-        of_run = {"save_dir": (".", str(folder)), "project": (None, project), "name": (None, title)}
+        of_run = {
+            "save_dir": (".", str(runs / title)),
+            "project": (None, os.environ.get("WANDB_PROJECT", PROJECT)),
+            "name": (None, os.environ.get("WANDB_NAME", title)),
+        }
     elif issubclass(kind, MLFlowLogger):
         of_run = {"experiment_name": ("lightning_logs", PROJECT), "run_name": (None, title)}
-    chosen = {
-        key: value for key, (default, value) in of_run.items() if key in given and given[key] == default
-    }
-    return {**given, **chosen}
+    own = {key: value for key, (default, value) in of_run.items() if given.get(key, ...) == default}
+    return {**given, **own}
 
 
 @rank_zero_only

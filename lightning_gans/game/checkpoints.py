@@ -111,7 +111,10 @@ class SelfContained(Rebuildable, LightningModule):
         if self._trainer is not None and self.trainer.training:
             self._resumed = stored
             go_on_exactly(self.trainer, checkpoint)
-        elif stored["run_state"]:
+            return
+        if self._trainer is not None:  # the update at which validate and test log
+            self.trainer.fit_loop.epoch_loop._batches_that_stepped = checkpoint["global_step"]
+        if stored["run_state"]:
             self.load_run_state(stored["run_state"][0]["state"])
 
     @classmethod

@@ -44,6 +44,16 @@ def test_tensorboard_needs_no_folder_of_its_own(cli):
         assert [event.step for event in board.Images("samples")][-1] == losses[-1]
     assert losses == [10, 12]
     settings_are_those_of_the_run(yaml.safe_load((FIRST / "hparams.yaml").read_text()), "gan/version_0")
+    cli(
+        "validate",
+        *RUN[1:],
+        "--ckpt_path",
+        run / "checkpoints/last.ckpt",
+        "--trainer.logger",
+        "TensorBoardLogger",
+    )
+    board = EventAccumulator("runs/validate/version_0").Reload()
+    assert [event.step for event in board.Scalars("val/generator_loss")] == [12]
     assert {path.name for path in Path().iterdir()} == {"runs"}
 
 
@@ -118,15 +128,15 @@ def test_a_csv_logger_is_what_each_run_has_unless_it_has_a_folder(cli):
 
 
 def test_what_is_given_beats_the_run():
-    folder = Path("root/runs/dcgan/mnist/version_3")
+    run = Path("root/runs"), "dcgan/mnist", "version_3"
     given = {"project": None, "name": "mine", "save_dir": "."}
-    assert in_run(WandbLogger, given, folder, "dcgan/mnist") == {
+    assert in_run(WandbLogger, given, *run) == {
         "project": "lightning_gans",
         "name": "mine",
-        "save_dir": str(folder),
+        "save_dir": "root/runs/dcgan/mnist/version_3",
     }
     given = {"experiment_name": "lightning_logs", "run_name": None, "save_dir": "./mlruns"}
-    assert in_run(MLFlowLogger, given, folder, "dcgan/mnist") == {
+    assert in_run(MLFlowLogger, given, *run) == {
         "experiment_name": "lightning_gans",
         "run_name": "dcgan/mnist/version_3",
         "save_dir": "./mlruns",
