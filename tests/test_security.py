@@ -164,7 +164,7 @@ def test_every_command(run, evil, fails, command):
     system = specs(evil)["function"]
     parts = ("hyper_parameters", "datamodule_hyper_parameters")
     for part, place in itertools.product(parts, ("latent", "_class_path")):
-        if part == "datamodule_hyper_parameters" and command in ("sample", "evaluate", "translate"):
+        if part == "datamodule_hyper_parameters" and command in ("sample", "translate"):
             continue  # these do not look at it
         value = f"{evil}.Evil" if place == "_class_path" else system
         path = edited(run, lambda content: content[part].update({place: value}))  # noqa: B023
@@ -258,6 +258,28 @@ def test_the_configuration_beside_a_checkpoint(run, evil, fails):
     for tag in ("!!python/object/apply:os.system ['touch MARK']", f"!!python/name:{evil}.make"):
         (run / "config.yaml").write_text(text.replace("generator: null", f"generator: {tag}"))
         assert "config.yaml is damaged" in fails("fit", "--ckpt_path", run, *QUIET)
+
+
+@pytest.mark.parametrize("kinds", [("text",), pytest.param(None, marks=pytest.mark.slow)])
+def test_scores_of_the_configuration_beside_a_checkpoint(run, evil, fails, kinds):
+    """``evaluate`` takes data, extractor and metrics of the run."""
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    chosen = [spec for kind, spec in specs(evil).items() if kinds is None or kind in kinds]
+    scored = [
+        {"metrics": f"{evil}.Evil"},
+        *[{"metrics": [spec]} for spec in chosen],
+        *[{"extractor": spec} for spec in chosen],
+        *[{"extractor": {"class_path": "ModuleExtractor", "init_args": {"module": x}}} for x in chosen],
+    ]
+    for arguments in scored:
+        callback = {"class_path": "Evaluate", "init_args": {"metrics": ["IS"], **arguments}}
+        changed = {**config, "trainer": {**config["trainer"], "callbacks": [callback]}}
+        (run / "config.yaml").write_text(yaml.safe_dump(changed))
+        fails("evaluate", run, "--device", "cpu", "--n", 4)
+    for root in chosen:
+        data = {**config["data"], "init_args": {**config["data"]["init_args"], "root": root}}
+        (run / "config.yaml").write_text(yaml.safe_dump({**config, "data": data}))
+        fails("evaluate", run, "--device", "cpu", "--n", 4)
 
 
 def test_the_configuration_does_not_choose_the_checkpoint(cli, run, capsys, caplog):
