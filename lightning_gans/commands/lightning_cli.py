@@ -85,7 +85,7 @@ def add_arguments(parser: LightningArgumentParser, name: str | None = None) -> N
     parser.add_argument("--name", type=str | None, default=name, help="The run goes to runs/NAME/version_K.")
     for key, callback in OF_EACH_RUN.items():
         what = f"--{key}.help lists its settings; false: without."
-        parser.add_argument(f"--{key}", type=callback | bool, default={}, help=what)
+        parser.add_argument(f"--{key}", type=callback | bool | None, default={}, help=what)
     for key in LINKED:
         parser.link_arguments(f"data.{key}", f"model.init_args.{key}", apply_on="instantiate")
 
