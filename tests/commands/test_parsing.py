@@ -187,7 +187,7 @@ FILES = {
         ("fit --ckpt X", ["--ckpt is unknown", "--ckpt_path"]),
         ("fit --conf quickstart", ["--conf is unknown", "--config"]),
         ("sample --ckpt X", ["--ckpt is unknown", "--ckpt_path"]),
-        ("fit --config quickstart --checkpoint.every 3", ["every is", "--checkpoint.every_n_"]),
+        ("fit --config quickstart --checkpoint.every 3", ["Checkpoint has no argument every", "every_n_"]),
         ("reproduce realness-toy --job 2", ["--job", "--jobs"]),
         # files
         ("fit --config tab.yaml", ["tab.yaml", "line 2", r"'\t'"]),
@@ -233,7 +233,7 @@ FILES = {
         ("fit --config dcgan/digits --model.generator.latent_dim 5", ["latent_dim", "latent.dim"]),
         ("fit --config quickstart --model.generator_scheduler.end 5", ["generator_scheduler", "end"]),
         ("fit --config quickstart --trainer.foo 3", ["--trainer.foo", "callbacks"]),
-        ("fit --config quickstart --samples.every 3", ["--samples.every_n_updates"]),
+        ("fit --config quickstart --samples.every 3", ["samples", "SampleGrid", "every_n_updates"]),
         ("fit --model DCGAN", ["--data"]),
         ("fit --data Digits", ["--model"]),
         ("sample", ["--ckpt_path"]),
