@@ -22,7 +22,7 @@ from tests.game.test_checkpoints import read_or_refused
 
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
          "--trainer.limit_val_batches=0")  # fmt: skip
-COMMANDS = ("fit", "validate", "test", "predict", "sample", "evaluate", "translate")
+COMMANDS = ("fit", "validate", "test", "sample", "evaluate", "translate")
 numbers = itertools.count()
 
 

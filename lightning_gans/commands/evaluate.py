@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> None:
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--ckpt_path", *arguments]
     typed: dict[str, str] = {}
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = argument.partition("=")
         typed[name] = value if equals else following
     if not typed.get("--ckpt_path") or "--samples" in typed:
@@ -70,9 +70,9 @@ def evaluate(
     """Score generated images, from this package or any other, against real ones.
 
     Args:
-        ckpt_path: The checkpoint of a game, or a run's folder, whose samples are scored; the option's name may
-            be left out. Its run's data and first Evaluate are the defaults of data, extractor, metrics, n,
-            split, weights and seed.
+        ckpt_path: The checkpoint of a game, or the folder of its run, whose samples are scored; the option's
+            name may be left out. The run's data and first Evaluate are the defaults of data, extractor,
+            metrics, n, split, weights and seed.
         samples: In place of a checkpoint: a folder of images, or an .npz with uint8 images (n, height, width,
             channels).
         data: The data set of the real images, which are read at the samples' size.
@@ -118,7 +118,7 @@ def evaluate(
         shape, translates = tuple(game.image_shape[1:]), hasattr(game, "translate")
         if translates and data is None:
             raise ValueError(f"data=None: a {type(game).__name__} translates, give the data with its inputs")
-        if translates:
+        if data is not None and translates:
             data.prepare_data()
             data.setup("fit" if split == "train" else "test")
         stage: Literal["val", "test"] = "val" if split == "train" else "test"
@@ -136,8 +136,8 @@ def evaluate(
         about = {"resized": given.key["resized"]} if "resized" in given.key else {}
     if data is not None and shape[0] != shape[1]:
         raise ValueError(
-            f"{'samples' if samples else 'ckpt_path'}={samples or ckpt_path}: {shape[1]}x{shape[0]} pixels are "
-            "not square, as the images of a data set are: compare with a folder of such images, by --reference"
+            f"{'samples' if samples else 'ckpt_path'}={samples or ckpt_path}: {shape[1]}x{shape[0]} pixels "
+            "are not square, as the images of a data set are: compare with such images, by --reference"
         )
     if extractor is None and any({"features", "logits"} & set(Contract(metric).wants) for metric in metrics):
         extractor = Inception()

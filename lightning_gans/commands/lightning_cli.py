@@ -38,6 +38,7 @@ from lightning_gans.callbacks.pictures import Pictures
 from lightning_gans.commands.loggers import in_run, log_in
 from lightning_gans.commands.parsing import LINKED, TRUSTED, OneLine
 from lightning_gans.commands.run_folder import RUNS, claim, give_back, run_name
+from lightning_gans.commands.stored import to_repeat
 from lightning_gans.game.adversarial import AdversarialModule
 from lightning_gans.game.checkpoints import SelfContained, read_checkpoint, same_class
 from lightning_gans.game.csv_logger import WholeCSVLogger
@@ -83,7 +84,7 @@ def add_arguments(parser: LightningArgumentParser, name: str | None = None) -> N
     """Add the options of ``fit`` besides model, data and trainer; ``name`` is the default of ``--name``."""
     parser.add_argument("--name", type=str | None, default=name, help="The run goes to runs/NAME/version_K.")
     for key, callback in OF_EACH_RUN.items():
-        parser.add_argument(f"--{key}", type=callback | bool, default={}, help="false leaves it out.")
+        parser.add_argument(f"--{key}", type=callback | bool, default={}, help=f"--{key}.help lists its settings; false: without.")
     for key in LINKED:
         parser.link_arguments(f"data.{key}", f"model.init_args.{key}", apply_on="instantiate")
 
@@ -173,7 +174,7 @@ class CLI(LightningCLI):
         if not trainer.barebones:
             classes = {key: config[key].class_path for key in ("model", "data") if config.get(key)}
             config.name = run_name(config.name, classes, self.arguments)
-            if rank_zero_only.rank == 0:
+            if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
                 self.folder = claim(self._root(), config.name)
 
     def instantiate_classes(self) -> None:
@@ -295,7 +296,10 @@ class CLI(LightningCLI):
             self.trainer.fit(**arguments)
         except Interrupted as stop:
             if stop.checkpoint and self.trainer.is_global_zero:
-                print(f"Go on with: lightning-gans fit --ckpt_path {stop.checkpoint}", file=sys.stderr)
+                trusted = to_repeat(self.config[self.command].as_dict())
+                print(
+                    f"Go on with: lightning-gans fit --ckpt_path {stop.checkpoint}{trusted}", file=sys.stderr
+                )
             raise
         except RuntimeError as error:
             for callback, line in unlogged(self.trainer).items():
@@ -335,6 +339,12 @@ def _refuse_at_its_end(path: str, trainer: Any) -> None:
     checkpoint = read_checkpoint(path)
     progress = checkpoint["loops"]["fit_loop"]
     epochs = checkpoint["epoch"] + progress["epoch_loop.batch_progress"]["is_last_batch"]
+    early = [x for x in _as_list(trainer.callbacks) if issubclass(_class_of(x), EarlyStopping)]
+    if early and checkpoint["progress"]["stopped_early"]:
+        raise ValueError(
+            f"--ckpt_path {path}: the run was stopped early; without EarlyStopping in trainer.callbacks it "
+            "goes on"
+        )
     at_end = {
         "max_steps": 0 <= (trainer.max_steps or -1) <= checkpoint["global_step"],
         "max_epochs": 0 <= (-1 if trainer.max_epochs is None else trainer.max_epochs) <= epochs,

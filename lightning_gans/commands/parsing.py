@@ -24,7 +24,7 @@ TRUSTED = "A module or package whose classes the checkpoint may name; once for e
 
 NOISE = re.compile(
     r"Parser key|Expected a <class 'NoneType'>|Does not validate against|Subtypes:|Errors:|Given value"
-    r"|Expected a path but|Subclass types expect|a class path \(str\)|a dict with"
+    r"|Invalid subclass spec|Expected a path but|Subclass types expect|a class path \(str\)|a dict with"
 )
 """Lines that only say how the parser went about it."""
 MISMATCH = re.compile(r"Expected an? (?!dot import|instantiatable)(.*?)(?:\. Got value.*)?$", re.MULTILINE)
@@ -44,9 +44,9 @@ class OneLine(ArgumentParser):
         """Raise a ValueError with the message, shortened to one line."""
         raise ValueError(explain(message, self._option_string_actions, self.owner, ex)) from ex
 
-    def format_help(self) -> str:
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
         """Return the help, without the marks of docstrings."""
-        return str(super().format_help()).replace("``", "")  # type: ignore[misc]
+        return str(super().format_help(*args, **kwargs)).replace("``", "")
 
     def add_class_arguments(self, theclass: type, nested_key: str | None = None, **kwargs: Any) -> Any:
         """Add the arguments of a class, and remember it if it is the only one."""
@@ -75,6 +75,22 @@ class OneLine(ArgumentParser):
             raise ValueError(f"{path}: {error}") from error
         return parsed
 
+    def dump(self, namespace: Namespace, *args: Any, **kwargs: Any) -> str:
+        """Write a configuration down; the parser would take a dict of arguments for a function."""
+        plain = {
+            key: value
+            for key, value in namespace.items(branches=True, nested=False)
+            if isinstance(value, dict) and "Callable" in self._type_of(key)
+        }
+        rest = namespace.clone()
+        for key in plain:
+            rest[key] = None
+        text = str(super().dump(rest, *args, **kwargs))
+        return str(yaml.safe_dump({**yaml.safe_load(text), **plain}, sort_keys=False)) if plain else text
+
+    def _type_of(self, key: str) -> str:
+        return str(getattr(self._option_string_actions.get(f"--{key}"), "_typehint", ""))
+
     def _check_keys(self, content: dict[str, Any]) -> None:
         """Refuse unknown keys of a file; the parser would only name the first, without those it has."""
         known = self._option_string_actions
@@ -98,12 +114,12 @@ class OneLine(ArgumentParser):
             cls = _find(named.get("class_path", "")) if isinstance(named, Namespace) else None
             if not isinstance(value, dict) or cls is None:
                 continue
-            names = checks.argument_names(cls)
+            names = [name for name in checks.argument_names(cls) if name not in checks.FOLLOWS]
             for name in value:
                 if name not in names:
                     self.error(f"{key}: {checks.unknown_argument(name, cls.__name__, names)}")
             parser = type(self)()  # of the arguments in question, whose values cannot be right
-            parser.add_class_arguments(cls, skip={name for name in names if name not in value})
+            parser.add_class_arguments(cls, skip={*checks.argument_names(cls)} - {*value})
             try:
                 parser.parse_object(value)
             except ValueError as error:
@@ -206,9 +222,6 @@ def explain(
     if mismatches and not reasons:
         text = _mismatch(mismatches, message)
     else:
-        # Of a network, first all arguments are required, then those that the game does not give.
-        if reasons and "are required: " in reasons[-1]:
-            del reasons[:-1]
         text = " ".join(reasons[: 1 + reasons[0].endswith(":")]) if reasons else message
         text = _reworded(re.sub(r"\s+", " ", text), message, options, owner, key[1] if key else "")
     if text.endswith(":") and cause is not None:
@@ -248,8 +261,14 @@ def _reworded(text: str, message: str, options: Mapping[str, Any], owner: str, k
         return f"there are several {found[1]}: give {found[2].replace(', ', ' or ')}"
     if found := re.search(r"arguments are required: (.*)", text):
         names = [re.sub(r"^(fit|validate|test|predict)\.", "--", name) for name in found[1].split(", ")]
-        names = [f"--{name}" if f"--{name}" in options and not owner else name for name in names]
-        return f"{owner or 'the command'} needs {' and '.join(names)}"
+        if owner:
+            names = [name for name in names if name not in checks.FOLLOWS]
+            missing = f"{owner} needs {' and '.join(names)}"
+            return (
+                missing if names else f"{owner} gets image_shape and latent_dim from the game: leave both out"
+            )
+        named = [f"--{name}" if f"--{name}" in options else name for name in names]
+        return f"the command needs {' and '.join(named)}"
     if found := re.search(r"argument (--\S+): expected one argument", text):
         return f"{found[1]} needs a value"
     if found := re.search(r"Unable to load config '(.*)'", text):

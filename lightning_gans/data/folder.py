@@ -200,12 +200,13 @@ def list_splits(folder: Path) -> dict[Split, list[str]]:
     splits |= dict.fromkeys(("val", "valid", "validation"), "val")
     inner = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     files: dict[Split, list[str]] = {}
+    endings = image_endings()
     for name in inner:
         if name in splits:
             if splits[name] in files:
                 raise DataError(f"folder={folder} has two folders of {splits[name]} images: {name} is one")
             files[splits[name]] = list_images(folder / name, folder)
-        elif any(path.suffix.lower() in image_endings() for path in (folder / name).rglob("*")):
+        elif any(path.suffix.lower() in endings for path in (folder / name).rglob("*")):
             advice = "move them, or rename train if that is a class"
             raise DataError(f"folder={folder} has images beside train, in {name}, no split: {advice}")
     if "val" in files and "test" not in files:

@@ -134,8 +134,8 @@ class Contract:
                 score = torch.as_tensor(value).detach().cpu()
             except (TypeError, ValueError, RuntimeError) as error:
                 raise ValueError(
-                    f"{self.name}.compute gives {type(value).__name__} for the score {name}: return a number, a "
-                    "tuple of numbers, or a dict of names and numbers"
+                    f"{self.name}.compute gives {type(value).__name__} for the score {name}: return a "
+                    "number, a tuple of numbers, or a dict of names and numbers"
                 ) from error
             scores[name] = score.reshape(()) if score.numel() == 1 else score
         return scores

@@ -23,8 +23,8 @@ class LPIPSDiversity(KeptImages):
     """Mean perceptual distance (LPIPS) of two generated images: 0 if all are the same.
 
     The samples of the ``num_samples`` lowest numbers (``order``) are kept as bytes, and every process gets
-    those of all (12 MB for 1000 images of 64x64). ``compute`` draws pairs of them with its own seed. Values depend on
-    network and resolution: report both.
+    those of all (12 MB for 1000 images of 64x64). ``compute`` draws pairs of them with its own seed. Values
+    depend on network and resolution: report both.
 
     Args:
         num_samples: Samples to draw pairs from.
@@ -67,7 +67,7 @@ class LPIPSDiversity(KeptImages):
         return self.num_samples
 
     def update(self, images: Tensor, order: Tensor) -> None:
-        """Add generated images, uint8 (n, C, H, W) of one or three channels, and numbers (n,) that sort them."""
+        """Add generated images, uint8 (n, 1 or 3, H, W), and numbers (n,) that sort them."""
         self._keep(images, order)
 
     def _keep(self, images: Tensor, order: Tensor, **more: Tensor) -> None:

@@ -290,7 +290,9 @@ class Evaluation:
                     metric.metric.pictures(lambda places: samples_at(samples, places), real.at)
         except (TypeError, AttributeError, NameError, KeyError) as error:
             kind = type(error).__name__
-            raise ValueError(f"{metric.name}.compute fails: {checks.first_line(error)} ({kind})") from error
+            raise ValueError(
+                f"{metric.name} fails when tried out: {checks.first_line(error)} ({kind})"
+            ) from error
         except (ValueError, RuntimeError, ArithmeticError, IndexError):
             return ()  # two samples are too few
         finally:

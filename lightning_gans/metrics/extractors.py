@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -348,7 +349,9 @@ def _read_weights(file: Path, verify: bool) -> tuple[Any, str]:
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), digest
     except Exception as error:  # a wrong file can raise exceptions of pickle, zip or torch
-        reason = checks.first_line(error)
+        # torch's own advice is to unpickle it.
+        objects = isinstance(error, pickle.UnpicklingError)
+        reason = "it holds other objects than tensors" if objects else checks.first_line(error)
         raise ValueError(f"weights={file}: no file of weights, or damaged ({reason})") from error
 
 

@@ -36,8 +36,8 @@ class NearestNeighbours(KeptImages):
     After ``compute``, :attr:`nearest` has the nearest training images of each sample.
 
     Args:
-        num_samples: Generated samples that are looked up: the first ones (by ``index``), which are of the same
-            latents in each evaluation.
+        num_samples: Generated samples that are looked up: the first ones by ``index``, which are of the
+            same latents in each evaluation.
         num_neighbours: Neighbours of each.
 
     Raises:

@@ -35,4 +35,4 @@ def content_order(values: Tensor, index: Tensor) -> Tensor:
 
 def place_of(number: int) -> int:
     """Return the place of the sample of a number."""
-    return number % 2**_PLACE_BITS
+    return number & ((1 << _PLACE_BITS) - 1)

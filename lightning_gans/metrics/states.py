@@ -137,8 +137,8 @@ class KeptSamples(LazyMetric):
         twice = (numbers[1:] == numbers[:-1]).nonzero()
         if len(twice):
             raise ValueError(
-                f"{side} sample {place_of(int(numbers[twice[0, 0]]))} came twice: call reset() before another "
-                "evaluation, and give each sample to one process"
+                f"{side} sample {place_of(int(numbers[twice[0, 0]]))} came twice: call reset() before "
+                "another evaluation, and give each sample to one process"
             )
         return numbers, *(state[places] for state in states[1:])
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import time
 import warnings
 import zipfile
@@ -106,7 +107,8 @@ class RealStatistics:
             for key in ("mu", "sigma"):
                 if key not in file:
                     raise ValueError(
-                        f"{key!r} is missing among {', '.join(file)}: an .npz with the keys mu and sigma is needed"
+                        f"{key!r} is missing among {', '.join(file)}: an .npz with the keys mu and sigma is "
+                        "needed"
                     )
             tensors = {
                 key: torch.from_numpy(np.ascontiguousarray(file[key], dtype))
@@ -152,6 +154,23 @@ class _Arrays(Mapping[str, NDArray[Any]]):
         return len(self._names)
 
 
+def _check_directory(archive: zipfile.ZipFile) -> None:
+    """Check that an archive has the entries that it once had, which zipfile does not, under their names.
+
+    Raises:
+        ValueError: If some are missing.
+        zipfile.BadZipFile: If an entry has two names.
+    """
+    for entry in archive.infolist():
+        archive.open(entry).close()  # compares the two places that have its name
+    assert archive.fp is not None
+    archive.fp.seek(0, os.SEEK_END)
+    archive.fp.seek(max(0, archive.fp.tell() - 2**16 - 22))
+    end = archive.fp.read().rpartition(b"PK\5\6")[2]
+    if int.from_bytes(end[6:8], "little") != len(archive.infolist()):
+        raise ValueError("entries are missing")
+
+
 @contextmanager
 def open_npz(path: str | Path, what: str) -> Iterator[Mapping[str, NDArray[Any]]]:
     """Open an ``.npz``, whose arrays are read when they are asked for. Nothing in it is unpickled.
@@ -167,6 +186,7 @@ def open_npz(path: str | Path, what: str) -> Iterator[Mapping[str, NDArray[Any]]
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            _check_directory(archive)
             yield _Arrays(archive)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such {what}") from None

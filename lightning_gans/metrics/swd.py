@@ -38,8 +38,8 @@ class SWD(KeptImages):
     ``compute`` needs about twice that again for copies, and num_images * patches * 1200 bytes (1.3 GB for
     8,192) whatever the resolution, because it goes level by level. It takes two CPU minutes at 64x64.
 
-    Places of patches follow from ``seed`` and the image's rank by number, directions from ``seed``: no other random
-    numbers are touched, and the score is the same however the images are spread over processes.
+    Places of patches follow from ``seed`` and the image's rank by number, directions from ``seed``: no other
+    random numbers are touched, and the score is the same however the images are spread over processes.
 
     Args:
         num_images: Images of each side.

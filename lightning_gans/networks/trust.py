@@ -117,7 +117,7 @@ def _installed() -> frozenset[Path]:
     paths = sysconfig.get_paths()
     names = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
     places = [*(paths[name] for name in names), *site.getsitepackages(), site.getusersitepackages()]
-    return frozenset(Path(place).resolve() for place in (*places, Path(__file__).parents[1]))
+    return frozenset(Path(place).resolve() for place in places) | {Path(__file__).resolve().parents[1]}
 
 
 def paths_of(cls: type) -> set[str]:

@@ -481,6 +481,88 @@ def test_metrics_of_others_that_do_not_fit_end_before_training(tmp_path):
         fit(tmp_path, image_game(), digits(), [evaluate(NeedsColour(), every_n_updates=9)], 1)
 
 
+class Plain(Metric):
+    """Nothing but what torchmetrics asks for."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, pictures):
+        self.total += pictures.sum()
+
+    def compute(self):
+        return self.total
+
+
+class Forgets(Plain):
+    def compute(self):
+        pass
+
+
+class Words(Plain):
+    def compute(self):
+        return {"verdict": "good"}
+
+
+class Misspelt(Plain):
+    def compute(self):
+        return self.totl
+
+
+class GreyOnly(Plain):
+    def update(self, pictures, real):
+        assert not real or pictures.shape[1] == 3, "real images must have colours"
+
+
+class Draws(Plain):
+    def update(self, pictures, real):
+        self.total += 1
+
+    def pictures(self):
+        return {}
+
+
+class FillsIn(Plain):
+    def fill_in(self, data):
+        pass
+
+
+class SameName(Plain):
+    scores = ("plain",)
+
+
+def test_a_metric_needs_nothing_beside_what_torchmetrics_asks_for(tmp_path):
+    best = ModelCheckpoint(tmp_path, "{step}", monitor="val/plain", mode="max", every_n_train_steps=2)
+    fit(tmp_path, image_game(), digits(), [Evaluate([Plain()], every_n_updates=2, num_samples=10), best], 4,
+        enable_checkpointing=True)  # fmt: skip
+    assert lines(tmp_path)[-1]["plain"] > 0
+    assert best.best_model_score > 0
+
+
+@pytest.mark.parametrize(
+    ("metrics", "words"),
+    [
+        ([Forgets()], "Forgets.compute gives NoneType for the score forgets: return a number"),
+        ([Words()], "Words.compute gives str for the score verdict"),
+        ([Misspelt()], "Misspelt fails when tried out: .*totl"),
+        (
+            [GreyOnly()],
+            r"GreyOnly.update cannot take images uint8 \(2, 1, 8, 8\) of real images: real images must",
+        ),
+        ([Draws()], "Draws fails when tried out: .*pictures"),
+        ([FillsIn()], "FillsIn.fill_in"),
+        ([Plain(), SameName()], "two of them call a score plain"),
+    ],
+)
+def test_a_metric_that_would_fail_later_ends_the_run_before_it_begins(tmp_path, metrics, words):
+    watcher = Watcher()
+    with pytest.raises((ValueError, TypeError), match=words) as caught:
+        fit(tmp_path, image_game(), digits(), [Evaluate(metrics, every_n_updates=2), watcher], 2)
+    assert "\n" not in str(caught.value)
+    assert not watcher.seen
+
+
 @pytest.mark.parametrize("every", [None, 2])
 def test_nothing_but_scores_and_losses_is_logged(tmp_path, every):
     """A metric called step would win over the update in file names of checkpoints."""

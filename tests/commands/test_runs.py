@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from lightning.pytorch import Callback
 
 from lightning_gans.commands import lightning_cli
@@ -36,6 +37,17 @@ def test_every_claim_is_another_folder():
     with ThreadPoolExecutor(8) as pool:
         claims = list(pool.map(lambda _: claim(Path(), "mine"), range(8)))
     assert {path.name for path in claims} == {f"version_{number}" for number in range(8, 16)}
+
+
+def test_a_claim_removes_what_killed_runs_left():
+    """Half written checkpoints, as large as whole ones; not of a run that lives."""
+    parts = [claim(Path(), "mine") / f"checkpoints/last.ckpt.{'0' * 32}.part" for _ in range(2)]
+    for part in parts:
+        part.parent.mkdir()
+        part.touch()
+    with FileLock(parts[1].with_name("last.ckpt.lock")):
+        claim(Path(), "mine")
+    assert [part.exists() for part in parts] == [False, True]
 
 
 def test_only_a_start_is_given_back():
@@ -183,6 +195,19 @@ def test_a_finished_run_says_how_it_goes_on(cli, fails, limit, more):
     if more == "max_steps":
         cli("fit", last, "--trainer.max_steps=3")
         assert torch.load("runs/gan/version_1/checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
+
+
+def test_a_run_that_was_stopped_early_says_so(cli, fails):
+    stops = {"monitor": "val/discriminator_loss", "patience": 1, "min_delta": 1e9, "mode": "max"}
+    callback = {"class_path": "EarlyStopping", "init_args": stops}
+    Path("stops.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [callback]}}))
+    cli(*RUN, "--trainer.max_epochs=4", "--trainer.limit_val_batches=1", "--config=stops.yaml")
+    last = FIRST / "checkpoints/last.ckpt"
+    assert torch.load(last, weights_only=True)["epoch"] < 3
+    assert "EarlyStopping" in fails("fit", f"--ckpt_path={last}")
+    assert runs() == [str(FIRST)]
+    cli("fit", f"--ckpt_path={last}", "--trainer.callbacks=null")
+    assert torch.load("runs/gan/version_1/checkpoints/last.ckpt", weights_only=True)["epoch"] == 3
 
 
 def test_a_run_killed_before_its_end_reaches_it(cli):

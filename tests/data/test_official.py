@@ -520,6 +520,15 @@ def test_no_pickle_runs_code(name, root):
     assert not (root / "mark").exists()
 
 
+def test_mnist_of_earlier_versions_is_not_unpickled(root):
+    splits = write_mnist(root)
+    (root / "MNIST" / "processed").mkdir()
+    for name in ("training.pt", "test.pt"):
+        torch.save(Leaves(os.system, f"touch {root}/mark"), root / "MNIST" / "processed" / name)
+    assert torch.equal(MNIST(root=str(root)).load("test")[0], splits["test"][0])
+    assert not (root / "mark").exists()
+
+
 def test_no_pickle_imports_anything(root):
     write_cifar10(root)
     (root / "evil_module_of_the_test.py").write_text(f"open('{root}/mark', 'w')")
@@ -545,15 +554,16 @@ def test_pickles_of_every_protocol(root, protocol):
 # Damaged files
 
 
+@pytest.mark.parametrize("count", [80, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["mnist", *WRITERS])
-def test_damaged_source_files(name, root, monkeypatch):
+def test_damaged_source_files(name, count, root):
     """Whatever the damage: one line, or images and labels of the right shape and range."""
     writer = write_mnist if name == "mnist" else WRITERS[name]
     writer(root)
     path = root / (ONE_FILE | {"mnist": "MNIST/raw/train-labels-idx1-ubyte"})[name]
     content = path.read_bytes()
     refused = []
-    for _, changed in damaged(content, 80, seed=1):
+    for _, changed in damaged(content, count, seed=1):
         path.write_bytes(changed)
         try:
             data = MNIST(root=str(root)) if name == "mnist" else make(name, root, verify=False)

@@ -1,5 +1,6 @@
 """Checkpoints that are damaged, incomplete, or of another model."""
 
+import shutil
 import warnings
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,9 @@ def small(hidden=(4,), **arguments):
 
 
 def fit(module, ckpt_path=None, **settings):
-    callbacks = [Checkpoint(dirpath="here"), SampleGrid(every_n_updates=1), GeneratorEMA()]
+    folder = "resumed" if ckpt_path else "here"
+    shutil.rmtree(folder, ignore_errors=True)
+    callbacks = [Checkpoint(dirpath=folder), SampleGrid(every_n_updates=1), GeneratorEMA()]
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = Trainer(callbacks=callbacks, limit_val_batches=0, **quiet, **settings)
     trainer.fit(module, GaussianMixtures(samples=600, batch_size=30), ckpt_path=ckpt_path)

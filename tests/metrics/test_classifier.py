@@ -22,6 +22,7 @@ from lightning_gans.callbacks import Checkpoint
 from lightning_gans.metrics import classifier as module
 from lightning_gans.metrics.classifier import ClassifierExtractor, DatasetClassifier, _one_cycle
 from lightning_gans.networks.classifier import ConvClassifier, LeNet
+from tests.damage import damaged
 
 QUIET = {
     "logger": False,
@@ -342,6 +343,24 @@ def test_a_cached_classifier_that_cannot_be_read_is_made_anew(recipe, tmp_path, 
         torch.save(content, cached)
     assert ClassifierExtractor("classifier/mine").protocol == expected
     assert len(recipe[1]) == 2
+
+
+@pytest.mark.parametrize("count", [40, pytest.param(3000, marks=pytest.mark.slow)])
+def test_a_damaged_classifier_is_made_anew_or_right(recipe, tmp_path, monkeypatch, count):
+    expected = ClassifierExtractor("classifier/mine").protocol
+    (cached,) = (tmp_path / "cache/classifiers").glob("*.ckpt")
+    content = cached.read_bytes()
+
+    def train(recipe, file):
+        anew.append(what)
+        file.write_bytes(content)
+
+    monkeypatch.setattr(module, "_train", train)
+    anew = []
+    for what, bad in damaged(content, count):
+        cached.write_bytes(bad)
+        assert ClassifierExtractor("classifier/mine").protocol == expected, what
+    assert count / 4 < len(anew) < count
 
 
 @pytest.mark.parametrize(
