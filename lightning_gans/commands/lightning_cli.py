@@ -243,7 +243,10 @@ class CLI(LightningCLI):
                 if config["logger"] is False:
                     config["default_root_dir"] = self._root() / RUNS / name / version
                 else:
-                    log = WholeCSVLogger(self._root() / RUNS, name, version)
+                    number = (
+                        int(version.rpartition("_")[2]) if self.folder else version
+                    )  # as the bar shows it
+                    log = WholeCSVLogger(self._root() / RUNS, name, number)
                     # A CSVLogger without a folder of its own is what each run has.
                     others = (x for x in given if type(x) is not CSVLogger or x.log_dir != log.log_dir)
                     config["logger"] = [log, *others]
@@ -261,7 +264,11 @@ class CLI(LightningCLI):
         """Return what the loggers are told beside model and data."""
         parser, config = self._parser(self.command), self.config[self.command]
         plain = yaml.safe_load(parser.dump(config, skip_validation=True))
-        return {"recipe": self.recipe, "run": run, **{key: plain.get(key) for key in ("trainer", *OF_EACH_RUN)}}
+        return {
+            "recipe": self.recipe,
+            "run": run,
+            **{key: plain.get(key) for key in ("trainer", *OF_EACH_RUN)},
+        }
 
     def _callbacks_of_each_run(self, config: dict[str, Any]) -> list[Callback]:
         """Return the callbacks that ``fit`` adds and can use; warn of options that are set for the others."""
