@@ -248,6 +248,8 @@ def _unknown_option(name: str, options: Iterable[str], owner: str) -> str:
         choices -= {"help", "print_shtab"}
         if part not in choices:
             break
+    if part in ("print_shtab", "print_completion"):
+        return "the command lightning-gans completion prints a script for your shell"
     if part == "class_path":
         return "beside class_path there is only init_args: write the arguments of the class below that"
     if (owner or known) and not choices and part not in checks.FOLLOWS:
@@ -262,7 +264,7 @@ def _unknown_option(name: str, options: Iterable[str], owner: str) -> str:
 def _unknown_class(name: str, message: str) -> str:
     """Say what is near the name of a class, among the kinds that the message names."""
     kinds = [cls for path in re.findall(r"[A-Za-z_][\w.]*\.\w+", message) if (cls := _find(path))]
-    known = {cls.__name__: cls.__module__ for kind in kinds for cls in _subclasses(kind)}
+    known = {cls.__name__: cls.__module__ for kind in kinds for cls in subclasses(kind)}
     ours = [cls for cls in known if known[cls].startswith("lightning_gans")]
     elsewhere = any(cls.__name__ == name for cls in _ours())
     near = [] if elsewhere else difflib.get_close_matches(name, known, n=1)
@@ -277,7 +279,7 @@ def _unknown_class(name: str, message: str) -> str:
 def _abstract(path: str) -> str:
     """Say what can be used in place of an abstract class, or what it lacks."""
     cls, name = _find(path), path.rpartition(".")[2]
-    known = sorted(below.__name__ for below in _subclasses(cls)) if cls else []
+    known = sorted(below.__name__ for below in subclasses(cls)) if cls else []
     if known:
         return f"{name} is abstract, first give a class of this kind: {checks.suggestion('', known)}"
     return f"{name} has to define {' and '.join(sorted(getattr(cls, '__abstractmethods__', ())))}"
@@ -299,7 +301,7 @@ def _ours() -> Iterator[type]:
             yield from (x for x in vars(module).values() if isinstance(x, type) and x.__module__ == name)
 
 
-def _subclasses(cls: type) -> Iterator[type]:
+def subclasses(cls: type) -> Iterator[type]:
     """Yield the classes below one that have been imported, are public, and can be built."""
     below: type
     for below in type.__subclasses__(cls):
@@ -309,4 +311,4 @@ def _subclasses(cls: type) -> Iterator[type]:
             and "<locals>" not in below.__qualname__
         ):
             yield below
-        yield from _subclasses(below)
+        yield from subclasses(below)

@@ -269,3 +269,14 @@ def test_null_of_an_argument_of_a_class():
     for value in ("null", "None"):
         config = parser.parse_args([*options, f"--model.generator.init_range={value}"])
         assert config.model.init_args.generator.init_args.init_range is None
+
+
+def test_completion(cli, fails, capsys, monkeypatch):
+    pytest.importorskip("shtab")
+    cli("completion", "--shell=zsh")
+    script = capsys.readouterr().out
+    for word in ("--trainer.max_steps", "fitting-capacity", "quickstart", "FashionMNIST", "--columns"):
+        assert word in script
+    assert "lightning-gans completion" in fails("fit", "--print_shtab", "bash")
+    monkeypatch.setattr("lightning_gans.commands.completion.find_spec", lambda name: None)
+    assert "pip install 'lightning-gans[completion]'" in fails("completion")
