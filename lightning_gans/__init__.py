@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lightning_gans.game.adversarial import AdversarialModule
     from lightning_gans.game.checkpoints import load
     from lightning_gans.game.latent_game import LatentGame
+    from lightning_gans.game.players import Player
     from lightning_gans.game.sides import Side
     from lightning_gans.game.translation import TranslationGame
     from lightning_gans.metrics.classifier import ClassifierExtractor, DatasetClassifier
@@ -49,6 +50,7 @@ __all__ = [
     "Inpainting",
     "LatentGame",
     "PairedImages",
+    "Player",
     "RealnessGAN",
     "Side",
     "Sketches",
@@ -60,6 +62,7 @@ __all__ = [
 
 _HOMES = (
     "game.checkpoints",
+    "game.players",
     "game.sides",
     "game.latent_game",
     "game.translation",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the command line uses this module before it loads torch
     from torch import Tensor
+    from torch import device as Device
 
 
 def at_least(minimum: int, **values: Any) -> None:
@@ -28,6 +29,18 @@ def at_least(minimum: int, **values: Any) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
             raise ValueError(f"{name}={value!r}: give a whole number of at least {minimum}")
+
+
+def seed(**values: Any) -> None:
+    """Refuse what is no seed of Python, NumPy and torch alike.
+
+    Raises:
+        ValueError: Naming the first such argument.
+    """
+    at_least(0, **values)
+    for name, value in values.items():
+        if value is not None and value >= 2**32:
+            raise ValueError(f"{name}={value}: give a whole number of at most {2**32 - 1}")
 
 
 def within(interval: str, **values: Any) -> None:
@@ -210,15 +223,24 @@ def writable_folder(**folders: str | Path | None) -> None:
     for name, folder in folders.items():
         if folder is None:
             continue
-        path = Path(folder).absolute()
-        there = next(place for place in (path, *path.parents) if place.exists())
-        try:
-            with tempfile.TemporaryFile(dir=there):
-                pass
-        except OSError as error:
-            raise OSError(
-                f"{name}={folder}: cannot write to {there} ({error.strerror}), give another folder"
-            ) from error
+        _try_to_write(f"{name}={folder}", Path(folder))
+
+
+def empty_folder(**folders: str | Path | None) -> None:
+    """Refuse folders that have something in them, which would be mixed with what is to be written.
+
+    Raises:
+        ValueError: Naming the first argument that is a file or not empty.
+        OSError: Naming the first that cannot be written.
+    """
+    for name, folder in folders.items():
+        if folder is None:
+            continue
+        if Path(folder).exists() and not Path(folder).is_dir():
+            raise ValueError(f"{name}={folder} is a file: give a new folder")
+        if Path(folder).is_dir() and any(Path(folder).iterdir()):
+            raise ValueError(f"{name}={folder} is not empty: give a new folder, or delete it first")
+        writable_folder(**{name: folder})
 
 
 def writable_file(suffixes: Collection[str] = (), **files: str | Path | None) -> None:
@@ -235,9 +257,40 @@ def writable_file(suffixes: Collection[str] = (), **files: str | Path | None) ->
             raise ValueError(f"{name}={file}: give a file that ends in {' or '.join(suffixes)}")
         if Path(file).is_dir():
             raise ValueError(f"{name}={file} is a folder: give a file")
-        writable_folder(**{name: Path(file).absolute().parent})
+        _try_to_write(f"{name}={file}", Path(file).parent)
+
+
+def _try_to_write(given: str, folder: Path) -> None:
+    path = folder.absolute()
+    there = next(place for place in (path, *path.parents) if place.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise OSError(f"{given}: cannot write to {there} ({error.strerror}), give another place") from error
+
+
+def device(name: str | None) -> "Device":
+    """Return the device of a name such as ``cpu`` or ``cuda:1``; of None a GPU if there is one.
+
+    Raises:
+        ValueError: If this machine has no such device.
+    """
+    import torch
+
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    here = ["cpu"]
+    accelerator = torch.accelerator.current_accelerator()
+    if accelerator is not None and torch.accelerator.is_available():
+        kind = accelerator.type
+        here += [kind, *(f"{kind}:{i}" for i in range(torch.accelerator.device_count()))]
+    if name not in here:
+        raise ValueError(f"device={name}: torch finds no such device here, give {' or '.join(here)}")
+    return torch.device(name)
 
 
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, or its kind where it has none: a reason for a message."""
-    return str(error).strip().split("\n")[0] or type(error).__name__
+    line = str(error).strip().split("\n")[0] or type(error).__name__
+    return "".join(char if char.isprintable() else "?" for char in line)  # a damaged file holds any names

@@ -1,18 +1,27 @@
 """Files that are whole at every moment, and those that come with the package."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 
 @contextmanager
-def written_whole(path: str | Path) -> Iterator[Path]:
+def written_whole(path: str | Path, synced: bool = True) -> Iterator[Path]:
     """Give a file beside ``path`` to write to, and put it in its place when it is complete.
 
     After a crash or a power cut there is the old file or the new one, never a part. A writer that raises, or
-    writes nothing, leaves the old one. Folders that are missing are made.
+    writes nothing, leaves the old one. Folders that are missing are made. What the system refuses (a full
+    disk) is an error that names ``path``.
+
+    Args:
+        path: Where the file goes.
+        synced: Wait until the disk has it, which a power cut needs.
+
+    Raises:
+        OSError: If the file cannot be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -20,17 +29,51 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     try:
         yield part
         if part.exists():
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
+            if synced:
+                with part.open("rb") as file:
+                    os.fsync(file.fileno())
             part.replace(path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(part)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         part.unlink(missing_ok=True)
 
 
-def write_whole(path: str | Path, content: str | bytes) -> None:
+def write_whole(path: str | Path, content: str | bytes, synced: bool = True) -> None:
     """Write a whole file at once; text in UTF-8, file names in it may be of any bytes."""
-    with written_whole(path) as part:
+    with written_whole(path, synced) as part:
         part.write_bytes(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove the files that writers who were killed left unfinished in a folder."""
+    for part in folder.glob("*.part"):
+        if re.fullmatch(r".+\.[0-9a-f]{32}\.part", part.name):
+            part.unlink(missing_ok=True)
+
+
+def write_folder(folder: str | Path, files: Iterable[tuple[str, bytes]], count: int) -> None:
+    """Write files, each whole, into a folder; if something goes wrong, the error says how many there are.
+
+    Args:
+        folder: Made if it is missing.
+        files: The path of each in the folder, and its content, which may be made meanwhile.
+        count: How many there will be.
+
+    Raises:
+        OSError: If a file cannot be written, or read while ``files`` are made.
+        ValueError: If one cannot be made.
+    """
+    done = 0
+    try:
+        for name, content in files:
+            write_whole(Path(folder) / name, content, synced=False)  # thousands of them would wait for hours
+            done += 1
+    except (OSError, ValueError) as error:
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(f"{error} ({done:,} of {count:,} files were written to {folder})") from error
 
 
 def recipes_folder() -> Path:

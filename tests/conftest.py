@@ -1,5 +1,7 @@
+import errno
 import json
 import os
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
@@ -62,3 +64,23 @@ def fails(capsys):
         return lines[0]
 
     return run
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Call it with a number: so many files fit on the disk, then half of one."""
+
+    def fill(files):
+        write = Path.write_bytes
+        left = [files]
+
+        def until_full(path, content):
+            left[0] -= 1
+            if left[0] >= 0:
+                return write(path, content)
+            write(path, content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(Path, "write_bytes", until_full)
+
+    return fill

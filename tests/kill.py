@@ -144,12 +144,12 @@ def differences(a, b, path=""):
 
 
 def remains(folder):
-    """Return all that a run left: whole checkpoints, rows of the log, scores, pictures by content."""
+    """Return all that a run left: whole checkpoints, values of the log, scores, pictures by content."""
     folder = Path(folder)
-    rows, pictures = set(), defaultdict(set)
+    values, pictures = set(), defaultdict(set)
     for file in folder.rglob("metrics.csv"):
         with file.open(newline="") as lines:
-            rows |= {frozenset((k, v) for k, v in row.items() if v) for row in csv.DictReader(lines)}
+            values |= {(row["step"], k, v) for row in csv.DictReader(lines) for k, v in row.items() if v}
     for file in folder.rglob("*.png"):  # of all parts: a half-written one shows
         pictures[f"{file.parent.name}/{file.name}"].add(hashlib.sha256(file.read_bytes()).hexdigest())
     scores = {line for file in folder.rglob("*.jsonl") for line in file.read_text().splitlines()}
@@ -158,7 +158,7 @@ def remains(folder):
             file.name: _without(torch.load(file, weights_only=True), str(folder.resolve()))
             for file in sorted(folder.rglob("*.ckpt"), key=lambda file: file.stat().st_mtime_ns)
         },
-        "rows": sorted(sorted(row) for row in rows),
+        "values": sorted(values),  # a row of the log may have parts in several runs
         "scores": sorted(json.dumps(json.loads(line), sort_keys=True) for line in scores),
         "pictures": dict(pictures),
         "animations": {file.name for file in folder.rglob("*.gif")},  # a resumed run's has its own pictures

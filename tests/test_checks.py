@@ -14,6 +14,10 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "zero": (lambda: checks.at_least(1, good=1, steps=0), "steps=0"),
     "fraction of a step": (lambda: checks.at_least(1, steps=1.5), "steps=1.5"),
     "a truth as a number": (lambda: checks.at_least(0, steps=True), "steps=True"),
+    "no seed": (lambda: checks.seed(seed=-1), "seed=-1"),
+    "a seed too large": (lambda: checks.seed(good=2**32 - 1, seed=2**32), "seed=4294967296"),
+    "no device": (lambda: checks.device("gpu"), "device=gpu.*cpu"),
+    "no such device": (lambda: checks.device("cuda:99"), "device=cuda:99.*cpu"),
     "open end": (lambda: checks.within("[0, 1)", dropout=1.0), "dropout=1.0"),
     "closed start": (lambda: checks.within("(0, 1]", share=0), "share=0"),
     "not a number": (lambda: checks.within("[0, inf)", clip=float("nan")), "clip=nan"),
@@ -71,6 +75,29 @@ def test_a_file_is_no_folder_and_nothing_is_left_behind(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"^out="):
         checks.writable_folder(out=tmp_path / "file" / "b")
+
+
+def test_a_folder_with_something_in_it(tmp_path: Path) -> None:
+    checks.empty_folder(out=tmp_path / "a" / "b")
+    checks.empty_folder(out=tmp_path)
+    (tmp_path / "file").touch()
+    for folder in (tmp_path, tmp_path / "file"):
+        with pytest.raises(ValueError, match=r"^out="):
+            checks.empty_folder(out=folder)
+
+
+def test_devices() -> None:
+    assert checks.device("cpu") == torch.device("cpu")
+    assert checks.device(None).type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_devices_of_a_machine_with_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    assert checks.device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ValueError, match=r"device=cuda:2.*cpu or cuda or cuda:0 or cuda:1"):
+        checks.device("cuda:2")
 
 
 def test_a_suggestion_knows_case_and_is_short() -> None:

@@ -2,16 +2,22 @@
 
 import shutil
 import time
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
-from lightning_gans.files import written_whole
+from lightning_gans.files import remove_parts, written_whole
 
 CLOCK = 10  # updates between two checks of the time, which all ranks make together
 
@@ -19,7 +25,8 @@ CLOCK = 10  # updates between two checks of the time, which all ranks make toget
 class Checkpoint(ModelCheckpoint):
     """Keep ``last.ckpt``, rewritten every so many generator updates or minutes, and at the end of training.
 
-    The file is complete at every moment: it is written beside its place and then moved there. Add Lightning's
+    The file is complete at every moment: it is written beside its place and then moved there. Beside it lies
+    ``last.ckpt.lock`` until the run has reached its end: no other run can write there. Add Lightning's
     ``ModelCheckpoint`` for checkpoints by a metric.
 
     The last update of a run is saved before the pictures and scores that belong to its end. Weights that are
@@ -53,21 +60,83 @@ class Checkpoint(ModelCheckpoint):
         self.every_n_minutes = every_n_minutes
         self._saved_at = (0, 0)
         self._saved_when = time.monotonic()
+        self._lock: FileLock | None = None  # of the folder, on the first rank
+        self._finished = False  # whether last.ckpt there is one of a run that has reached its end
+        self._made_folder = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Remove the unfinished file of a run that was killed while it wrote a checkpoint."""
+        """Lock the folder, before any long work.
+
+        Raises:
+            ValueError: If it cannot be written, or another run writes its checkpoints there.
+        """
         super().setup(trainer, pl_module, stage)
-        if stage == "fit" and trainer.is_global_zero:
-            last = Path(str(self.dirpath)) / "last.ckpt"
-            for path in {str(last), str(trainer.ckpt_path or last)}:
-                for part in Path(path).parent.glob(f"{Path(path).name}.*.part"):
-                    part.unlink(missing_ok=True)
+        if stage == "fit" and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+                trainer.strategy.checkpoint_io = WholeCheckpointIO()
+            self._refuse(trainer, self._lock_folder)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remove what a run that was killed left half written.
+
+        Raises:
+            ValueError: If the folder has the checkpoint of another run.
+        """
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._refuse(trainer, lambda: self._tidy_folder(trainer.ckpt_path))
+
+    def _refuse(self, trainer: Trainer, check: Callable[[], str]) -> None:
+        reason = check() if trainer.is_global_zero else ""
+        reason = trainer.strategy.broadcast(reason)  # all ranks end together
+        if reason:
+            raise ValueError(f"checkpoint.dirpath={self.dirpath}: {reason} give another folder")
+
+    def _lock_folder(self) -> str:
+        last = self._last()
+        self._finished = is_finished(last)
+        self._lock = FileLock(_lock_of(last))
+        self._made_folder = not last.parent.exists()
+        try:
+            last.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            return "another run writes its checkpoints there,"
+        except OSError as error:
+            return f"it cannot be written ({error.strerror}),"
+        return ""
+
+    def _tidy_folder(self, resumed: str | Path | None) -> str:
+        last = self._last()
+        source = Path(resumed or last)
+        goes_on = resumed and source.parent.resolve() == last.parent.resolve()
+        requeued = source.name.startswith("hpc_ckpt")  # by SLURM: Lightning keeps that file elsewhere
+        if last.exists() and not (goes_on or requeued or self._last_checkpoint_saved == str(last)):
+            return "there is the last.ckpt of another run: go on from that one, or"
+        remove_parts(last.parent)
+        if not goes_on:
+            tidy(source.parent)
+        return ""
+
+    def _unlock(self) -> None:
+        if self._lock is not None and self._lock.is_locked:
+            last = self._last()
+            if self._finished or not last.exists():
+                _lock_of(last).unlink(missing_ok=True)
+            self._lock.release()
+            if self._made_folder and not last.exists():
+                with suppress(OSError):  # there may be other files
+                    last.parent.rmdir()
+        self._lock = None
+
+    def _last(self) -> Path:
+        return Path(str(self.dirpath)) / "last.ckpt"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Plan the first checkpoint; copy the one that is resumed into the folder, if that has none yet."""
         self.cadence.start(trainer.global_step)
         self._saved_at, self._saved_when = _moment(trainer), time.monotonic()
-        source, last = trainer.ckpt_path, Path(str(self.dirpath)) / "last.ckpt"
+        self._finished = False
+        source, last = trainer.ckpt_path, self._last()
         if trainer.is_global_zero and source and Path(source).is_file() and not last.exists():
             with written_whole(last) as part:
                 shutil.copyfile(source, part)
@@ -93,8 +162,19 @@ class Checkpoint(ModelCheckpoint):
         """Save nothing: checkpoints follow updates and minutes, not validations."""
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the last update, if it was not saved when its batch ended."""
+        """Save the last update, if it was not saved when its batch ended; the run is finished."""
         self._save_once(trainer)
+        self._finished = True
+        self._unlock()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the folder free; the run is not finished."""
+        super().on_exception(trainer, pl_module, exception)
+        self._unlock()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the folder free, also if there was nothing to train."""
+        self._unlock()
 
     def save_interrupted(self, trainer: Trainer) -> Path | None:
         """Save a run that a signal ends; return the path of its checkpoint."""
@@ -129,14 +209,47 @@ class Checkpoint(ModelCheckpoint):
         )
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
-        with written_whole(filepath) as part:  # written by the first rank, with states of all
-            trainer.save_checkpoint(part, self.save_weights_only)
+        trainer.save_checkpoint(filepath, self.save_weights_only)  # by the first rank, with states of all
         self._last_global_step_saved = trainer.global_step
         self._last_checkpoint_saved = filepath
         trainer.strategy.barrier()
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.after_save_checkpoint(self)
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its place, and move it there.
+
+    Lightning writes it to the system's temporary folder first, where a run that is killed leaves it for ever.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any = None) -> None:
+        """Write a checkpoint."""
+        content = BytesIO()  # of what torch writes to a full disk, it says "unexpected pos"
+        torch.save(checkpoint, content)
+        with written_whole(path) as part:
+            part.write_bytes(content.getbuffer())
+
+
+def is_finished(path: str | Path) -> bool:
+    """Return whether a checkpoint is one of a run that has reached its end: with pictures, scores and all."""
+    return Path(path).is_file() and not _lock_of(Path(path)).exists()
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a run that was killed left half written in its folder of checkpoints.
+
+    A run that is alive holds its lock: its files stay.
+    """
+    lock = _lock_of(folder / "last.ckpt")
+    with suppress(OSError), FileLock(lock, timeout=0) if lock.exists() else nullcontext():
+        remove_parts(folder)
+
+
+def _lock_of(checkpoint: Path) -> Path:
+    """Return the lock of a checkpoint's folder: a run holds it, and removes it at its end."""
+    return checkpoint.parent / "last.ckpt.lock"
 
 
 def _moment(trainer: Trainer) -> tuple[int, int]:

@@ -16,12 +16,18 @@ from torchmetrics import Metric
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.checks import at_least, one_of
 from lightning_gans.data.cache import cache_folder
+from lightning_gans.drawing.pixels import as_png
+from lightning_gans.files import write_whole
 from lightning_gans.game.ranks import share_buffers
-from lightning_gans.game.rows import write_row
+from lightning_gans.game.rows import show_best, write_row
 from lightning_gans.metrics.base import Contract, score_names, snake_case
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores, real_images_of
 from lightning_gans.metrics.extractors import Extractor
+from lightning_gans.metrics.loaders import given_loaders
 from lightning_gans.metrics.stream import SampleStream, samples_at, samples_of
+
+NO_SCORES = ("_std", "_error", "_sigma", "_classes")
+"""What metrics say about their scores, of which no value is the best."""
 
 
 class Evaluate(Callback):
@@ -206,7 +212,8 @@ class Evaluate(Callback):
                 )
         shape, real = tuple(game.image_shape), None
         if any(metric.compares for metric in contracts):
-            real = real_images_of(data, self.split, shape[-1], self.num_real)
+            source = given_loaders(trainer) if data is None else data
+            real = real_images_of(source, self.split, shape[-1], self.num_real)
         stage: Literal["val", "test"] = "test" if trainer.state.fn == "test" else "val"
         self._stream = samples_of(game, self.num_samples, self.weights == "ema", self.seed, data, stage)
         # The evaluation, with its statistics of real images, is kept from fit to test if all these are equal.
@@ -252,13 +259,16 @@ class Evaluate(Callback):
 
     def logs(self, monitor: str) -> bool:
         """Return whether this callback logs a score of this name."""
+        return self._metric_of(monitor) is not None
+
+    def _metric_of(self, name: str) -> Metric | None:
         prefix = self._prefix("val")
-        for kind in map(type, self.metrics):
-            own = snake_case(kind.__name__)
-            for pattern in score_names(kind) or (own, f"{own}_*"):
-                if monitor.startswith(prefix) and fnmatchcase(monitor.removeprefix(prefix), pattern):
-                    return True
-        return False
+        for metric in self.metrics:
+            own = snake_case(type(metric).__name__)
+            for pattern in score_names(type(metric)) or (own, f"{own}_*"):
+                if name.startswith(prefix) and fnmatchcase(name.removeprefix(prefix), pattern):
+                    return metric
+        return None
 
     def _prefix(self, stage: str) -> str:
         return f"{stage}/" if self.name is None else f"{stage}/{self.name}/"
@@ -287,7 +297,13 @@ class Evaluate(Callback):
                 file.write(json.dumps(line) + "\n")
             with isolate_rng(), torch.no_grad():
                 self._draw(stream, folder, trainer.global_step)
-        return {f"{self._prefix(stage)}{name}": value for name, value in self.scores.scalars().items()}
+        row = {f"{self._prefix(stage)}{name}": value for name, value in self.scores.scalars().items()}
+        better = {name: getattr(self._metric_of(name), "higher_is_better", None) for name in row}
+        show_best(
+            trainer,
+            {k: higher for k, higher in better.items() if higher is not None and not k.endswith(NO_SCORES)},
+        )
+        return row
 
     def _draw(self, stream: SampleStream, folder: Path, update: int) -> None:
         """Store the pictures of those metrics that have a method ``pictures``."""
@@ -299,7 +315,7 @@ class Evaluate(Callback):
                 path = folder / title
                 name = path.name if self.name is None else f"{self.name}-{path.name}"
                 path.parent.mkdir(exist_ok=True)
-                picture.save(path.with_name(f"{name}-update={update:08d}.png"))
+                write_whole(path.with_name(f"{name}-update={update:08d}.png"), as_png(picture))
 
 
 def check_names(callbacks: Iterable[Callback]) -> None:

@@ -1,6 +1,5 @@
 """Base class of the callbacks that draw: when they draw, where pictures go, the animation at the end."""
 
-import shutil
 import signal
 import warnings
 from abc import ABC, abstractmethod
@@ -22,7 +21,8 @@ from torch.utils.data import default_collate
 from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.drawing.gifs import save_gif
-from lightning_gans.files import written_whole
+from lightning_gans.drawing.pixels import as_png
+from lightning_gans.files import write_whole
 from lightning_gans.game.interruption import Interrupted
 from lightning_gans.game.rows import write_row
 from lightning_gans.game.sides import read_batch
@@ -33,9 +33,9 @@ class Pictures(Callback, ABC):
 
     They go to ``<folder>/update=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a
     logger is attached; ``<folder>.gif`` is the whole training, over all resumes of a run: earlier pictures
-    are copied from the folder of the run that the checkpoint belongs to. Rank 0 draws, with random numbers of
-    its own: the training stays the same, bit for bit. A picture that fails is a warning, not the end of the
-    run.
+    are copied from the folder that the checkpoint lies in, or where its run wrote them. Rank 0 draws, with
+    random numbers of its own: the training stays the same, bit for bit. A picture that fails is a warning,
+    not the end of the run.
 
     A subclass names its :attr:`folder` and writes :meth:`picture`; beside it :meth:`prepare` or
     :meth:`stands_aside` if not every game can be drawn, and :meth:`release` if it keeps something from
@@ -45,10 +45,10 @@ class Pictures(Callback, ABC):
         every_n_updates: Generator updates between two pictures.
         seed: Decides the latents, which are the same in all pictures.
         gif: Whether to make the animation.
-        frame_duration: Seconds that the animation shows a picture.
+        frame_duration: Seconds that the animation shows a picture, at most 60.
 
     Raises:
-        ValueError: If a number is not positive.
+        ValueError: If a number is out of range.
     """
 
     folder: ClassVar[str]
@@ -59,13 +59,14 @@ class Pictures(Callback, ABC):
     ) -> None:
         super().__init__()
         checks.at_least(1, every_n_updates=every_n_updates)
-        checks.positive(frame_duration=frame_duration)
+        checks.within("(0, 60]", frame_duration=frame_duration)
         self.seed = seed
         self.gif = gif
         self.frame_duration = frame_duration
         self._cadence = Cadence(every_n_updates)
         self._place: Path | None = None  # the run's folder; None where nothing is to be drawn
         self._updates: list[int] = []  # the updates that were drawn
+        self._earlier: Path | None = None  # where the resumed run drew them
 
     # ------------------------------------------------------------------ what a subclass writes
 
@@ -145,12 +146,14 @@ class Pictures(Callback, ABC):
             self._animate(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the updates that were drawn."""
-        return {"updates": list(self._updates)}
+        """Return the updates that were drawn, and in which run's folder."""
+        place = None if self._place is None else str(self._place.absolute())
+        return {"updates": list(self._updates), "place": place}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         self._updates = list(state_dict["updates"])
+        self._earlier = None if state_dict["place"] is None else Path(state_dict["place"])
 
     # ------------------------------------------------------------------ inside
 
@@ -170,8 +173,7 @@ class Pictures(Callback, ABC):
             with failure_is_a_warning(f"the picture {path}"):
                 with isolate_rng():
                     picture, values = self.picture(trainer, module)
-                with written_whole(path) as part:
-                    picture.save(part, "PNG", compress_level=1)
+                write_whole(path, as_png(picture, compress_level=1))
                 drawn = True
                 self._show(trainer, picture, update)
         # Sent to all ranks, so that checkpoints by a metric decide the same on each.
@@ -188,17 +190,22 @@ class Pictures(Callback, ABC):
                 logger.log_image(self.folder, [picture], step=update)
 
     def _copy_earlier(self, trainer: Trainer) -> None:
-        """Copy the pictures of the resumed run, if its checkpoint still lies in the folder of that run."""
+        """Copy the pictures of the resumed run from the folder of its checkpoint, or where it wrote them."""
         if self._place is None or not trainer.is_global_zero or not trainer.ckpt_path:
             return
-        runs = Path(trainer.ckpt_path).absolute().parents[:2]
+        # The run may have been moved, or its checkpoint taken out of it.
+        runs = [run for run in (*Path(trainer.ckpt_path).absolute().parents[:2], self._earlier) if run]
+        missing = 0
         with failure_is_a_warning(f"copying earlier pictures to {self._place / self.folder}"):
             for update in self._updates:
                 path = self._file(update)
                 earlier = next((e for run in runs if (e := self._file(update, run)).is_file()), None)
                 if earlier is not None and not path.exists():
-                    with written_whole(path) as part:
-                        shutil.copyfile(earlier, part)
+                    write_whole(path, earlier.read_bytes())
+                missing += not path.exists()
+        if missing:
+            where = f"are not in {runs[-1]} any more: {self.folder}.gif will not have them"
+            warnings.warn(f"{missing} pictures of the resumed run {where}", stacklevel=2)
 
     def _animate(self, trainer: Trainer, module: LightningModule) -> None:
         if not self.gif or self._place is None or not trainer.is_global_zero:
@@ -206,9 +213,9 @@ class Pictures(Callback, ABC):
         path, updates = self._place / f"{self.folder}.gif", sorted(self._updates)
         drawn = [update for update in updates if self._file(update).is_file()]
         if drawn:
-            with failure_is_a_warning(f"the animation {path}"), written_whole(path) as part:
+            with failure_is_a_warning(f"the animation {path}"):
                 frames = [self._file(update) for update in drawn]
-                save_gif(frames, part, self.frame_duration, self.captions(module, drawn))
+                save_gif(frames, path, self.frame_duration, self.captions(module, drawn))
 
 
 @contextmanager

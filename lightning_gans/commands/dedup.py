@@ -26,7 +26,8 @@ from lightning_gans.data.cache import read_ahead
 from lightning_gans.data.loader import to_float
 from lightning_gans.data.sources import ImageSource, TensorImages
 from lightning_gans.drawing.grids import labelled_grid, shrunk
-from lightning_gans.files import write_whole, written_whole
+from lightning_gans.drawing.pixels import as_png
+from lightning_gans.files import write_whole
 from lightning_gans.networks import HashAutoencoder
 
 Codes = NDArray[np.uint8]  # (N, bits / 8): 8 bits in each byte
@@ -41,6 +42,8 @@ FLAT = 1 / 255
 ROWS, COLUMNS = 1024, 8192
 """Codes that are compared with codes at once."""
 MOST_PAIRS = 50_000_000
+EXAMPLES = 5
+FILES = "exclude.txt", "pairs.csv", "pairs.png", "report.json"
 
 
 def run(arguments: list[str]) -> None:
@@ -107,7 +110,8 @@ def dedup(
         OSError: If ``out`` is a file, or cannot be written.
     """
     settings = {name: value for name, value in locals().items() if name not in ("data", "out")}
-    checks.at_least(0, distance=distance, seed=seed, pairs_in_picture=pairs_in_picture)
+    checks.at_least(0, distance=distance, pairs_in_picture=pairs_in_picture)
+    checks.seed(seed=seed)
     checks.at_least(1, code_dim=code_dim, epochs=epochs)
     checks.at_least(2, train_images=train_images)
     checks.within("[0, 1)", noise=noise, dropout=dropout)
@@ -152,15 +156,35 @@ def dedup(
         (data.sample_name(int(a)), data.sample_name(int(b)), int(d))
         for a, b, d in zip(kept, dropped, apart, strict=True)
     ]
+    print(summary(report, pairs))  # first: it is known, whatever the disk does
     _write(folder, report, pairs)
     shown = np.sort(np.random.default_rng(seed).permutation(len(pairs))[:pairs_in_picture])
     (folder / "pairs.png").unlink(missing_ok=True)
     if len(shown):
         left, right = (images.__getitems__(places[shown].tolist()) for places in (kept, dropped))
         title = f"{len(shown)} of {len(pairs)} pairs: kept, dropped"
-        with written_whole(folder / "pairs.png") as part:
-            draw_pairs(left, right, [pairs[i] for i in shown], title).save(part, "PNG")
+        write_whole(folder / "pairs.png", as_png(draw_pairs(left, right, [pairs[i] for i in shown], title)))
+    written = [name for name in FILES if (folder / name).is_file()]
+    print(f"written to {folder}: {', '.join(written)}")
+    if pairs:
+        print(f"to train without them: --data.exclude {folder / 'exclude.txt'}")
     return report
+
+
+def summary(report: dict[str, Any], pairs: list[tuple[str, str, int]]) -> str:
+    """Say in a few lines what was found."""
+    duplicates, groups = report["duplicates"], report["groups"]
+    lines = [f"{report['images']:,} images, {report['codes']:,} different codes"]
+    if report["uninformative"]:
+        lines.append(f"{report['uninformative']:,} images whose code says nothing, kept")
+    lines.append(
+        f"{duplicates:,} near-duplicates ({report['share']:.2%}) of {groups:,} images that are kept"
+        if duplicates
+        else "no near-duplicates"
+    )
+    lines += [f"  {dropped} is like {kept} ({_apart(bits)})" for kept, dropped, bits in pairs[:EXAMPLES]]
+    lines += [f"  and {duplicates - EXAMPLES:,} more"] * (duplicates > EXAMPLES)
+    return "\n".join(lines).encode(errors="replace").decode()
 
 
 def first_alike(codes: Codes, distance: int = 0) -> tuple[Places, int]:
@@ -255,9 +279,12 @@ def draw_pairs(kept: Tensor, dropped: Tensor, pairs: list[tuple[str, str, int]],
     for *names, apart in pairs:
         # The end of a path is shown: it says more than its start.
         shown = [name if len(name) < 24 else f"...{name[-20:]}" for name in names]
-        bits = f"{apart} bit{'s' * (apart > 1)} apart" if apart else "equal codes"
-        rows.append("\n".join([*shown, bits]).encode(errors="replace").decode())
+        rows.append("\n".join([*shown, _apart(apart)]).encode(errors="replace").decode())
     return labelled_grid(shrunk(images), 2, title, rows)
+
+
+def _apart(bits: int) -> str:
+    return f"{bits} bit{'s' * (bits > 1)} apart" if bits else "equal codes"
 
 
 def _crops(images: ImageSource, places: Places, doing: str) -> Iterator[Tensor]:
@@ -321,7 +348,7 @@ def _train(network: HashAutoencoder, crops: Tensor, epochs: int) -> tuple[Tensor
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            losses.append(float(loss))
+            losses.append(loss.item())
             bar.update()
     bar.close()
     return mean, sum(losses) / len(losses)

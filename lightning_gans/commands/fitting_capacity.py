@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import torch
 from lightning import LightningDataModule
 
 import lightning_gans.data  # noqa: F401 - imported so that short names are known
+from lightning_gans import checks
 from lightning_gans.commands.parsing import call
 from lightning_gans.game.checkpoints import load
 from lightning_gans.metrics import fitting_capacity as module
@@ -17,22 +17,27 @@ def run(arguments: list[str]) -> None:
 
 
 def fitting_capacity(
-    ckpt_path: str, data: LightningDataModule, device: str = "auto", progress: bool = True, **options: Any
+    ckpt_path: str,
+    data: LightningDataModule,
+    device: str | None = None,
+    progress: bool = True,
+    trusted: tuple[str, ...] = (),
+    **options: Any,
 ) -> None:
     """Fitting capacity of a conditional game: the accuracy of classifiers trained on what it generates.
 
     A LeNet at 32 pixels, as in Mining GOLD Samples (arXiv 1910.09170).
 
     Args:
-        ckpt_path: The game's checkpoint.
+        ckpt_path: The game's checkpoint, or the folder of its run.
         data: Labelled data with a test split, of the same image size.
-        device: The device, such as ``cpu`` or ``cuda``. Default: the accelerator, if there is one.
+        device: The device, such as ``cpu`` or ``cuda``. Default: a GPU if there is one.
         progress: Show a progress bar.
+        trusted: Modules whose classes the checkpoint may name; once for each.
         **options: Other arguments of :func:`lightning_gans.metrics.fitting_capacity.fitting_capacity`.
     """
-    # Imported before any file is read.
+    place = checks.device(device)
+    # Its arguments are looked at before any file is read.
     module.Budget(**{name: value for name, value in options.items() if name != "weights"})
-    game: Any = load(ckpt_path)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    print(module.fitting_capacity(game.to(device), data, progress=progress, **options))  # type: ignore[arg-type]
+    game: Any = load(ckpt_path, trusted=trusted)
+    print(module.fitting_capacity(game.to(place), data, progress=progress, **options))  # type: ignore[arg-type]

@@ -1,20 +1,29 @@
-"""Lightning's CLI as ``fit``, ``validate``, ``test`` and ``predict`` use it."""
+"""Lightning's CLI as ``fit``, ``validate`` and ``test`` use it."""
 
 import importlib
 import inspect
 import sys
 import warnings
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import add_instantiator
+import yaml
+from jsonargparse import add_instantiator, set_parsing_settings
+from jsonargparse._common import NonParsingAction
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    ModelCheckpoint,
+    ProgressBar,
+    Timer,
+    TQDMProgressBar,
+)
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 from torch import nn
 
 # The packages whose classes are found by their short names.
@@ -23,14 +32,26 @@ import lightning_gans.game.schedulers
 import lightning_gans.metrics.classifier
 import lightning_gans.models  # noqa: F401
 from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
-from lightning_gans.callbacks.evaluate import check_names
-from lightning_gans.commands.parsing import LINKED, OneLine
-from lightning_gans.game.checkpoints import SelfContained, read_checkpoint
+from lightning_gans.callbacks.checkpoint import is_finished
+from lightning_gans.callbacks.evaluate import Evaluate, check_names
+from lightning_gans.callbacks.pictures import Pictures
+from lightning_gans.commands.loggers import in_run, log_in
+from lightning_gans.commands.parsing import LINKED, TRUSTED, OneLine
+from lightning_gans.commands.run_folder import RUNS, claim, give_back, run_name
+from lightning_gans.commands.stored import to_repeat
+from lightning_gans.game.adversarial import AdversarialModule
+from lightning_gans.game.checkpoints import SelfContained, read_checkpoint, same_class
 from lightning_gans.game.csv_logger import WholeCSVLogger
 from lightning_gans.game.interruption import Interrupted
+from lightning_gans.game.monitors import unlogged
 from lightning_gans.networks.rebuild import class_path
 
-RUNS = Path("runs")
+OF_EACH_RUN = {"checkpoint": Checkpoint, "samples": SampleGrid, "throughput": Throughput}
+"""The callbacks that ``fit`` adds, by the option that sets one or, if it is false, leaves it out."""
+set_parsing_settings(subclasses_disabled=list(OF_EACH_RUN.values()))  # their arguments need no class_path
+
+UPDATES, EPOCHS = 10_000, 10
+"""The length of a run that nothing limits: of a game in generator updates, of a classifier in epochs."""
 
 
 HARMLESS = (
@@ -39,6 +60,7 @@ HARMLESS = (
     ".*module\\(s\\) in eval mode at the start of training.*",  # averaged weights
     ".*does not have many workers.*",  # the in-memory loader needs none
     ".*across ranks is zero.*",
+    ".*no pre-optimization state was saved.*",  # which a game has none of
     ".*lr_scheduler.step.* before .*optimizer.step.*",  # an epoch in which a player was never updated
 )
 """Warnings that say nothing to a user of games."""
@@ -61,9 +83,8 @@ class Parser(OneLine, LightningArgumentParser):
 def add_arguments(parser: LightningArgumentParser, name: str | None = None) -> None:
     """Add the options of ``fit`` besides model, data and trainer; ``name`` is the default of ``--name``."""
     parser.add_argument("--name", type=str | None, default=name, help="The run goes to runs/NAME/version_K.")
-    parser.add_lightning_class_args(Checkpoint, "checkpoint")
-    parser.add_lightning_class_args(SampleGrid, "samples")
-    parser.add_lightning_class_args(Throughput, "throughput")
+    for key, callback in OF_EACH_RUN.items():
+        parser.add_argument(f"--{key}", type=callback | bool, default={}, help=f"--{key}.help lists its settings; false: without.")
     for key in LINKED:
         parser.link_arguments(f"data.{key}", f"model.init_args.{key}", apply_on="instantiate")
 
@@ -83,7 +104,7 @@ class CLI(LightningCLI):
     """Parse the arguments of a command, build model, data and trainer, and run it.
 
     Args:
-        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        command: ``fit``, ``validate`` or ``test``.
         arguments: Its arguments, prepared by :func:`lightning_gans.commands.fit.prepare`.
         recipe: The name of the recipe if there is one.
     """
@@ -91,20 +112,25 @@ class CLI(LightningCLI):
     def __init__(self, command: str, arguments: Sequence[str], recipe: str | None = None) -> None:
         for message in (*HARMLESS, *([] if command == "fit" else [MISSING])):
             warnings.filterwarnings("ignore", message)
-        self.command, self.recipe = command, recipe
-        super().__init__(
-            SelfContained,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            parser_class=Parser,
-            parser_kwargs={"default_env": True},
-            args=[command, *arguments],
-        )
+        self.command, self.arguments, self.recipe = command, arguments, recipe
+        self.folder: Path | None = None  # of the run; other ranks than the first do not know it
+        try:
+            super().__init__(
+                SelfContained,
+                LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+                parser_class=Parser,
+                parser_kwargs={"default_env": True},
+                args=[command, *arguments],
+            )
+        except BaseException:
+            self._give_back()
+            raise
 
-    # A static method, which builds the parsers of all four.
+    # A static method, which builds the parsers of all its commands.
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """Return only the command that runs, so that only its parser is built."""
         return {self.command: LightningCLI.subcommands()[self.command]}
@@ -112,6 +138,8 @@ class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of this package."""
         add_arguments(parser, self.recipe)
+        # For the help: it is taken out of the arguments before they are parsed, and never from a file.
+        parser.add_argument("--trusted", action=_Trusted, metavar="MODULE", help=TRUSTED)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, without Lightning's warning about calls from Python."""
@@ -124,31 +152,73 @@ class CLI(LightningCLI):
         if ckpt and Path(ckpt).is_file():
             stored = read_checkpoint(ckpt)["hyper_parameters"]["_class_path"]
             module, _, name = config.model.class_path.rpartition(".")
-            given = class_path(getattr(importlib.import_module(module), name))
-            if stored != given:
-                raise ValueError(f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {given}")
+            model = getattr(importlib.import_module(module), name)
+            if not same_class(stored, model):
+                raise ValueError(
+                    f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {class_path(model)}"
+                )
+
+    def before_instantiate_classes(self) -> None:
+        """Check what needs no model, and claim the run's folder; what is built from here on may take long."""
+        config = self.config[self.command]
+        trainer = config.trainer
+        for logger in _as_list(trainer.logger):
+            if not trainer.fast_dev_run:
+                log_in(_class_of(logger), {**logger.get("init_args", {}), **logger.get("dict_kwargs", {})})
+        if self.command != "fit" or trainer.fast_dev_run:
+            return
+        if trainer.max_steps in (None, -1) and trainer.max_epochs is None and trainer.max_time is None:
+            _limit(trainer, _class_of(config.model))
+        if config.ckpt_path and is_finished(config.ckpt_path):
+            _refuse_at_its_end(config.ckpt_path, trainer)
+        if not trainer.barebones:
+            classes = {key: config[key].class_path for key in ("model", "data") if config.get(key)}
+            config.name = run_name(config.name, classes, self.arguments)
+            if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+                self.folder = claim(self._root(), config.name)
 
     def instantiate_classes(self) -> None:
         """Build models by :meth:`_build_model`, which checks the arguments that follow from the data."""
-        build = (self._build_model, SelfContained, True)
-        self.config_init = self.parser.instantiate(self.config, instantiators=[build])
+        build = [(self._build_model, SelfContained, True), (self._build_logger, Logger, True)]
+        self.config_init = self.parser.instantiate(self.config, instantiators=build)
         self.datamodule = self._get(self.config_init, "data")
         self.model = self._get(self.config_init, "model")
         self.trainer = self.instantiate_trainer()
+
+    def _root(self) -> Path:
+        return Path(self._get(self.config, "trainer").default_root_dir or ".")
+
+    def _give_back(self) -> None:
+        if self.folder is not None:
+            give_back(self.folder, self._root())
 
     def _build_model(
         self, model: type[SelfContained], applied_instantiation_links: dict[str, Any], **arguments: Any
     ) -> SelfContained:
         config = self.config[self.command]
         for key in LINKED:
-            linked = f"model.init_args.{key}" in applied_instantiation_links
-            if linked and config.model.get(f"init_args.{key}") is not None:
-                raise ValueError(f"model.{key} follows from the data: leave it out, or change data")
+            typed = config.model.get(f"init_args.{key}")
+            typed = tuple(typed) if isinstance(typed, list) else typed
+            found = applied_instantiation_links.get(f"model.init_args.{key}")
+            if found is None and typed is not None:
+                arguments[key] = typed
+            elif typed is not None and typed != found:
+                raise ValueError(
+                    f"model.{key}={typed} is not the data's, {found}: leave it out, it follows from the data"
+                )
             parameter = inspect.signature(model).parameters.get(key)
             if parameter and parameter.default is parameter.empty and arguments.get(key) is None:
-                data = config.data.class_path.rpartition(".")[2]
-                raise ValueError(f"data={data} has no {key}: a {model.__name__} needs data that has it")
+                data = config.data.class_path.rpartition(".")[2] if config.get("data") else None
+                raise ValueError(
+                    f"data={data} has no attribute {key} when a {model.__name__} is built from it: set it "
+                    f"there, or give --model.{key}"
+                )
         return model(**arguments)
+
+    def _build_logger(self, kind: type[Logger], **arguments: Any) -> Logger:
+        name = self._get(self.config, "name") if self.folder else self.command
+        version = self.folder.name if self.folder else None
+        return kind(**in_run(kind, arguments, self._root() / RUNS, name, version))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer: the run's folder, its loggers, its callbacks and its progress bar."""
@@ -160,32 +230,54 @@ class CLI(LightningCLI):
             config["logger"] = given or False
         else:
             callbacks += self._callbacks_of_each_run(config)
+            saves = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+            if not saves and config["enable_checkpointing"] is None:
+                config["enable_checkpointing"] = False  # else Lightning adds a callback of its own
+            if config["barebones"]:
+                self.save_config_callback = None
+                config["log_every_n_steps"] = None  # which a recipe may set, and Lightning would refuse
+                callbacks = [x for x in callbacks if not isinstance(x, Pictures | Evaluate | ModelCheckpoint)]
+            elif not config["fast_dev_run"]:
+                name, version = self._get(self.config, "name"), self.folder.name if self.folder else "unknown"
+                if config["logger"] is False:
+                    config["default_root_dir"] = self._root() / RUNS / name / version
+                else:
+                    log = WholeCSVLogger(self._root() / RUNS, name, version)
+                    # A CSVLogger without a folder of its own is what each run has.
+                    others = (x for x in given if type(x) is not CSVLogger or x.log_dir != log.log_dir)
+                    config["logger"] = [log, *others]
+                self.model.run_settings = self._settings(f"{name}/{version}")
             bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
             if not bar and config["enable_progress_bar"] is not False and not config["barebones"]:
                 callbacks.append(TQDMProgressBar(refresh_rate=20))
-            if config["logger"] is False:
-                self.save_config_callback = None  # without a logger the run has no folder of its own
-            elif not config["fast_dev_run"]:
-                name = self._get(self.config, "name") or type(self.model).__name__.lower()
-                folder = Path(config["default_root_dir"] or ".") / RUNS
-                config["logger"] = [WholeCSVLogger(folder, name=name), *given]
         check_names(callbacks)
-        return self._instantiate_trainer({**config, "callbacks": callbacks}, [])
+        trainer = self._instantiate_trainer({**config, "callbacks": callbacks}, [])
+        if not trainer.is_global_zero:  # some launchers tell only Lightning
+            self._give_back()
+        return trainer
+
+    def _settings(self, run: str) -> dict[str, Any]:
+        """Return what the loggers are told beside model and data."""
+        parser, config = self._parser(self.command), self.config[self.command]
+        plain = yaml.safe_load(parser.dump(config, skip_validation=True))
+        return {"recipe": self.recipe, "run": run, **{key: plain[key] for key in ("trainer", *OF_EACH_RUN)}}
 
     def _callbacks_of_each_run(self, config: dict[str, Any]) -> list[Callback]:
         """Return the callbacks that ``fit`` adds and can use; warn of options that are set for the others."""
         unused = {}
-        if config["logger"] is False:
-            unused["name"] = "with trainer.logger false there is no folder of that name"
         if config["enable_checkpointing"] is False:
             unused["checkpoint"] = "trainer.enable_checkpointing is false"
         if not hasattr(self.model, "sample") and not hasattr(self.model, "translate"):
             unused["samples"] = f"a {type(self.model).__name__} has neither sample() nor translate()"
-        parser = self._parser(self.command)
+        if config["barebones"]:
+            unused = dict.fromkeys(("name", *OF_EACH_RUN), "trainer.barebones is true")
+        defaults = self._parser(self.command).get_defaults()
         for key, reason in unused.items():
-            if self._get(self.config, key) != parser.get_defaults()[key]:
+            default = self.recipe if key == "name" else defaults[key].init_args
+            if self._get(self.config, key) not in (default, False, None):
                 rank_zero_warn(f"{key} is not used: {reason}")
-        return [self._get(self.config_init, key) for key in parser.callback_keys if key not in unused]
+        given = {key: self._get(self.config_init, key) for key in OF_EACH_RUN if key not in unused}
+        return [OF_EACH_RUN[key]() if value is True else value for key, value in given.items() if value]
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         # A checkpoint is data: no code in it is run.
@@ -193,21 +285,86 @@ class CLI(LightningCLI):
 
     def fit(self, **arguments: Any) -> None:
         """Train; if a signal ends the run, print the command that resumes it."""
-        if isinstance(self.trainer.strategy.launcher, _MultiProcessingLauncher):
-            # This process must choose the run's folder: it would not know one that its child processes chose.
-            _ = self.trainer.log_dir
         try:
             self.trainer.fit(**arguments)
         except Interrupted as stop:
             if stop.checkpoint and self.trainer.is_global_zero:
-                print(f"Go on with: lightning-gans fit --ckpt_path {stop.checkpoint}", file=sys.stderr)
+                trusted = to_repeat(self.config[self.command].as_dict())
+                print(
+                    f"Go on with: lightning-gans fit --ckpt_path {stop.checkpoint}{trusted}", file=sys.stderr
+                )
+            raise
+        except RuntimeError as error:
+            for callback, line in unlogged(self.trainer).items():
+                if isinstance(callback, EarlyStopping) and f"`{callback.monitor}` which is not" in str(error):
+                    raise ValueError(line) from error
             raise
 
     def after_fit(self) -> None:
         """Print the folder of the run."""
-        folder = self.trainer.log_dir or self.trainer.default_root_dir  # all ranks must call this
-        if self.trainer.is_global_zero:
-            print(f"The run is in {folder}")
+        if self.trainer.is_global_zero and self.folder is not None:
+            print(f"The run is in {self.folder}")
+
+
+def _class_of(given: Any) -> type:
+    module, _, name = given.class_path.rpartition(".")
+    found: type = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _limit(trainer: Any, model: type) -> None:
+    """Give a run that nothing ends a length, and say so."""
+    if issubclass(model, AdversarialModule):
+        trainer.max_steps = UPDATES
+        ends = f"{UPDATES:,} generator updates: set trainer.max_steps"
+    else:
+        trainer.max_epochs = EPOCHS
+        ends = f"{EPOCHS} epochs: set trainer.max_epochs"
+    rank_zero_info(f"Nothing limits this run, it ends after {ends} for another length")
+
+
+def _refuse_at_its_end(path: str, trainer: Any) -> None:
+    """Refuse to resume a run that has nothing left to do.
+
+    Raises:
+        ValueError: If so; the message says which setting continues it.
+    """
+    checkpoint = read_checkpoint(path)
+    progress = checkpoint["loops"]["fit_loop"]
+    epochs = checkpoint["epoch"] + progress["epoch_loop.batch_progress"]["is_last_batch"]
+    early = [x for x in _as_list(trainer.callbacks) if issubclass(_class_of(x), EarlyStopping)]
+    if early and checkpoint["progress"]["stopped_early"]:
+        raise ValueError(
+            f"--ckpt_path {path}: the run was stopped early; without EarlyStopping in trainer.callbacks it "
+            "goes on"
+        )
+    at_end = {
+        "max_steps": 0 <= (trainer.max_steps or -1) <= checkpoint["global_step"],
+        "max_epochs": 0 <= (-1 if trainer.max_epochs is None else trainer.max_epochs) <= epochs,
+        "max_time": _time_is_over(trainer.max_time, checkpoint["callbacks"]),
+    }
+    key = next((key for key, over in at_end.items() if over), None)
+    if key:
+        raise ValueError(
+            f"--ckpt_path {path}: the run is at its end, trainer.{key}={trainer[key]}; "
+            f"a larger --trainer.{key} continues it"
+        )
+
+
+def _time_is_over(limit: Any, states: dict[str, Any]) -> bool:
+    timer = Timer(limit)
+    if limit is None or timer.state_key not in states:
+        return False
+    timer.load_state_dict(states[timer.state_key])
+    return (timer.time_remaining() or 0) <= 0
+
+
+class _Trusted(NonParsingAction):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "dest": SUPPRESS, "default": SUPPRESS})
+
+    def __call__(self, *_: Any) -> None:
+        raise NotImplementedError
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ set_parsing_settings(validate_subclass_spec_in_any=True)
 
 LINKED = ("image_shape", "input_shape", "num_classes")
 """Arguments of a model that follow from the data."""
+
+TRUSTED = "A module or package whose classes the checkpoint may name; once for each."
 
 NOISE = re.compile(
     r"Parser key|Expected a <class 'NoneType'>|Does not validate against|Subtypes:|Errors:|Given value"
@@ -40,6 +43,10 @@ class OneLine(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a ValueError with the message, shortened to one line."""
         raise ValueError(explain(message, self._option_string_actions, self.owner, ex)) from ex
+
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        """Return the help, without the marks of docstrings."""
+        return str(super().format_help(*args, **kwargs)).replace("``", "")
 
     def add_class_arguments(self, theclass: type, nested_key: str | None = None, **kwargs: Any) -> Any:
         """Add the arguments of a class, and remember it if it is the only one."""
@@ -125,7 +132,35 @@ def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
 
     Classes are found by their short names if their modules have been imported.
     """
-    auto_cli(function, args=list(arguments), as_positional=False, parser_class=OneLine)
+    rest, trusted = take_trusted(arguments)
+    given = [*rest, f"--trusted={json.dumps(trusted)}"] if trusted else rest
+    prog = f"lightning-gans {function.__name__.replace('_', '-')}"
+    auto_cli(function, args=given, as_positional=False, parser_class=OneLine, prog=prog)
+
+
+def take_trusted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Take ``--trusted MODULE``, which may be repeated, out of a command's arguments.
+
+    It never comes from a file, which must not say what is trusted.
+
+    Returns:
+        The other arguments, and the modules.
+
+    Raises:
+        ValueError: If one is no name of a module.
+    """
+    rest, trusted = [], []
+    left = iter(arguments)
+    for argument in left:
+        flag, equals, value = argument.partition("=")
+        if flag != "--trusted":
+            rest.append(argument)
+            continue
+        value = value if equals else next(left, "")
+        if not all(part.isidentifier() for part in value.split(".")):
+            raise ValueError(f"--trusted {value}: give the name of a module or package, such as my_project")
+        trusted.append(value)
+    return rest, trusted
 
 
 class _Strict(yaml.SafeLoader):  # type: ignore[misc]
@@ -173,6 +208,10 @@ def explain(
         owner: The class whose arguments these are.
         cause: What was raised; its innermost kind is told where the message gives no reason.
     """
+    if denied := re.search(r"Importing '([^']+)' is not allowed", message):
+        from lightning_gans.networks.trust import refusal
+
+        return refusal([denied[1]], "the checkpoint or its run's config.yaml")
     options = options or {}
     key = re.search(r'Parser key "([^"]+)"', message)
     lines = [re.sub(r'^\s*(- )?(Parser key "[^"]+":)?\s*(- )?', "", line) for line in message.splitlines()]

@@ -1,6 +1,7 @@
 """Look at a data set: a labelled contact sheet, counts, classes, images a second."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from time import perf_counter
 from typing import Any
@@ -14,15 +15,42 @@ from lightning_gans import checks
 from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.loader import BatchLoader, ZipLoader
-from lightning_gans.drawing.grids import labelled_grid, shrunk
+from lightning_gans.drawing.grids import in_colour, labelled_grid, shrunk
+from lightning_gans.drawing.pixels import as_png, drawn_part
 from lightning_gans.drawing.scatter import labelled_points
-from lightning_gans.files import written_whole
+from lightning_gans.files import write_whole
+from lightning_gans.game.sides import check_labels, check_real, read_batch
 
 Batch = Sequence[Tensor]
 
 CLASSES, POINTS, TABLE = 16, 4_000, 40
 SEARCHED = 25_000
 """Training images that are looked through for rare classes."""
+LOOKED_AT = 1_000
+"""Samples whose labels are counted, of data that does not know its labels before it serves them."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What is known of training data.
+
+    Attributes:
+        name: Of its class.
+        size: The number of training samples, in words.
+        splits: The numbers of samples of all splits, in words.
+        labels: Of the training samples, or of some of them: int64 (N,), -1 for unlabeled.
+        class_names: The classes, if there are any.
+        view_names: What the parts of a batch are, where there are several.
+        missing: A line for each attribute that models will ask for.
+    """
+
+    name: str
+    size: str
+    splits: str
+    labels: Tensor
+    class_names: Sequence[str] = ()
+    view_names: Sequence[str] = ("input", "target")
+    missing: Sequence[str] = ()
 
 
 def run(arguments: list[str]) -> None:
@@ -36,7 +64,8 @@ def preview(
     """Show training data as the networks get it: a sheet of images, and a report.
 
     Args:
-        data: The data.
+        data: The data, of this package or any LightningDataModule that serves images, ``(images, labels)``,
+            points or pairs of images.
         out: Where the sheet goes: a ``.png``. A row a class, a grid of unlabeled images, inputs beside their
             targets, or a scatter plot of points.
         per_class: Images of each class, or in a row of unlabeled ones, 1 to 100; pairs show twice as many.
@@ -44,41 +73,115 @@ def preview(
 
     Raises:
         ValueError: If an argument is out of range, or the data is neither images nor vectors.
-        TypeError: If ``data`` is no data module of lightning_gans.
     """
     checks.writable_file((".png",), out=out)
     checks.within("[1, 100]", per_class=per_class)
     checks.positive(seconds=seconds)
-    if not isinstance(data, DataModule):
-        raise TypeError(f"data={type(data).__name__}: give a data module of lightning_gans")
-    data.drop_last = False  # so that a small folder can be shown too
+    if isinstance(data, DataModule):
+        data.drop_last = False  # so that a small folder can be shown too
     data.prepare_data()
     data.setup("fit")
     loader = data.train_dataloader()
+    if not isinstance(loader, Iterable) or isinstance(loader, list | tuple | dict):
+        kind = type(loader).__name__
+        raise ValueError(
+            f"data={type(data).__name__}: train_dataloader() must return one loader, not a {kind}"
+        )
     # One stream for sheet and speed, so that worker processes start only once.
     batches = endless(loader)
     try:
         first = next(batches)
-        sheet = contact_sheet(data, loader, chain([first], batches), per_class)
+        if isinstance(data, DataModule):
+            served = of_package(data, loader)
+        else:
+            served = of_others(data, loader, chain([first], batches))
+        sheet = contact_sheet(served, chain([first], batches), per_class)
         rate = images_per_second(batches, seconds)
     finally:
         batches.close()
-    with written_whole(out) as part:
-        sheet.save(part, "PNG")
-    print(report(data, loader, first, rate))
+    print(report(served, first, rate))
+    write_whole(out, as_png(sheet))
     print(f"sheet    {out}")
 
 
 def endless(loader: Any) -> Generator[Batch, None, None]:
-    """Yield the batches of a loader, epoch after epoch, without end.
+    """Yield the batches of a loader as tensors, epoch after epoch, without end.
 
     Raises:
-        ValueError: If an epoch has none.
+        ValueError: If an epoch has none, or a batch is no tensor, no tuple of some, and no mapping that has
+            images.
     """
-    if not len(loader):
-        raise ValueError("the training loader serves no batch: lower batch_size, or use more data")
     while True:
-        yield from loader
+        batch = None
+        for batch in loader:
+            parts = batch if isinstance(batch, list | tuple) else [batch]
+            if len(parts) < 2 or not all(isinstance(part, Tensor) for part in parts):
+                side = read_batch(batch)
+                parts = [side.images, side.labels]
+            yield parts
+        if batch is None:
+            raise ValueError("the training loader serves no batch: lower batch_size, or use more data")
+
+
+def of_package(data: DataModule, loader: Any) -> Served:
+    """Return what is known of a data module of this package after ``setup("fit")``."""
+    return Served(
+        type(data).__name__,
+        _sizes(loader),
+        _split_sizes(data, loader),
+        _parts(loader)[0].labels,
+        data.class_names,
+        getattr(data, "view_names", ("input", "target")),
+    )
+
+
+def of_others(data: LightningDataModule, loader: Any, batches: Iterator[Batch]) -> Served:
+    """Return what the first batches tell of any data module, and what models will miss in it.
+
+    Raises:
+        ValueError: If they are nothing to train on, or its attributes say something else.
+    """
+    name, first = type(data).__name__, next(batches)
+    if len(first) > 2:
+        read_batch(first)  # which refuses it
+    paired = first[0].ndim == first[1].ndim
+    if not paired:
+        check_labels(first[1], len(first[0]))
+    shapes = [tuple(view.shape[1:]) for view in first[: 1 + paired]]
+    for view, shape in zip(first, shapes, strict=False):
+        check_real(view, shape, f"the first batch of {name}")
+    dataset: Any = getattr(loader, "dataset", None)
+    count = len(dataset) if hasattr(dataset, "__len__") else None
+    size = "unknown" if count is None else f"{count:,}"
+    splits = f"{size} training samples"
+    labels = torch.full((count or LOOKED_AT,), -1)
+    names: list[str] = list(getattr(data, "class_names", None) or [])
+    found: dict[str, Any] = {"image_shape": shapes[-1]}
+    if paired:
+        found["input_shape"] = shapes[0]
+    elif bool((first[1] >= 0).any()):
+        labels = _take(chain([first], batches), min(len(labels), LOOKED_AT))[1].long()
+        splits += f", classes by the first {len(labels):,}"
+        names += map(str, range(len(names), int(labels.max()) + 1))
+        found["num_classes"] = len(names)
+    return Served(name, size, splits, labels, names, missing=list(_missing(data, found)))
+
+
+def _missing(data: LightningDataModule, found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each attribute that the batches have a value for, but the data module has not.
+
+    Raises:
+        ValueError: If an attribute has another value.
+    """
+    name = type(data).__name__
+    for key, value in found.items():
+        given = getattr(data, key, None)
+        if given is None:
+            yield f"{name}.{key}, which models are built for: set self.{key} = {value}"
+            continue
+        fits = given >= value if isinstance(value, int) else tuple(given) == value
+        if not fits:
+            raise ValueError(f"{name}.{key} is {given}, but its batches have {value}: make them equal")
 
 
 def images_per_second(batches: Iterator[Batch], seconds: float) -> float:
@@ -92,25 +195,24 @@ def images_per_second(batches: Iterator[Batch], seconds: float) -> float:
     return sum(sizes) / max(elapsed, 1e-9)
 
 
-def report(data: DataModule, loader: Any, batch: Batch, rate: float) -> str:
-    """Describe data in a few lines: sizes, a batch, class balance and speed.
+def report(served: Served, batch: Batch, rate: float) -> str:
+    """Describe data in a few lines: sizes, a batch, class balance, speed and what is missing.
 
     Args:
-        data: After ``setup("fit")``.
-        loader: Its training loader.
+        served: What is known of it.
         batch: One of the loader's.
         rate: Samples per second of the loader.
     """
-    lines, views = [f"{type(data).__name__}: {_split_sizes(data, loader)}"], _views(batch)
-    for name, view in zip(_view_names(data, views), views, strict=True):
+    lines, views = [f"{served.name}: {served.splits}"], _views(batch)
+    for name, view in zip(_view_names(served, views), views, strict=True):
         low, high, mean = view.min().item(), view.max().item(), view.mean().item()
         lines.append(f"batch    {name}: {_tensor(view)}, from {low:.3g} to {high:.3g}, mean {mean:.3g}")
     if not batch[-1].is_floating_point():
         lines.append(f"         labels: {_tensor(batch[-1])}")
-    lines += class_balance(_parts(loader)[0].labels, data.class_names)
+    lines += class_balance(served.labels, served.class_names)
     what = "images" if len(views) == 1 and views[0].ndim == 4 else "samples" if len(views) != 2 else "pairs"
     speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
-    return "\n".join([*lines, f"speed    {speed} {what}/s"])
+    return "\n".join([*lines, f"speed    {speed} {what}/s", *(f"missing  {line}" for line in served.missing)])
 
 
 def class_balance(labels: Tensor, names: Sequence[str]) -> list[str]:
@@ -134,7 +236,7 @@ def class_balance(labels: Tensor, names: Sequence[str]) -> list[str]:
     ]
 
 
-def contact_sheet(data: DataModule, loader: Any, batches: Iterator[Batch], per_class: int = 8) -> Image.Image:
+def contact_sheet(served: Served, batches: Iterator[Batch], per_class: int = 8) -> Image.Image:
     """Draw samples of training batches.
 
     Labelled images come in a row a class (the first 16 classes, and a row of unlabeled ones), others in a
@@ -142,8 +244,7 @@ def contact_sheet(data: DataModule, loader: Any, batches: Iterator[Batch], per_c
     by class.
 
     Args:
-        data: After ``setup("fit")``.
-        loader: Its training loader.
+        served: What is known of the data.
         batches: Its batches, without end. For rare classes at most 25,000 images are searched.
         per_class: Images of a class, or in a row of a grid; half the number of pairs.
 
@@ -152,29 +253,31 @@ def contact_sheet(data: DataModule, loader: Any, batches: Iterator[Batch], per_c
     """
     first = next(batches)
     batches = chain([first], batches)
-    labels, views = _parts(loader)[0].labels, _views(first)
+    labels, views = served.labels, _views(first)
     if first[0].ndim != 4 and (first[0].ndim != 2 or first[0].shape[1] < 2):
         drawn = "only images (N, C, H, W) and vectors (N, d), d > 1, can be drawn"
-        raise ValueError(f"{type(data).__name__} serves batches {tuple(first[0].shape)}: {drawn}")
+        raise ValueError(f"{served.name} serves batches {tuple(first[0].shape)}: {drawn}")
     shapes = " and ".join(dict.fromkeys("x".join(map(str, view.shape[1:])) for view in views))
     dimensions = " dimensions" if first[0].ndim == 2 else ""
-    title = f"{type(data).__name__}: {_sizes(loader)} training samples, {shapes}{dimensions}"
+    parts = "".join(dict.fromkeys(drawn_part(view.shape[1:]) for view in views))
+    title = f"{served.name}: {served.size} training samples, {shapes}{dimensions}{parts}"
     if first[0].ndim == 2:
         points, given = _take(batches, min(POINTS, len(labels)))
         return labelled_points(points, given, title)
     if len(views) > 1:
         across = max(1, 8 // len(views))
         kinds = [shrunk(kind) for kind in _take(batches, min(2 * per_class, len(labels)))[: len(views)]]
-        images = torch.stack(kinds, 1).flatten(0, 1)
-        headings = _view_names(data, views) * min(across, len(kinds[0]))
+        size = max(kind.shape[2:] for kind in kinds)
+        images = torch.stack([in_colour(kind, size) for kind in kinds], 1).flatten(0, 1)
+        headings = _view_names(served, views) * min(across, len(kinds[0]))
         return labelled_grid(images, across * len(views), title, headings=headings)
-    if not data.class_names or not bool((labels >= 0).any()):
+    if not served.class_names or not bool((labels >= 0).any()):
         return labelled_grid(shrunk(_take(batches, min(8 * per_class, len(labels)))[0]), per_class, title)
-    found = _of_classes(batches, labels, data.class_names, per_class)
-    if len(data.class_names) > CLASSES:
-        title += f"\nthe first {CLASSES} of {len(data.class_names)} classes"
-    counts = _counts(labels, data.class_names)
-    names = [*data.class_names, "unlabeled"]
+    found = _of_classes(batches, labels, served.class_names, per_class)
+    if len(served.class_names) > CLASSES:
+        title += f"\nthe first {CLASSES} of {len(served.class_names)} classes"
+    counts = _counts(labels, served.class_names)
+    names = [*served.class_names, "unlabeled"]
     rows = [f"{names[k]}\n{_share(counts.get(k, int((labels < 0).sum())), labels)}" for k in found]
     return labelled_grid(torch.cat(list(found.values())), per_class, title, rows)
 
@@ -210,10 +313,10 @@ def _views(batch: Batch) -> list[Tensor]:
     return [part for part in batch if part.is_floating_point()]
 
 
-def _view_names(data: DataModule, views: Sequence[Tensor]) -> list[str]:
+def _view_names(served: Served, views: Sequence[Tensor]) -> list[str]:
     if len(views) == 1:
         return ["images" if views[0].ndim == 4 else "vectors"]
-    names = [*getattr(data, "view_names", ("input", "target"))][: len(views)]
+    names = [*served.view_names][: len(views)]
     return names + [f"view {k + 1}" for k in range(len(names), len(views))]
 
 

@@ -17,7 +17,14 @@ from torch import Tensor
 from lightning_gans import checks
 from lightning_gans.data.cache import cache_folder, decode_all, decode_to_disk, find_usable
 from lightning_gans.data.decode import DamagedImage
-from lightning_gans.data.loader import BatchLoader, MemoryLoader, Views, WorkerLoader, ZipLoader
+from lightning_gans.data.loader import (
+    BatchLoader,
+    MemoryLoader,
+    Views,
+    WorkerLoader,
+    ZipLoader,
+    epoch_batches,
+)
 from lightning_gans.data.selection import imbalanced, of_classes, of_each_class, partly_unlabeled
 from lightning_gans.data.sources import ImageSource, MappedImages, TensorImages
 
@@ -160,19 +167,34 @@ class DataModule(LightningDataModule):
             self._splits["val"] = self._splits[self.val_split]
 
     def _set_up_training(self, data: Data, labels: Tensor, origin: Tensor) -> None:
+        held_out, kept, training_labels = self._choose(labels)
+        # Scores and contact sheets need no batches: their number matters to a run only.
+        if self.trainer is not None and self.drop_last and self.batch_size > len(kept):
+            advice = f"use at most {len(kept)}, or set drop_last=False"
+            raise ValueError(
+                f"batch_size={self.batch_size} exceeds the {len(kept)} training samples: {advice}"
+            )
+        if len(held_out) > 0:
+            self._splits["val"] = self._store(data, origin[held_out], training=False), labels[held_out]
+        origin = origin[kept]
+        self._names = _names(data, origin)
+        self._splits["train"] = self._store(data, origin, training=True), training_labels
+
+    def _choose(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return which training samples are held out, which are kept, and the labels of those kept."""
         by_class = self.class_weights is not None or self.limit_per_class is not None
         if self.num_classes is None and (by_class or self.label_fraction < 1):
             asked = "class_weights, limit_per_class and label_fraction"
             raise ValueError(f"{asked} need labels, but {type(self).__name__} has none here")
         if self.class_weights is not None and len(self.class_weights) != self.num_classes:
             raise ValueError(f"class_weights={list(self.class_weights)}: give {self.num_classes} of them")
-        held_out = round(len(labels) * self.val_fraction)
-        if self.val_fraction > 0 and held_out == 0:
+        size = round(len(labels) * self.val_fraction)
+        if self.val_fraction > 0 and size == 0:
             raise ValueError(f"val_fraction={self.val_fraction} of {len(labels)} samples is none: raise it")
-        kept = torch.arange(len(labels))
-        if held_out > 0 or self.limit is not None:
+        order = torch.arange(len(labels))
+        if size > 0 or self.limit is not None:
             order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(self.seed))
-            held, kept = order[:held_out].sort().values, order[held_out:]
+        held_out, kept = order[:size].sort().values, order[size:]
         if self.class_weights is not None:
             kept = kept[imbalanced(labels[kept], self.class_weights, self.seed)]
         if self.limit_per_class is not None:
@@ -181,19 +203,10 @@ class DataModule(LightningDataModule):
         if self.limit is not None and self.limit > size:
             raise ValueError(f"limit={self.limit} exceeds the {size} training samples: use at most {size}")
         kept = kept[: self.limit].sort().values
-        if self.drop_last and self.batch_size > len(kept):
-            advice = f"use at most {len(kept)}, or set drop_last=False"
-            raise ValueError(
-                f"batch_size={self.batch_size} exceeds the {len(kept)} training samples: {advice}"
-            )
         training_labels = labels[kept]
         if self.label_fraction < 1:
             training_labels = partly_unlabeled(training_labels, self.label_fraction, self.seed)
-        if held_out > 0:
-            self._splits["val"] = self._store(data, origin[held], training=False), labels[held]
-        origin = origin[kept]
-        self._names = _names(data, origin)
-        self._splits["train"] = self._store(data, origin, training=True), training_labels
+        return held_out, kept, training_labels
 
     def training_images(self) -> tuple[Data, Tensor]:
         """Return the training samples as they are stored, and their labels; after ``setup``.
@@ -201,19 +214,33 @@ class DataModule(LightningDataModule):
         Raises:
             RuntimeError: Before ``setup``.
         """
-        return self._ready("train")
+        return self.stored("train")
+
+    @property
+    def smallest_batch(self) -> int:
+        """Samples of a rank's smallest training batch, which may be the rest of an epoch; after ``setup``."""
+        world_size = self.trainer.world_size if self.trainer else 1
+        return epoch_batches(self._training_size(), self.batch_size, world_size, self.drop_last)[1]
+
+    def _training_size(self) -> int:
+        return len(self.stored("train")[1])
 
     def sample_name(self, index: int) -> str:
         """Return the name of a training sample: its file, or its number in the data set."""
         return self._names(index)
 
-    def _ready(self, split: str) -> tuple[Data, Tensor]:
+    def stored(self, split: str) -> tuple[Data, Tensor]:
+        """Return the samples of a split as they are stored, and their labels; after ``setup``.
+
+        Raises:
+            RuntimeError: Before ``setup``.
+        """
         if split not in self._splits:
             raise RuntimeError(f"{type(self).__name__}: call prepare_data() and setup() first")
         return self._splits[split]
 
     def _loader(self, split: str, *, training: bool) -> Any:
-        data, labels = self._ready(split)
+        data, labels = self.stored(split)
         return self._serve(data, labels, training=training)
 
     def _serve(self, data: Data, labels: Tensor, *, training: bool, **options: Any) -> BatchLoader:
@@ -362,6 +389,7 @@ class ImageDataModule(DataModule):
         self.download, self.in_memory, self.num_workers = download, in_memory, num_workers
         self.exclude = exclude
         self._classes: list[int] | None = None
+        self._number_of_labels = len(self.class_names)
         if classes is not None:
             wanted = tuple(str(name) for name in classes)
             for name in wanted:
@@ -409,21 +437,42 @@ class ImageDataModule(DataModule):
         return stays
 
     def _store(self, data: Data, kept: Tensor, *, training: bool) -> Data:
+        return self._store_at(self.load_size if training else self.image_size, data, kept)
+
+    def _store_at(self, size: int, data: Data, kept: Tensor) -> Data:
+        """Return the samples ``kept`` of a split, at a size, in the form in which the loaders serve them."""
         images = _taken(data, kept)
         assert isinstance(images, Tensor)
-        images = resize(images, self.load_size if training else self.image_size)
+        images = resize(images, size)
         return images if self.in_memory else TensorImages(images)
 
-    def real_images(self, split: Literal["train", "test"]) -> tuple[Data, Tensor, dict[str, str]]:
-        """Return the images of a split for an evaluation, as they are stored.
+    def real_images(
+        self, split: Literal["train", "test"], size: int | None = None
+    ) -> tuple[Data, Tensor, dict[str, str]]:
+        """Return the images of a split for an evaluation; needs no ``setup``.
+
+        Args:
+            split: The split; of ``train`` those that the arguments choose.
+            size: Height and width, to which the original images are resized. None: ``image_size``.
 
         Returns:
             uint8 (N, C, H, W), or a source of such images; int64 labels (N,); and a key that identifies these
             images, by which their statistics are cached.
+
+        Raises:
+            ValueError: If there is no such split.
         """
-        if split not in self._splits:
-            self.setup("fit" if split == "train" else "test")
-        data, labels = self._ready(split)
+        size, training = size or self.image_size, split == "train"
+        if not (training or self.has_test_split):
+            raise ValueError(f"split={split}: {type(self).__name__} has no test split here, use train")
+        if split in self._splits and size == (self.load_size if training else self.image_size):
+            data, labels = self.stored(split)
+        else:
+            images, labels, origin = self._read(split)
+            if training:
+                _, kept, labels = self._choose(labels)
+                origin = origin[kept]
+            data = self._store_at(size, images, origin)
         digest = hashlib.sha256(labels.numpy().data)
         stored = (
             data.fingerprint().encode() if isinstance(data, ImageSource) else data.contiguous().numpy().data
@@ -439,19 +488,34 @@ class ImageDataModule(DataModule):
         name = type(self).__name__
         try:
             images, labels = self.load(split)
+            if isinstance(images, Tensor):
+                checks.shaped(("N", self.channels, "H", "W"), "uint8", images=images)
             if len(images) != len(labels):
                 raise ValueError(f"{len(images)} images but {len(labels)} labels")
+            if self._number_of_labels:
+                checks.labels(self._number_of_labels, unlabeled=True, labels=labels)
             return images, labels
         except (DataError, DamagedImage):
             raise
-        except (RuntimeError, OSError, AssertionError, EOFError, IndexError, KeyError, ValueError) as error:
+        except (
+            RuntimeError,
+            OSError,
+            AssertionError,
+            EOFError,
+            LookupError,
+            ValueError,
+            MemoryError,
+        ) as error:
             reason = checks.first_line(error)
-            where = f"{self.files} under {self.root.absolute()} ({reason})"
+            where = f"{self.files or 'files'} under {self.root.absolute()} ({reason})"
+            source = f" from {self.source}" if self.source else ""
             # torchvision raises exceptions of many classes for missing files.
             if isinstance(error, OSError) or any(word in reason for word in ("not found", "ownload")):
-                advice = f"put the files there (from {self.source}), or {ELSEWHERE}"
+                advice = f"put the files there{source}, or {ELSEWHERE}"
                 raise FileNotFoundError(f"{name}: cannot read {where}; {advice}") from error
-            advice = f"delete it and fetch it again from {self.source}"
+            if not self.files:  # a data module of one's own, with nothing to fetch
+                raise ValueError(f"{name}.load({split!r}): {reason}") from error
+            advice = f"delete it and fetch it again{source}"
             raise ValueError(f"{name}: damaged file among {where}; {advice}") from error
 
 
@@ -493,9 +557,9 @@ class FileDataModule(ImageDataModule):
             kept, labels = kept[usable], labels[usable]
         return data, labels, kept
 
-    def _store(self, data: Data, kept: Tensor, *, training: bool) -> Data:
+    def _store_at(self, size: int, data: Data, kept: Tensor) -> Data:
         assert isinstance(data, ImageSource)
-        data = data.resized(self.load_size if training else self.image_size)
+        data = data.resized(size)
         copies = self.trainer.num_devices if self.trainer else 1  # each process keeps its own
         fits = self.in_memory
         if fits == "auto":

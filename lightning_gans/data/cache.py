@@ -1,16 +1,18 @@
 """Decode every image once: into memory, or into a memory-mapped file in the user's cache folder."""
 
 import errno
+import functools
 import hashlib
 import json
 import math
 import os
 import shutil
 import warnings
+import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -30,8 +32,9 @@ Result = TypeVar("Result")
 OnError = Literal["error", "skip"]
 Chunk = tuple[Pixels, list[tuple[int, str]]]  # usable images; indices of the damaged ones, with reasons
 
-_LAYOUT = 1  # of the format of cached files; a new number makes older caches unused
+_LAYOUT = 2  # of the format of cached files; a new number makes older caches unused
 _CHUNK_BYTES = 4 * 2**20
+_BLOCK_BYTES = 2**20
 _WAIT_SECONDS = 5.0  # seconds to wait for another process before a message says so
 
 
@@ -83,7 +86,8 @@ def decode_to_disk(source: ImageSource, folder: Path, on_error: OnError) -> tupl
 
     The file is named by the source's fingerprint: changed files, or other settings of the decoding, make a
     new one. Of several processes one decodes and the others wait. What a killed process leaves is never
-    taken for a result. Each folder may be deleted at any time between runs.
+    taken for a result, and cleared away the next time that something is decoded. A damaged file is noticed
+    by its checksum when it is opened, and made anew. Each folder may be deleted at any time between runs.
 
     Args:
         source: The images.
@@ -158,7 +162,7 @@ def _decode(source: ImageSource, places: range, on_error: OnError) -> Chunk:
             filled += 1
         except DamagedImage as error:
             if on_error == "error":
-                raise
+                raise DamagedImage(f"{error}; data.on_error=skip leaves such files out") from error
             failed.append((place, str(error)))
     return images[:filled], failed
 
@@ -176,13 +180,38 @@ def _kept(source: ImageSource, damaged: list[int]) -> Tensor:
 
 def _read(done: Path, source: ImageSource) -> tuple[MappedImages, list[int]] | None:
     """Return the images that an earlier run cached, and the indices of the damaged ones; None if unusable."""
+    file = done / "images.bin"
     try:
-        damaged = [int(place) for place in json.loads((done / "index.json").read_text())["damaged"]]
-        if not all(0 <= place < len(source) for place in damaged):
+        content = (done / "index.json").read_text()
+        index = json.loads(content)
+        if content != _index(index["damaged"], index["crc32"]):
             return None
-        return MappedImages(done / "images.bin", (len(source) - len(damaged), *source.shape)), damaged
-    except (OSError, ValueError, TypeError, LookupError):
+        images = MappedImages(file, (len(source) - len(index["damaged"]), *source.shape))
+        state = file.stat()
+        intact = _crc32(file, state.st_size, state.st_mtime_ns, source.title) == index["crc32"]
+        return (images, index["damaged"]) if intact else None
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None
+
+
+def _index(damaged: list[int], crc32: int) -> str:
+    """Return the text of ``index.json``: the images' checksum, their damaged ones, and a checksum of both."""
+    check = zlib.crc32(f"{crc32} {damaged}".encode())
+    return json.dumps({"crc32": crc32, "damaged": damaged, "check": check})
+
+
+@functools.cache
+def _crc32(file: Path, size: int, changed: int, title: str) -> int:
+    """Return the checksum of a file, computed once a process while its size and time of change stay."""
+    crc32 = 0
+    with (
+        file.open("rb", buffering=0) as opened,
+        _Progress(desc=f"checking {title}", total=size, unit="B", unit_scale=True, delay=2) as progress,
+    ):
+        while block := opened.read(_BLOCK_BYTES):
+            crc32 = zlib.crc32(block, crc32)
+            progress.update(len(block))
+    return crc32
 
 
 def _build(source: ImageSource, folder: Path, key: str, on_error: OnError) -> tuple[MappedImages, list[int]]:
@@ -190,11 +219,13 @@ def _build(source: ImageSource, folder: Path, key: str, on_error: OnError) -> tu
     done, part = folder / key, folder / f"{key}.part"
     needed = len(source) * math.prod(source.shape)
     damaged: list[int] = []
+    crc32 = 0
     try:
         with _explained(folder, needed):
-            for leftover in (done, part):  # a damaged cache, or the unfinished one of a killed process
-                if leftover.exists():
-                    shutil.rmtree(leftover)
+            if done.exists():
+                warnings.warn(f"{done} is damaged: {source.title} are decoded anew", stacklevel=3)
+                shutil.rmtree(done) if done.is_dir() else done.unlink()
+            _clear(folder, key)
             if needed > shutil.disk_usage(folder).free:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             part.mkdir()
@@ -204,18 +235,26 @@ def _build(source: ImageSource, folder: Path, key: str, on_error: OnError) -> tu
             for images in chunks:
                 with _explained(folder, needed):
                     rest = images.reshape(-1).data
+                    crc32 = zlib.crc32(rest, crc32)
                     while rest:
                         rest = rest[file.write(rest) :]
             with _explained(folder, needed):
                 os.fsync(file.fileno())
         with _explained(folder, needed):
-            (part / "index.json").write_text(json.dumps({"damaged": damaged}))
+            (part / "index.json").write_text(_index(damaged, crc32))
             part.rename(done)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
     shape = (len(source) - len(damaged), *source.shape)
     return MappedImages(done / "images.bin", shape), damaged
+
+
+def _clear(folder: Path, key: str) -> None:
+    """Delete what killed processes left unfinished: of a key, whose lock is held, and all unlocked ones."""
+    for part in folder.glob(f"{'[0-9a-f]' * 32}.part"):
+        with suppress(Timeout), nullcontext() if part.stem == key else FileLock(part.with_suffix(".lock"), 0):
+            shutil.rmtree(part)
 
 
 @contextmanager

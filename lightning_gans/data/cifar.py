@@ -1,13 +1,18 @@
 """CIFAR-10 and CIFAR-100."""
 
-from typing import ClassVar
+import math
+import pickle
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torchvision import datasets
 
+from lightning_gans import checks
 from lightning_gans.data.base import Split
-from lightning_gans.data.official import OfficialImages, read
+from lightning_gans.data.fetch import download, fetching, unpack
+from lightning_gans.data.official import OfficialImages
 
 _CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
 _FINE_CLASSES = """
@@ -24,12 +29,12 @@ _FINE_CLASSES = """
 class CIFAR10(OfficialImages):
     """50,000 + 10,000 photographs of 10 kinds of animals and vehicles, RGB, 32x32.
 
-    Read by torchvision from ``root/cifar-10-batches-py``. The official test set is the test split.
+    Read from ``root/cifar-10-batches-py``, as torchvision has it. The official test set is the test split.
+    The files are pickles; they are read in a way that takes plain values and arrays of bytes out of them, and
+    runs nothing.
 
     Args:
-        verify: Compare the files with the official checksums. False: read whatever files of that format there
-            are. They are pickles, which can run any code: use only files that you trust.
-        **kwargs: Arguments of :class:`~lightning_gans.data.base.ImageDataModule`.
+        **kwargs: Arguments of :class:`~lightning_gans.data.official.OfficialImages`.
 
     Raises:
         DataError: If a file has a wrong checksum.
@@ -44,22 +49,25 @@ class CIFAR10(OfficialImages):
 
     def load(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return uint8 (N, 3, 32, 32) and int64 (N,)."""
-        folder = self.root / self.dataset.base_folder
-        files = self.dataset.train_list + self.dataset.test_list
-        if not self.complete(folder, files):
-            self.dataset(self.root, download=True)
-        data = read(self.dataset, self.root, train=split == "train")
-        return torch.from_numpy(data.data).permute(0, 3, 1, 2), torch.tensor(data.targets)
+        official = self.dataset
+        folder = self.root / official.base_folder
+        if not self.complete(folder, official.train_list + official.test_list):
+            with fetching(folder) as part:
+                archive = part / official.filename
+                download(official.url, archive, official.tgz_md5, self.root / archive.name)
+                unpack(archive, part)
+        names = official.train_list if split == "train" else official.test_list
+        images, labels = zip(*(_read_batch(folder / name) for name, _ in names), strict=True)
+        return torch.cat(images), torch.cat(labels)
 
 
 class CIFAR100(CIFAR10):
     """50,000 + 10,000 photographs of 100 kinds of things (the fine classes), RGB, 32x32.
 
-    Read by torchvision from ``root/cifar-100-python``. The official test set is the test split.
+    Read from ``root/cifar-100-python``. The official test set is the test split.
 
     Args:
-        verify: As for :class:`CIFAR10`.
-        **kwargs: Arguments of :class:`~lightning_gans.data.base.ImageDataModule`.
+        **kwargs: Arguments of :class:`~lightning_gans.data.official.OfficialImages`.
 
     Raises:
         DataError: If a file has a wrong checksum.
@@ -69,3 +77,67 @@ class CIFAR100(CIFAR10):
     files = "cifar-100-python/{train,test}"
     source = datasets.CIFAR100.url
     dataset = datasets.CIFAR100
+
+
+def _read_batch(file: Path) -> tuple[Tensor, Tensor]:
+    """Return the images, uint8 (n, 3, 32, 32), and labels, int64 (n,), of one of the files.
+
+    Raises:
+        ValueError: If the file is not of this format.
+    """
+    try:
+        with file.open("rb") as opened:
+            content = _PlainPickle(opened, encoding="latin1").load()
+        labels = content["labels"] if "labels" in content else content["fine_labels"]
+        return content["data"].images(), torch.tensor(labels, dtype=torch.int64)
+    except OSError:
+        raise
+    except Exception as error:  # damaged pickles raise nearly any exception
+        raise ValueError(f"{file.name}: {type(error).__name__} {checks.first_line(error)}") from error
+
+
+class _PlainPickle(pickle.Unpickler):
+    """Reads plain values and arrays of bytes; whatever else a file names is refused, not even imported."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        full = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
+        known = {
+            "numpy.core.multiarray._reconstruct": _Bytes,
+            "numpy.ndarray": _Bytes,
+            "numpy.dtype": _Kind,
+            "_codecs.encode": str.encode,
+        }
+        if full not in known:
+            raise pickle.UnpicklingError(f"{module}.{name} does not belong into such a file")
+        return known[full]
+
+
+class _Kind:
+    """Stands for a numpy type in a pickle."""
+
+    def __init__(self, name: str, *rest: Any) -> None:
+        self.name = name
+
+    def __setstate__(self, state: Any) -> None:
+        """Ignore the order of bytes and the like: only single bytes are used."""
+
+
+class _Bytes:
+    """Stands for a numpy array in a pickle, so that numpy itself is given nothing of a file."""
+
+    def __init__(self, *rest: Any) -> None:
+        self.content = bytearray()
+
+    def __setstate__(self, state: Any) -> None:
+        """Take shape, type and content as numpy writes them."""
+        _, shape, kind, by_columns, content = state
+        if kind.name not in ("u1", "uint8", "|u1") or by_columns:
+            raise ValueError("data is no array of bytes in row order")
+        if math.prod(shape) != len(content):
+            raise ValueError(f"data has {len(content)} bytes, and not shape {shape}")
+        # Python 2 wrote strings, which are read as Latin-1.
+        self.content = bytearray(content, "latin1") if isinstance(content, str) else bytearray(content)
+
+    def images(self) -> Tensor:
+        """Return uint8 (n, 3, 32, 32)."""
+        return torch.frombuffer(self.content, dtype=torch.uint8).view(-1, 3, 32, 32)

@@ -1,7 +1,6 @@
 """Decode an image file to a uint8 tensor: refuse damaged files, convert the mode, crop and resize."""
 
-import struct
-import zlib
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,10 +18,11 @@ from lightning_gans import checks
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
-# What Pillow's readers raise for broken files. (The file is in memory by then: an OSError means a broken
-# image, not a failed read.)
-_CODECS = struct.error, zlib.error
-_BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, *_CODECS)
+
+# Formats that Pillow hands to other programs (Ghostscript, Windows) or cannot decode at all.
+_NOT_READ = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
+_ORIENTATION = 0x0112  # number of the EXIF tag
+_EXIF_IN_PNG = re.compile(rb"eXIf|profile type exif|adobe\.xmp")
 
 
 class DamagedImage(ValueError):
@@ -95,6 +95,45 @@ class Decoder:
         return np.asarray(image).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
 
 
+def image_endings() -> tuple[str, ...]:
+    """Return the endings of the files that :func:`open_image` reads, in lower case."""
+    formats = _formats()
+    return tuple(sorted(end for end, kind in Image.registered_extensions().items() if kind in formats))
+
+
+def _formats() -> list[str]:
+    """Return the formats that Pillow itself decodes: a file's ending may lie about its format."""
+    Image.init()
+    return [kind for kind in Image.ID if kind not in _NOT_READ]
+
+
+def look_at_image(file: Path, name: str) -> tuple[bool, tuple[int, int]]:
+    """Return whether an image is grey, and its width and height, if possible without reading its pixels.
+
+    Args:
+        file: Path of the image.
+        name: Its name in error messages.
+
+    Raises:
+        DamagedImage: If it is damaged, as far as that shows.
+    """
+    try:
+        with Image.open(file, formats=_formats()) as image:
+            # Pillow would decode a PNG's pixels to look for EXIF data behind them.
+            plain = image.format == "PNG" and not _EXIF_IN_PNG.search(file.read_bytes())
+            if plain or image.getexif().get(_ORIENTATION, 1) == 1:
+                return _is_grey(image), image.size
+    except Exception:  # Pillow raises many kinds of exceptions; open_image raises one that names the fault
+        pass
+    # The size of a turned image is for the decoder to say: some formats turn themselves, others do not.
+    decoded = open_image(file, name)
+    return _is_grey(decoded), decoded.size
+
+
+def _is_grey(image: Image.Image) -> bool:
+    return image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
+
+
 def open_image(file: str | Path | BytesIO, name: str) -> Image.Image:
     """Read the first frame of an image into memory, turned upright.
 
@@ -117,16 +156,20 @@ def open_image(file: str | Path | BytesIO, name: str) -> Image.Image:
     if not file.getbuffer().nbytes:
         raise DamagedImage(f"{name}: empty (0 bytes); replace it")
     try:
-        image: Image.Image = Image.open(file)
+        image: Image.Image = Image.open(file, formats=_formats())
         image.load()
     except UnidentifiedImageError as error:
         raise DamagedImage(f"{name}: not an image that Pillow {PIL.__version__} reads; replace it") from error
     except Image.DecompressionBombError as error:
-        advice = "if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
-        raise DamagedImage(f"{name}: {checks.first_line(error)}; {advice}") from error
-    except _BROKEN as error:
+        size = checks.first_line(error).split(",")[0]  # "Image size (...) exceeds limit of ... pixels"
+        raise DamagedImage(f"{name}: {size}; shrink it, or leave it out") from error
+    except MemoryError:
+        raise
+    # Pillow's readers raise nearly any exception for broken files. (The file is in memory by now: an OSError
+    # means a broken image, not a failed read.)
+    except Exception as error:
         raise DamagedImage(f"{name}: damaged image ({checks.first_line(error)}); replace it") from error
-    with suppress(*_BROKEN):  # a picture with broken EXIF is still a picture
+    with suppress(Exception):  # a picture with broken EXIF is still a picture
         ImageOps.exif_transpose(image, in_place=True)
     if image.mode == "I":
         if image.format not in ("PNG", "PPM"):

@@ -4,18 +4,19 @@ import csv
 import os
 import re
 import sys
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lightning_gans import checks
 from lightning_gans.data.base import Data, DataError, FileDataModule, Split, data_root
-from lightning_gans.data.decode import Decoder, Interpolation
-from lightning_gans.data.sources import ImageFiles
+from lightning_gans.data.decode import Decoder, Interpolation, image_endings, look_at_image
+from lightning_gans.data.sources import ImageFiles, WholeFiles
 
 
 class ImageFolder(FileDataModule):
@@ -26,7 +27,8 @@ class ImageFolder(FileDataModule):
     training, and ``val_fraction`` can hold out some of them.
 
     Transparent images are put on white, 16-bit ones are scaled to 8 bits, CMYK is converted, photographs are
-    turned upright. Hidden files and files without an image's extension are not looked at.
+    turned upright. Files are told by their endings, all of formats that Pillow reads; hidden ones are not
+    looked at, others counted in a warning.
 
     Args:
         folder: The folder: absolute, or below the current folder, or below ``root``.
@@ -103,9 +105,12 @@ class ImageFolder(FileDataModule):
         path = next((path for path in (Path(labels), self.folder / labels) if path.is_file()), None)
         if path is None:
             raise ValueError(f"labels={labels} is no file: use auto, folder, none, or a CSV file file,label")
-        # Spreadsheets put a byte order mark first.
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [row for row in csv.reader(stream) if row]
+        try:
+            # Spreadsheets put a byte order mark first.
+            with path.open(newline="", encoding="utf-8-sig") as stream:
+                rows = [row for row in csv.reader(stream) if row]
+        except (ValueError, csv.Error) as error:
+            raise DataError(f"labels={labels}: no CSV file in UTF-8 ({checks.first_line(error)})") from error
         if rows and rows[0][0].strip().lower() in ("file", "filename", "image"):
             del rows[0]
         bad = next((number for number, row in enumerate(rows, 1) if len(row) != 2), None)
@@ -195,12 +200,13 @@ def list_splits(folder: Path) -> dict[Split, list[str]]:
     splits |= dict.fromkeys(("val", "valid", "validation"), "val")
     inner = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     files: dict[Split, list[str]] = {}
+    endings = image_endings()
     for name in inner:
         if name in splits:
             if splits[name] in files:
                 raise DataError(f"folder={folder} has two folders of {splits[name]} images: {name} is one")
             files[splits[name]] = list_images(folder / name, folder)
-        elif any(path.suffix.lower() in IMG_EXTENSIONS for path in (folder / name).rglob("*")):
+        elif any(path.suffix.lower() in endings for path in (folder / name).rglob("*")):
             advice = "move them, or rename train if that is a class"
             raise DataError(f"folder={folder} has images beside train, in {name}, no split: {advice}")
     if "val" in files and "test" not in files:
@@ -211,11 +217,14 @@ def list_splits(folder: Path) -> dict[Split, list[str]]:
 def list_images(folder: Path, relative_to: Path) -> list[str]:
     """Return all image files below a folder in natural order (2 before 10), relative to another folder.
 
+    Files of other kinds are left out; a warning counts them.
+
     Raises:
         ValueError: If there is none.
     """
     # Strings, not Paths: a Path for each file takes ten times as long, and memory that stays allocated.
-    visible = []
+    visible, others = list[str](), Counter[str]()
+    endings = frozenset(image_endings())
     places: list[tuple[Path, tuple[Path, ...]]] = [(folder, ())]
     while places:
         place, above = places.pop()
@@ -229,13 +238,52 @@ def list_images(folder: Path, relative_to: Path) -> list[str]:
                     continue
                 if entry.is_dir():
                     places.append((Path(entry.path), (*above, real)))
-                elif entry.name.lower().endswith(IMG_EXTENSIONS):
+                elif (ending := os.path.splitext(entry.name)[1].lower()) in endings:  # noqa: PTH122
                     # A broken link is listed, too: reading it raises an error that names it.
                     visible.append(prefix + entry.name)
+                else:
+                    others[ending] += 1
+    skipped = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in others.most_common(8))
     if not visible:
-        kinds = ", ".join(IMG_EXTENSIONS)
-        raise DataError(f"folder={folder.absolute()} has no images ({kinds}): name another folder")
+        found = f"there are {skipped}" if others else "it is empty"
+        raise DataError(f"folder={folder.absolute()} has no images ({found}): name another folder")
+    if others:
+        more = ", ..." if len(others) > 8 else ""
+        warnings.warn(f"folder={folder}: skipped what is no image: {skipped}{more}", stacklevel=2)
     return natural_order(visible)
+
+
+def read_folder(folder: Path) -> tuple[ImageFiles, str | None]:
+    """Read the images of a folder as they are, without resizing them if all have one size, square or not.
+
+    Images of different sizes are cropped to their central square and resized to the size that most have,
+    with a warning.
+
+    Returns:
+        The images, grey if all of them are; and how they were resized, or None.
+
+    Raises:
+        ValueError: If there are no images, or one is damaged, as far as that shows before it is read.
+    """
+    names = list_images(folder, folder)
+    grey, sizes = True, Counter[tuple[int, int]]()
+    for name in names:
+        is_grey, size = look_at_image(folder / name, str(folder / name))
+        grey &= is_grey
+        sizes[size] += 1
+    channels = 1 if grey else 3
+    common = max(sizes, key=lambda size: (sizes[size], size))  # what the files are called must not matter
+    if len(sizes) == 1:
+        return WholeFiles(folder, names, channels, common), None
+    side = min(common)
+    changed = len(names) - sizes[side, side]
+    resized = f"{changed} of {len(names)} images to {side}x{side}"
+    warnings.warn(
+        f"{folder} has images of {len(sizes)} sizes: {resized} are cropped to their central square and "
+        "resized, which changes scores; give images of one size",
+        stacklevel=4,
+    )
+    return ImageFiles(folder, names, Decoder(channels, side)), resized
 
 
 def natural_order(names: Sequence[str] | set[str]) -> list[str]:

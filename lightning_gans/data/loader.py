@@ -16,6 +16,8 @@ from lightning_gans import checks
 from lightning_gans.data.decode import DamagedImage
 from lightning_gans.data.sources import ImageSource
 
+_OTHER_KIND = "the checkpoint's position is one of another kind of data: resume with its data module"
+
 
 class Views(Protocol):
     """Make batches of another form than ``(images, labels)``: pairs, images with holes, grey copies.
@@ -131,8 +133,7 @@ class BatchLoader(ABC):
         self._shape = shape
         self._epoch_size = size
 
-        # Fewer left-over samples than ranks would leave a rank without a batch: they join the last batch.
-        self._length = size // step if drop_last or 0 < size % step < world_size else -(-size // step)
+        self._length = epoch_batches(size, batch_size, world_size, drop_last)[0]
         self._samples = self._length * step if drop_last else size
         self._epoch, self._index = 0, 0
         self._restored = False
@@ -235,10 +236,11 @@ class BatchLoader(ABC):
             ValueError: If it belongs to another seed, or lies beyond this loader's epoch (another data set or
                 batch size).
         """
-        if state.get("seed") != self.seed:
+        if not {"seed", "epoch", "index"} <= state.keys():
+            raise ValueError(_OTHER_KIND)
+        if state["seed"] != self.seed:
             raise ValueError(
-                f"seed={self.seed} differs from the checkpoint's data seed: resume with "
-                f"seed={state.get('seed')}"
+                f"seed={self.seed} differs from the checkpoint's data seed: resume with seed={state['seed']}"
             )
         here = self._counted()
         stored = {name: state.get(name, count) for name, count in here.items()}
@@ -402,8 +404,21 @@ class ZipLoader:
         Raises:
             ValueError: If they do not fit these loaders.
         """
+        if len(state.get("loaders", ())) != len(self.loaders):
+            raise ValueError(_OTHER_KIND)
         for loader, part in zip(self.loaders, state["loaders"], strict=True):
             loader.load_state_dict(part)
+
+
+def epoch_batches(size: int, batch_size: int, world_size: int, drop_last: bool) -> tuple[int, int]:
+    """Return how many batches an epoch of ``size`` samples has, and how many samples its smallest one has.
+
+    Fewer left-over samples than ranks would leave a rank without a batch: they join the last batch.
+    """
+    full, rest = divmod(size, batch_size * world_size)
+    if drop_last or rest < world_size:
+        return full, batch_size
+    return full + 1, rest // world_size
 
 
 def to_float(images: Tensor) -> Tensor:

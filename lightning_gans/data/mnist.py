@@ -1,5 +1,8 @@
 """MNIST handwritten digits, Fashion-MNIST, and Stacked MNIST with its 1,000 modes."""
 
+import gzip
+import shutil
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -8,6 +11,8 @@ from torchvision import datasets
 
 from lightning_gans import checks
 from lightning_gans.data.base import ImageDataModule, Split
+from lightning_gans.data.fetch import download, fetching
+from lightning_gans.data.official import read
 
 _STACKED_TEST_SAMPLES = 10_000
 
@@ -28,8 +33,29 @@ class MNIST(ImageDataModule):
 
     def load(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return uint8 (N, 1, 28, 28) and int64 (N,)."""
-        data = self.dataset(self.root, train=split == "train", download=self.download)
+        folder = self.root / self.dataset.__name__ / "raw"
+        names = [Path(name).stem for name, _ in self.dataset.resources]
+        if self.download and not all((folder / name).is_file() for name in names):
+            self._fetch(folder.parent)
+        data = read(self.dataset, self.root, train=split == "train")
+        if data.data.shape[1:] != (28, 28):
+            raise ValueError(f"images of shape {tuple(data.data.shape[1:])}")
         return data.data.unsqueeze(1), data.targets.to(torch.int64)
+
+    def _fetch(self, folder: Path) -> None:
+        with fetching(folder) as part:
+            raw = part / folder.name / "raw"
+            raw.mkdir(parents=True)
+            for name, checksum in self.dataset.resources:
+                for number, mirror in enumerate(self.dataset.mirrors, 1):
+                    try:
+                        download(f"{mirror}{name}", part / name, checksum, folder / "raw" / name)
+                        break
+                    except OSError:
+                        if number == len(self.dataset.mirrors):
+                            raise
+                with gzip.open(part / name) as packed, (raw / Path(name).stem).open("wb") as file:
+                    shutil.copyfileobj(packed, file)
 
 
 class FashionMNIST(MNIST):

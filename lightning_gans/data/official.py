@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from torchvision.datasets.utils import calculate_md5
-
+from lightning_gans import checks
 from lightning_gans.data.base import DataError, ImageDataModule
+from lightning_gans.data.fetch import md5_of
 
 
 class OfficialImages(ImageDataModule):
@@ -15,7 +15,7 @@ class OfficialImages(ImageDataModule):
 
     Args:
         verify: Compare the files with the official checksums. False: read whatever files of that format there
-            are. CIFAR's are pickles, which can run any code: use only files that you trust.
+            are.
         **kwargs: Arguments of :class:`~lightning_gans.data.base.ImageDataModule`.
 
     Raises:
@@ -45,7 +45,7 @@ class OfficialImages(ImageDataModule):
         for path in present if self.verify else ():
             state, checksum = path.stat(), expected[path]
             if checksum and _md5(path, state.st_size, state.st_mtime_ns) != checksum:
-                raise DataError(f"{path}: wrong checksum; delete it and fetch it again, or set verify=False")
+                raise DataError(f"{path}: wrong checksum; delete it and fetch it again")
         if missing and not self.download:
             raise FileNotFoundError(f"not found: {', '.join(missing)}")
         if missing and present and not self.verify:
@@ -58,8 +58,7 @@ class OfficialImages(ImageDataModule):
 @functools.cache
 def _md5(path: Path, size: int, changed: int) -> str:
     """Return the MD5 of a file; cached by size and time of change, as every split asks for it."""
-    checksum: str = calculate_md5(path)
-    return checksum
+    return md5_of(path)
 
 
 class _Unchecked:
@@ -68,8 +67,9 @@ class _Unchecked:
     def _check_integrity(self) -> bool:
         return True
 
-    def _load_meta(self) -> None:
-        """Skip reading CIFAR's ``batches.meta``: the names of the classes are known."""
+    def _check_legacy_exist(self) -> bool:
+        """Leave out MNIST's files of earlier versions, which are pickles."""
+        return False
 
 
 def read(dataset: type, root: Path, **arguments: Any) -> Any:
@@ -82,5 +82,5 @@ def read(dataset: type, root: Path, **arguments: Any) -> Any:
         return type(dataset.__name__, (_Unchecked, dataset), {})(root, **arguments)
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # damaged pickles and .mat files raise nearly any exception
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+    except Exception as error:  # damaged .mat files raise nearly any exception
+        raise ValueError(f"{type(error).__name__}: {checks.first_line(error)}") from error

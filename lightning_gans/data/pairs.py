@@ -1,7 +1,5 @@
 """Image-to-image data: stored pairs, two unpaired domains, and pairs that are made from single images."""
 
-import tarfile
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,11 +12,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.datasets.utils import download_and_extract_archive
 
 from lightning_gans import checks
 from lightning_gans.data.base import ELSEWHERE, Data, DataError, FileDataModule, Split
 from lightning_gans.data.decode import Decoder, Interpolation
+from lightning_gans.data.fetch import download, fetching, unpack
 from lightning_gans.data.folder import ImageFolder, find_folder, list_images
 from lightning_gans.data.loader import ZipLoader, to_float
 from lightning_gans.data.sources import ImageFiles, ImageSource, PairFiles, TensorImages
@@ -88,14 +86,20 @@ class _Pairs(FileDataModule):
         """Return the function that makes input and target from stored images."""
         raise NotImplementedError
 
-    def real_images(self, split: Literal["train", "test"]) -> tuple[Data, Tensor, dict[str, str]]:
+    def real_images(
+        self, split: Literal["train", "test"], size: int | None = None
+    ) -> tuple[Data, Tensor, dict[str, str]]:
         """Return the targets of a split, with which translations are compared.
+
+        Args:
+            split: The split.
+            size: Height and width, to which the original images are resized. None: ``image_size``.
 
         Returns:
             A source of uint8 (C, H, W) images; labels -1 (N,); and a key that identifies
             exactly these images, by which their statistics are cached.
         """
-        data, labels, key = super().real_images(split)
+        data, labels, key = super().real_images(split, size)
         targets = _Targets(data, self.views(), self.image_shape[0])
         return targets, labels, key | {"target": f"{self.direction} {self.image_shape}"}
 
@@ -228,35 +232,37 @@ class Facades(PairedImages):
 
     Downloaded (30 MB) to ``root/facades`` if they are missing. The paper makes photographs of label maps.
 
+    No checksum of the archive was published. It is fetched by https alone, and only plain files are taken out
+    of it, but whoever controls the server decides which pictures these are.
+
     Args:
         folder: The folder: absolute, or below the current folder, or below ``root``.
         direction: ``BtoA``: from labels to photographs; ``AtoB``: the other way.
         **kwargs: Arguments of :class:`PairedImages`.
     """
 
-    source = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/facades.tar.gz"
+    source = "https://efrosgans.eecs.berkeley.edu/pix2pix/datasets/facades.tar.gz"
 
     def __init__(self, folder: str | Path = "facades", direction: Direction = "BtoA", **kwargs: Any) -> None:
         super().__init__(folder, direction=direction, **kwargs)
 
-    def prepare_data(self) -> None:
-        """Download and decode what is missing, on one process a machine."""
+    def _find(self) -> tuple[Path, dict[Split, tuple[str, ...]]]:
         try:
-            self._find()
+            return super()._find()
         except FileNotFoundError:
             if not self.download:
                 raise
-            self._fetch(self.root / self.folder)
-        super().prepare_data()
+        self._fetch(self.root / self.folder)
+        return super()._find()
 
     def _fetch(self, target: Path) -> None:
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            # Unpacked elsewhere and moved when complete: a killed download leaves no such folder.
-            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".facades-") as part:
-                download_and_extract_archive(self.source, part)
-                (Path(part) / "facades").rename(target)
-        except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
+            with fetching(target) as part:
+                archive = part / Path(self.source).name
+                download(self.source, archive, None)
+                unpack(archive, part)
+                (part / "facades").rename(part / target.name)
+        except OSError as error:
             advice = f"put its files in {target.absolute()}, or {ELSEWHERE}"
             reason = f"cannot fetch {self.source} ({checks.first_line(error)})"
             raise FileNotFoundError(f"Facades: {reason}; {advice}") from error
@@ -318,13 +324,18 @@ class UnpairedImages(_TwoDomains):
         """
         raise ValueError("UnpairedImages holds two sets of images: name the folder of one with ImageFolder")
 
-    def real_images(self, split: Literal["train", "test"]) -> tuple[Data, Tensor, dict[str, str]]:
+    def real_images(
+        self, split: Literal["train", "test"], size: int | None = None
+    ) -> tuple[Data, Tensor, dict[str, str]]:
         """Return the images of the second domain, with which translations are compared."""
-        data, labels, key = self._attached()[1].real_images(split)
+        data, labels, key = self._attached()[1].real_images(split, size)
         return data, labels, key | {"data": f"{type(self).__name__} {self.view_names[1]}"}
 
+    def _training_size(self) -> int:
+        return max(domain._training_size() for domain in self._attached())
+
     def _loader(self, split: str, *, training: bool) -> ZipLoader:
-        stored = [(domain, *domain._ready(split)) for domain in self._attached()]
+        stored = [(domain, *domain.stored(split)) for domain in self._attached()]
         size = max(len(labels) for _, _, labels in stored)
         options: dict[str, Any] = {"training": training, "drop_last": training and self.drop_last}
         return ZipLoader(*(x._serve(data, labels, epoch_size=size, **options) for x, data, labels in stored))

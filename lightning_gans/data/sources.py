@@ -5,6 +5,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from itertools import accumulate
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_gans import checks
-from lightning_gans.data.decode import DamagedImage, Decoder, open_image
+from lightning_gans.data.decode import DamagedImage, Decoder, open_image, to_channels
 
 if TYPE_CHECKING:
     import lmdb
@@ -149,8 +150,8 @@ class ImageFiles(ImageSource):
         return os.fsdecode(self._names[item]).split("\0")
 
     def _pixels(self, item: int) -> Pixels:
-        (name,) = self._files(item)
-        return self._decoders[0].pixels(open_image(self.folder / name, name), name)
+        path = str(self.folder / self._files(item)[0])
+        return self._decoders[0].pixels(open_image(path, path), path)
 
     def _name(self, item: int) -> str:
         return ", ".join(self._files(item))
@@ -160,6 +161,31 @@ class ImageFiles(ImageSource):
         for item in self._items:
             for file in self._files(int(item)):
                 yield _file_state(self.folder, os.fsencode(file))
+
+
+class WholeFiles(ImageFiles):
+    """Image files of one size, square or not, which are not resized.
+
+    Args:
+        folder: The folder of the files.
+        names: Their paths within the folder.
+        channels: 1 or 3.
+        size: Width and height.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str], channels: int, size: tuple[int, int]) -> None:
+        super().__init__(folder, names, Decoder(channels, size[0]))
+        self._decoders = []  # nothing is resized
+        self.shape = (channels, size[1], size[0])
+
+    def _pixels(self, item: int) -> Pixels:
+        path = str(self.folder / self._files(item)[0])
+        channels, height, width = self.shape
+        image = to_channels(open_image(path, path), channels, path)
+        if image.size != (width, height):
+            found = f"{image.width}x{image.height} pixels"
+            raise DamagedImage(f"{path}: {found}, and not {width}x{height} as it says; save it anew")
+        return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
 
 
 class PairFiles(ImageFiles):
@@ -191,8 +217,8 @@ class PairFiles(ImageFiles):
         return files if len(files) == 1 else [files[half] for half in self._halves]
 
     def _pixels(self, item: int) -> Pixels:
-        files = self._files(item)
-        images = [open_image(self.folder / file, file) for file in files]
+        files = [str(self.folder / file) for file in self._files(item)]
+        images = [open_image(file, file) for file in files]
         if b"\0" not in self._names[item]:
             files, images = files * len(self._halves), self._cut(images[0], files[0])
         parts = zip(self._decoders, images, files, strict=True)
@@ -232,7 +258,7 @@ class LmdbImages(ImageSource):
         ends = []
         for folder in self.folders:
             _close(folder)  # its files may have been replaced since it was opened
-            with _environment(folder).begin() as transaction:
+            with _reading(folder), _environment(folder).begin() as transaction:
                 keys += transaction.cursor().iternext(keys=True, values=False)
             ends.append(len(keys))
         self._keys, self._ends = _Packed(keys), np.array(ends, np.int64)
@@ -245,7 +271,8 @@ class LmdbImages(ImageSource):
         return self.folders[int(np.searchsorted(self._ends, item, side="right"))]
 
     def _pixels(self, item: int) -> Pixels:
-        with _environment(self._folder(item)).begin() as transaction:
+        folder = self._folder(item)
+        with _reading(folder), _environment(folder).begin() as transaction:
             value = transaction.get(self._keys[item])
         name = self._name(item)
         if value is None:
@@ -382,6 +409,18 @@ def _close(folder: Path) -> None:
             environment.close()
 
 
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Name the database in errors that lmdb raises within this block."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__ != "lmdb":  # which is optional, and imported when it is first needed
+            raise
+        reason = checks.first_line(error)
+        raise DamagedImage(f"{folder / 'data.mdb'}: damaged database ({reason}); fetch it again") from error
+
+
 def _opened(file: Path) -> "lmdb.Environment":
     try:
         import lmdb
@@ -389,10 +428,7 @@ def _opened(file: Path) -> "lmdb.Environment":
         raise ImportError('LMDB needs lmdb: pip install "lightning-gans[lsun]"') from error
     if not file.is_file():
         raise FileNotFoundError(f"not found: {file}")
-    try:
-        environment = lmdb.open(str(file.parent), readonly=True, lock=False, readahead=False)
-    except lmdb.Error as error:
-        raise ValueError(f"{file}: damaged database ({error}); fetch it again") from error
+    environment = lmdb.open(str(file.parent), readonly=True, lock=False, readahead=False)
     # LMDB maps also what is missing of a file that was cut off: to read it would kill the process (SIGBUS).
     wanted = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
     found = file.stat().st_size

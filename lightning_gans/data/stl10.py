@@ -7,6 +7,7 @@ from torch import Tensor
 from torchvision import datasets
 
 from lightning_gans.data.base import Split
+from lightning_gans.data.fetch import download, fetching, unpack
 from lightning_gans.data.official import OfficialImages, read
 
 
@@ -44,8 +45,12 @@ class STL10(OfficialImages):
             for name, checksum in official.train_list + official.test_list
             if self.unlabeled or not name.startswith("unlabeled")
         ]
-        if not self.complete(self.root / official.base_folder, files):
-            official(self.root, split="test", download=True)
+        folder = self.root / official.base_folder
+        if not self.complete(folder, files):
+            with fetching(folder) as place:
+                archive = place / official.filename
+                download(official.url, archive, official.tgz_md5, self.root / archive.name)
+                unpack(archive, place)
         part = "train+unlabeled" if split == "train" and self.unlabeled else split
         data = read(official, self.root, split=part)
         # The files store images by columns; a contiguous copy in row order makes batches faster.

@@ -7,6 +7,7 @@ from torch import Tensor
 from torchvision import datasets
 
 from lightning_gans.data.base import Split
+from lightning_gans.data.fetch import download, fetching
 from lightning_gans.data.official import OfficialImages, read
 
 
@@ -42,8 +43,9 @@ class SVHN(OfficialImages):
         return torch.cat(images), torch.cat(labels)
 
     def _part(self, name: str) -> tuple[Tensor, Tensor]:
-        _, file, checksum = datasets.SVHN.split_list[name]
+        url, file, checksum = datasets.SVHN.split_list[name]
         if not self.complete(self.root, [(file, checksum)]):
-            datasets.SVHN(self.root, split=name, download=True)
+            with fetching(self.root / file) as part:
+                download(url, part / file, checksum)
         data = read(datasets.SVHN, self.root, split=name)
         return torch.from_numpy(data.data), torch.from_numpy(data.labels)

@@ -2,12 +2,14 @@
 
 import warnings
 from collections.abc import Sequence
+from io import BytesIO
 from math import sqrt
 from pathlib import Path
 
 from PIL import Image
 
 from lightning_gans.drawing.grids import with_headings
+from lightning_gans.files import write_whole
 
 FRAMES, PIXELS, SIDE = 120, 24_000_000, 640
 
@@ -26,7 +28,7 @@ def save_gif(
     Args:
         frames: PNG files, in order. Those that are not there any more are left out; those that cannot be
             read too, with a warning. Without any, nothing is written.
-        file: The GIF; any suffix will do.
+        file: The GIF, written whole; its folder is made.
         frame_duration: Seconds that a frame is shown.
         captions: A line for each frame, written on a strip above it.
     """
@@ -56,7 +58,9 @@ def save_gif(
         pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     first, *rest = pictures
     durations = [round(frame_duration * 1000)] * len(rest) + [2000]
-    first.save(file, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False)
+    content = BytesIO()
+    first.save(content, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False)
+    write_whole(file, content.getvalue())
 
 
 def _size_and_mode(frame: Path) -> tuple[int, int, str] | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from io import BytesIO
-from math import ceil
+from math import ceil, sqrt
 
 import torch
 from PIL import Image, ImageDraw
@@ -12,8 +12,19 @@ from torchvision.utils import make_grid
 from lightning_gans.drawing.pixels import to_bytes
 from lightning_gans.drawing.style import INK, PAPER, font, new_figure, styled
 
-CELL, LARGE = 48, 96  # pixels that small images grow to, and large ones shrink to
+CELL, LARGE = 48, 96  # pixels a side that small images grow to, and large ones shrink to
 GAP, STRIP = 2, 22
+
+
+def magnification(shape: Sequence[int]) -> int:
+    """Return the side of the square that each pixel of small images (channels, height, width) becomes."""
+    return ceil(CELL / sqrt(shape[1] * shape[2]))
+
+
+def most_images(shape: Sequence[int], scale: int | None = None) -> int:
+    """Return how many images (channels, height, width) a grid can have that Pillow opens again."""
+    scale = scale or magnification(shape)
+    return 2 * (Image.MAX_IMAGE_PIXELS or 10**9) // (shape[1] * shape[2] * scale**2)
 
 
 def image_grid(images: Tensor, columns: int = 8, scale: int | None = None) -> Image.Image:
@@ -29,7 +40,7 @@ def image_grid(images: Tensor, columns: int = 8, scale: int | None = None) -> Im
         The picture, in mode ``L`` or ``RGB``.
     """
     if scale is None:
-        scale = ceil(CELL / min(images.shape[2:]))
+        scale = magnification(images.shape[1:])
     pixels = images.detach().cpu()[:, : 3 if images.shape[1] >= 3 else 1]
     if pixels.dtype != torch.uint8:
         pixels = to_bytes(pixels.float().nan_to_num(-1.0, 1.0, -1.0))

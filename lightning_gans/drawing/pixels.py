@@ -1,9 +1,12 @@
 """Images as numbers: from [-1, 1] to the 256 levels of files."""
 
-import warnings
+from collections.abc import Sequence
+from io import BytesIO
 
 import torch
+from PIL import Image
 from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
 
 
 def to_bytes(images: Tensor) -> Tensor:
@@ -28,15 +31,18 @@ def as_stored(samples: Tensor, first: int = 0) -> Tensor:
     return to_bytes(samples) if samples.ndim == 4 else samples
 
 
-def warn_of_range(samples: Tensor) -> None:
-    """Warn of images ``(n, C, H, W)`` that cannot be meant as ones in [-1, 1]; vectors have no range."""
-    if samples.ndim != 4:
-        return
-    low, high = float(samples.min()), float(samples.max())
-    if max(-low, high) > 1.05:
-        found = "what is beyond is cut off"
-    elif low >= 0:
-        found = "this looks like [0, 1]"
+def as_png(picture: Image.Image | Tensor, compress_level: int = 6) -> bytes:
+    """Return a picture, or a uint8 image ``(C, H, W)`` of 1 to 4 channels, as the content of a PNG file."""
+    content = BytesIO()
+    image = to_pil_image(picture) if isinstance(picture, Tensor) else picture
+    image.save(content, "PNG", compress_level=compress_level)
+    return content.getvalue()
+
+
+def drawn_part(shape: Sequence[int]) -> str:
+    """Return a note if pictures show only a part of samples (channels, height, width) or (d,)."""
+    if len(shape) == 3:
+        shown, what = (3 if shape[0] >= 3 else 1), "channels"
     else:
-        return
-    warnings.warn(f"samples lie in [{low:.3g}, {high:.3g}], not in [-1, 1]: {found}", stacklevel=2)
+        shown, what = 3, "dimensions"
+    return f", {shown} of {shape[0]} {what}" if shape[0] > shown else ""

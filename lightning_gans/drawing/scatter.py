@@ -90,12 +90,13 @@ class Scatter:
     Args:
         points: ``(n, d)`` points that set the axes. Of more than three dimensions the first three are drawn.
         real: Whether these are the real points; otherwise only fake ones are drawn.
+        landscape: Whether there will be one.
     """
 
     resolution = 64
 
     @styled
-    def __init__(self, points: Tensor, real: bool = True) -> None:
+    def __init__(self, points: Tensor, real: bool = True, landscape: bool = True) -> None:
         given = cloud(points)
         self.limits = square_around(given)
         self.flat = given.shape[1] == 2
@@ -107,8 +108,9 @@ class Scatter:
         fake = self.axes.plot(*given[:0].T, "o", **FAKE_POINTS)[0]  # empty: it is there for the legend
         self.bar = add_scale(self.figure, self.axes, LANDSCAPE)
         self.bar.ax.set_visible(self.flat)
-        shade = [Patch(color="#b4bac2", label="low score of the discriminator")] * self.flat
-        self.figure.legend(handles=[*self.axes.lines, *shade], loc="outside lower left", ncols=3)
+        shade = Patch(color="#b4bac2", label="low score of the discriminator")
+        shown = [*[self.real] * real, fake, *[shade] * (self.flat and landscape)]
+        self.figure.legend(handles=shown, loc="outside lower left", ncols=3)
         self.title = self.figure.suptitle(" ", x=0.02, ha="left")
         keep_layout(self.figure)
         fake.remove()

@@ -21,11 +21,13 @@ from torch.optim import Optimizer
 from lightning_gans import checks
 from lightning_gans.game.checkpoints import SelfContained
 from lightning_gans.game.held_out import HeldOutLosses
+from lightning_gans.game.monitors import check_monitors, monitors
 from lightning_gans.game.players import Player, RunningPlayer, make_optimizers, running_players
 from lightning_gans.game.progress import epoch_is_whole
 from lightning_gans.game.ranks import average_over_ranks, batch_length, share_buffers
 from lightning_gans.game.rows import write_row
 from lightning_gans.game.trainer_settings import NoGPUCheck, check_trainer
+from lightning_gans.game.trial import check_gradients, check_loss
 from lightning_gans.game.weights import Weights
 
 
@@ -77,10 +79,10 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
         self._reported: dict[str, Tensor | float] = {}
         self._log_every = sys.maxsize
         self._last_written = 0
+        self._monitored: set[str | None] = set()  # metrics that callbacks go by
         self._unchecked: list[tuple[str, int, Tensor]] = []
         self._overridden: set[str] = set()
-        self._no_gpu_check = NoGPUCheck()
-        self.save_hyperparameters(self.plain_arguments())
+        self.save_hyperparameters(self.plain_arguments(), logger=False)
 
     # ------------------------------------------------------------------ what a paper writes
 
@@ -109,14 +111,17 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
                 which also save the work.)
 
         Raises:
+            ValueError: If the loss is no scalar, or gives ``player`` no gradient.
             FloatingPointError: If the loss is not finite. (On an accelerator it is checked when a
                 checkpoint or a log row is written: reading it every step would stall the device.)
         """
         parameters = self._running[player].parameters
+        check_loss(self, player, loss)
         for parameter in parameters:
             parameter.grad = None
         # Not manual_backward: DDP would average all gradients; only this player's are averaged, below.
         loss.backward(inputs=parameters if shared_graph else None, retain_graph=shared_graph)
+        check_gradients(self, player, parameters)
         loss = loss.detach()
         if self.trainer.world_size > 1:
             loss = average_over_ranks(parameters, loss, self._samples)
@@ -141,7 +146,10 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
         :attr:`reporting`.
         """
         for name, value in values.items():
-            self._reported[name] = value.detach() if isinstance(value, Tensor) else value
+            value = value.detach() if isinstance(value, Tensor) else value
+            self._reported[name] = value
+            if f"train/{name}" in self._monitored:  # callbacks look before the row is written
+                self.trainer.callback_metrics[f"train/{name}"] = torch.as_tensor(value)
 
     @property
     def reporting(self) -> bool:
@@ -169,7 +177,8 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
     def configure_callbacks(self) -> list[Callback]:
         """Refuse trainer settings that mean something else in a game; Lightning calls this first of all."""
         check_trainer(self.trainer)
-        return []
+        again = any(isinstance(callback, NoGPUCheck) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return [] if again else [NoGPUCheck()]
 
     def configure_optimizers(self) -> Any:
         """Make each player's optimizer and scheduler."""
@@ -177,6 +186,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
 
     def on_fit_start(self) -> None:
         """Prepare networks and the random numbers of this rank; look up once what every step needs."""
+        super().on_fit_start()
         self.prepare_networks(name for player in self.players().values() for name in player.networks)
         # A seed for each rank: Lightning gives all the same one, and all would draw the same fakes.
         seed = (torch.initial_seed() * 1_000_003 + 7_919 * (self.global_rank + 1)) % 2**63
@@ -187,12 +197,12 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
         # Lightning asks for the signature of training_step at every batch: stored, it need not be computed.
         step = type(self).training_step
         step.__signature__ = inspect.signature(step)  # type: ignore[attr-defined]
-        self._no_gpu_check.start()
 
     def on_train_start(self) -> None:
         """Restore the state of a resumed run, with the optimizer settings that this run changes."""
         super().on_train_start()
         self._unchecked.clear()
+        self._monitored = {callback.monitor for callback in monitors(self.trainer)}
         self._log_every = self.trainer.log_every_n_steps or sys.maxsize  # type: ignore[attr-defined]
         self._last_written = self.trainer.global_step
         for name, player in self.players().items():
@@ -221,6 +231,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
             row = {f"train/{name}": value for name, value in self._reported.items()}
             write_row(self.trainer, row, bar=[name for name in row if name.endswith("_loss")])
             self._reported.clear()
+            check_monitors(self.trainer)
 
     def on_validation_start(self) -> None:
         """Copy the buffers of the first rank to all, so that all evaluate the same networks."""
@@ -233,12 +244,9 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
 
     def on_train_end(self) -> None:
         """Check that the last losses are finite, and share the buffers."""
+        super().on_train_end()
         self._check_losses()
         share_buffers(self)  # so that all ranks draw the same samples from now on
-
-    def teardown(self, stage: str) -> None:
-        """Restore the environment variable that was removed for the run."""
-        self._no_gpu_check.stop()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add random states and run state of all ranks, unless a loss was not finite. All ranks call this."""

@@ -1,21 +1,43 @@
 """Checkpoints that say how their module was built: written, read, resumed and loaded."""
 
+import inspect
 import pickle
+import sys
 import warnings
+import zipfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import LightningModule
-from torch import nn
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from typing_extensions import Self
 
+from lightning_gans.checks import first_line
 from lightning_gans.game.interruption import Interruption
+from lightning_gans.game.log_axis import log_at_updates
+from lightning_gans.game.monitors import check_monitors, warn_of_monitors
 from lightning_gans.game.progress import go_on_exactly, store_progress
 from lightning_gans.game.random_states import random_states, restore_random_states
-from lightning_gans.networks.rebuild import NotRebuildable, Rebuildable, class_path, describe, rebuild
+from lightning_gans.game.resuming import check_weights, summary, warn_of_missing
+from lightning_gans.game.settings import log_settings
+from lightning_gans.game.trust import only_trusted
+from lightning_gans.networks.rebuild import (
+    NotRebuildable,
+    Rebuildable,
+    class_path,
+    describe,
+    find_class,
+    rebuild,
+)
+from lightning_gans.networks.trust import NotTrusted, check_trusted
 
 
 class SelfContained(Rebuildable, LightningModule):
@@ -29,7 +51,10 @@ class SelfContained(Rebuildable, LightningModule):
     rng: torch.Generator | None = None
     """A generator of this module's own, another on each rank, if it has one."""
 
-    _resumed: list[dict[str, Any]] | None = None
+    run_settings: dict[str, Any] | None = None
+    """What the loggers are told of a run beside model, data and trainer."""
+
+    _resumed: dict[str, Any] | None = None
     _interruption: Interruption | None = None
 
     def run_state(self) -> dict[str, Any]:
@@ -69,30 +94,68 @@ class SelfContained(Rebuildable, LightningModule):
         store_progress(self.trainer, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint is one of this class, with weights of these shapes.
+        """Check that the checkpoint is one of this class, with weights of these shapes, and undamaged.
 
         Raises:
             ValueError: If it is not.
         """
         written_by = checkpoint.get("hyper_parameters", {}).get("_class_path")
-        if written_by not in (None, class_path(type(self))):
+        if written_by is not None and not same_class(written_by, type(self)):
             raise ValueError(f"the checkpoint is one of {written_by}, not of {class_path(type(self))}")
-        weights = checkpoint["state_dict"]
-        for key, value in self.state_dict().items():
-            if key.startswith("ema."):  # a run may begin or end to average weights
-                continue
-            if key not in weights or weights[key].shape != value.shape:
-                found = tuple(weights[key].shape) if key in weights else "missing"
-                raise ValueError(
-                    f"the checkpoint does not fit: {key} is {found} there and {tuple(value.shape)} here; "
-                    "give the arguments of the model that the run was started with"
-                )
-        ranks = checkpoint.get("run_state")
+        check_weights(self, checkpoint)
+        stored = summary(checkpoint)
+        if self._trainer is not None:
+            file = self.trainer.ckpt_path
+            if file and Path(file).is_file():
+                check_entries(Path(file))
         if self._trainer is not None and self.trainer.training:
-            self._resumed = ranks
+            self._resumed = stored
             go_on_exactly(self.trainer, checkpoint)
-        elif ranks:
-            self.load_run_state(ranks[0]["state"])
+            return
+        if self._trainer is not None:  # the update at which validate and test log
+            self.trainer.fit_loop.epoch_loop._batches_that_stepped = checkpoint["global_step"]
+        if stored["run_state"]:
+            self.load_run_state(stored["run_state"][0]["state"])
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls,
+        checkpoint_path: str | Path,
+        map_location: str | torch.device | None = None,
+        *,
+        trusted: Iterable[str] = (),
+        **arguments: Any,
+    ) -> Self:
+        """Rebuild a module of this class from its checkpoint: :func:`load`, for a class that is known.
+
+        It also finds classes that were defined in a script, whose checkpoints call them ``__main__.Name``,
+        in the module of this class.
+
+        Args:
+            checkpoint_path: The checkpoint, or the folder of its run.
+            map_location: The device. Default: the CPU.
+            trusted: As for :func:`load`; this class is trusted.
+            arguments: As for :func:`load`.
+
+        Returns:
+            The module, in evaluation mode.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: As of :func:`load`, and if it is a checkpoint of another class.
+        """
+        path = checkpoint_file(checkpoint_path)
+        module = _load(path, (*trusted, class_path(cls)), arguments, script=cls.__module__)
+        if not isinstance(module, cls):
+            raise ValueError(
+                f"checkpoint {path} is one of {class_path(type(module))}, not of {class_path(cls)}"
+            )
+        return module if map_location is None else module.to(map_location)
+
+    def on_fit_start(self) -> None:
+        """Make whatever is logged stand at updates; tell the loggers what the run is made of."""
+        log_at_updates(self.trainer)
+        log_settings(self.trainer, self, self.run_settings or {})
 
     def on_train_start(self) -> None:
         """Install the signal handlers; restore the random states and run state of a resumed run."""
@@ -100,10 +163,14 @@ class SelfContained(Rebuildable, LightningModule):
         self._interruption.start(self.trainer)
         if self._resumed is None:
             return
-        ranks, self._resumed = self._resumed, None
-        here = self.trainer.world_size
+        stored, self._resumed = self._resumed, None
+        warn_of_missing(self.trainer, self, stored)
+        ranks, here = stored["run_state"], self.trainer.world_size
+        if not ranks:
+            return
         mine = ranks[self.global_rank if len(ranks) == here else 0]
-        self.load_run_state(move_data_to_device(mine["state"], self.device))
+        if "state" in mine:
+            self.load_run_state(move_data_to_device(mine["state"], self.device))
         if len(ranks) != here:
             warnings.warn(
                 f"the checkpoint is one of {len(ranks)} ranks, resumed by {here}: "
@@ -111,9 +178,18 @@ class SelfContained(Rebuildable, LightningModule):
                 stacklevel=2,
             )
             return
-        restore_random_states(mine["random"], self.device)
+        if "random" in mine:
+            restore_random_states(mine["random"], self.device)
         if self.rng is not None and "rng" in mine:
             self.rng.set_state(mine["rng"].cpu())
+
+    def on_train_epoch_start(self) -> None:
+        """Refuse callbacks that go by a metric which is not logged."""
+        check_monitors(self.trainer)
+
+    def on_train_end(self) -> None:
+        """Warn of callbacks that went by a metric which was not logged."""
+        warn_of_monitors(self.trainer)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """End the run if a rank has received SIGINT or SIGTERM. Whoever overrides this calls it last."""
@@ -121,68 +197,173 @@ class SelfContained(Rebuildable, LightningModule):
             self._interruption.raise_if_received(self.trainer)
 
 
+def checkpoint_file(path: str | Path) -> Path:
+    """Return the file of a checkpoint, which may be given as the folder of its run.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    path = Path(path)
+    file = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"checkpoint {file} does not exist")
+    return file
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint of this package into CPU memory, without running code from it.
+
+    Args:
+        path: The file, or the folder of a run.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is damaged, or no checkpoint of this package.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"checkpoint {path} does not exist")
+    path = checkpoint_file(path)
     try:
+        check_entries(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, OSError) as error:
-        raise ValueError(
-            f"checkpoint {path} is damaged or not a checkpoint ({type(error).__name__})"
-        ) from error
-    if not isinstance(checkpoint, dict) or "_class_path" not in checkpoint.get("hyper_parameters", {}):
+    except Exception as error:  # a damaged file can raise exceptions of zip, pickle or torch, of any kind
+        objects = isinstance(error, pickle.UnpicklingError)
+        reason = "it holds other objects than tensors, numbers and texts" if objects else first_line(error)
+        raise ValueError(f"checkpoint {path} is damaged or not a checkpoint: {reason}") from error
+    parts = checkpoint if isinstance(checkpoint, dict) else {}
+    stored, weights = parts.get("hyper_parameters"), parts.get("state_dict")
+    if not isinstance(stored, dict) or not isinstance(stored.get("_class_path"), str):
         raise ValueError(f"checkpoint {path} was not written by lightning_gans")
-    return checkpoint
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ValueError(f"checkpoint {path} holds no weights: its state_dict is no dict of tensors")
+    return parts
 
 
-def load(path: str | Path, **arguments: Any) -> SelfContained:
+def check_entries(path: str | Path) -> None:
+    """Compare the entries of a checkpoint's archive with their checksums, which torch does not.
+
+    Raises:
+        ValueError: If one is damaged; with its name.
+        zipfile.BadZipFile: If the file is no archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        try:
+            broken = archive.testzip()
+        except zipfile.BadZipFile as error:
+            raise ValueError(str(error)) from error
+    if broken is not None:
+        raise ValueError(f"the checksum of its entry {broken} is wrong")
+
+
+def run_config(path: str | Path) -> Path | None:
+    """Return the configuration of the run that a checkpoint lies in, if there is one."""
+    config = checkpoint_file(path).parent.parent / "config.yaml"
+    return config if config.is_file() else None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the configuration of a run, and say so. What it names must still be checked: it is a file.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {first_line(error)}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} is no configuration of a run")
+    rank_zero_only(print)(f"settings: {path}", file=sys.stderr)
+    return config
+
+
+def load(path: str | Path, *, trusted: Iterable[str] = (), **arguments: Any) -> SelfContained:
     """Rebuild a trained game or classifier from its checkpoint: class, arguments, weights, averaged ones too.
 
-    Args:
-        path: The checkpoint. It is read with ``weights_only``: nothing in it is unpickled as code.
-        arguments: Constructor arguments to use instead of the stored ones. Needed only for objects that
-            could not be written down: networks that are no :class:`~lightning_gans.networks.Rebuildable`.
+    Nothing in the file is run as code, and no class is built because the file names it but those of this
+    package, torch's layers, optimizers and schedulers, and classes that you trust: see SECURITY.md.
 
-    Only games, networks, latents, optimizers and schedulers that can be imported here are built.
+    Args:
+        path: The checkpoint, or the folder of its run.
+        trusted: Modules and packages whose classes may be built: ``["my_project"]``. Those of your own that
+            you have imported need not be named.
+        arguments: Constructor arguments to use instead of the stored ones. Needed only for objects that
+            could not be written down, networks that are no :class:`~lightning_gans.networks.Rebuildable`,
+            where there is no ``config.yaml`` of a run on the command line, which says how they were built.
 
     Returns:
         The module on the CPU, in evaluation mode.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, of another package, or needs ``arguments``.
+        ValueError: If it is damaged, of another package, names a class that is not trusted, or needs
+            ``arguments``.
     """
+    return _load(checkpoint_file(path), tuple(trusted), arguments)
+
+
+def same_class(written_by: str, cls: type) -> bool:
+    """Return whether a path is that of a class; one of the two may be of a script that was run."""
+    module, _, name = written_by.rpartition(".")
+    return name == cls.__qualname__ and (module == cls.__module__ or "__main__" in (module, cls.__module__))
+
+
+def _load(path: Path, trusted: tuple[str, ...], arguments: dict[str, Any], script: str = "") -> SelfContained:
     checkpoint = read_checkpoint(path)
-    stored = dict(checkpoint["hyper_parameters"])
-    name = stored.pop("_class_path")
-    lost = {argument for argument in stored.pop("_not_rebuildable", []) if argument not in arguments}
-    forgivable = {argument for argument in lost if argument.endswith(("_optimizer", "_scheduler"))}
-    if lost - forgivable:
-        needed = sorted(lost - forgivable)
-        raise ValueError(
-            f"checkpoint {path} does not say how to build {', '.join(needed)}: "
-            f"call load(path, {', '.join(f'{argument}=...' for argument in needed)})"
-        )
-    if forgivable:
-        warnings.warn(
-            f"{', '.join(sorted(forgivable))} could not be stored: the default is used", stacklevel=2
-        )
-    plain = {"class_path": name, "init_args": {k: v for k, v in stored.items() if k not in arguments}}
     try:
-        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, then replaced by the stored ones
-            module: SelfContained = rebuild(
-                plain, (SelfContained, nn.Module, Optimizer, LRScheduler), **arguments
+        stored = moved(checkpoint["hyper_parameters"], script)
+        check_trusted(stored, trusted, f"checkpoint {path}")
+        name = stored.pop("_class_path")
+        lost = sorted(set(stored.pop("_not_rebuildable", [])) - set(arguments))
+        config = run_config(path) if lost else None
+        if config is not None:
+            arguments = {**_configured(config, name, lost, trusted), **arguments}
+            lost = [argument for argument in lost if argument not in arguments]
+        forgivable = [argument for argument in lost if argument.endswith(("_optimizer", "_scheduler"))]
+        needed = [argument for argument in lost if argument not in forgivable]
+        if needed:
+            raise ValueError(
+                f"it does not say how to build {', '.join(needed)}: "
+                f"call load(path, {', '.join(f'{argument}=...' for argument in needed)})"
             )
-    except ValueError as error:
-        raise ValueError(f"checkpoint {path} cannot be rebuilt: {error}") from error
-    module.on_load_checkpoint(checkpoint)
-    module.load_state_dict(checkpoint["state_dict"])
-    module.eval()
-    return module
+        if forgivable:
+            warnings.warn(f"{', '.join(forgivable)} could not be stored: the default is used", stacklevel=3)
+        plain = {"class_path": name, "init_args": {k: v for k, v in stored.items() if k not in arguments}}
+        kinds = (SelfContained, nn.Module, Optimizer, LRScheduler)
+        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, then replaced by the stored ones
+            module = rebuild(plain, kinds, trusted, f"checkpoint {path}", **arguments)
+        if not isinstance(module, SelfContained):
+            raise ValueError(f"{name} is neither a game nor a classifier")
+        module.on_load_checkpoint(checkpoint)
+        module.load_state_dict(checkpoint["state_dict"])
+    except NotTrusted:
+        raise
+    except Exception as error:  # constructors may raise anything if their arguments are not those they had
+        raise ValueError(f"checkpoint {path} cannot be rebuilt: {first_line(error)}") from error
+    return module.eval()
+
+
+def moved(stored: Any, module: str) -> Any:
+    """Return plain data in which the classes of a script that was run, if any, are those of a module."""
+    if isinstance(stored, dict):
+        return {key: moved(value, module) for key, value in stored.items()}
+    if isinstance(stored, list):
+        return [moved(value, module) for value in stored]
+    script = "__main__."
+    here = isinstance(stored, str) and stored.startswith(script) and module
+    return f"{module}.{stored.removeprefix(script)}" if here else stored
+
+
+def _configured(config: Path, name: str, wanted: Sequence[str], trusted: Sequence[str]) -> dict[str, Any]:
+    """Build constructor arguments as the configuration of a run says."""
+    model = read_config(config).get("model")
+    given = model.get("init_args") if isinstance(model, dict) else None
+    if not isinstance(given, dict):
+        return {}
+    cls = find_class(name, (SelfContained,))
+    chosen = {key: given[key] for key in wanted if given.get(key) is not None}
+    check_trusted(chosen, trusted, config)
+    parser = ArgumentParser(exit_on_error=False)
+    others = {*given, *inspect.signature(cls).parameters} - set(chosen)
+    parser.add_class_arguments(cls, "model", skip=others, instantiate=False, fail_untyped=False)
+    with only_trusted(trusted):
+        built = parser.instantiate(parser.parse_object({"model": chosen}))
+    return dict(vars(built.model))

@@ -1,5 +1,6 @@
 """The game from latent vectors to images, which most papers play: schedule, sampling, checks."""
 
+import sys
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from lightning_gans import checks
+from lightning_gans.game import trial
 from lightning_gans.game.adversarial import AdversarialModule
 from lightning_gans.game.latents import Latent, Normal
 from lightning_gans.game.optimizers import Adam
@@ -359,6 +361,7 @@ class LatentGame(AdversarialModule):
             ema: From the averaged latent if there is one.
             seed: The same seed gives the same. Drawn from torch's global generator by default.
         """
+        checks.at_least(1, n=n)
         seed = int(torch.randint(2**62, ())) if seed is None else seed
         # The noise is drawn on the CPU: one seed, the same samples on every device.
         rng = torch.Generator().manual_seed(seed)
@@ -367,9 +370,17 @@ class LatentGame(AdversarialModule):
         return latents, self.draw_labels(n, rng) if self.conditional else None
 
     def sample_from(self, latents: Tensor, labels: Tensor | None = None, ema: bool = True) -> Tensor:
-        """Map ``(n, latent_dim)`` latents to ``(n, *image_shape)`` float32 images, in evaluation mode."""
+        """Map ``(n, latent_dim)`` latents to ``(n, *image_shape)`` float32 images, in evaluation mode.
+
+        Raises:
+            ValueError: If latents have another shape, or labels are missing, no classes, or of no use.
+        """
+        checks.shaped(("n", self.latent.dim), "float", latents=latents)
         if self.conditional and labels is None:
             raise ValueError(f"labels=None: {type(self).__name__} needs a class for each latent")
+        if labels is not None and not self.conditional:
+            raise ValueError(f"labels given, but {type(self).__name__} is not conditional: leave them out")
+        self._check_classes(labels, len(latents))
         images = []
         with self.inference():
             for i in range(0, len(latents), 500):
@@ -377,12 +388,32 @@ class LatentGame(AdversarialModule):
                 images.append(self.generate(latents[i : i + 500].to(self.device), chosen, ema).float())
         return torch.cat(images)
 
+    def _check_classes(self, labels: Tensor | None, n: int, unlabeled: bool = False) -> None:
+        if labels is not None:
+            checks.labels(self.num_classes or sys.maxsize, unlabeled, labels=labels)
+            checks.shaped((n,), labels=labels)
+
     def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the discriminator's logits ``(n,)`` of images, in evaluation mode; unlabeled by default."""
-        images = images.to(self.device)
-        real = read_batch((images,) if labels is None else (images, labels.to(self.device)))
-        with self.inference():
-            return self.logits(self.judge(self.real_side(real)))
+        """Return the discriminator's logits ``(n,)`` of images, in evaluation mode; unlabeled by default.
+
+        Raises:
+            ValueError: If images have another shape, labels are no classes, or the game cannot do without.
+        """
+        checks.shaped(("n", *self.image_shape), "float", images=images)
+        self._check_classes(labels, len(images), unlabeled=True)
+        real = read_batch((images, labels))
+        if labels is None and self.conditional and not self.semi_supervised:
+            real = Side(images)  # no -1: a GPU would be of no use any more after it was looked up there
+        real = real.to(self.device)
+        try:
+            with self.inference():
+                return self.logits(self.judge(self.real_side(real)))
+        except (TypeError, AttributeError, LookupError, RuntimeError) as error:
+            if labels is not None or not self.conditional:
+                raise
+            raise ValueError(
+                f"labels=None: the judge of a {type(self).__name__} needs the class of each image, int64 (n,)"
+            ) from error
 
     def logits(self, judged: Any) -> Tensor:
         """Return what :meth:`judge` returned as one number an image, ``(n,)``: the mean over patches."""
@@ -402,29 +433,21 @@ class LatentGame(AdversarialModule):
             ValueError: If latent, generator, discriminator and data do not fit together.
         """
         self._unseen = True
-        data: Any = getattr(self.trainer, "datamodule", None)
-        if getattr(data, "view_names", ()):
-            raise ValueError(
-                f"data={type(data).__name__} serves {' and '.join(data.view_names)}, but a "
-                f"{type(self).__name__} learns from single images: use ImageFolder for these files"
-            )
-        if stage == "fit" and self.conditional and hasattr(data, "training_images"):
-            unlabeled = int((data.training_images()[1] < 0).sum())
-            if unlabeled and not self.semi_supervised:
-                raise ValueError(
-                    f"{unlabeled} training samples of {type(data).__name__} have no label, but a conditional "
-                    f"{type(self).__name__} needs all: leave out label_fraction and unlabeled data"
-                )
-        shape = getattr(data, "image_shape", None) or self.image_shape
-        if tuple(shape) != self.image_shape:
-            raise ValueError(
-                f"image_shape={self.image_shape} of the model is not that of the data, {tuple(shape)}: use it"
-            )
+        data = getattr(self.trainer, "datamodule", None)
+        trial.check_data(self, data, training=stage == "fit")
         if stage == "fit":
             batch_size = getattr(data, "batch_size", None)
             if batch_size is not None:
-                self.check_batch(batch_size)
+                trial.check_batches(self.check_batch, batch_size, getattr(data, "smallest_batch", batch_size))
             self._try_networks()
+
+    def on_train_start(self) -> None:
+        """Check the sizes of batches that no data module of this package serves."""
+        super().on_train_start()
+        data = getattr(self.trainer, "datamodule", None)
+        sizes = trial.batch_sizes(self.trainer.train_dataloader)
+        if sizes is not None and not hasattr(data, "smallest_batch"):
+            trial.check_batches(self.check_batch, *sizes)
 
     def check_batch(self, batch_size: int) -> None:
         """Check that the game can learn from batches of this size on each rank.
@@ -446,7 +469,7 @@ class LatentGame(AdversarialModule):
             ValueError: If that is not what the losses need.
         """
         first = judged[0] if isinstance(judged, tuple) and judged else judged
-        found = tuple(first.shape) if isinstance(first, Tensor) else type(first).__name__
+        found = tuple(first.shape) if isinstance(first, Tensor) else ()
         if self.num_outputs is not None:
             fits, wanted = found == (2, self.num_outputs), f"(N, {self.num_outputs})"
         else:
@@ -454,8 +477,8 @@ class LatentGame(AdversarialModule):
             wanted = "one logit an image, (N,), or a map of patches, (N, 1, h, w)"
         if not fits:
             raise ValueError(
-                f"discriminator of {type(self).__name__} returned {found} for 2 images: it must return "
-                + wanted
+                f"discriminator of {type(self).__name__} returned {trial.described(judged)} for 2 images: it "
+                f"must return {wanted}"
             )
 
     def _made(
@@ -475,30 +498,14 @@ class LatentGame(AdversarialModule):
             raise ValueError(f"{name}: {reason}") from error
 
     def _try_networks(self) -> None:
-        name = type(self).__name__
-        latents, labels = self.draw_latents(2, ema=False, seed=0)
-        try:
-            images = self.sample_from(latents, labels, ema=False)
-        except RuntimeError as error:
-            raise ValueError(
-                f"generator of {name} cannot read latents of shape {tuple(latents.shape)}: "
-                f"{checks.first_line(error)}; make latent.dim and the generator's latent_dim equal"
-            ) from error
-        if images.shape != (2, *self.image_shape):
-            raise ValueError(
-                f"generator of {name} makes images of shape {tuple(images.shape[1:])}, but image_shape="
-                f"{self.image_shape}: build it for that shape"
-            )
-        fake = Side(images, None if labels is None else labels.to(images.device), latents.to(images.device))
+        with trial.trying(self, "generate"), self.inference():
+            latents, labels = self.draw_latents(2, ema=False, seed=0)
+            fake = Side(latents, labels, latents).to(self.device)
+            fake = replace(fake, images=self.generate(fake.images, fake.labels))
+        trial.check_images(self, fake.images)
         # Unlabeled, unless the game is conditional: then its networks may not accept the label -1.
-        real = read_batch((images,) if fake.labels is None else (images, fake.labels))
-        try:
-            with self.inference():
-                judged = self.judge(fake), self.judge(self.real_side(real))
-        except RuntimeError as error:
-            raise ValueError(
-                f"discriminator of {name} cannot read images of shape {self.image_shape}: "
-                + checks.first_line(error)
-            ) from error
+        real = read_batch((fake.images, fake.labels))
+        with trial.trying(self, "judge"), self.inference():
+            judged = self.judge(fake), self.judge(self.real_side(real))
         for of_side in judged:
             self.check_judged(of_side)

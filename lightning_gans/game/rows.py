@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 
@@ -34,6 +35,15 @@ def write_row(
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
         trainer.progress_bar_metrics.update({name: values[name] for name in bar if name in values})
     return values
+
+
+def show_best(trainer: Trainer, higher_is_better: Mapping[str, bool]) -> None:
+    """Have the table of runs of W&B show the best value of each of these names beside the last."""
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            for name, higher in higher_is_better.items():
+                shown = "max,last" if higher else "min,last"
+                logger.experiment.define_metric(name, step_metric="trainer/global_step", summary=shown)
 
 
 def log_scores(module: LightningModule, row: Mapping[str, Tensor | float]) -> None:

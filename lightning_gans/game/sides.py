@@ -35,6 +35,11 @@ class Side:
         latents, inputs = (None if x is None else x.detach() for x in (self.latents, self.inputs))
         return replace(self, images=self.images.detach(), latents=latents, inputs=inputs)
 
+    def to(self, device: torch.device) -> "Side":
+        """Return the same samples on a device."""
+        parts = (self.images, self.labels, self.latents, self.inputs)
+        return Side(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
+
 
 def read_batch(batch: Any) -> Side:
     """Take a batch of a data loader as real samples.

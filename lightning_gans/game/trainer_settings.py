@@ -3,8 +3,24 @@
 import os
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    SpikeDetection,
+    StochasticWeightAveraging,
+)
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
+
+UNFIT: dict[type[Callback], str] = {
+    BatchSizeFinder: "set data.batch_size",
+    GradientAccumulationScheduler: "raise data.batch_size, or use more devices",
+    LearningRateFinder: "set the lr of each player's optimizer",
+    SpikeDetection: "leave it out, a loss that is not finite ends the run anyway",
+    StochasticWeightAveraging: "use GeneratorEMA",
+}
+"""Callbacks of Lightning that do not work in a game, and what to do without them."""
 
 _GPU_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
 
@@ -35,9 +51,15 @@ def check_trainer(trainer: Trainer) -> None:
             f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} means nothing in a game: "
             "raise data.batch_size, or use more devices"
         )
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, tuple(UNFIT)):
+            use = next(use for kind, use in UNFIT.items() if isinstance(callback, kind))
+            raise ValueError(
+                f"trainer.callbacks: {type(callback).__name__} takes a game for one model: {use}"
+            )
 
 
-class NoGPUCheck:
+class NoGPUCheck(Callback):
     """Avoid that torch looks for a GPU at every step of a run without one.
 
     Lightning sets an environment variable by which torch asks the driver's management library at each step of
@@ -47,12 +69,19 @@ class NoGPUCheck:
     def __init__(self) -> None:
         self._removed: str | None = None
 
-    def start(self) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the environment variable, if there is no GPU."""
         if not torch.cuda.is_available():
             self._removed = os.environ.pop(_GPU_CHECK, None)
 
-    def stop(self) -> None:
-        """Restore the environment variable that :meth:`start` removed."""
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Restore the environment variable that was removed for the run."""
+        self._restore()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Restore it after a run that fails, too."""
+        self._restore()
+
+    def _restore(self) -> None:
         if self._removed is not None:
             os.environ[_GPU_CHECK], self._removed = self._removed, None

@@ -8,6 +8,7 @@ from torch import Tensor
 from lightning_gans import checks
 from lightning_gans.game.adversarial import AdversarialModule
 from lightning_gans.game.sides import Side, check_real, kinds
+from lightning_gans.game.trial import check_images, trying
 
 
 class TranslationGame(AdversarialModule):
@@ -60,7 +61,7 @@ class TranslationGame(AdversarialModule):
 
     def _needs(self, network: str, method: str) -> None:
         if not hasattr(self, network):
-            raise NotImplementedError(f"{type(self).__name__} has no {network}: write {method}()")
+            raise TypeError(f"{type(self).__name__} has no {network}: write {method}()")
 
     # ------------------------------------------------------------------ the game
 
@@ -128,14 +129,11 @@ class TranslationGame(AdversarialModule):
             given, found = getattr(self, key), getattr(data, key, None)
             if found is not None and tuple(found) != given:
                 raise ValueError(f"{key}={given} of the model is not the data's, {tuple(found)}: use that")
-        try:
-            images = self.translate(torch.zeros(2, *self.input_shape))
-        except RuntimeError as error:
-            raise ValueError(
-                f"the generator of {name} cannot read {self.input_shape}: {checks.first_line(error)}"
-            ) from error
-        if images.shape != (2, *self.image_shape):
-            raise ValueError(
-                f"the generator of {name} makes images of shape {tuple(images.shape[1:])}, but image_shape="
-                f"{self.image_shape}: build it for that shape"
-            )
+        with trying(self, "generate"), self.inference():
+            noise = torch.rand(2, *self.input_shape, generator=torch.Generator().manual_seed(0))
+            inputs = 2 * noise.to(self.device) - 1
+            images = self.generate(inputs)
+        check_images(self, images)
+        if hasattr(self, "discriminator") or type(self).judge is not TranslationGame.judge:
+            with trying(self, "judge"), self.inference():
+                self.judge(Side(images, inputs=inputs))

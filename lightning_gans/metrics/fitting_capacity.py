@@ -60,6 +60,7 @@ class Budget:
         checks.one_of(("online", "fixed"), mode=self.mode)
         counts = ("seeds", "epochs", "samples_per_epoch", "per_class")
         checks.at_least(1, **{name: getattr(self, name) for name in counts})
+        checks.seed(seed=self.seed)
 
     def epoch_size(self, num_classes: int) -> int:
         """Return the samples of an epoch."""
@@ -217,7 +218,8 @@ def real_data(data: DataModule) -> RealData:
     num_classes = data.num_classes
     assert num_classes is not None
     parts: list[tuple[Tensor, Tensor]] = []
-    for split, (images, labels) in (("train", data.training_images()), ("test", data._ready("test"))):
+    for split in ("train", "test"):
+        images, labels = data.stored(split)
         checks.labels(num_classes, unlabeled=True, **{f"{split}_labels": labels})
         labelled = (labels >= 0).nonzero().squeeze(1)
         if len(labelled) == 0:

@@ -1,6 +1,6 @@
 """Make the samples to be scored: batches of images from a game, rounded to 256 levels as in files."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -8,7 +8,8 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from lightning_gans.drawing.pixels import as_stored, warn_of_range
+from lightning_gans.drawing.pixels import as_stored
+from lightning_gans.game.trial import warn_of_range
 
 
 @dataclass(frozen=True)
@@ -74,24 +75,29 @@ def samples_at(stream: SampleStream, places: Tensor) -> Tensor:
 
 
 class LatentSamples:
-    """Samples of a game; in conditional games, sample i is of class i modulo the number of classes.
+    """Samples of a game; in conditional games, the classes come one after the other, again and again.
 
     Args:
         game: Has ``draw_latents`` and ``sample_from``; see :class:`lightning_gans.LatentGame`.
         count: How many samples.
         ema: Use averaged weights, if there are any.
         seed: Decides the latents.
+        classes: Those of a conditional game; all by default.
     """
 
-    def __init__(self, game: Any, count: int, ema: bool = True, seed: int = 0) -> None:
+    def __init__(
+        self, game: Any, count: int, ema: bool = True, seed: int = 0, classes: Sequence[int] | None = None
+    ) -> None:
         self.game, self.count, self.ema, self.seed = game, count, ema, seed
+        self.classes = classes
         self._seen = False
 
     def batches(self, places: range, batch_size: int) -> Iterator[Samples]:
         """Make the samples at some places, and warn once if images are not in [-1, 1]."""
         latents, labels = self.game.draw_latents(self.count, self.ema, self.seed)
         if labels is not None:
-            labels = torch.arange(self.count) % (self.game.num_classes or 1)
+            classes = torch.tensor(self.classes or range(self.game.num_classes))
+            labels = classes[torch.arange(self.count) % len(classes)]
 
         def make(part: slice) -> Tensor:
             made: Tensor = self.game.sample_from(

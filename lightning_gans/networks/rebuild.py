@@ -1,13 +1,17 @@
 """Record how an object was built, so that a checkpoint can build it again without unpickling code."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
 from lightning_gans import checks
+from lightning_gans.networks.trust import PACKAGE, NotTrusted, check_trusted, is_trusted, refusal
 
 
 class Rebuildable:
@@ -70,35 +74,60 @@ def describe(value: Any) -> Any:
     raise NotRebuildable(f"{value!r} cannot be rebuilt from plain data")
 
 
-def rebuild(plain: Any, kinds: tuple[type, ...], **overrides: Any) -> Any:
-    """Build an object from the plain data that :func:`describe` returned.
+def rebuild(
+    plain: Any, kinds: tuple[type, ...], trusted: Iterable[str], file: str | Path, **overrides: Any
+) -> Any:
+    """Build an object from the plain data of a file, which :func:`describe` returned.
 
     Args:
         plain: The plain data.
         kinds: Base classes of what may be built: a file must not get to call anything else.
+        trusted: Modules, packages and class paths whose classes may be built, beside this package's
+            (:func:`~lightning_gans.networks.trust.is_trusted`). All names are checked before any is imported.
+        file: Where the data is from, for messages.
         overrides: Further arguments of the outermost class.
 
     Raises:
+        NotTrusted: If a class is none that is built because a file names it.
         ValueError: If a class cannot be found, is of another kind, or refuses its arguments.
     """
-    if isinstance(plain, list):
-        return [rebuild(item, kinds) for item in plain]
-    if not isinstance(plain, dict):
-        return plain
-    if "class_path" not in plain:
-        return {key: rebuild(item, kinds) for key, item in plain.items()}
-    module, _, name = plain["class_path"].rpartition(".")
+    check_trusted(plain, trusted, file)
+
+    def build(plain: Any, **overrides: Any) -> Any:
+        if isinstance(plain, list):
+            return [build(item) for item in plain]
+        if not isinstance(plain, dict):
+            return plain
+        if "class_path" not in plain:
+            return {key: build(item) for key, item in plain.items()}
+        cls = find_class(plain["class_path"], kinds)
+        if not is_trusted(class_path(cls), trusted):  # a trusted module that imports another one
+            raise NotTrusted(refusal([class_path(cls)], file))
+        arguments = {**build(plain.get("init_args", {})), **overrides}
+        try:
+            return partial(cls, **arguments) if plain.get("partial") else cls(**arguments)
+        except TypeError as error:
+            raise ValueError(f"{plain['class_path']} refuses its arguments: {error}") from error
+
+    return build(plain, **overrides)
+
+
+def find_class(path: str, kinds: tuple[type, ...]) -> type:
+    """Import a class whose path was checked.
+
+    Raises:
+        ValueError: If there is none, or it is of another kind.
+    """
+    module, _, name = path.rpartition(".")
     try:
         cls = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"there is no class {plain['class_path']} here: {error}") from error
-    if not (isinstance(cls, type) and issubclass(cls, kinds)):
-        raise ValueError(f"{plain['class_path']} is none of {', '.join(kind.__name__ for kind in kinds)}")
-    arguments = {**rebuild(plain.get("init_args", {}), kinds), **overrides}
-    try:
-        return partial(cls, **arguments) if plain.get("partial") else cls(**arguments)
-    except TypeError as error:
-        raise ValueError(f"{plain['class_path']} refuses its arguments: {error}") from error
+        raise ValueError(f"there is no class {path} here: {error}") from error
+    if path.startswith(f"{PACKAGE}."):  # others of this package read files, such as extractors
+        kinds = (Rebuildable, Optimizer, LRScheduler)
+    if not isinstance(cls, type) or not issubclass(cls, kinds):
+        raise ValueError(f"{path} is none of {', '.join(kind.__name__ for kind in kinds)}")
+    return cls
 
 
 def or_default(value: Any, default: Callable[[], Any], name: str, given: int = 0) -> Any:

@@ -1,7 +1,9 @@
 import os
 import random
 import re
+import shutil
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -127,10 +129,23 @@ def test_a_resumed_run_goes_on_with_the_same_pictures(tmp_path):
         assert gif.n_frames == len([0, 4, 8, 12, 14])
 
 
+def test_pictures_are_found_although_the_checkpoint_was_taken_out_of_its_run(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    fit(Path("run"), image_game(), digits(), [SampleGrid(4), Save(tmp_path / "lone.ckpt", 9)], 11)
+    monkeypatch.chdir(tmp_path)
+    fit(tmp_path / "next", image_game(), digits(), [SampleGrid(4)], 12, ckpt_path="lone.ckpt")
+    assert updates_drawn(tmp_path / "next") == [0, 4, 8, 12]
+    shutil.rmtree("work")
+    with pytest.warns(UserWarning, match="3 pictures of the resumed run are not in .*work/run"):
+        fit(tmp_path / "third", image_game(), digits(), [SampleGrid(4)], 12, ckpt_path="lone.ckpt")
+    assert updates_drawn(tmp_path / "third") == [12]
+
+
 def test_a_picture_that_a_killed_run_owed_is_drawn_on_resume(tmp_path):
     fit(tmp_path / "a", image_game(), digits(), [Save(tmp_path / "before.ckpt", 4), SampleGrid(4)], 5)
     fit(tmp_path / "b", image_game(), digits(), [SampleGrid(4)], 6, ckpt_path=tmp_path / "before.ckpt")
-    assert updates_drawn(tmp_path / "b") == [4, 6]
+    assert updates_drawn(tmp_path / "b") == [0, 4, 6]
 
 
 def test_pictures_that_are_gone_are_skipped(tmp_path):
@@ -159,6 +174,11 @@ def test_one_callback_serves_several_runs(tmp_path):
     for name in ("a", "b"):
         fit(tmp_path / name, image_game(), digits(), [callback], 4)
         assert updates_drawn(tmp_path / name) == [0, 4]
+
+
+def test_a_picture_that_no_program_would_open(tmp_path):
+    with pytest.raises(ValueError, match="num_samples=1000000"):
+        fit(tmp_path, image_game(), digits(), [SampleGrid(4, num_samples=10**6)], 4)
 
 
 def test_without_gif(tmp_path):
@@ -303,17 +323,10 @@ def test_a_picture_that_fails_is_a_warning(tmp_path):
         assert gif.n_frames == 3
 
 
-def test_a_full_disk_leaves_no_part_of_a_picture(tmp_path, monkeypatch):
-    def save(picture, path, *args, **kwargs):
-        path.write_bytes(b"half a pic")
-        raise OSError(28, "No space left on device")
-
-    class Full(Callback):
-        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-            monkeypatch.setattr(Image.Image, "save", save)
-
+def test_a_full_disk_leaves_no_part_of_a_picture(tmp_path, full_disk):
+    full_disk(1)
     with pytest.warns(UserWarning, match="No space left on device") as caught:
-        fit(tmp_path, image_game(), digits(), [Full(), SampleGrid(2)], 4)
+        fit(tmp_path, image_game(), digits(), [SampleGrid(2)], 4)
     named = " ".join(str(warning.message) for warning in caught)
     assert all(name in named for name in ("update=00000002.png", "update=00000004.png", "samples.gif"))
     assert [path.name for path in (tmp_path / "samples").iterdir()] == ["update=00000000.png"]

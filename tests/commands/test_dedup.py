@@ -28,10 +28,11 @@ class Source(ImageSource):
 
 
 class Images(ImageDataModule):
-    channels, native_size = 3, 32
+    native_size = 32
     has_test_split = False
 
     def __init__(self, images, source=False, **options):
+        self.channels = images.shape[1]
         super().__init__(batch_size=1, **options)
         self.images, self.streamed = images, source
 
@@ -245,6 +246,19 @@ def test_bad_arguments(tmp_path, options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         dedup(Images(random_images()), str(tmp_path / "out"), **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_says_what_it_found(tmp_path, capsys):
+    dedup(Images(random_images()), str(tmp_path / "out"), pairs_in_picture=0)
+    said = capsys.readouterr().out
+    assert "43 images" in said
+    assert f"{len(PLANTED)} near-duplicates (9.30%) of 3 images" in said
+    for copy, original in PLANTED.items():
+        assert f"{copy} is like {original} (equal codes)" in said
+    assert "exclude.txt, pairs.csv, report.json" in said
+    assert f"--data.exclude {tmp_path / 'out' / 'exclude.txt'}" in said
+    dedup(Images(random_images()[:10]), str(tmp_path / "out"))
+    assert "no near-duplicates" in capsys.readouterr().out
 
 
 def test_too_few_images(tmp_path):

@@ -1,11 +1,14 @@
 """The contact sheet and the report of ``lightning-gans preview``."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lightning import LightningDataModule
 from PIL import Image
+from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gans.commands import preview as module
 from lightning_gans.commands.preview import (
@@ -13,6 +16,7 @@ from lightning_gans.commands.preview import (
     contact_sheet,
     endless,
     images_per_second,
+    of_package,
     preview,
     report,
 )
@@ -59,14 +63,14 @@ def sheet_of(data, per_class=8):
     data.prepare_data()
     data.setup("fit")
     loader = data.train_dataloader()
-    return contact_sheet(data, loader, endless(loader), per_class)
+    return contact_sheet(of_package(data, loader), endless(loader), per_class)
 
 
 def report_of(data, rate=1234.5):
     data.prepare_data()
     data.setup("fit")
     loader = data.train_dataloader()
-    return report(data, loader, next(iter(loader)), rate).split("\n")
+    return report(of_package(data, loader), next(iter(loader)), rate).split("\n")
 
 
 def test_command_writes_sheet_and_report(capsys):
@@ -107,11 +111,82 @@ def test_folder_in_place_of_the_sheet(tmp_path):
         preview(Digits(), "look.png")
 
 
-def test_foreign_data_module_is_refused():
-    from lightning import LightningDataModule
+class Foreign(LightningDataModule):
+    """Any loader."""
 
-    with pytest.raises(TypeError, match="data=LightningDataModule: give a data module"):
-        preview(LightningDataModule())
+    def __init__(self, loader, **attributes):
+        super().__init__()
+        self.loader = loader
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def train_dataloader(self):
+        return self.loader
+
+
+def images(*shape, n=12):
+    return torch.linspace(-1, 1, n).view(-1, *(1 for _ in shape)).expand(-1, *shape).contiguous()
+
+
+def loader_of(*parts):
+    return DataLoader(TensorDataset(*parts), batch_size=5, shuffle=True)
+
+
+def test_any_data_module_is_shown_with_what_it_lacks(capsys, monkeypatch):
+    calls = sheets(monkeypatch)
+    preview(Foreign(loader_of(images(3, 4, 6), torch.arange(12) % 3)), per_class=4, seconds=0.01)
+    said = capsys.readouterr().out
+    assert "Foreign: 12 training samples" in said
+    assert "images: float32 (5, 3, 4, 6), from -" in said
+    assert "classes  3, of 4 samples; 0 unlabeled" in said
+    assert "Foreign.image_shape" in said
+    assert "self.image_shape = (3, 4, 6)" in said
+    assert "self.num_classes = 3" in said
+    assert calls[0]["rows"] == [f"{k}\n4 (33.3%)" for k in range(3)]
+
+    known = Foreign(loader_of(images(3, 4, 6), torch.arange(12) % 3), image_shape=[3, 4, 6], num_classes=3)
+    known.class_names = ("a", "b", "c")
+    preview(known, seconds=0.01)
+    assert "missing" not in capsys.readouterr().out
+    assert [row[0] for row in calls[1]["rows"]] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("loader", "said"),
+    [
+        (DataLoader(images(1, 4, 4), batch_size=5), "classes  none: 12 unlabeled"),
+        (
+            DataLoader([{"image": image} for image in images(1, 4, 4)], batch_size=5),
+            "self.image_shape = (1, 4, 4)",
+        ),
+        (loader_of(images(2)), "vectors: float32 (5, 2)"),
+        (loader_of(images(1, 4, 4), images(3, 8, 8)), "self.input_shape = (1, 4, 4)"),
+    ],
+    ids=["bare", "mapping", "points", "pairs of two sizes"],
+)
+def test_other_batches(capsys, loader, said):
+    preview(Foreign(loader), seconds=0.01)
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (LightningDataModule(), "train_dataloader"),
+        (Foreign(None), "train_dataloader.. must return one loader, not a NoneType"),
+        (Foreign([loader_of(images(1, 4, 4))]), "not a list"),
+        (Foreign(loader_of(images(1, 4, 4).byte())), "torch.uint8: give float32"),
+        (Foreign(loader_of(9 * images(1, 4, 4))), "scale images to"),
+        (Foreign(loader_of(images(1, 4, 4), torch.zeros(12))), "labels of a batch are torch.float32"),
+        (Foreign(loader_of(images(1, 4, 4)), image_shape=(1, 9, 4)), r"Foreign.image_shape is \(1, 9, 4\)"),
+        (Foreign(loader_of(images(1, 4, 4), torch.arange(12)), num_classes=10), "num_classes is 10, .* 12"),
+        (Foreign(DataLoader(["a"])), "a batch of the data is"),
+    ],
+)
+def test_what_models_would_refuse_is_refused(data, message):
+    with pytest.raises(Exception, match=message):
+        preview(data, seconds=0.01)
+    assert not Path("preview.png").exists()
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 8), (1, 2, 4, 4)])
@@ -161,7 +236,7 @@ def test_search_for_a_rare_class_ends(monkeypatch):
     data = Tensors(shades([9] * 1000, 1, 8, 8), labels, ("common", "rare"))
     data.setup("fit")
     loader = data.train_dataloader()
-    contact_sheet(data, loader, counted(loader), 2)
+    contact_sheet(of_package(data, loader), counted(loader), 2)
     assert sum(served) <= 44
 
 

@@ -66,16 +66,31 @@ def test_what_cannot_be_translated(cli, fails, checkpoint, digits):
     assert "neither a file nor a folder" in line("nowhere")
     Path("empty").mkdir()
     assert "has no images" in line("empty")
+    assert "input=[]" in line("[]")
     Path("digits/text.png").write_text("no image")
     assert "digits/text.png" in line("digits")
-    assert "would both become out/one.png" in line("[digits/one.png, digits/one.png]")
+    assert "would both become one.png" in line("[digits/one.png, digits/one.png]")
     assert "TwoTranslators has no latent to sample from: use translate" in fails(
         "sample", "--ckpt_path", checkpoint
     )
 
 
+def test_a_folder_of_translations_is_new_and_whole(cli, fails, checkpoint, digits):
+    given = ("translate", "--ckpt_path", checkpoint, "--input", "digits", "--out")
+    assert "out=digits is not empty" in fails(*given, "digits")  # it would have overwritten what it reads
+    for i in range(16):
+        Image.fromarray(digits[0]).save(f"digits/{i}.png")
+    Path("digits/zzz.png").write_text("no image")
+    line = fails(*given, "out")
+    assert "zzz.png" in line
+    assert "16 of 20 files" in line
+    assert len([path for path in Path("out").rglob("*") if path.is_file()]) == 16
+    assert "out=out is not empty" in fails(*given, "out")
+    assert "device=cuda:99" in fails(*given, "new", "--device", "cuda:99")
+
+
 def test_shapes_follow_from_the_data(fails):
     model = f"--model={SHAPES}.TwoTranslators"
-    assert "data=Digits has no input_shape" in fails("fit", model, "--data=Digits")
-    line = fails("fit", model, f"--data={SHAPES}.Negatives", "--model.input_shape=[1,8,8]")
-    assert "model.input_shape follows from the data" in line
+    assert "data=Digits has no attribute input_shape" in fails("fit", model, "--data=Digits")
+    line = fails("fit", model, f"--data={SHAPES}.Negatives", "--model.input_shape=[1,8,9]")
+    assert "model.input_shape=(1, 8, 9) is not the data's" in line

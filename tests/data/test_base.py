@@ -56,6 +56,14 @@ def test_loaders():
     assert len(ready(Ramp(batch_size=8, drop_last=False)).train_dataloader()) == 7
 
 
+def test_smallest_batch():
+    """A rest of one sample is known before training: batch norm can make nothing of it."""
+    assert ready(Ramp(batch_size=8, limit=17, drop_last=False), "fit").smallest_batch == 1
+    assert ready(Ramp(batch_size=8, limit=17), "fit").smallest_batch == 8
+    with pytest.raises(RuntimeError, match=r"call prepare_data\(\) and setup\(\)"):
+        _ = Ramp(batch_size=8, limit=17).smallest_batch
+
+
 @pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict", None])
 def test_every_stage_loads_what_it_needs(stage):
     data = ready(Ramp(batch_size=5, val_fraction=0.2), stage)
@@ -209,8 +217,41 @@ def test_bad_arguments_are_refused_at_once(arguments, words):
     ],
 )
 def test_arguments_that_the_data_refuses(arguments, words):
+    data = Ramp(**arguments)
+    data.trainer = SimpleNamespace(world_size=1)
     with pytest.raises(ValueError, match=words):
-        Ramp(**arguments).setup("fit")
+        data.setup("fit")
+
+
+def test_a_batch_size_that_nothing_asks_for():
+    """Scores need no batches: a small set is not refused for one."""
+    data = Ramp(batch_size=51, limit=20)
+    assert len(data.real_images("train")[1]) == 20
+    data.setup("fit")
+    with pytest.raises(ValueError, match=r"batch_size=51 .*use at most 20"):
+        data.train_dataloader()
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("size", [None, 5, 6, 9])
+def test_real_images_are_resized_from_the_originals(split, size):
+    data = Digits(image_size=16, load_size=20, limit=30)
+    for _ in range(2):  # before setup, and after
+        images, labels, key = data.real_images(split, size)
+        assert images.shape == (len(labels), 1, size or 16, size or 16)
+        originals = Digits(limit=30)
+        assert torch.equal(images, resize(originals.real_images(split)[0], size or 16))
+        assert torch.equal(labels, originals.real_images(split)[1])
+        assert key != originals.real_images(split)[2]
+        data.setup()
+
+
+def test_real_images_without_a_test_split():
+    class Untested(Ramp):
+        has_test_split = False
+
+    with pytest.raises(ValueError, match="split=test: Untested has no test split here, use train"):
+        Untested().real_images("test")
 
 
 def test_loaders_need_setup():

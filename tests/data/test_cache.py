@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from lightning_gans.data import cache
 from lightning_gans.data.cache import CacheError, cache_folder, decode_all, decode_to_disk, find_usable
 from lightning_gans.data.decode import DamagedImage, Decoder
 from lightning_gans.data.sources import ImageFiles
+from tests.damage import damaged
 
 SIZE = 40
 
@@ -116,7 +118,7 @@ def test_decode_nothing(source, store):
 def test_first_damaged_file_ends_it(source, decode):
     damage(source, 30, 13, 14)
     for _ in range(3):
-        with pytest.raises(DamagedImage, match=r"^13\.png: not an image"):
+        with pytest.raises(DamagedImage, match=r"/13\.png: not an image .*on_error=skip"):
             decode(source)
     assert not Path("s").exists() or left(Path("s")) == []
 
@@ -144,7 +146,7 @@ def test_all_damaged(source, store):
     damage(source, *range(SIZE))
     for decode in (find_usable, lambda source: decode_to_disk(source, store, "skip")):
         with pytest.raises(
-            ValueError, match=r"^all 40 images of flowers are damaged; the first: 0\.png: not an"
+            ValueError, match=r"^all 40 images of flowers are damaged; the first: .*/0\.png: not an"
         ):
             decode(source)
     assert left(store) == []
@@ -190,12 +192,16 @@ def test_changed_file_is_decoded_anew(source, store):
         lambda done: (done / "index.json").write_text('{"damaged": null}'),
         lambda done: (done / "index.json").unlink(),
         lambda done: [shutil.rmtree(done), done.mkdir()],
+        lambda done: [shutil.rmtree(done), done.touch()],
+        lambda done: [(done / "images.bin").unlink(), (done / "images.bin").mkdir()],
+        lambda done: (done / "index.json").write_text("[" * 100_000),
     ],
 )
 def test_damaged_cache_is_rebuilt(source, images, store, harm):
     decode_to_disk(source, store, "error")
     harm(store / left(store)[0])
-    stored, _ = decode_to_disk(source, store, "error")
+    with pytest.warns(UserWarning, match="is damaged: flowers are decoded anew"):
+        stored, _ = decode_to_disk(source, store, "error")
     assert torch.equal(stored.read(), images)
     assert len(source.decoded()) == 2 * SIZE
     assert len(left(store)) == 1
@@ -222,6 +228,42 @@ def test_killed_writer(source, images, store):
     assert torch.equal(stored.read(), images)
     assert [name[-5:] for name in left(store)] != [".part"]
     assert len(left(store)) == 1
+
+
+def test_whatever_killed_processes_left_is_cleared_away(source, images, store):
+    """Also what other files or settings would have become; not what a process is working on."""
+    dead, alive = store / f"{'0' * 32}.part", store / f"{'1' * 32}.part"
+    others = [store / "classifier.part", store / "weights.npz.part"]
+    for folder in (dead, alive, *others):
+        folder.mkdir(parents=True)
+        (folder / "images.bin").write_bytes(b"some")
+    with FileLock(alive.with_suffix(".lock")):
+        stored, _ = decode_to_disk(source, store, "error")
+    assert torch.equal(stored.read(), images)
+    assert not dead.exists()
+    assert all(folder.exists() for folder in (alive, *others))
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
+def test_no_damage_gives_a_wrong_pixel(source, images, store, count):
+    """Also if images were left out: damage to their list would shift all others."""
+    small = source.at(torch.arange(6))
+    damage(source, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _, kept = decode_to_disk(small, store, "skip")
+        done = store / left(store)[0]
+        for name in ("images.bin", "index.json"):
+            intact = (done / name).read_bytes()
+            for what, content in damaged(intact, count // 2, seed=3):
+                (done / name).write_bytes(content)
+                cache._crc32.cache_clear()  # as in a new process
+                stored, found = decode_to_disk(small, store, "skip")
+                assert torch.equal(found, kept), what
+                assert torch.equal(stored.read(), images[kept]), what
+                assert torch.equal(stored[3], images[kept[3]]), what
+                if (done / name).read_bytes() != intact:  # the same content in other words
+                    (done / name).write_bytes(intact)
 
 
 def test_processes_at_once_decode_once(source, images, store, tmp_path):
@@ -331,7 +373,7 @@ def test_missing_file_is_not_the_cache_folder_s(source, store):
 
 def test_index_is_small(source, store):
     decode_to_disk(source, store, "error")
-    assert json.loads((store / left(store)[0] / "index.json").read_text()) == {"damaged": []}
+    assert json.loads((store / left(store)[0] / "index.json").read_text())["damaged"] == []
     assert (store / left(store)[0] / "images.bin").stat().st_size == SIZE * 192
 
 

@@ -186,7 +186,8 @@ def test_damaged_files_are_named_or_skipped(flat, in_memory, cached):
     (flat / "4.png").write_bytes((flat / "4.png").read_bytes()[:45])
     (flat / "7.png").write_text("no image")
     given = {"in_memory": in_memory, "cache": cached, "val_fraction": 0.0}
-    with pytest.raises(DamagedImage, match=r"^[47].png: "):
+    advice = "on_error=skip" if in_memory or cached else "replace it"
+    with pytest.raises(DamagedImage, match=rf"^{flat}/[47].png: .*{advice}"):
         list(ready(folder(flat, **given)).train_dataloader())
     with pytest.warns(UserWarning, match=r"skipped 2 of 12 files: 4.png, 7.png"):
         data = ready(folder(flat, on_error="skip", drop_last=False, **given))
@@ -198,7 +199,31 @@ def test_damaged_files_are_named_or_skipped(flat, in_memory, cached):
 def test_a_damaged_file_is_named_by_the_command_line(flat, fails):
     (flat / "4.png").write_text("no image")
     line = fails("fit", "--model=GAN", "--data=ImageFolder", f"--data.folder={flat}", "--data.batch_size=4")
-    assert "4.png: not an image" in line
+    assert f"{flat}/4.png: not an image" in line
+    assert "on_error=skip" in line
+
+
+def test_other_kinds_of_files_are_counted(flat):
+    for name in ("a.txt", "b.MP4", "c.gif", "d.JFIF", "without"):
+        grey(flat / "x.bmp", 7)
+        (flat / "x.bmp").rename(flat / name)
+    with pytest.warns(
+        UserWarning, match=r"skipped what is no image: 2 \.txt, 1 \.mp4, 1 without ending"
+    ) as caught:
+        data = folder(flat)
+    assert len([each for each in caught if "skipped" in str(each.message)]) == 1
+    assert len(ready(data).stored("train")[1]) == 14
+    (flat / "only" / "text").mkdir(parents=True)
+    (flat / "only" / "text" / "a.txt").touch()
+    with pytest.raises(ValueError, match=r"no images \(there are 1 \.txt\)"):
+        folder(flat / "only")
+
+
+@pytest.mark.parametrize("content", [b"0.png,\xff\xfe", b'0.png,"' + b"x" * 200_000 + b'"'])
+def test_labels_that_are_no_text(flat, content):
+    (flat / "labels.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"^labels=labels\.csv: no CSV file in UTF-8 \(.*\)$"):
+        folder(flat, labels="labels.csv")
 
 
 def test_folders_are_found_here_or_under_the_root(flat, tmp_path, monkeypatch):
@@ -215,7 +240,7 @@ def test_folders_are_found_here_or_under_the_root(flat, tmp_path, monkeypatch):
     ("given", "error", "words"),
     [
         ({"folder": "nowhere"}, FileNotFoundError, "folder=nowhere is neither .* LIGHTNING_GANS_DATA"),
-        ({"folder": "empty"}, ValueError, r"has no images \(.jpg.*name another folder"),
+        ({"folder": "empty"}, ValueError, r"has no images \(it is empty.*name another folder"),
         ({"channels": 2}, ValueError, "channels=2"),
         ({"labels": "folder"}, ValueError, "lies in no class's folder"),
         ({"labels": "missing.csv"}, ValueError, "labels=missing.csv is no file"),

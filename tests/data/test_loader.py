@@ -1,10 +1,12 @@
+import itertools
+
 import pytest
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lightning_gans.data import MemoryLoader
-from lightning_gans.data.loader import to_float
+from lightning_gans.data import MemoryLoader, ZipLoader
+from lightning_gans.data.loader import epoch_batches, to_float
 
 
 def loader(size=20, batch_size=4, **kwargs):
@@ -283,3 +285,28 @@ def test_on_the_gpu(monkeypatch, fits):
         assert labels.is_cuda
         torch.testing.assert_close(images.cpu(), expected)
         assert torch.equal(labels.cpu(), expected_labels)
+
+
+def test_position_of_other_data():
+    pair = ZipLoader(loader(), loader(seed=4))
+    for resumed, state in (
+        (pair, loader().state_dict()),
+        (loader(), pair.state_dict()),
+        (loader(), {"a": 1}),
+    ):
+        with pytest.raises(ValueError, match="another kind of data: resume with its data module"):
+            resumed.load_state_dict(state)
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_smallest_batch_of_an_epoch(drop_last):
+    for size, batch_size, world_size in itertools.product((8, 9, 10, 13, 16, 17), (2, 4), (1, 2)):
+        options = {"shuffle": True, "drop_last": drop_last, "seed": 0, "world_size": world_size}
+        images, labels = torch.zeros(size, 1, 4, 4), torch.zeros(size)
+        found = [
+            len(batch)
+            for rank in range(world_size)
+            for _, batch in MemoryLoader(images, labels, batch_size, rank=rank, **options)
+        ]
+        count, smallest = epoch_batches(size, batch_size, world_size, drop_last)
+        assert (count * world_size, smallest) == (len(found), min(found))

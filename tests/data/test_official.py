@@ -1,28 +1,34 @@
 """The loaders of published data sets, on small files of the official formats."""
 
+import gzip
 import hashlib
 import io
+import os
 import pickle
 import re
 import shutil
 import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import lmdb
+import numpy as np
 import pytest
 import scipy.io
 import torch
 from PIL import Image
 from torchvision import datasets
-from torchvision.datasets import utils
 
+from lightning_gans.data import fetch, sources
 from lightning_gans.data.celeba import CelebA
 from lightning_gans.data.cifar import CIFAR10, CIFAR100
+from lightning_gans.data.decode import DamagedImage
 from lightning_gans.data.lsun import LSUN
-from lightning_gans.data.mnist import FashionMNIST, StackedMNIST
+from lightning_gans.data.mnist import MNIST, FashionMNIST, StackedMNIST
 from lightning_gans.data.stl10 import STL10
 from lightning_gans.data.svhn import SVHN
+from tests.damage import damaged
 from tests.data.test_datasets import write_idx
 
 
@@ -248,14 +254,7 @@ def offline(monkeypatch):
     def refuse(*arguments, **keywords):
         raise OSError("no network")
 
-    monkeypatch.setattr(utils.urllib.request, "urlopen", refuse)
-
-
-@pytest.fixture
-def copied(monkeypatch):
-    """Downloads copy a file of this machine."""
-    monkeypatch.setattr(utils, "_get_redirect_url", lambda url, **keywords: url)
-    monkeypatch.setattr(utils, "_urlretrieve", lambda url, file: shutil.copy(Path(url), file))
+    monkeypatch.setattr(fetch, "urlopen", refuse)
 
 
 TENSOR_SETS = ["cifar10", "cifar100", "svhn", "stl10"]
@@ -318,7 +317,7 @@ def test_wrong_checksum(name, download, root, monkeypatch, offline):
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     damaged = path.read_bytes()
     with pytest.raises(
-        ValueError, match=rf"^{re.escape(str(path))}: wrong checksum; delete it .* verify=False"
+        ValueError, match=rf"^{re.escape(str(path))}: wrong checksum; delete it and fetch it again$"
     ) as error:
         make(name, root, download=download).prepare_data()
     assert is_one_line(error)
@@ -420,11 +419,11 @@ def test_stl10_unlabeled(root, monkeypatch):
         make("stl10", root, unlabeled=True, download=False).setup()
 
 
-def test_svhn_is_downloaded(root, tmp_path, monkeypatch, copied):
+def test_svhn_is_downloaded(root, tmp_path, monkeypatch):
     write_svhn(tmp_path)
     bless("svhn", tmp_path, monkeypatch)
     entries = {
-        key: [str(tmp_path / file), file, checksum]
+        key: [(tmp_path / file).as_uri(), file, checksum]
         for key, (_, file, checksum) in datasets.SVHN.split_list.items()
     }
     monkeypatch.setattr(datasets.SVHN, "split_list", entries)
@@ -435,18 +434,150 @@ def test_svhn_is_downloaded(root, tmp_path, monkeypatch, copied):
     assert len(data.training_images()[0]) == 30
 
 
-def test_cifar10_is_downloaded(root, tmp_path, monkeypatch, copied):
+@pytest.mark.parametrize("before", ["nothing", "a part", "the archive"])
+def test_cifar10_is_downloaded(root, tmp_path, monkeypatch, before):
     write_cifar10(tmp_path)
     bless("cifar10", tmp_path, monkeypatch)
     archive = tmp_path / "cifar-10-python.tar.gz"
     with tarfile.open(archive, "w:gz") as file:
         file.add(tmp_path / "cifar-10-batches-py", "cifar-10-batches-py")
-    monkeypatch.setattr(datasets.CIFAR10, "url", str(archive))
+    monkeypatch.setattr(datasets.CIFAR10, "url", archive.as_uri())
     monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", md5(archive))
+    if before == "a part":
+        (root / ".cifar-10-batches-py.part" / "of a killed process").mkdir(parents=True)
+        shutil.copytree(tmp_path / "cifar-10-batches-py", root / "cifar-10-batches-py")
+        (root / "cifar-10-batches-py" / "data_batch_4").unlink()
+    elif before == "the archive":
+        shutil.move(archive, root)
     data = make("cifar10", root)
     data.prepare_data()
     data.setup()
     assert len(data.training_images()[0]) == 45
+    assert {path.name for path in root.iterdir()} - {archive.name} == {"cifar-10-batches-py"}
+
+
+@pytest.mark.parametrize("before", ["nothing", "packed files"])
+def test_mnist_is_downloaded(root, tmp_path, monkeypatch, before):
+    splits = write_mnist(tmp_path / "unpacked")
+    server, resources = tmp_path / "server", []
+    server.mkdir()
+    for name, _ in datasets.MNIST.resources:
+        content = (tmp_path / "unpacked" / "MNIST" / "raw" / Path(name).stem).read_bytes()
+        (server / name).write_bytes(gzip.compress(content))
+        resources.append((name, md5(server / name)))
+    monkeypatch.setattr(datasets.MNIST, "resources", resources)
+    monkeypatch.setattr(datasets.MNIST, "mirrors", ["file:///nowhere/", f"{server.as_uri()}/"])
+    if before == "packed files":
+        (root / "MNIST").mkdir(parents=True)
+        server.rename(root / "MNIST" / "raw")
+    data = MNIST(root=str(root), batch_size=10)
+    data.prepare_data()
+    data.setup()
+    assert torch.equal(data.training_images()[0], splits["train"][0])
+    assert [path.name for path in root.iterdir()] == ["MNIST"]
+
+
+@pytest.mark.parametrize("name", [*OFFICIAL, "mnist"])
+def test_a_wrong_root_is_not_left_behind(name, tmp_path, monkeypatch, offline):
+    monkeypatch.setitem(sys.modules, "gdown", SimpleNamespace(download=fetch.urlopen))
+    wrong = tmp_path / "a" / "wrong" / "root"
+    data = MNIST(root=str(wrong)) if name == "mnist" else make(name, wrong)
+    with pytest.raises(FileNotFoundError, match=str(wrong)):
+        data.prepare_data()
+    assert not (tmp_path / "a").exists()
+
+
+# Pickles
+
+
+class Leaves:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, call, *arguments):
+        self.call, self.arguments = call, arguments
+
+    def __reduce__(self):
+        return self.call, self.arguments
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_no_pickle_runs_code(name, root):
+    WRITERS[name](root)
+    attacks = [
+        Leaves(os.system, f"touch {root}/mark"),
+        Leaves(exec, f"open('{root}/mark', 'w')"),
+        {"data": Leaves(Path(root, "mark").touch), "labels": [1], "fine_labels": [1]},
+        Leaves(getattr, Path, "touch"),
+        Leaves(torch.load, f"{root}/other"),
+        Leaves(np.load, f"{root}/other", None, True),
+    ]
+    for attack in attacks:
+        for protocol in range(6):
+            (root / ONE_FILE[name]).write_bytes(pickle.dumps(attack, protocol=protocol))
+            with pytest.raises(ValueError, match=r"does not belong into such a file") as error:
+                make(name, root, verify=False).setup("fit")
+            assert is_one_line(error)
+    assert not (root / "mark").exists()
+
+
+def test_mnist_of_earlier_versions_is_not_unpickled(root):
+    splits = write_mnist(root)
+    (root / "MNIST" / "processed").mkdir()
+    for name in ("training.pt", "test.pt"):
+        torch.save(Leaves(os.system, f"touch {root}/mark"), root / "MNIST" / "processed" / name)
+    assert torch.equal(MNIST(root=str(root)).load("test")[0], splits["test"][0])
+    assert not (root / "mark").exists()
+
+
+def test_no_pickle_imports_anything(root):
+    write_cifar10(root)
+    (root / "evil_module_of_the_test.py").write_text(f"open('{root}/mark', 'w')")
+    sys.path.insert(0, str(root))
+    try:
+        (root / ONE_FILE["cifar10"]).write_bytes(b"cevil_module_of_the_test\nanything\n.")
+        with pytest.raises(ValueError, match="evil_module_of_the_test"):
+            make("cifar10", root, verify=False).setup("fit")
+    finally:
+        sys.path.remove(str(root))
+    assert not (root / "mark").exists()
+
+
+@pytest.mark.parametrize("protocol", range(5))
+def test_pickles_of_every_protocol(root, protocol):
+    splits = write_cifar10(root)
+    for path in (root / "cifar-10-batches-py").iterdir():
+        path.write_bytes(pickle.dumps(pickle.loads(path.read_bytes()), protocol=protocol))
+    data = make("cifar10", root, verify=False)
+    assert torch.equal(data.load("train")[0], splits["train"][0])
+
+
+# Damaged files
+
+
+@pytest.mark.parametrize("count", [80, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["mnist", *WRITERS])
+def test_damaged_source_files(name, count, root):
+    """Whatever the damage: one line, or images and labels of the right shape and range."""
+    writer = write_mnist if name == "mnist" else WRITERS[name]
+    writer(root)
+    path = root / (ONE_FILE | {"mnist": "MNIST/raw/train-labels-idx1-ubyte"})[name]
+    content = path.read_bytes()
+    refused = []
+    for _, changed in damaged(content, count, seed=1):
+        path.write_bytes(changed)
+        try:
+            data = MNIST(root=str(root)) if name == "mnist" else make(name, root, verify=False)
+            images, labels = data._read("train")[:2]
+        except (ValueError, OSError) as error:
+            refused.append(str(error))
+        else:
+            assert len(images) == len(labels)
+            assert (labels >= -1).all()
+            assert (labels < (data.num_classes or 1)).all()
+    assert len(refused) > 10
+    for line in refused:
+        assert "\n" not in line
+        assert line.startswith(type(data).__name__) or str(path.parent) in line
 
 
 def test_classes(root):
@@ -681,9 +812,24 @@ def test_missing_lsun(root):
 def test_damaged_lsun(root):
     write_lmdb(root / "bedroom_train_lmdb", range(3))
     (root / "bedroom_train_lmdb" / "data.mdb").write_bytes(b"something else" * 1000)
-    with pytest.raises(ValueError, match=r"LSUN: .*bedroom_train_lmdb") as error:
+    with pytest.raises(ValueError, match=r"/bedroom_train_lmdb/data\.mdb: damaged database") as error:
         lsun(root).setup("fit")
     assert is_one_line(error)
+
+
+def test_lsun_with_a_damaged_page(root, monkeypatch):
+    """LMDB notices it when it reads the page."""
+    write_lmdb(root / "bedroom_train_lmdb", range(3))
+    data = lsun(root, cache=False)
+    images, _ = data.load("train")
+
+    def fail():
+        raise lmdb.CorruptedError("mdb_get: MDB_CORRUPTED: Located page was wrong type")
+
+    monkeypatch.setattr(sources, "_environment", lambda folder: SimpleNamespace(begin=fail))
+    for read in (lambda: images[1], lambda: data.load("train")):
+        with pytest.raises(DamagedImage, match=r"/bedroom_train_lmdb/data\.mdb: damaged database"):
+            read()
 
 
 def test_lsun_without_its_package(root, monkeypatch):

@@ -1,5 +1,5 @@
+import io
 import pickle
-import shutil
 import tarfile
 from types import SimpleNamespace
 
@@ -8,7 +8,7 @@ import torch
 from jsonargparse import ArgumentParser
 from PIL import Image
 
-from lightning_gans.data import DataModule
+from lightning_gans.data import DataModule, fetch
 from lightning_gans.data.loader import to_float
 from lightning_gans.data.pairs import Colorization, Facades, Inpainting, PairedImages, UnpairedImages
 
@@ -165,7 +165,7 @@ def test_training_alone_is_enough(tmp_path):
 def test_damaged_files_are_left_out(tmp_path, kind):
     write_pairs(tmp_path, "train")
     (tmp_path / "train" / "3.png").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"^train/3\.png: empty"):
+    with pytest.raises(ValueError, match=r"/train/3\.png: empty"):
         kind(str(tmp_path), image_size=16).setup("fit")
     data = kind(str(tmp_path), image_size=16, on_error="skip")
     with pytest.warns(UserWarning, match=r"train/3\.png"):
@@ -348,10 +348,11 @@ def server(tmp_path, monkeypatch):
     """A file that is fetched instead of the official one."""
     archive = tmp_path / "server" / "facades.tar.gz"
     archive.parent.mkdir()
-    monkeypatch.setattr(
-        "torchvision.datasets.utils.download_url",
-        lambda url, root, filename, md5: shutil.copy(archive, root),
-    )
+
+    class Response(io.BytesIO):
+        url, headers = Facades.source, {}
+
+    monkeypatch.setattr(fetch, "urlopen", lambda request, timeout: Response(archive.read_bytes()))
     return archive
 
 
@@ -360,9 +361,65 @@ def test_facades_are_fetched(tmp_path, server):
         write_pairs(tmp_path / "origin", split, count=2)
     with tarfile.open(server, "w:gz") as archive:
         archive.add(tmp_path / "origin", "facades")
+    assert len(Facades(root=tmp_path / "scored", image_size=16).real_images("train")[1]) == 2
     data = ready(Facades(root=tmp_path / "root", image_size=16))
     assert len(data.train_dataloader()) == 2
     assert [file.name for file in (tmp_path / "root").iterdir()] == ["facades"]
+
+
+def member(name, kind=tarfile.REGTYPE, link=""):
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = kind, link
+    return entry
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [member("facades/../../evil/a.jpg")],
+        [member("../evil/a.jpg")],
+        [member("facades/link", tarfile.SYMTYPE, "../../evil"), member("facades/link/a.jpg")],
+        [member("facades/a.jpg", tarfile.LNKTYPE, "/etc/passwd")],
+        [member("facades/a.jpg", tarfile.SYMTYPE, "/etc/passwd")],
+        [member("facades/a.jpg", tarfile.FIFOTYPE)],
+        [member("facades/a.jpg", tarfile.CHRTYPE)],
+    ],
+)
+def test_facades_from_an_evil_server(tmp_path, server, entries):
+    (tmp_path / "evil").mkdir()
+    with tarfile.open(server, "w:gz") as archive:
+        for entry in entries:
+            archive.addfile(entry)
+    with pytest.raises(FileNotFoundError, match=r"cannot fetch .*facades\.tar\.gz: .*") as error:
+        Facades(root=tmp_path / "root").prepare_data()
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "root").exists()
+    assert not list((tmp_path / "evil").iterdir())
+
+
+def test_absolute_paths_stay_in_the_archives_folder(tmp_path, server):
+    with tarfile.open(server, "w:gz") as archive:
+        archive.addfile(member(f"{tmp_path}/evil.jpg"))
+        archive.addfile(member("facades/train/a.jpg"))
+    with pytest.raises((ValueError, FileNotFoundError)):
+        Facades(root=tmp_path / "root").prepare_data()
+    assert not (tmp_path / "evil.jpg").exists()
+    assert not (tmp_path / "root" / str(tmp_path).lstrip("/")).exists()
+
+
+def test_facades_come_encrypted(tmp_path, server, monkeypatch):
+    server.write_bytes(b"something")
+    plain = Facades.source.replace("https:", "http:")
+    response = fetch.urlopen
+
+    def redirected(request, timeout):
+        answer = response(request, timeout)
+        answer.url = plain
+        return answer
+
+    monkeypatch.setattr(fetch, "urlopen", redirected)
+    with pytest.raises(FileNotFoundError, match="is not encrypted"):
+        Facades(root=tmp_path / "root").prepare_data()
 
 
 @pytest.mark.parametrize("content", [b"", b"not an archive"])
@@ -371,7 +428,7 @@ def test_facades_that_arrive_damaged_leave_nothing(tmp_path, server, content):
     with pytest.raises(FileNotFoundError, match=r"facades\.tar\.gz") as error:
         Facades(root=tmp_path / "root").prepare_data()
     assert "\n" not in str(error.value)
-    assert not list((tmp_path / "root").iterdir())
+    assert not (tmp_path / "root").exists()
 
 
 @pytest.mark.parametrize("download", [True, False])
@@ -410,6 +467,8 @@ def test_unpaired_domains(tmp_path):
     assert data.num_classes is None
     loader = data.train_dataloader()
     assert len(loader) == 5
+    rest = ready(UnpairedImages(tmp_path, drop_last=False, **options | {"batch_size": 3}))
+    assert (data.smallest_batch, rest.smallest_batch) == (2, 1)
     epochs = [[who(part, 10) for part in joined(loader)] for _ in range(2)]
     for a, b in epochs:
         assert sorted(b) == list(range(10))

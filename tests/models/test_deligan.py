@@ -390,5 +390,5 @@ def test_what_does_not_fit():
     with pytest.raises(ValueError, match="simultaneous=True is GAN's"):
         DeLiGAN((2,), objective="classes", num_classes=3, simultaneous=True)
     module = DeLiGAN((2,), objective="classes", num_classes=8, discriminator=MLPDiscriminator((2,)))
-    with pytest.raises(ValueError, match=r"returned \(2,\) for 2 images: it must return \(N, 8\)"):
+    with pytest.raises(ValueError, match=r"returned float32 \(2,\) for 2 images: it must return \(N, 8\)"):
         trainer(max_steps=1).fit(module, ring())

@@ -364,11 +364,12 @@ def test_one_sample_has_no_spread():
 
 
 def test_the_last_batch_of_an_epoch_has_no_spread():
-    data = TensorDataset(torch.randn(9, 2), torch.zeros(9, dtype=torch.int64))
-    with pytest.raises(
-        ValueError, match=r"logits of 1 sample have no spread: use batches of 2 or more"
-    ) as error:
-        trainer(max_steps=9).fit(game(), DataLoader(data, batch_size=4))
+    points = torch.randn(9, 2)
+    with pytest.raises(ValueError, match=r"ends with a batch of 1: .*resample: none"):
+        trainer(max_steps=9).fit(game(), DataLoader(TensorDataset(points), batch_size=4))
+    unknown = DataLoader([points[:4], points[:4], points[8:]], batch_size=None)
+    with pytest.raises(ValueError, match="logits of 1 sample have no spread: use batches of 2") as error:
+        trainer(max_steps=9).fit(game(), unknown)
     assert "\n" not in str(error.value)
 
 

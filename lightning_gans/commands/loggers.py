@@ -1,0 +1,73 @@
+"""Loggers of the command line: they are told the folder, the name and the settings of their run."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from lightning_gans.checks import first_line
+from lightning_gans.commands.run_folder import RUNS
+
+PROJECT = "lightning_gans"
+
+for _kind in (CSVLogger, TensorBoardLogger):
+    # So that --trainer.logger TensorBoardLogger is enough: the parser takes defaults from the signature.
+    _kind.__init__.__defaults__ = (str(RUNS), *(_kind.__init__.__defaults__ or ()))
+
+
+def in_run(
+    kind: type[Logger], given: dict[str, Any], runs: Path, name: str, version: str | None
+) -> dict[str, Any]:
+    """Return the arguments of a logger, in which the defaults are those of its run.
+
+    A run, its logger's folder and its name at Weights & Biases or MLflow are one. What is given beats that.
+
+    Args:
+        kind: The logger's class.
+        given: Its arguments, defaults too.
+        runs: The folder of all runs.
+        name: The name of the run.
+        version: ``version_K``; None where no run has claimed one.
+    """
+    title = f"{name}/{version}" if version else name
+    of_run: dict[str, tuple[Any, Any]] = {}  # the default of an argument, and what takes its place
+    if issubclass(kind, CSVLogger | TensorBoardLogger):
+        of_run = {
+            "save_dir": (str(RUNS), str(runs)),
+            "name": ("lightning_logs", name),
+            "version": (None, version),
+        }
+    elif issubclass(kind, WandbLogger):
+        of_run = {
+            "save_dir": (".", str(runs / title)),
+            "project": (None, os.environ.get("WANDB_PROJECT", PROJECT)),
+            "name": (None, os.environ.get("WANDB_NAME", title)),
+        }
+    elif issubclass(kind, MLFlowLogger):
+        of_run = {"experiment_name": ("lightning_logs", PROJECT), "run_name": (None, title)}
+    own = {key: value for key, (default, value) in of_run.items() if given.get(key, ...) == default}
+    return {**given, **own}
+
+
+@rank_zero_only
+def log_in(kind: type[Logger], given: dict[str, Any]) -> None:
+    """Log in to Weights & Biases, if a logger needs it, before any long work.
+
+    Raises:
+        ValueError: If there is no key, a wrong one, or no network.
+    """
+    modes = [given.get("mode"), "offline" if given.get("offline") else None, os.environ.get("WANDB_MODE")]
+    mode = next((mode for mode in modes if mode), "online")
+    if not issubclass(kind, WandbLogger) or mode in ("offline", "disabled", "dryrun"):
+        return
+    import wandb
+
+    try:
+        wandb.login()
+    except wandb.errors.Error as error:
+        reason = first_line(error).rstrip(".")
+        raise ValueError(
+            f"trainer.logger={kind.__name__}: {reason}: run `wandb login`, or set WANDB_MODE=offline"
+        ) from error

@@ -1,0 +1,157 @@
+"""The configuration that a checkpoint and its run bring to ``fit``, ``validate`` and ``test``."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch.callbacks
+import lightning.pytorch.loggers
+import lightning.pytorch.profilers
+import lightning.pytorch.strategies
+import yaml
+
+from lightning_gans.commands.parsing import LINKED
+from lightning_gans.game.checkpoints import moved, read_checkpoint, read_config, run_config
+from lightning_gans.networks.trust import check_trusted, class_paths, paths_of, what_to_trust
+
+OF_LIGHTNING = {
+    lightning.pytorch.callbacks: {*lightning.pytorch.callbacks.__all__} - {"LambdaCallback"},
+    lightning.pytorch.loggers: ("CSVLogger", "TensorBoardLogger", "WandbLogger"),
+    lightning.pytorch.profilers: ("AdvancedProfiler", "SimpleProfiler"),
+    lightning.pytorch.strategies: ("DDPStrategy",),
+}
+"""Lightning's classes that the configuration of a run may name. Plugins, other loggers, which send what they
+get to an address, and functions are none of them."""
+WRITTEN = ("default_root_dir", "dirpath", "save_dir", "dir")
+"""Settings that say where files are written."""
+SENT = ("model_registry",)
+"""Settings that say where a run is sent to."""
+
+
+def nameable(arguments: Sequence[str], trusted: Iterable[str]) -> list[str]:
+    """Return what files may name in a command: what the user trusts or has typed, and Lightning's classes.
+
+    Args:
+        arguments: The arguments of the command, with the configurations that the user names.
+        trusted: Modules, packages and class paths.
+    """
+    found = {*trusted}
+    for module, names in OF_LIGHTNING.items():
+        for name in names:
+            found |= paths_of(getattr(module, name))
+    short = set()
+    for text in _typed(arguments):
+        if not all(part.isidentifier() for part in text.split(".")):
+            continue
+        if "." in text:
+            found |= {text, what_to_trust(text) or text}
+        else:
+            short.add(text)
+    for cls in _subclasses(object):
+        if cls.__name__ in short:
+            found |= paths_of(cls)
+    return [path for path in found if all(part.isidentifier() for part in path.split("."))]
+
+
+def to_repeat(config: Any) -> str:
+    """Return the options by which the next command trusts the modules of a run's configuration."""
+    known = nameable((), ())
+    paths = [path for path in class_paths(config) if path not in known]
+    modules = {what_to_trust(path) for path in paths} - {None, "__main__"}
+    return "".join(f" --trusted {module}" for module in sorted(map(str, modules)))
+
+
+def _typed(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield all texts of the command line, of the configurations it names, and of the environment."""
+    variables = [value for name, value in os.environ.items() if name.startswith("PL_")]
+    for argument in (*arguments, *variables):
+        flag, equals, value = argument.partition("=")
+        text = value if equals else flag
+        with suppress(OSError, ValueError, yaml.YAMLError, RecursionError):
+            named = flag in ("--config", "-c") and Path(text).is_file()
+            for _, value in _settings(yaml.safe_load(Path(text).read_text() if named else text)):
+                yield value
+
+
+def _subclasses(cls: type, seen: set[type] | None = None) -> set[type]:
+    seen = set() if seen is None else seen
+    sub: type
+    for sub in type.__subclasses__(cls):
+        if sub not in seen:
+            seen.add(sub)
+            _subclasses(sub, seen)
+    return seen
+
+
+def as_configured(ckpt: Path, arguments: Sequence[str], allowed: Sequence[str]) -> str:
+    """Return the configuration that a checkpoint brings, a file or JSON: its run's, or model and data alone.
+
+    The run's is not used if the user names one; then the checkpoint gives what that leaves open.
+
+    Args:
+        ckpt: The checkpoint.
+        arguments: What the user typed.
+        allowed: What the files may name.
+
+    Raises:
+        ValueError: If the checkpoint is damaged, or names a class that is not trusted.
+    """
+    checkpoint = read_checkpoint(ckpt)
+    config = run_config(ckpt)
+    if config is not None and not any(argument.startswith("--config=") for argument in arguments):
+        settings = read_config(config)
+        check_trusted(settings, allowed, config)
+        _check_places(settings, config)
+        return str(config)
+    stored, data = checkpoint["hyper_parameters"], checkpoint.get("datamodule_hyper_parameters")
+    name = stored["_class_path"].rpartition(".")[2]
+    script = next((path for path in allowed if path.endswith(f".{name}")), "").rpartition(".")[0]
+    found = {"model": _as_class(moved(stored, script))}
+    if isinstance(data, dict) and "_class_path" in data:
+        found["data"] = _as_class(data)
+    check_trusted(found, allowed, f"checkpoint {ckpt}")
+    return json.dumps(found)
+
+
+def _check_places(config: dict[str, Any], file: Path) -> None:
+    """Check that a run's configuration writes only below the current folder or where its run lies.
+
+    Raises:
+        ValueError: If it would write elsewhere.
+    """
+    runs = [parent.parent for parent in file.resolve().parents if parent.name == "runs"]
+    homes = (Path.cwd(), *runs[:1])
+    for key, value in _settings(config):
+        inside = key in WRITTEN and any(Path(value).expanduser().resolve().is_relative_to(x) for x in homes)
+        if key in (*WRITTEN, *SENT) and not inside:
+            raise ValueError(
+                f"{file} has {key}={value}, outside of this folder and of its run: if that is right, name "
+                f"the file yourself, with --config {file}"
+            )
+
+
+def _settings(plain: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield all texts in a configuration, each with its key."""
+    if isinstance(plain, dict):
+        for name, value in plain.items():
+            yield from _settings(value, str(name))
+    elif isinstance(plain, list):
+        for value in plain:
+            yield from _settings(value, key)
+    elif isinstance(plain, str):
+        yield key, plain
+
+
+def _as_class(stored: dict[str, Any]) -> dict[str, Any]:
+    arguments = {k: value for k, value in stored.items() if not k.startswith("_") and k not in LINKED}
+    return {"class_path": stored["_class_path"], "init_args": _as_yaml(arguments)}
+
+
+def _as_yaml(plain: Any) -> Any:
+    # The parser finds by the types which arguments are factories of classes.
+    if isinstance(plain, dict):
+        return {key: _as_yaml(value) for key, value in plain.items() if key != "partial"}
+    return [_as_yaml(value) for value in plain] if isinstance(plain, list) else plain

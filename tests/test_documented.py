@@ -1,0 +1,162 @@
+"""Every program and command of the documentation and the recipes, as a reader pastes them."""
+
+import os
+import shlex
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jsonargparse import ActionConfigFile
+
+from lightning_gans.commands.fit import prepare
+from lightning_gans.commands.parsing import FunctionParser, take_trusted
+from tests.documented import PAGES, RECIPES, ROOT, blocks, of_page, of_recipe, shrunk
+from tests.tiny_data import write_colour, write_galaxies, write_grey, write_npz, write_pictures
+
+PAGE_IDS = [str(page.relative_to(ROOT)) for page in PAGES]
+
+
+# ---------------------------------------------------------------------- parsed, in this process
+
+
+@pytest.fixture(scope="module")
+def parser():
+    from lightning_gans.commands.lightning_cli import fit_parser
+
+    parser = fit_parser()
+    parser.add_argument("--config", action=ActionConfigFile)
+    return parser
+
+
+@pytest.fixture
+def own_modules(monkeypatch):
+    """What is imported from the current folder is forgotten at the end; other tests have other files."""
+    monkeypatch.syspath_prepend(Path.cwd())
+    before = {*sys.modules}
+    yield
+    for name in {*sys.modules} - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == Path.cwd():
+            del sys.modules[name]
+
+
+@pytest.mark.usefixtures("own_modules")
+@pytest.mark.parametrize("page", PAGES, ids=PAGE_IDS)
+def test_commands_are_understood(page, parser):
+    prepare_folder(page)
+    for command in of_page(page):
+        given = shrunk(command)
+        if given is None or not given.startswith("lightning-gans"):
+            continue
+        name, *arguments = shlex.split(given)[1:]
+        module = import_module(f"lightning_gans.commands.{name.replace('-', '_')}")
+        arguments, _ = take_trusted(arguments)
+        if name == "fit" and "--ckpt_path" not in arguments:
+            parser.parse_args(prepare(arguments)[0])
+        elif name == "reproduce":
+            module.run([*(each for each in arguments if each != "--as-sweep"), "--dry-run"])
+        elif name != "fit":
+            function = FunctionParser()
+            function.add_function_arguments(getattr(module, name.replace("-", "_")), as_positional=False)
+            function.parse_args(arguments)
+
+
+def test_every_recipe_says_its_command():
+    assert all(len(of_recipe(path)) == 1 for path in RECIPES)
+    for command in (command for path in RECIPES for command in of_recipe(path)):
+        assert shrunk(command)
+
+
+def test_a_new_kind_of_command_is_noticed():
+    with pytest.raises(AssertionError, match="a new kind of command"):
+        shrunk("lightning-gans conquer --the world")
+
+
+# ---------------------------------------------------------------------- run, by the console script
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Small files of all data sets."""
+    folder = tmp_path_factory.mktemp("data")
+    write_grey(folder)
+    write_colour(folder)
+    return folder
+
+
+def prepare_folder(page):
+    """What a page takes for granted: its files, photographs, samples of others."""
+    for language in ("python", "yaml"):
+        for title, content in blocks(page, language):
+            if title:
+                Path(title).write_text(content)
+    write_pictures(Path("my_photos"), 24, 40)
+    write_galaxies(Path("my_data"))
+    write_pictures(Path("my_samples"), 40, 32)
+    for name in ("my_samples.npz", "other.npz"):
+        write_npz(Path(name), 40, 32)
+    write_npz(Path("cifar10.train.npz"), 0, 1, mu=np.zeros(2048), sigma=np.eye(2048))
+    Path("dedup").mkdir()
+    Path("dedup/exclude.txt").touch()
+
+
+DCGAN = "lightning-gans fit --config dcgan/mnist"
+NEEDS = {
+    "docs/design.md": [DCGAN],
+    "docs/evaluation.md": [DCGAN, "lightning-gans fit --config conditional_gan/digits"],
+}
+"""Runs that a page goes on with."""
+
+
+def run(script, root):
+    """Run commands of a page in a shell that stops at the first that fails."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "LIGHTNING_GANS_DATA": str(root),
+        "LIGHTNING_GANS_CACHE": str(root.parent / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+    if source := os.environ.get("PYTHONPATH"):
+        environment["PYTHONPATH"] = source
+    done = subprocess.run(
+        ["bash", "-euxo", "pipefail", "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, "\n".join(done.stderr.splitlines()[-25:])
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def smaller(program):
+    return program.replace("max_steps=10_000", "max_steps=2").replace("max_steps=2000", "max_steps=2")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=PAGE_IDS)
+def test_page(page, root):
+    name = str(page.relative_to(ROOT))
+    lines = [shrunk(command) for command in [*NEEDS.get(name, []), *of_page(page)]]
+    if not any(lines):
+        pytest.skip("no commands")
+    prepare_folder(page)
+    run("\n".join(line for line in lines if line), root)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT / "recipes")))
+def test_recipe(path, root):
+    run("\n".join(map(shrunk, of_recipe(path))), root)
+
+
+@pytest.mark.slow
+def test_programs_of_the_readme(root):
+    run(shrunk(DCGAN), root)
+    for number, (_, program) in enumerate(blocks(ROOT / "README.md", "python")):
+        Path(f"program{number}.py").write_text(smaller(program))
+        run(f"python program{number}.py", root)

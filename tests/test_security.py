@@ -1,0 +1,346 @@
+"""Files that would leave a mark if anything in them were run, through every door: see SECURITY.md."""
+
+import itertools
+import json
+import pickle
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+import lightning_gans
+from lightning_gans import GAN, ClassifierExtractor, load
+from lightning_gans.commands.main import main
+from lightning_gans.commands.reproduce.cells import _checkpoint
+from lightning_gans.game.checkpoints import read_checkpoint
+from tests.game.test_checkpoints import read_or_refused
+
+QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
+         "--trainer.limit_val_batches=0")  # fmt: skip
+COMMANDS = ("fit", "validate", "test", "sample", "evaluate", "translate")
+numbers = itertools.count()
+
+
+class Trap:
+    def __reduce__(self):
+        return (exec, ("open('MARK', 'w').close()",))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of the command line: its folder."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        main(["fit", "--model=GAN", "--data=Digits", "--data.batch_size=16", "--data.limit=64",
+              "--trainer.max_steps=1", *QUIET])  # fmt: skip
+    return folder / "runs" / "gan" / "version_0"
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A copy of the run in the current folder."""
+    return Path(shutil.copytree(finished, tmp_path / "runs" / "gan" / "version_0")).relative_to(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def evil(tmp_path, monkeypatch):
+    """A module in the current folder that leaves a mark when it is imported; of a name of its own."""
+    name = f"evil_{next(numbers)}"
+    (tmp_path / f"{name}.py").write_text(
+        "open('MARK', 'w').close()\nfrom torch import nn\nclass Evil(nn.Module):\n    pass\n"
+        "def make(*arguments) -> nn.Module:\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield name
+    assert not Path("MARK").exists()
+    assert name not in sys.modules
+
+
+def edited(run, edit):
+    """The run's checkpoint, changed by ``edit``, in a file without a configuration beside it."""
+    content = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    edit(content)
+    torch.save(content, "edited.ckpt")
+    return Path("edited.ckpt")
+
+
+def specs(evil):
+    """What a file may write in the place of a class."""
+    system = {"class_path": "os.system", "init_args": {"command": "touch MARK"}}
+    Path("sub.yaml").write_text(json.dumps(system))
+    torch.save(Trap(), "trap.pth")
+    return {
+        "function": system,
+        "partial": {**system, "partial": True},
+        "class": {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "MARK"]}},
+        "module": {"class_path": f"{evil}.Evil"},
+        "dotted text": f"{evil}.make",
+        "dotted function": "os.getcwd",
+        "text": json.dumps(system),
+        "file": "sub.yaml",
+        "address": "memory://sub.yaml",
+        "through the package": {**system, "class_path": "lightning_gans.files.os.system"},
+        "a program of the package": {"class_path": "lightning_gans.commands.reproduce.__main__.Cell"},
+        "an extractor of the package": {
+            "class_path": "lightning_gans.metrics.extractors.Inception",
+            "init_args": {"weights": "trap.pth", "verify": False},
+        },
+        "through torch": {"class_path": "torch.nn.modules.module.torch.hub.load"},
+        "torch.load": {"class_path": "torch.load", "init_args": {"f": "trap.pth", "weights_only": False}},
+        "an installed extractor": {
+            "class_path": "torch_fidelity.feature_extractor_inceptionv3.FeatureExtractorInceptionV3",
+            "init_args": {"name": "x", "features_list": ["64"], "feature_extractor_weights_path": "trap.pth"},
+        },
+        "an installed metric": {
+            "class_path": "torchmetrics.image.FrechetInceptionDistance",
+            "init_args": {"feature_extractor_weights_path": "trap.pth"},
+        },
+        "no name": {"class_path": ["os", "system"]},
+        "a name with an escape": {"class_path": "\x1b[2Jos.system"},
+        "a list": [system],
+        "within a class": {
+            "class_path": "lightning_gans.networks.MLPGenerator",
+            "init_args": {"image_shape": [1, 8, 8], "latent_dim": system},
+        },
+        "a layer's function": {
+            "class_path": "torch.nn.TripletMarginWithDistanceLoss",
+            "init_args": {"distance_function": f"{evil}.make"},
+        },
+    }
+
+
+QUICK = ("function", "dotted text", "text", "file")
+"""Kinds for the doors that take longer to open."""
+PLACES = ("generator", "discriminator", "latent", "generator_optimizer", "generator_scheduler", "image_shape",
+          "new_argument")  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("loads", [load, GAN.load_from_checkpoint, ClassifierExtractor])
+def test_hyperparameters_through_load(run, evil, place, loads):
+    """Nothing is imported or called; one line says so."""
+    for kind, spec in specs(evil).items():
+        if loads is not load and kind not in QUICK:
+            continue
+        path = edited(run, lambda content: content["hyper_parameters"].update({place: spec}))  # noqa: B023
+        _, line = read_or_refused(loads, path)
+        if line is None:
+            assert place.endswith(("optimizer", "scheduler")), kind  # kept as it is, and called by nobody
+        else:
+            assert line.isprintable(), kind
+
+
+@pytest.mark.parametrize("place", ["generator", "generator_optimizer"])
+def test_hyperparameters_through_fit(run, evil, fails, place):
+    chosen = specs(evil)
+    for kind in QUICK if place == "generator" else ("text",):
+        path = edited(run, lambda content: content["hyper_parameters"].update({place: chosen[kind]}))  # noqa: B023
+        fails("fit", "--ckpt_path", path, *QUIET)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES[:5])
+def test_all_through_fit(run, evil, fails, place):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    for spec in specs(evil).values():
+        path = edited(run, lambda content: content["hyper_parameters"].update({place: spec}))  # noqa: B023
+        fails("fit", "--ckpt_path", path, *QUIET)
+        config["model"]["init_args"][place] = spec
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+        fails("fit", "--ckpt_path", run, *QUIET)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command(run, evil, fails, command):
+    system = specs(evil)["function"]
+    parts = ("hyper_parameters", "datamodule_hyper_parameters")
+    for part, place in itertools.product(parts, ("latent", "_class_path")):
+        if part == "datamodule_hyper_parameters" and command in ("sample", "evaluate", "translate"):
+            continue  # these do not look at it
+        value = f"{evil}.Evil" if place == "_class_path" else system
+        path = edited(run, lambda content: content[part].update({place: value}))  # noqa: B023
+        more = ("--input=.",) if command == "translate" else ()
+        assert str(path) in fails(command, "--ckpt_path", path, *more)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_pickles(run, fails, command):
+    """In a state of a callback, as the whole file, in the oldest format, within the archive."""
+    content = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    content["callbacks"]["Checkpoint"] = Trap()
+    torch.save(content, "callbacks.ckpt")
+    torch.save(content, "legacy.ckpt", _use_new_zipfile_serialization=False)
+    Path("whole.ckpt").write_bytes(pickle.dumps(Trap()))
+    with zipfile.ZipFile(run / "checkpoints/last.ckpt") as old, zipfile.ZipFile("zip.ckpt", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, pickle.dumps(Trap()) if name.endswith("data.pkl") else old.read(name))
+    for name in ("callbacks", "legacy", "whole", "zip"):
+        more = ("--input=.",) if command == "translate" else ()
+        assert f"{name}.ckpt is damaged or not a checkpoint" in fails(
+            command, "--ckpt_path", f"{name}.ckpt", *more
+        )
+        for loads in (load, GAN.load_from_checkpoint, ClassifierExtractor, read_checkpoint):
+            with pytest.raises(ValueError, match="damaged or not a checkpoint"):
+                loads(f"{name}.ckpt")
+
+
+def test_the_configuration_beside_a_checkpoint(run, evil, fails):
+    original = yaml.safe_load((run / "config.yaml").read_text())
+    system = specs(evil)["function"]
+    callback = "lightning.pytorch.callbacks."
+    lambda_callback = {
+        "class_path": f"{callback}LambdaCallback",
+        "init_args": {"on_fit_start": "os.getcwd", "setup": f"{evil}.make"},
+    }
+    averaging = {"class_path": f"{callback}WeightAveraging", "init_args": {"avg_fn": f"{evil}.make"}}
+    edits = [
+        *[("model", "generator", specs(evil)[kind]) for kind in QUICK],
+        ("data", "root", system),
+        ("data", "class_path", f"{evil}.Evil"),
+        *[("trainer", place, system) for place in ("callbacks", "plugins", "strategy", "logger", "profiler")],
+        *[
+            ("trainer", "callbacks", [value])
+            for value in (system, lambda_callback, averaging, f"{evil}.Evil")
+        ],
+        ("trainer", "callbacks.class_path", "os.system"),
+        ("trainer", "plugins", [{"class_path": f"{evil}.Evil"}]),
+        ("trainer", "logger", {"class_path": "lightning.pytorch.loggers.MLFlowLogger"}),
+        ("trainer", "default_root_dir", "/tmp/elsewhere"),
+        ("trainer", "model_registry", "theirs"),
+        ("checkpoint", "dirpath", "../elsewhere"),
+        ("trusted", None, [evil]),
+    ]
+    for section, place, value in edits:
+        config = json.loads(json.dumps(original))
+        if place is None:
+            config[section] = value
+        else:
+            inner = config[section]
+            inner = inner["init_args"] if "init_args" in inner and place != "class_path" else inner
+            inner[place] = value
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+        fails("fit", "--ckpt_path", run, *QUIET)
+    text = yaml.safe_dump(original)
+    for tag in ("!!python/object/apply:os.system ['touch MARK']", f"!!python/name:{evil}.make"):
+        (run / "config.yaml").write_text(text.replace("generator: null", f"generator: {tag}"))
+        assert "config.yaml is damaged" in fails("fit", "--ckpt_path", run, *QUIET)
+
+
+def test_the_configuration_does_not_choose_the_checkpoint(cli, run, capsys):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    torch.save(Trap(), "trap.pth")
+    config |= {"ckpt_path": "trap.pth", "weights_only": False}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    cli("fit", "--ckpt_path", run, "--trainer.max_steps=2", *QUIET)
+    assert f"settings: {run}/config.yaml" in capsys.readouterr().err
+
+
+def test_a_table_goes_on_from_a_checkpoint(run):
+    """``reproduce`` starts anew where a checkpoint holds objects."""
+    torch.save({"global_step": Trap()}, run / "checkpoints/last.ckpt")
+    cell = type("Cell", (), {"folder": run.parent, "config": {}})
+    assert _checkpoint(cell) is None
+
+
+MINE = """
+from pathlib import Path
+from torch import nn
+from lightning_gans import GAN
+
+class Mine(GAN):
+    pass
+
+class Plain(nn.Module):
+    def __init__(self, latent_dim: int, activation: type[nn.Module] = nn.ReLU):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(latent_dim, 64), activation(), nn.Unflatten(1, (1, 8, 8)))
+
+    def forward(self, latents):
+        return self.net(latents)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """A module of the user's, in her folder; imported by nobody."""
+    name = f"mine_{next(numbers)}"
+    (tmp_path / f"{name}.py").write_text(MINE)
+    yield name
+    sys.modules.pop(name, None)
+
+
+FIT = ("--data=Digits", "--data.batch_size=16", "--data.limit=64", "--trainer.max_steps=1", *QUIET)
+
+
+def test_a_game_of_ones_own(cli, fails, mine, monkeypatch):
+    """Refused with one line, which says what makes it work; what is typed is trusted."""
+    cli("fit", f"--model={mine}.Mine", *FIT)
+    run = Path("runs/mine/version_0")
+    monkeypatch.delitem(sys.modules, mine)
+    for command in ("fit", "sample"):
+        assert f"add --trusted {mine} " in fails(command, "--ckpt_path", run)
+        assert mine not in sys.modules
+    cli("sample", "--ckpt_path", run, "--n=2", "--trusted", mine)
+    monkeypatch.delitem(sys.modules, mine)
+    with pytest.raises(ValueError, match="add --trusted"):
+        load(run)
+    assert type(load(run, trusted=[mine])).__name__ == "Mine"
+    assert type(load(run)).__name__ == "Mine"  # by now it is imported
+    for number, more in enumerate(([f"--trusted={mine}"], [f"--model={mine}.Mine"], ["--config=mine.yaml"])):
+        monkeypatch.delitem(sys.modules, mine)
+        Path("mine.yaml").write_text(f"model: {{class_path: {mine}.Mine}}\ndata: Digits\n")
+        cli("fit", "--ckpt_path", run, *more, f"--trainer.max_steps={number + 2}", *QUIET)
+
+
+def test_plain_networks_of_the_command_line(cli, fails, mine, monkeypatch, capsys):
+    """The run's configuration says how they are built; types are those that the command line had."""
+    cli("fit", "--model=GAN", f"--model.generator={mine}.Plain", "--model.generator.latent_dim=100",
+        "--model.generator.activation=torch.nn.Tanh", *FIT)  # fmt: skip
+    run = Path("runs/gan/version_0")
+    monkeypatch.delitem(sys.modules, mine)
+    assert f"add --trusted {mine} " in fails("sample", "--ckpt_path", run)
+    cli("sample", "--ckpt_path", run, "--n=2", f"--trusted={mine}")
+    assert f"settings: {run}/config.yaml" in capsys.readouterr().err
+    assert isinstance(GAN.load_from_checkpoint(run).generator.net[1], nn.Tanh)
+    (run / "config.yaml").unlink()
+    with pytest.raises(ValueError, match=r"does not say how to build generator: call load\(path, generator="):
+        load(run)
+
+
+def test_load_from_checkpoint(run):
+    loaded = GAN.load_from_checkpoint(run)
+    assert type(loaded) is GAN
+    assert torch.equal(loaded.sample(2, seed=0), load(run).sample(2, seed=0))
+    assert type(lightning_gans.LatentGame.load_from_checkpoint(run, map_location="cpu")) is GAN
+    with pytest.raises(ValueError, match=r"one of lightning_gans\.models\.gan\.GAN, not of .*DCGAN"):
+        lightning_gans.DCGAN.load_from_checkpoint(run)
+
+
+def test_a_class_of_a_script(run, mine):
+    """A checkpoint calls it ``__main__.Mine``; whoever imports the class can load it."""
+    path = edited(run, lambda content: content["hyper_parameters"].update(_class_path="__main__.Mine"))
+    with pytest.raises(ValueError, match="of a script"):
+        load(path)
+    imported = __import__(mine)
+    assert type(imported.Mine.load_from_checkpoint(path)) is imported.Mine
+
+
+def test_what_a_trusted_module_imports_is_not_trusted(run, mine):
+    """Its own classes are; a library's class is not, by another name."""
+    name = f"{mine}.nn.Flatten"
+    Path(f"{mine}.py").write_text("from torch_fidelity.feature_extractor_inceptionv3 import *\n")
+    extractor = {
+        "class_path": f"{mine}.FeatureExtractorInceptionV3",
+        "init_args": {"name": "x", "features_list": ["64"], "feature_extractor_weights_path": "trap.pth"},
+    }
+    torch.save(Trap(), "trap.pth")
+    for spec in (extractor, {"class_path": name}):
+        path = edited(run, lambda content: content["hyper_parameters"].update(generator=spec))  # noqa: B023
+        with pytest.raises(ValueError, match=r"torch_fidelity|there is no class"):
+            load(path, trusted=[mine])

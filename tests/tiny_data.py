@@ -1,0 +1,57 @@
+"""A few images in the formats of all data sets that the documentation and the recipes name."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tests.data.test_datasets import write_idx
+from tests.data.test_official import write_celeba, write_cifar10, write_lmdb
+
+SKETCHES = ["apple", "candle", "canoe", "carrot", "cup", "fish", "pear", "scissors", "strawberry", "tomato"]
+SKETCHES += ["tree", "violin", "wine-bottle", "wineglass"]
+
+
+def noise(*shape, seed=0):
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def write_grey(root):
+    """MNIST, Fashion-MNIST and sketches."""
+    for folder in ("MNIST", "FashionMNIST"):
+        for split, n in (("train", 512), ("t10k", 32)):
+            place = root / folder / "raw"
+            write_idx(place / f"{split}-images-idx3-ubyte", noise(n, 28, 28))
+            write_idx(place / f"{split}-labels-idx1-ubyte", (torch.arange(n) % 10).byte())
+    for name in SKETCHES:
+        write_pictures(root / "tu-berlin-sketches" / name, 14, 8)
+
+
+def write_colour(root):
+    """CIFAR-10, CelebA, LSUN's bedrooms and the facades."""
+    write_cifar10(root)
+    write_celeba(root)
+    for path in root.glob("celeba/*/*.jpg"):  # bright ones of one colour look like [0, 1]
+        Image.effect_noise((178, 218), 100).convert("RGB").save(path)
+    for split in ("train", "val"):
+        write_lmdb(root / f"bedroom_{split}_lmdb", range(20))
+        write_pictures(root / "facades" / split, 9, 32, width=64)
+
+
+def write_pictures(folder, n, size, width=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(n):
+        Image.fromarray(noise(size, width or size, seed=number).numpy()).save(folder / f"{number}.png")
+
+
+def write_npz(path, n, size, **more):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, arr_0=noise(n, size, size, 3).numpy(), **more)
+
+
+def write_galaxies(root: Path):
+    """As docs/data.md describes them."""
+    for split in ("train", "test"):
+        root.mkdir(exist_ok=True)
+        np.savez(root / f"galaxies_{split}.npz", images=noise(40, 3, 64, 64), labels=np.arange(40) % 2)
