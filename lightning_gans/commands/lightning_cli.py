@@ -84,7 +84,12 @@ def add_arguments(parser: LightningArgumentParser, name: str | None = None) -> N
     """Add the options of ``fit`` besides model, data and trainer; ``name`` is the default of ``--name``."""
     parser.add_argument("--name", type=str | None, default=name, help="The run goes to runs/NAME/version_K.")
     for key, callback in OF_EACH_RUN.items():
-        parser.add_argument(f"--{key}", type=callback | bool, default={}, help=f"--{key}.help lists its settings; false: without.")
+        parser.add_argument(
+            f"--{key}",
+            type=callback | bool,
+            default={},
+            help=f"--{key}.help lists its settings; false: without.",
+        )
     for key in LINKED:
         parser.link_arguments(f"data.{key}", f"model.init_args.{key}", apply_on="instantiate")
 

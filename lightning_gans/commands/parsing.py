@@ -263,9 +263,9 @@ def _reworded(text: str, message: str, options: Mapping[str, Any], owner: str, k
         names = [re.sub(r"^(fit|validate|test|predict)\.", "--", name) for name in found[1].split(", ")]
         if owner:
             names = [name for name in names if name not in checks.FOLLOWS]
-            missing = f"{owner} needs {' and '.join(names)}"
-            return (
-                missing if names else f"{owner} gets image_shape and latent_dim from the game: leave both out"
+            if not names:
+                return f"{owner} gets image_shape and latent_dim (model.latent.dim) from the game: give neither"
+            return f"{owner} needs {' and '.join(names)}"
             )
         named = [f"--{name}" if f"--{name}" in options else name for name in names]
         return f"the command needs {' and '.join(named)}"
