@@ -264,9 +264,10 @@ def _reworded(text: str, message: str, options: Mapping[str, Any], owner: str, k
         if owner:
             names = [name for name in names if name not in checks.FOLLOWS]
             if not names:
-                return f"{owner} gets image_shape and latent_dim (model.latent.dim) from the game: give neither"
+                return (
+                    f"{owner} gets image_shape and latent_dim (model.latent.dim) from the game: give neither"
+                )
             return f"{owner} needs {' and '.join(names)}"
-            )
         named = [f"--{name}" if f"--{name}" in options else name for name in names]
         return f"the command needs {' and '.join(named)}"
     if found := re.search(r"argument (--\S+): expected one argument", text):
