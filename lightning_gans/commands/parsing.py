@@ -5,7 +5,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +27,7 @@ NOISE = re.compile(
     r"|Invalid subclass spec|Expected a path but|Subclass types expect|a class path \(str\)|a dict with"
 )
 """Lines that only say how the parser went about it."""
+PATH = re.compile(r"[A-Za-z_][\w.]*\.\w+")
 MISMATCH = re.compile(r"Expected an? (?!dot import|instantiatable)(.*?)(?:\. Got value.*)?$", re.MULTILINE)
 
 
@@ -38,10 +39,15 @@ class OneLine(ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # An abbreviation would be taken for another option as soon as there is one of that name.
-        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+        super().__init__(*args, **{"usage": "%(prog)s [options]", **kwargs, "allow_abbrev": False})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a ValueError with the message, shortened to one line."""
+        if found := re.search(r"argument (--\S+): expected one argument", message):
+            # The parser names --model where --model.generator.width has no value.
+            for option, after in zip(self.args, [*self.args[1:], "--"], strict=True):
+                if option.startswith(found[1]) and "=" not in option and after.startswith("--"):
+                    message = f"{option} needs a value"
         raise ValueError(explain(message, self._option_string_actions, self.owner, ex)) from ex
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
@@ -251,7 +257,8 @@ def _reworded(text: str, message: str, options: Mapping[str, Any], owner: str, k
     if found := re.search(r"(?:Option '|accept option '|unrecognized arguments: --)([^' =]+)", text):
         return _unknown_option(found[1], options, owner)
     if found := re.search(r"unrecognized arguments: (\S+)", text):
-        return f"{found[1]} is no option: they begin with --, as in --config {found[1]}"
+        meant = f"--{found[1].lstrip('-')}" if found[1].startswith("-") else f"--config {found[1]}"
+        return f"{found[1]} is no option: they begin with --, as in {meant}"
     if found := re.search(r"dot import path string: (\S*)", text):
         return _unknown_class(found[1], f"{message} {getattr(options.get(f'--{key}'), '_typehint', '')}")
     if found := re.search(r"class, but (\S+ )?is abstract", text):
@@ -270,8 +277,6 @@ def _reworded(text: str, message: str, options: Mapping[str, Any], owner: str, k
             return f"{owner} needs {' and '.join(names)}"
         named = [f"--{name}" if f"--{name}" in options else name for name in names]
         return f"the command needs {' and '.join(named)}"
-    if found := re.search(r"argument (--\S+): expected one argument", text):
-        return f"{found[1]} needs a value"
     if found := re.search(r"Unable to load config '(.*)'", text):
         return f"give a YAML file or single keys (with a dot), not {found[1]}"
     if found := re.search(r"Problem with given class_path '(.*?)': ?(.*)", text):
@@ -279,7 +284,7 @@ def _reworded(text: str, message: str, options: Mapping[str, Any], owner: str, k
     return re.sub(r"^Type \S+\[.*\] expects a function or a callable class: ", "", text)
 
 
-def _unknown_option(name: str, options: Iterable[str], owner: str) -> str:
+def _unknown_option(name: str, options: Mapping[str, Any], owner: str) -> str:
     """Say which part of a dotted name is unknown, and what is near it."""
     known = [option[2:].split(".") for option in options if option.startswith("--") and option[-1] != "+"]
     parts = name.split(".")
@@ -296,20 +301,33 @@ def _unknown_option(name: str, options: Iterable[str], owner: str) -> str:
         return f"no class is chosen that has an argument {part}: give one first"
     if owner or part in checks.FOLLOWS:
         return checks.unknown_argument(part, owner, sorted(choices))
+    if depth == 0 and (below := _options_below(part, options)):
+        return f"--{part} is unknown: did you mean {' or '.join(below)}?"
     above = "--" + "".join(f"{part}." for part in parts[:depth])
     advice = checks.suggestion(part, sorted(choices)).replace("did you mean ", f"did you mean {above}")
     return f"{above}{part} is unknown: {advice}"
 
 
+def _options_below(name: str, options: Mapping[str, Any]) -> list[str]:
+    """Return the options that a name is the last part of, and model or data if they may have such an argument."""
+    found = [option for option in options if option.endswith(f".{name}")]
+    for option in {"--model", "--data"} & {*options}:
+        kinds = [cls for path in PATH.findall(str(options[option]._typehint)) if (cls := _find(path))]
+        if any(name in checks.argument_names(cls) for kind in kinds for cls in subclasses(kind)):
+            found.append(f"{option}.{name}")
+    return found[:2]
+
+
 def _unknown_class(name: str, message: str) -> str:
     """Say what is near the name of a class, among the kinds that the message names."""
-    kinds = [cls for path in re.findall(r"[A-Za-z_][\w.]*\.\w+", message) if (cls := _find(path))]
-    known = {cls.__name__: cls.__module__ for kind in kinds for cls in subclasses(kind)}
+    kinds = [cls for path in PATH.findall(message) if (cls := _find(path))]
+    known = {cls.__name__: cls.__module__ for kind in kinds for cls in (kind, *subclasses(kind))}
     ours = [cls for cls in known if known[cls].startswith("lightning_gans")]
     elsewhere = any(cls.__name__ == name for cls in _ours())
-    near = [] if elsewhere else difflib.get_close_matches(name, known, n=1)
+    folded = {cls.casefold(): cls for cls in known}
+    near = [] if elsewhere else difflib.get_close_matches(name.casefold(), folded, n=1)
     if near:
-        advice = f"did you mean {near[0]}?"
+        advice = f"did you mean {folded[near[0]]}?"
     else:
         shown = sorted(ours if len(ours) > 1 else known)
         advice = checks.suggestion("", shown) if len(shown) < 40 else "give it as my_module.MyClass"

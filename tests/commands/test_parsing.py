@@ -189,7 +189,7 @@ FILES = {
         ("fit --ckpt X", ["--ckpt is unknown", "--ckpt_path"]),
         ("fit --conf quickstart", ["--conf is unknown", "--config"]),
         ("sample --ckpt X", ["--ckpt is unknown", "--ckpt_path"]),
-        ("fit --config quickstart --checkpoint.every 3", ["checkpoint", "Checkpoint has no argument every", "every_n_updates"]),
+        ("fit --config quickstart --checkpoint.every 3", ["Checkpoint has no argument every", "every_n_updates"]),
         ("reproduce realness-toy --job 2", ["--job", "--jobs"]),
         # files
         ("fit --config tab.yaml", ["tab.yaml", "line 2", r"'\t'"]),
@@ -239,6 +239,11 @@ FILES = {
         ("fit --model DCGAN", ["--data"]),
         ("fit --data Digits", ["--model"]),
         ("sample", ["--ckpt_path"]),
+        ("fit --config quickstart --max_steps 5", ["--max_steps", "did you mean --trainer.max_steps"]),
+        ("fit --config quickstart --batch_size 5", ["--batch_size", "did you mean --data.batch_size"]),
+        ("FIT --config quickstart", ["FIT", "did you mean fit?"]),
+        ("fit --config quickstart --model.generator.width", ["--model.generator.width needs a value"]),
+        ("fit --model dcgan --data Digits", ["dcgan is unknown", "did you mean DCGAN"]),
         ("fit quickstart", ["quickstart", "--config quickstart"]),
         # values
         ("fit --config quickstart --seed_everything abc", ["seed_everything", "whole number", "abc"]),
