@@ -309,7 +309,7 @@ def _unknown_option(name: str, options: Mapping[str, Any], owner: str) -> str:
 
 
 def _options_below(name: str, options: Mapping[str, Any]) -> list[str]:
-    """Return the options that a name is the last part of, and model or data if they may have such an argument."""
+    """Return the options that a name is the last part of, and arguments of model or data of that name."""
     found = [option for option in options if option.endswith(f".{name}")]
     for option in {"--model", "--data"} & {*options}:
         kinds = [cls for path in PATH.findall(str(options[option]._typehint)) if (cls := _find(path))]
