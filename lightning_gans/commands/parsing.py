@@ -312,7 +312,11 @@ def _options_below(name: str, options: Mapping[str, Any]) -> list[str]:
     """Return the options that a name is the last part of, and arguments of model or data of that name."""
     found = [option for option in options if option.endswith(f".{name}")]
     for option in {"--model", "--data"} & {*options}:
-        kinds = [cls for path in PATH.findall(str(options[option]._typehint)) if (cls := _find(path))]
+        kinds = [
+            cls
+            for path in PATH.findall(str(getattr(options[option], "_typehint", "")))
+            if (cls := _find(path))
+        ]
         if any(name in checks.argument_names(cls) for kind in kinds for cls in subclasses(kind)):
             found.append(f"{option}.{name}")
     return found[:2]

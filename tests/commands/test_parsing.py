@@ -189,7 +189,7 @@ FILES = {
         ("fit --ckpt X", ["--ckpt is unknown", "--ckpt_path"]),
         ("fit --conf quickstart", ["--conf is unknown", "--config"]),
         ("sample --ckpt X", ["--ckpt is unknown", "--ckpt_path"]),
-        ("fit --config quickstart --checkpoint.every 3", ["Checkpoint has no argument every", "every_n_updates"]),
+        ("fit --config quickstart --checkpoint.every 3", ["Checkpoint has no argument every", "every_n_"]),
         ("reproduce realness-toy --job 2", ["--job", "--jobs"]),
         # files
         ("fit --config tab.yaml", ["tab.yaml", "line 2", r"'\t'"]),
