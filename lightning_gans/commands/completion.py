@@ -2,7 +2,6 @@
 
 from argparse import ArgumentParser
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Literal
 
 from lightning_gans.commands.recipes import recipe_names
@@ -26,9 +25,11 @@ def completion(shell: Literal["bash", "zsh", "tcsh"] = "bash") -> None:
     Raises:
         ImportError: If the package shtab is missing.
     """
-    if find_spec("shtab") is None:
-        raise ImportError("completion needs the package shtab: pip install 'lightning-gans[completion]'")
-    import shtab
+    try:
+        import shtab
+    except ImportError as error:
+        advice = "pip install 'lightning-gans[completion]'"
+        raise ImportError(f"completion needs the package shtab: {advice}") from error
     from lightning.pytorch import LightningDataModule
 
     from lightning_gans.commands.lightning_cli import fit_parser

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from lightning.pytorch import LightningModule
 from torch import nn
 
 from lightning_gans import DCGAN, LatentGame, RealnessGAN, checks, load
-from lightning_gans.commands.lightning_cli import Parser
+from lightning_gans.commands.lightning_cli import Parser, fit_parser
 from lightning_gans.commands.recipes import find_config, recipe_names
+from lightning_gans.commands.reproduce.tables import merge
 from lightning_gans.game.checkpoints import SelfContained
 from lightning_gans.game.latents import Latent, Normal
 from lightning_gans.networks import DCGANDiscriminator, DCGANGenerator
@@ -269,6 +271,17 @@ def test_one_line(fails, line, words, tmp_path, monkeypatch):
     assert not Path("runs").exists()
 
 
+def test_arguments_of_defaults_in_a_table():
+    """A table's overrides reach defaults, and classes that its recipe names, as on the command line."""
+    for recipe in ("quickstart", "wgan_gp/ring"):
+        config = yaml.safe_load(Path(find_config(recipe)[0]).read_text())
+        merge(config, {"model.latent.dim": 5, "model.generator_optimizer.lr": 0.5})
+        model = fit_parser().parse_object(config).model.init_args
+        latent = model.latent if recipe == "quickstart" else model.latent.init_args
+        assert latent["dim"] == 5
+        assert model.generator_optimizer.init_args.lr == 0.5
+
+
 def test_null_of_an_argument_of_a_class():
     options = ["--model=DCGAN", "--model.image_shape=[1,8,8]", "--model.generator=MLPGenerator"]
     parser = Parser()
@@ -285,5 +298,5 @@ def test_completion(cli, fails, capsys, monkeypatch):
     for word in ("--trainer.max_steps", "fitting-capacity", "quickstart", "FashionMNIST", "--columns"):
         assert word in script
     assert "lightning-gans completion" in fails("fit", "--print_shtab", "bash")
-    monkeypatch.setattr("lightning_gans.commands.completion.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "shtab", None)
     assert "pip install 'lightning-gans[completion]'" in fails("completion")
