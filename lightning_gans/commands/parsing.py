@@ -15,7 +15,8 @@ from jsonargparse import ArgumentParser, Namespace, auto_cli, set_parsing_settin
 from lightning_gans import checks
 
 # A dict with a class_path is a class where a dict of arguments is allowed too, and must be one that exists.
-set_parsing_settings(validate_subclass_spec_in_any=True)
+# Within such arguments nothing is built, whatever they name.
+set_parsing_settings(validate_subclass_spec_in_any=True, instantiate_subclass_spec_in_any=False)
 
 LINKED = ("image_shape", "input_shape", "num_classes")
 """Arguments of a model that follow from the data."""
@@ -130,6 +131,7 @@ class OneLine(ArgumentParser):
                 parser.parse_object(value)
             except ValueError as error:
                 self.error(f"{key}.{error}")
+            self.error(f"{key}: {cls.__name__} does not take {value}")
         return after
 
 
