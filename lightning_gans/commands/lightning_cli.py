@@ -124,7 +124,7 @@ class CLI(LightningCLI):
                 seed_everything_default=0,
                 auto_configure_optimizers=False,
                 parser_class=Parser,
-                parser_kwargs={"default_env": True},
+                parser_kwargs={"prog": "lightning-gans", "usage": "%(prog)s"},
                 args=[command, *arguments],
             )
         except BaseException:
