@@ -42,7 +42,10 @@ SHRUNK = [
     (r"lightning-gans fit --config realness/celeba256", f"{SMALL_FACES} {NO_SCORES}"),
     (r"lightning-gans fit --config coulomb/celeba", f"{SMALL_FACES} {NO_SCORES} {NARROW}"),
     (r"lightning-gans fit --config coulomb/lsun", f"{SMALL_BATCH} {NO_SCORES} {NARROW} --data.image_size 32"),
-    (r"lightning-gans fit --config (coulomb/ring|coulomb/grid|deligan/bimodal|my.yaml).*", SMALL_BATCH),
+    (
+        r"lightning-gans fit --config (coulomb/ring|coulomb/grid|deligan/bimodal|deligan/mnist|my.yaml).*",
+        SMALL_BATCH,
+    ),
     (r"lightning-gans fit --config .*", f"{SMALL_BATCH} {JUDGED}"),
     (r"lightning-gans fit --ckpt_path .*", "--trainer.max_steps 4"),
     (r"lightning-gans fit --model DCGAN --data galaxies.*", f"{SMALL_BATCH} --data.limit 40"),
