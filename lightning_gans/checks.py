@@ -292,4 +292,5 @@ def device(name: str | None) -> "Device":
 
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, or its kind where it has none: a reason for a message."""
-    return str(error).strip().split("\n")[0] or type(error).__name__
+    line = str(error).strip().split("\n")[0] or type(error).__name__
+    return "".join(char if char.isprintable() else "?" for char in line)  # a damaged file holds any names

@@ -91,6 +91,15 @@ def test_devices() -> None:
     assert checks.device(None).type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def test_devices_of_a_machine_with_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    assert checks.device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ValueError, match=r"device=cuda:2.*cpu or cuda or cuda:0 or cuda:1"):
+        checks.device("cuda:2")
+
+
 def test_a_suggestion_knows_case_and_is_short() -> None:
     assert "bedroom" in checks.suggestion("Bedrom", ["bedroom", "church"])
     assert checks.suggestion("x", [str(n) for n in range(100)]).endswith("...")

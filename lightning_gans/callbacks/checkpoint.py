@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ class Checkpoint(ModelCheckpoint):
         self._saved_when = time.monotonic()
         self._lock: FileLock | None = None  # of the folder, on the first rank
         self._finished = False  # whether last.ckpt there is one of a run that has reached its end
+        self._made_folder = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lock the folder, before any long work.
@@ -93,6 +95,7 @@ class Checkpoint(ModelCheckpoint):
         last = self._last()
         self._finished = is_finished(last)
         self._lock = FileLock(_lock_of(last))
+        self._made_folder = not last.parent.exists()
         try:
             last.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
@@ -110,11 +113,8 @@ class Checkpoint(ModelCheckpoint):
         if last.exists() and not (goes_on or requeued or self._last_checkpoint_saved == str(last)):
             return "there is the last.ckpt of another run: go on from that one, or"
         remove_parts(last.parent)
-        lock = _lock_of(source)
-        # A run that is alive holds its lock: its files stay.
-        free = nullcontext() if goes_on or not lock.exists() else FileLock(lock, timeout=0)
-        with suppress(OSError), free:
-            remove_parts(source.parent)
+        if not goes_on:
+            tidy(source.parent)
         return ""
 
     def _unlock(self) -> None:
@@ -123,7 +123,7 @@ class Checkpoint(ModelCheckpoint):
             if self._finished or not last.exists():
                 _lock_of(last).unlink(missing_ok=True)
             self._lock.release()
-            if not last.exists():
+            if self._made_folder and not last.exists():
                 with suppress(OSError):  # there may be other files
                     last.parent.rmdir()
         self._lock = None
@@ -226,13 +226,25 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any = None) -> None:
         """Write a checkpoint."""
-        with written_whole(path) as part, part.open("wb") as file:
-            torch.save(checkpoint, file)
+        content = BytesIO()  # of what torch writes to a full disk, it says "unexpected pos"
+        torch.save(checkpoint, content)
+        with written_whole(path) as part:
+            part.write_bytes(content.getbuffer())
 
 
 def is_finished(path: str | Path) -> bool:
     """Return whether a checkpoint is one of a run that has reached its end: with pictures, scores and all."""
     return Path(path).is_file() and not _lock_of(Path(path)).exists()
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a run that was killed left half written in its folder of checkpoints.
+
+    A run that is alive holds its lock: its files stay.
+    """
+    lock = _lock_of(folder / "last.ckpt")
+    with suppress(OSError), FileLock(lock, timeout=0) if lock.exists() else nullcontext():
+        remove_parts(folder)
 
 
 def _lock_of(checkpoint: Path) -> Path:

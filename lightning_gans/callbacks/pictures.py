@@ -45,10 +45,10 @@ class Pictures(Callback, ABC):
         every_n_updates: Generator updates between two pictures.
         seed: Decides the latents, which are the same in all pictures.
         gif: Whether to make the animation.
-        frame_duration: Seconds that the animation shows a picture.
+        frame_duration: Seconds that the animation shows a picture, at most 60.
 
     Raises:
-        ValueError: If a number is not positive.
+        ValueError: If a number is out of range.
     """
 
     folder: ClassVar[str]
@@ -59,7 +59,7 @@ class Pictures(Callback, ABC):
     ) -> None:
         super().__init__()
         checks.at_least(1, every_n_updates=every_n_updates)
-        checks.positive(frame_duration=frame_duration)
+        checks.within("(0, 60]", frame_duration=frame_duration)
         self.seed = seed
         self.gif = gif
         self.frame_duration = frame_duration

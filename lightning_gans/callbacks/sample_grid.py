@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_gans import checks
 from lightning_gans.callbacks.pictures import Pictures, check_game, fixed_batches, real_samples
-from lightning_gans.drawing.grids import image_grid, in_colour, with_headings
+from lightning_gans.drawing.grids import image_grid, in_colour, most_images, with_headings
 from lightning_gans.drawing.scatter import Scatter
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.game.translation import TranslationGame
@@ -72,12 +72,17 @@ class SampleGrid(Pictures):
 
         Raises:
             TypeError: If it has no ``translate``, and no ``sample`` and ``score``.
-            ValueError: If its samples are points of one dimension.
+            ValueError: If its samples are points of one dimension, or too many for a picture.
         """
         if isinstance(module, TranslationGame):
             return
         check_game(module, "SampleGrid")
-        if tuple(cast(LatentGame, module).image_shape) == (1,):
+        shape, n = cast(LatentGame, module).image_shape, self.num_samples or IMAGES
+        if len(shape) == 3 and n > (most := most_images(shape, self.scale)):
+            raise ValueError(
+                f"num_samples={n}, scale={self.scale}: too large a picture, at most {most:,} fit"
+            )
+        if tuple(shape) == (1,):
             raise ValueError("SampleGrid draws images, or points of 2 or more: not image_shape=(1,)")
 
     def release(self) -> None:

@@ -156,6 +156,7 @@ def dedup(
         (data.sample_name(int(a)), data.sample_name(int(b)), int(d))
         for a, b, d in zip(kept, dropped, apart, strict=True)
     ]
+    print(summary(report, pairs))  # first: it is known, whatever the disk does
     _write(folder, report, pairs)
     shown = np.sort(np.random.default_rng(seed).permutation(len(pairs))[:pairs_in_picture])
     (folder / "pairs.png").unlink(missing_ok=True)
@@ -163,12 +164,15 @@ def dedup(
         left, right = (images.__getitems__(places[shown].tolist()) for places in (kept, dropped))
         title = f"{len(shown)} of {len(pairs)} pairs: kept, dropped"
         write_whole(folder / "pairs.png", as_png(draw_pairs(left, right, [pairs[i] for i in shown], title)))
-    print(summary(report, pairs, folder))
+    written = [name for name in FILES if (folder / name).is_file()]
+    print(f"written to {folder}: {', '.join(written)}")
+    if pairs:
+        print(f"to train without them: --data.exclude {folder / 'exclude.txt'}")
     return report
 
 
-def summary(report: dict[str, Any], pairs: list[tuple[str, str, int]], folder: Path) -> str:
-    """Say in a few lines what was found, where it is written and how to use it."""
+def summary(report: dict[str, Any], pairs: list[tuple[str, str, int]]) -> str:
+    """Say in a few lines what was found."""
     duplicates, groups = report["duplicates"], report["groups"]
     lines = [f"{report['images']:,} images, {report['codes']:,} different codes"]
     if report["uninformative"]:
@@ -180,10 +184,6 @@ def summary(report: dict[str, Any], pairs: list[tuple[str, str, int]], folder: P
     )
     lines += [f"  {dropped} is like {kept} ({_apart(bits)})" for kept, dropped, bits in pairs[:EXAMPLES]]
     lines += [f"  and {duplicates - EXAMPLES:,} more"] * (duplicates > EXAMPLES)
-    written = [name for name in FILES if (folder / name).is_file()]
-    lines.append(f"written to {folder}: {', '.join(written)}")
-    if duplicates:
-        lines.append(f"to train without them: --data.exclude {folder / 'exclude.txt'}")
     return "\n".join(lines).encode(errors="replace").decode()
 
 

@@ -1,7 +1,11 @@
 """Score a checkpoint, a folder of images or an npz: FID, IS, KID, ..."""
 
 import csv as csv_format
+import hashlib
 import json as json_format
+import sys
+import warnings
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,23 +15,39 @@ from torchmetrics import Metric
 
 import lightning_gans.metrics.classifier  # noqa: F401 - imported so that its short name is known
 from lightning_gans import checks
-from lightning_gans.commands.parsing import call
+from lightning_gans.commands.parsing import call, take_trusted
+from lightning_gans.commands.stored import as_configured, nameable
 from lightning_gans.data.base import Data, ImageDataModule
 from lightning_gans.data.cache import cache_folder
+from lightning_gans.data.decode import image_endings
 from lightning_gans.data.folder import read_folder
 from lightning_gans.files import write_whole, written_whole
-from lightning_gans.game.checkpoints import load
+from lightning_gans.game.checkpoints import checkpoint_file, load, read_config, run_config
+from lightning_gans.game.trust import only_trusted
 from lightning_gans.metrics import FID, IS
 from lightning_gans.metrics.base import Contract
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores, real_images_of
 from lightning_gans.metrics.extractors import Extractor, Inception
+from lightning_gans.metrics.order import content_hash
 from lightning_gans.metrics.statistics import RealStatistics, open_npz
 from lightning_gans.metrics.stream import SampleStream, samples_of
+from lightning_gans.networks.trust import check_trusted
 
 
 def run(arguments: list[str]) -> None:
-    """Run ``evaluate`` with arguments from the command line."""
-    call(evaluate, arguments)
+    """Run ``evaluate`` with arguments from the command line; those that are left out are as in the run."""
+    if arguments and not arguments[0].startswith("-"):
+        arguments = ["--ckpt_path", *arguments]
+    typed: dict[str, str] = {}
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        name, equals, value = argument.partition("=")
+        typed[name] = value if equals else following
+    if not typed.get("--ckpt_path") or "--samples" in typed:
+        call(evaluate, arguments)
+        return
+    allowed = nameable(*take_trusted(arguments))
+    with only_trusted(allowed):
+        call(evaluate, [*_as_in_the_run(checkpoint_file(typed["--ckpt_path"]), typed, allowed), *arguments])
 
 
 def evaluate(
@@ -50,13 +70,14 @@ def evaluate(
     """Score generated images, from this package or any other, against real ones.
 
     Args:
-        ckpt_path: The checkpoint of a game, or the folder of its run, whose samples are scored.
+        ckpt_path: The checkpoint of a game, or the folder of its run, whose samples are scored; the option's
+            name may be left out. The run's data and first Evaluate are the defaults of data, extractor,
+            metrics, n, split, weights and seed.
         samples: In place of a checkpoint: a folder of images, or an .npz with uint8 images (n, height, width,
             channels).
-        data: The data set of the real images.
+        data: The data set of the real images, which are read at the samples' size.
         reference: In place of a data set: a folder of images, an .npz of images, or an .npz with the
-            statistics mu and sigma (enough for the FID). Its images keep their size, those of ``data`` take
-            the samples'.
+            statistics mu and sigma (enough for the FID). Its images keep their size.
         extractor: Makes features and logits. Default: the Inception network of 2015, if a metric needs one.
         metrics: The metrics. Default: FID and IS, or IS without real images.
         n: Number of samples. Default: 10,000 of a checkpoint, all of a folder or file.
@@ -79,38 +100,53 @@ def evaluate(
     if data is not None and reference is not None:
         raise ValueError("data, reference: give only one of them, what it is compared with")
     checks.at_least(2, n=n)
+    checks.at_least(1, batch_size=batch_size)
     checks.writable_file(json=json, csv=csv)
     checks.seed(seed=seed)
     place = checks.device(device)
+    if metrics is None:
+        metrics = [IS()] if data is None and reference is None else [FID(), IS()]
+    for metric in map(Contract, metrics):
+        if metric.compares and data is None and reference is None:
+            raise ValueError(f"{metric.name} compares with real images: give them, by --data or --reference")
     num_classes = getattr(data, "num_classes", None)
     stream: SampleStream
-    if data is not None:
-        data.prepare_data()
-        data.setup("fit" if split == "train" else "test")
     if ckpt_path is not None:
         game: Any = load(ckpt_path, trusted=trusted)
         if not (hasattr(game, "sample_from") or hasattr(game, "translate")) or len(game.image_shape) != 3:
             raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} that makes no images")
-        if hasattr(game, "translate") and data is None:
+        shape, translates = tuple(game.image_shape[1:]), hasattr(game, "translate")
+        if translates and data is None:
             raise ValueError(f"data=None: a {type(game).__name__} translates, give the data with its inputs")
+        if data is not None and translates:
+            data.prepare_data()
+            data.setup("fit" if split == "train" else "test")
         stage: Literal["val", "test"] = "val" if split == "train" else "test"
         stream = samples_of(game.to(place), n or 10_000, weights == "ema", seed, data, stage)
-        size, num_classes = game.image_shape[-1], getattr(game, "num_classes", num_classes)
+        num_classes = getattr(game, "num_classes", num_classes)
         about = {"weights": "ema" if weights == "ema" and game.ema is not None else "raw", "seed": seed}
     else:
         assert samples is not None
-        stream = given = read_images(samples, n)
+        stream = given = read_images(samples, n, "samples")
         if (n or 0) > given.count:
             raise ValueError(f"n={n} exceeds the {given.count} images of samples={samples}")
         if given.count < 2:
             raise ValueError(f"samples={samples} is 1 image: a score needs 2 samples at least")
-        size = given.shape[-1]
+        shape = given.shape[1:]
         about = {"resized": given.key["resized"]} if "resized" in given.key else {}
-    if metrics is None:
-        metrics = [IS()] if data is None and reference is None else [FID(), IS()]
+    if data is not None and shape[0] != shape[1]:
+        raise ValueError(
+            f"{'samples' if samples else 'ckpt_path'}={samples or ckpt_path}: {shape[1]}x{shape[0]} pixels "
+            "are not square, as the images of a data set are: compare with such images, by --reference"
+        )
     if extractor is None and any({"features", "logits"} & set(Contract(metric).wants) for metric in metrics):
         extractor = Inception()
-    real = real_images_of(data, split, size) if data is not None else _real(reference)
+    real = real_images_of(data, split, shape[0]) if data is not None else _real(reference)
+    if isinstance(real, RealImages) and real.shape[1:] != shape:
+        sizes = [f"{width}x{height}" for height, width in (shape, real.shape[1:])]
+        warnings.warn(
+            f"samples have {sizes[0]} pixels, real images {sizes[1]}: each keeps its size", stacklevel=2
+        )
     evaluation = Evaluation(
         metrics,
         extractor,
@@ -121,6 +157,8 @@ def evaluate(
     )
     evaluation.fill_in(data, num_classes)
     evaluation.try_out(stream, real, "" if reference is None else f"reference={reference}: ")
+    if isinstance(real, RealImages):
+        evaluation.prepare(real)
     scores = evaluation.run(stream.batches(range(stream.count), batch_size), real)
     scores.protocol.update(about, scored=ckpt_path or samples)
     print(scores.table())
@@ -130,17 +168,47 @@ def evaluate(
         _write_csv(scores, csv)
 
 
-def read_images(path: str, count: int | None = None) -> RealImages:
-    """Return the images of a folder, or of an .npz.
+def _as_in_the_run(ckpt: Path, typed: Collection[str], allowed: Sequence[str]) -> list[str]:
+    """Return data, metrics and their settings of a checkpoint's run as arguments, unless they are typed."""
+    file = run_config(ckpt)
+    config = json_format.loads(as_configured(ckpt, (), allowed)) if file is None else read_config(file)
+    callbacks = (config.get("trainer") or {}).get("callbacks") or []
+    own = [x.get("init_args") or {} for x in callbacks if x["class_path"].rpartition(".")[2] == "Evaluate"]
+    # That without a name if there are several.
+    scored = min(own, key=lambda each: each.get("name") is not None, default={})
+    known = {name: scored.get(name) for name in ("extractor", "metrics", "split", "weights", "seed")}
+    known = {"data": config.get("data"), **known, "n": scored.get("num_samples")}
+    if "--reference" in typed:
+        del known["data"]
+    found = {name: value for name, value in known.items() if value is not None and f"--{name}" not in typed}
+    check_trusted(found, allowed, file or f"checkpoint {ckpt}")
+    if found:
+        print(f"as in its run: {', '.join(map(_shown, found, found.values()))}", file=sys.stderr)
+    return [
+        part
+        for name, value in found.items()
+        for part in (f"--{name}", value if isinstance(value, str) else json_format.dumps(value))
+    ]
+
+
+def _shown(name: str, value: Any) -> str:
+    parts = value if isinstance(value, list) else [value]
+    paths = [x["class_path"].rpartition(".")[2] if isinstance(x, dict) else str(x) for x in parts]
+    return f"{name} {' and '.join(paths)}"
+
+
+def read_images(path: str, count: int | None = None, name: str = "reference") -> RealImages:
+    """Return the images of a folder, or of an .npz, in an order that follows from their content.
 
     Args:
         path: A folder of images, or an .npz with uint8 (n, height, width, channels), as ``lightning-gans
             sample`` and other packages write it. Files of different sizes are cropped to their central square
-            and resized to the first one's; a warning and ``resized`` in the key say so.
+            and resized to the size that most have; a warning and ``resized`` in the key say so.
         count: Number of images to use. None: all.
+        name: The option, for messages.
 
     Returns:
-        Images without labels, grey if all of them are, in a random order that is always the same.
+        Images without labels, grey if all of them are.
 
     Raises:
         FileNotFoundError: If ``path`` does not exist.
@@ -154,26 +222,37 @@ def read_images(path: str, count: int | None = None) -> RealImages:
         key["content"] = images.fingerprint()
         if resized is not None:
             key["resized"] = resized
+        contents: Iterable[bytes] = ((place / images.name(i)).read_bytes() for i in range(len(images)))
     elif place.is_file():
+        if _is_picture(place):
+            raise ValueError(f"{name}={path} is one image: give a folder of images, or an .npz of them")
         with open_npz(place, ".npz of images or statistics") as file:
             array = file.get("arr_0")
-        if array is None or array.ndim != 4 or array.dtype != np.uint8 or array.shape[3] not in (1, 3):
-            found = "nothing" if array is None else f"{array.dtype} {array.shape}"
-            raise ValueError(f"{path}: arr_0 must be uint8 (n, height, width, 1 or 3), and is {found}")
+            if array is None:
+                raise ValueError(f"it has {', '.join(file) or 'nothing'}: images are to be called arr_0")
+            if array.ndim != 4 or array.dtype != np.uint8 or array.shape[3] not in (1, 3) or not array.size:
+                found = f"{array.dtype} {array.shape}"
+                raise ValueError(f"arr_0 is {found}: give uint8 (n, height, width, 1 or 3)")
+        array = np.ascontiguousarray(array)
         images = torch.from_numpy(array).permute(0, 3, 1, 2)
-        state = place.stat()
-        key["content"] = f"{state.st_size} {state.st_mtime_ns}"
+        key["content"] = hashlib.sha256(array.data).hexdigest()[:32]
+        contents = (image.tobytes() for image in array)
     else:
-        raise FileNotFoundError(f"{path} is neither a folder nor a file")
-    return RealImages(images, torch.full((len(images),), -1), key, count=count)
+        raise FileNotFoundError(f"{name}={path} is neither a folder nor a file")
+    order = torch.tensor([content_hash(content) for content in contents]).argsort(stable=True)
+    return RealImages(images, torch.full((len(images),), -1), key, count=count, order=order)
+
+
+def _is_picture(path: str | Path) -> bool:
+    return Path(path).suffix.lower() in image_endings()
 
 
 def _real(reference: str | None) -> RealImages | RealStatistics | None:
     if reference is None:
         return None
-    if Path(reference).is_file():
+    if Path(reference).is_file() and not _is_picture(reference):
         with open_npz(reference, ".npz of images or statistics") as file:
-            known = "mu" in file and "sigma" in file
+            known = "mu" in file or "sigma" in file
         if known:
             return RealStatistics.load(reference)
     return read_images(reference)

@@ -13,7 +13,14 @@ import yaml
 from jsonargparse import add_instantiator, set_parsing_settings
 from jsonargparse._common import NonParsingAction
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar, Timer, TQDMProgressBar
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    ModelCheckpoint,
+    ProgressBar,
+    Timer,
+    TQDMProgressBar,
+)
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
@@ -31,10 +38,12 @@ from lightning_gans.callbacks.pictures import Pictures
 from lightning_gans.commands.loggers import in_run, log_in
 from lightning_gans.commands.parsing import LINKED, TRUSTED, OneLine
 from lightning_gans.commands.run_folder import RUNS, claim, give_back, run_name
+from lightning_gans.commands.stored import to_repeat
 from lightning_gans.game.adversarial import AdversarialModule
 from lightning_gans.game.checkpoints import SelfContained, read_checkpoint, same_class
 from lightning_gans.game.csv_logger import WholeCSVLogger
 from lightning_gans.game.interruption import Interrupted
+from lightning_gans.game.monitors import unlogged
 from lightning_gans.networks.rebuild import class_path
 
 OF_EACH_RUN = {"checkpoint": Checkpoint, "samples": SampleGrid, "throughput": Throughput}
@@ -44,8 +53,6 @@ set_parsing_settings(subclasses_disabled=list(OF_EACH_RUN.values()))  # their ar
 UPDATES, EPOCHS = 10_000, 10
 """The length of a run that nothing limits: of a game in generator updates, of a classifier in epochs."""
 
-# Where a network is asked for, arguments without a class are those of the paper's: the game makes it.
-add_instantiator(lambda _, **changes: changes, nn.Module, subclasses=False)
 
 HARMLESS = (
     ".*treespec.*",  # of Lightning, about newer versions of torch
@@ -53,11 +60,20 @@ HARMLESS = (
     ".*module\\(s\\) in eval mode at the start of training.*",  # averaged weights
     ".*does not have many workers.*",  # the in-memory loader needs none
     ".*across ranks is zero.*",
+    ".*no pre-optimization state was saved.*",  # which a game has none of
     ".*lr_scheduler.step.* before .*optimizer.step.*",  # an epoch in which a player was never updated
 )
 """Warnings that say nothing to a user of games."""
 MISSING = ".*callbacks used to create the checkpoint need to be provided.*"
 """So is this one, where the run's pictures and checkpoints are left out."""
+
+
+def _arguments(class_type: type[Any], *args: Any, **kwargs: Any) -> Any:
+    return kwargs
+
+
+# Arguments without a class, where a network is asked for, are those of the paper's: the game makes it.
+add_instantiator(_arguments, nn.Module, subclasses=False)
 
 
 class Parser(OneLine, LightningArgumentParser):
@@ -68,7 +84,7 @@ def add_arguments(parser: LightningArgumentParser, name: str | None = None) -> N
     """Add the options of ``fit`` besides model, data and trainer; ``name`` is the default of ``--name``."""
     parser.add_argument("--name", type=str | None, default=name, help="The run goes to runs/NAME/version_K.")
     for key, callback in OF_EACH_RUN.items():
-        parser.add_argument(f"--{key}", type=callback | bool, default={}, help="false leaves it out.")
+        parser.add_argument(f"--{key}", type=callback | bool, default={}, help=f"--{key}.help lists its settings; false: without.")
     for key in LINKED:
         parser.link_arguments(f"data.{key}", f"model.init_args.{key}", apply_on="instantiate")
 
@@ -147,7 +163,7 @@ class CLI(LightningCLI):
         config = self.config[self.command]
         trainer = config.trainer
         for logger in _as_list(trainer.logger):
-            if rank_zero_only.rank == 0 and not trainer.fast_dev_run:
+            if not trainer.fast_dev_run:
                 log_in(_class_of(logger), {**logger.get("init_args", {}), **logger.get("dict_kwargs", {})})
         if self.command != "fit" or trainer.fast_dev_run:
             return
@@ -156,9 +172,9 @@ class CLI(LightningCLI):
         if config.ckpt_path and is_finished(config.ckpt_path):
             _refuse_at_its_end(config.ckpt_path, trainer)
         if not trainer.barebones:
-            classes = {key: config[key].class_path for key in ("model", "data")}
+            classes = {key: config[key].class_path for key in ("model", "data") if config.get(key)}
             config.name = run_name(config.name, classes, self.arguments)
-            if rank_zero_only.rank == 0:
+            if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
                 self.folder = claim(self._root(), config.name)
 
     def instantiate_classes(self) -> None:
@@ -200,9 +216,9 @@ class CLI(LightningCLI):
         return model(**arguments)
 
     def _build_logger(self, kind: type[Logger], **arguments: Any) -> Logger:
-        if self.folder is not None:
-            arguments = in_run(kind, arguments, self.folder, self._get(self.config, "name"))
-        return kind(**arguments)
+        name = self._get(self.config, "name") if self.folder else self.command
+        version = self.folder.name if self.folder else None
+        return kind(**in_run(kind, arguments, self._root() / RUNS, name, version))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer: the run's folder, its loggers, its callbacks and its progress bar."""
@@ -243,7 +259,7 @@ class CLI(LightningCLI):
     def _settings(self, run: str) -> dict[str, Any]:
         """Return what the loggers are told beside model and data."""
         parser, config = self._parser(self.command), self.config[self.command]
-        plain = yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
+        plain = yaml.safe_load(parser.dump(config, skip_validation=True))
         return {"recipe": self.recipe, "run": run, **{key: plain[key] for key in ("trainer", *OF_EACH_RUN)}}
 
     def _callbacks_of_each_run(self, config: dict[str, Any]) -> list[Callback]:
@@ -273,7 +289,15 @@ class CLI(LightningCLI):
             self.trainer.fit(**arguments)
         except Interrupted as stop:
             if stop.checkpoint and self.trainer.is_global_zero:
-                print(f"Go on with: lightning-gans fit --ckpt_path {stop.checkpoint}", file=sys.stderr)
+                trusted = to_repeat(self.config[self.command].as_dict())
+                print(
+                    f"Go on with: lightning-gans fit --ckpt_path {stop.checkpoint}{trusted}", file=sys.stderr
+                )
+            raise
+        except RuntimeError as error:
+            for callback, line in unlogged(self.trainer).items():
+                if isinstance(callback, EarlyStopping) and f"`{callback.monitor}` which is not" in str(error):
+                    raise ValueError(line) from error
             raise
 
     def after_fit(self) -> None:
@@ -308,6 +332,12 @@ def _refuse_at_its_end(path: str, trainer: Any) -> None:
     checkpoint = read_checkpoint(path)
     progress = checkpoint["loops"]["fit_loop"]
     epochs = checkpoint["epoch"] + progress["epoch_loop.batch_progress"]["is_last_batch"]
+    early = [x for x in _as_list(trainer.callbacks) if issubclass(_class_of(x), EarlyStopping)]
+    if early and checkpoint["progress"]["stopped_early"]:
+        raise ValueError(
+            f"--ckpt_path {path}: the run was stopped early; without EarlyStopping in trainer.callbacks it "
+            "goes on"
+        )
     at_end = {
         "max_steps": 0 <= (trainer.max_steps or -1) <= checkpoint["global_step"],
         "max_epochs": 0 <= (-1 if trainer.max_epochs is None else trainer.max_epochs) <= epochs,
@@ -316,8 +346,8 @@ def _refuse_at_its_end(path: str, trainer: Any) -> None:
     key = next((key for key, over in at_end.items() if over), None)
     if key:
         raise ValueError(
-            f"--ckpt_path {path}: the run is at its end, trainer.{key}={trainer[key]}; to go on, give a "
-            f"larger --trainer.{key}"
+            f"--ckpt_path {path}: the run is at its end, trainer.{key}={trainer[key]}; "
+            f"a larger --trainer.{key} continues it"
         )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_gans.checks import first_line
 from lightning_gans.commands.run_folder import RUNS
@@ -13,40 +14,44 @@ PROJECT = "lightning_gans"
 
 for _kind in (CSVLogger, TensorBoardLogger):
     # So that --trainer.logger TensorBoardLogger is enough: the parser takes defaults from the signature.
-    _kind.__init__.__defaults__ = (str(RUNS), *(_kind.__init__.__defaults__ or ()))  # type: ignore[attr-defined]
+    _kind.__init__.__defaults__ = (str(RUNS), *(_kind.__init__.__defaults__ or ()))
 
 
-def in_run(kind: type[Logger], given: dict[str, Any], folder: Path, name: str) -> dict[str, Any]:
+def in_run(
+    kind: type[Logger], given: dict[str, Any], runs: Path, name: str, version: str | None
+) -> dict[str, Any]:
     """Return the arguments of a logger, in which the defaults are those of its run.
 
-    A run, the folder of its logger and its name at Weights & Biases or MLflow are one; what is given beats it.
+    A run, its logger's folder and its name at Weights & Biases or MLflow are one. What is given beats that.
 
     Args:
         kind: The logger's class.
         given: Its arguments, defaults too.
-        folder: The folder of the run, ``ROOT/runs/NAME/version_K``.
+        runs: The folder of all runs.
         name: The name of the run.
+        version: ``version_K``; None where no run has claimed one.
     """
-    title = f"{name}/{folder.name}"
+    title = f"{name}/{version}" if version else name
     of_run: dict[str, tuple[Any, Any]] = {}  # the default of an argument, and what takes its place
     if issubclass(kind, CSVLogger | TensorBoardLogger):
-        root = str(folder)[: -len(title)]
         of_run = {
-            "save_dir": (str(RUNS), root),
+            "save_dir": (str(RUNS), str(runs)),
             "name": ("lightning_logs", name),
-            "version": (None, folder.name),
+            "version": (None, version),
         }
     elif issubclass(kind, WandbLogger):
-        project, title = os.environ.get("WANDB_PROJECT", PROJECT), os.environ.get("WANDB_NAME", title)
-        of_run = {"save_dir": (".", str(folder)), "project": (None, project), "name": (None, title)}
+        of_run = {
+            "save_dir": (".", str(runs / title)),
+            "project": (None, os.environ.get("WANDB_PROJECT", PROJECT)),
+            "name": (None, os.environ.get("WANDB_NAME", title)),
+        }
     elif issubclass(kind, MLFlowLogger):
         of_run = {"experiment_name": ("lightning_logs", PROJECT), "run_name": (None, title)}
-    chosen = {
-        key: value for key, (default, value) in of_run.items() if key in given and given[key] == default
-    }
-    return {**given, **chosen}
+    own = {key: value for key, (default, value) in of_run.items() if given.get(key, ...) == default}
+    return {**given, **own}
 
 
+@rank_zero_only
 def log_in(kind: type[Logger], given: dict[str, Any]) -> None:
     """Log in to Weights & Biases, if a logger needs it, before any long work.
 
@@ -62,6 +67,7 @@ def log_in(kind: type[Logger], given: dict[str, Any]) -> None:
     try:
         wandb.login()
     except wandb.errors.Error as error:
+        reason = first_line(error).rstrip(".")
         raise ValueError(
-            f"trainer.logger={kind.__name__}: {first_line(error)}. Run `wandb login`, or set WANDB_MODE=offline"
+            f"trainer.logger={kind.__name__}: {reason}: run `wandb login`, or set WANDB_MODE=offline"
         ) from error

@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import os
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,12 @@ def known_commands() -> dict[str, str]:
     return found
 
 
+def memory_is_full(error: Exception) -> bool:
+    """Return whether memory did not suffice; of the CPU's torch says so in the message alone."""
+    kind = type(error).__name__
+    return isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "can't allocate" in str(error)
+
+
 def show_help() -> None:
     """Print the list of commands."""
     print("usage: lightning-gans COMMAND [options]\n\ncommands:")
@@ -41,28 +48,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     command, *rest = [argument for argument in given if argument != "--debug"] or ["--help"]
-    if command in ("-h", "--help"):
-        show_help()
-        return
     try:
-        if command not in (known := known_commands()):
+        if command in ("-h", "--help"):
+            show_help()
+        elif command not in (known := known_commands()):
             near = difflib.get_close_matches(command, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "try --help"
             raise ValueError(f"unknown command {command}: {hint}")
-        import_module(f"{commands.__name__}.{command.replace('-', '_')}").run(rest)
+        else:
+            import_module(f"{commands.__name__}.{command.replace('-', '_')}").run(rest)
+        sys.stdout.flush()
     except (KeyboardInterrupt, SystemExit) as stop:
         # Lightning turns Ctrl-C into an exit with code 1.
         if not any(isinstance(error, KeyboardInterrupt) for error in (stop, stop.__context__)):
             raise
+        if os.environ.get("LOCAL_RANK", "0") != "0" and "TORCHELASTIC_RUN_ID" not in os.environ:
+            sys.exit(0)  # started by Lightning, which kills the first process if another one fails
         print("lightning-gans: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        if debug or not (isinstance(error, EXPECTED) or type(error).__name__ == "MisconfigurationException"):
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            sys.exit(141)  # as of a program that the signal SIGPIPE ends
+        kind = type(error).__name__
+        full = memory_is_full(error)
+        if debug or not (full or isinstance(error, EXPECTED) or kind == "MisconfigurationException"):
             raise
         from lightning_gans.commands.parsing import explain
 
-        kind = type(error).__name__
         text = explain(str(error), cause=error) or kind
+        if full:
+            text = f"there is too little memory, lower batch size, networks or numbers ({text})"
         # What a KeyError says is the key alone.
         print(f"lightning-gans: {f'{kind}: ' * isinstance(error, KeyError)}{text}", file=sys.stderr)
         sys.exit(2)
+
+
+def _nobody_reads() -> bool:
+    """Return whether the reader of the output is gone, as in ``recipes | head``; the rest goes nowhere."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

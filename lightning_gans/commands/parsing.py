@@ -24,16 +24,15 @@ TRUSTED = "A module or package whose classes the checkpoint may name; once for e
 
 NOISE = re.compile(
     r"Parser key|Expected a <class 'NoneType'>|Does not validate against|Subtypes:|Errors:|Given value"
-    r"|Expected a path but|Subclass types expect|a class path \(str\)|a dict with"
+    r"|Invalid subclass spec|Expected a path but|Subclass types expect|a class path \(str\)|a dict with"
 )
 """Lines that only say how the parser went about it."""
-MISMATCH = re.compile(r"Expected an? (?!dot import|instantiatable)(.*?)(?:\. Got value.*)?$")
+MISMATCH = re.compile(r"Expected an? (?!dot import|instantiatable)(.*?)(?:\. Got value.*)?$", re.MULTILINE)
 
 
-class OneLine:
-    """Base class of parsers without abbreviations that raise a one-line ValueError in place of exiting."""
+class OneLine(ArgumentParser):
+    """A parser without abbreviations that raises a one-line ValueError in place of exiting."""
 
-    _option_string_actions: dict[str, Any]
     owner = ""
     """The class whose arguments this parser reads, if that is all it does."""
 
@@ -45,39 +44,63 @@ class OneLine:
         """Raise a ValueError with the message, shortened to one line."""
         raise ValueError(explain(message, self._option_string_actions, self.owner, ex)) from ex
 
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        """Return the help, without the marks of docstrings."""
+        return str(super().format_help(*args, **kwargs)).replace("``", "")
+
     def add_class_arguments(self, theclass: type, nested_key: str | None = None, **kwargs: Any) -> Any:
         """Add the arguments of a class, and remember it if it is the only one."""
         if nested_key is None:
             self.owner = theclass.__name__
-        return super().add_class_arguments(theclass, nested_key, **kwargs)  # type: ignore[misc]
+        return super().add_class_arguments(theclass, nested_key, **kwargs)
 
-    def parse_args(self, args: Any = None, namespace: Any = None, **kwargs: Any) -> Namespace:
+    def parse_args(  # type: ignore[override]
+        self, args: Any = None, namespace: Any = None, **kwargs: Any
+    ) -> Namespace:
         """Parse options; see :meth:`_keep_classes`."""
         # The parser writes null so when it hands an option on to the parser of a class, and people do too.
         args = args and [re.sub("^(--.*)=None$", r"\1=null", arg) for arg in args]
-        return self._keep_classes(namespace, super().parse_args(args, namespace, **kwargs))  # type: ignore[misc]
+        return self._keep_classes(namespace, super().parse_args(args, namespace, **kwargs))
 
     def parse_object(self, obj: Any, namespace: Any = None, **kwargs: Any) -> Namespace:
         """Parse values; see :meth:`_keep_classes`."""
-        return self._keep_classes(namespace, super().parse_object(obj, namespace, **kwargs))  # type: ignore[misc]
+        return self._keep_classes(namespace, super().parse_object(obj, namespace, **kwargs))
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
         """Parse a file; errors name it."""
         try:
             self._check_keys(check_yaml(Path(path)))
-            parsed: Namespace = super().parse_path(path, *args, **kwargs)  # type: ignore[misc]
+            parsed: Namespace = super().parse_path(path, *args, **kwargs)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         return parsed
+
+    def dump(self, namespace: Namespace, *args: Any, **kwargs: Any) -> str:
+        """Write a configuration down; the parser would take a dict of arguments for a function."""
+        plain = {
+            key: value
+            for key, value in namespace.items(branches=True, nested=False)
+            if isinstance(value, dict) and "Callable" in self._type_of(key)
+        }
+        rest = namespace.clone()
+        for key in plain:
+            rest[key] = None
+        text = str(super().dump(rest, *args, **kwargs))
+        return str(yaml.safe_dump({**yaml.safe_load(text), **plain}, sort_keys=False)) if plain else text
+
+    def _type_of(self, key: str) -> str:
+        return str(getattr(self._option_string_actions.get(f"--{key}"), "_typehint", ""))
 
     def _check_keys(self, content: dict[str, Any]) -> None:
         """Refuse unknown keys of a file; the parser would only name the first, without those it has."""
         known = self._option_string_actions
         for key, value in content.items():
-            grouped = any(option.startswith(f"--{key}.") and option != f"--{key}.help" for option in known)
-            for name in (
-                [f"{key}.{below}" for below in value] if grouped and isinstance(value, dict) else [key]
+            names = [key]
+            if isinstance(value, dict) and any(
+                x.startswith(f"--{key}.") and x[-5:] != ".help" for x in known
             ):
+                names = [f"{key}.{below}" for below in value]
+            for name in names:
                 if f"--{name}" not in known:
                     self.error(f"unrecognized arguments: --{name}")
 
@@ -91,21 +114,17 @@ class OneLine:
             cls = _find(named.get("class_path", "")) if isinstance(named, Namespace) else None
             if not isinstance(value, dict) or cls is None:
                 continue
-            names = checks.argument_names(cls)
+            names = [name for name in checks.argument_names(cls) if name not in checks.FOLLOWS]
             for name in value:
                 if name not in names:
                     self.error(f"{key}: {checks.unknown_argument(name, cls.__name__, names)}")
             parser = type(self)()  # of the arguments in question, whose values cannot be right
-            parser.add_class_arguments(cls, skip={name for name in names if name not in value})
+            parser.add_class_arguments(cls, skip={*checks.argument_names(cls)} - {*value})
             try:
                 parser.parse_object(value)
             except ValueError as error:
                 self.error(f"{key}.{error}")
         return after
-
-
-class FunctionParser(OneLine, ArgumentParser):
-    """A parser of the arguments of a function."""
 
 
 def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
@@ -115,7 +134,8 @@ def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
     """
     rest, trusted = take_trusted(arguments)
     given = [*rest, f"--trusted={json.dumps(trusted)}"] if trusted else rest
-    auto_cli(function, args=given, as_positional=False, parser_class=FunctionParser)
+    prog = f"lightning-gans {function.__name__.replace('_', '-')}"
+    auto_cli(function, args=given, as_positional=False, parser_class=OneLine, prog=prog)
 
 
 def take_trusted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -143,15 +163,16 @@ def take_trusted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return rest, trusted
 
 
-class _Strict(yaml.SafeLoader):
+class _Strict(yaml.SafeLoader):  # type: ignore[misc]
     """Refuses keys that are given twice, of which YAML takes the last without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
+        keys: list[str] = []
         for key, _ in node.value:
-            if keys.count(key.value) > 1:
+            if key.value in keys:
                 raise yaml.MarkedYAMLError(problem=f"{key.value} is given twice", problem_mark=key.start_mark)
-        return super().construct_mapping(node, deep)
+            keys.append(key.value)
+        return dict(super().construct_mapping(node, deep))
 
 
 def check_yaml(path: Path) -> dict[str, Any]:
@@ -168,8 +189,8 @@ def check_yaml(path: Path) -> dict[str, Any]:
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError("this is no YAML file") from error
     if not isinstance(content, dict):
-        found = "empty" if content is None else f"one {type(content).__name__}"
-        raise ValueError(f"the file is {found}: write keys with values, as in `model: DCGAN`")
+        found = "nothing" if content is None else f"a {type(content).__name__}"
+        raise ValueError(f"the file holds {found}: write keys with values, as in model: DCGAN")
     return content
 
 
@@ -201,9 +222,6 @@ def explain(
     if mismatches and not reasons:
         text = _mismatch(mismatches, message)
     else:
-        # Of a network, first all arguments are required, then those that the game does not give.
-        if reasons and "are required: " in reasons[-1]:
-            del reasons[:-1]
         text = " ".join(reasons[: 1 + reasons[0].endswith(":")]) if reasons else message
         text = _reworded(re.sub(r"\s+", " ", text), message, options, owner, key[1] if key else "")
     if text.endswith(":") and cause is not None:
@@ -220,8 +238,8 @@ def _mismatch(lines: Sequence[str], message: str) -> str:
     given = re.search(r"(?:Given value|Got value): (?:NestedArg\(.* val=)?(.*)", message)
     value = given[1].rstrip(")").strip("'") if given else "this"
     kinds = []
-    for line in lines:
-        kind = re.sub(r"^<class '(.*)'>$|\b[a-z_.]+\.(?=\w)", r"\1", MISMATCH.match(line)[1])
+    for kind in re.findall(MISMATCH, "\n".join(lines)):
+        kind = re.sub(r"^<class '(.*)'>$|\b[a-z_.]+\.(?=\w)", r"\1", kind)
         kind = re.sub(r"^Literal\[(.*)\]$", lambda found: found[1].replace(", ", " or "), kind)
         words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
         kinds.append(words.get(kind, f"a list, as in [{value}]" if kind == "list" else kind))
@@ -243,8 +261,14 @@ def _reworded(text: str, message: str, options: Mapping[str, Any], owner: str, k
         return f"there are several {found[1]}: give {found[2].replace(', ', ' or ')}"
     if found := re.search(r"arguments are required: (.*)", text):
         names = [re.sub(r"^(fit|validate|test|predict)\.", "--", name) for name in found[1].split(", ")]
-        names = [f"--{name}" if f"--{name}" in options and not owner else name for name in names]
-        return f"{owner or 'the command'} needs {' and '.join(names)}"
+        if owner:
+            names = [name for name in names if name not in checks.FOLLOWS]
+            missing = f"{owner} needs {' and '.join(names)}"
+            return (
+                missing if names else f"{owner} gets image_shape and latent_dim from the game: leave both out"
+            )
+        named = [f"--{name}" if f"--{name}" in options else name for name in names]
+        return f"the command needs {' and '.join(named)}"
     if found := re.search(r"argument (--\S+): expected one argument", text):
         return f"{found[1]} needs a value"
     if found := re.search(r"Unable to load config '(.*)'", text):
@@ -316,6 +340,7 @@ def _ours() -> Iterator[type]:
 
 def _subclasses(cls: type) -> Iterator[type]:
     """Yield the classes below one that have been imported, are public, and can be built."""
+    below: type
     for below in type.__subclasses__(cls):
         if (
             not below.__name__.startswith("_")

@@ -16,7 +16,7 @@ from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.loader import BatchLoader, ZipLoader
 from lightning_gans.drawing.grids import in_colour, labelled_grid, shrunk
-from lightning_gans.drawing.pixels import as_png
+from lightning_gans.drawing.pixels import as_png, drawn_part
 from lightning_gans.drawing.scatter import labelled_points
 from lightning_gans.files import write_whole
 from lightning_gans.game.sides import check_labels, check_real, read_batch
@@ -99,8 +99,8 @@ def preview(
         rate = images_per_second(batches, seconds)
     finally:
         batches.close()
-    write_whole(out, as_png(sheet))
     print(report(served, first, rate))
+    write_whole(out, as_png(sheet))
     print(f"sheet    {out}")
 
 
@@ -259,7 +259,8 @@ def contact_sheet(served: Served, batches: Iterator[Batch], per_class: int = 8) 
         raise ValueError(f"{served.name} serves batches {tuple(first[0].shape)}: {drawn}")
     shapes = " and ".join(dict.fromkeys("x".join(map(str, view.shape[1:])) for view in views))
     dimensions = " dimensions" if first[0].ndim == 2 else ""
-    title = f"{served.name}: {served.size} training samples, {shapes}{dimensions}"
+    parts = "".join(dict.fromkeys(drawn_part(view.shape[1:]) for view in views))
+    title = f"{served.name}: {served.size} training samples, {shapes}{dimensions}{parts}"
     if first[0].ndim == 2:
         points, given = _take(batches, min(POINTS, len(labels)))
         return labelled_points(points, given, title)

@@ -38,14 +38,14 @@ def find_config(given: str) -> tuple[str, str | None]:
     Raises:
         FileNotFoundError: If it is neither a file nor a recipe; the message names the nearest recipes.
     """
+    if given.lstrip().startswith("{"):
+        return given, None
     if Path(given).is_file():
         path, folder = Path(given).resolve(), recipes_folder().resolve()
         return given, path.relative_to(folder).with_suffix("").as_posix() if folder in path.parents else None
     name = given.removesuffix(".yaml").removeprefix("recipes/")
     if name in recipe_names():
         return str(recipes_folder() / f"{name}.yaml"), name
-    if given.lstrip().startswith("{"):
-        return given, None
     near = difflib.get_close_matches(name, recipe_names(), n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(recipe_names())}"
     raise FileNotFoundError(f"--config {given} is neither a file nor a recipe: {hint}")

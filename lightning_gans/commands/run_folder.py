@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from lightning_gans.callbacks.checkpoint import tidy
 from lightning_gans.commands.recipes import find_config
 
 RUNS = Path("runs")
@@ -39,8 +40,9 @@ def run_name(name: str | None, classes: Mapping[str, str], arguments: Sequence[s
     if any(argument.partition("=")[0] == "--name" for argument in arguments):
         return name
     for config in (a.removeprefix("--config=") for a in reversed(arguments) if a.startswith("--config=")):
-        content = yaml.safe_load(Path(config).read_text()) if Path(config).is_file() else {}
-        if name in (content.get("name"), find_config(config)[1]):
+        file, recipe = find_config(config)
+        content = yaml.safe_load(file if file.lstrip().startswith("{") else Path(file).read_text())
+        if name in (content.get("name"), recipe):
             changed = [_last(path) for key, path in classes.items() if not _names(content.get(key), path)]
             return "-".join([name, *changed])
     return name
@@ -60,12 +62,16 @@ def _last(path: str) -> str:
 def claim(root: Path, name: str) -> Path:
     """Make the next folder ``ROOT/runs/NAME/version_K`` and return it: no other run gets the same one.
 
+    Checkpoints that earlier runs, which were killed, left half written there are removed.
+
     Raises:
         OSError: If it cannot be made.
     """
     runs = root / RUNS / name
     try:
         runs.mkdir(parents=True, exist_ok=True)
+        for part in runs.glob("version_*/checkpoints/*.part"):
+            tidy(part.parent)
         taken = [re.fullmatch(r"version_(\d+)", path.name) for path in runs.iterdir()]
         number = max((int(found[1]) + 1 for found in taken if found), default=0)
         while True:

@@ -7,13 +7,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
 
 from lightning_gans import checks
 from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import free_memory
-from lightning_gans.drawing.grids import image_grid, magnification
-from lightning_gans.drawing.pixels import as_png
+from lightning_gans.drawing.grids import image_grid, most_images
+from lightning_gans.drawing.pixels import as_png, drawn_part
 from lightning_gans.drawing.scatter import Scatter
 from lightning_gans.files import write_folder, write_whole, written_whole
 from lightning_gans.game.checkpoints import load
@@ -80,7 +79,7 @@ def sample(
         way = ": use translate" if isinstance(game, TranslationGame) else ""
         raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} has no latent to sample from{way}")
     classes = _classes(game, labels)
-    note = _what_is_drawn(game.image_shape) if kind == ".png" else ""
+    note = drawn_part(game.image_shape) if kind == ".png" else ""
     _check_size(game, n, out, kind)
     if columns is None:
         columns = len(classes) * max(1, COLUMNS // len(classes)) if 1 < len(classes) <= WIDE else COLUMNS
@@ -124,14 +123,6 @@ def _classes(game: LatentGame, labels: int | Sequence[int] | None) -> list[int]:
     return chosen
 
 
-def _what_is_drawn(shape: tuple[int, ...]) -> str:
-    """Return a note if a picture shows only a part of each sample."""
-    of, shown, what = shape[0], 3, "dimensions"
-    if len(shape) == 3:
-        shown, what = (3 if of >= 3 else 1), "channels"
-    return f", {shown} of {of} {what}" if of > shown else ""
-
-
 def _check_size(game: LatentGame, n: int, out: str, kind: str) -> None:
     """Refuse before any work what cannot be written, held in memory or looked at.
 
@@ -145,14 +136,8 @@ def _check_size(game: LatentGame, n: int, out: str, kind: str) -> None:
         raise ValueError(f"out={out}: a PNG has at most 4 channels, and not {shape[0]}, give an .npz")
     if kind == ".png" and shape == (1,):
         raise ValueError(f"out={out}: numbers of one dimension make no scatter plot, give an .npz")
-    if kind == ".png" and len(shape) == 3:
-        pixels = n * math.prod(shape[1:]) * magnification(shape) ** 2
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 10**9)
-        if pixels > most:
-            raise ValueError(
-                f"n={n}: {pixels:,} pixels in one picture, which programs refuse to open; give "
-                f"at most {n * most // pixels:,}, or an .npz or a folder"
-            )
+    if kind == ".png" and len(shape) == 3 and n > (most := most_images(shape)):
+        raise ValueError(f"n={n}: too large a picture, give at most {most:,}, or write an .npz or a folder")
     size = math.prod(shape) * (1 if len(shape) == 3 else 4)
     held = n * (4 * game.latent.dim + (2 * size if kind else 0))
     if held > (free := free_memory()):

@@ -1,4 +1,4 @@
-"""The configuration that a checkpoint and its run bring to ``fit``, ``validate``, ``test``, ``predict``."""
+"""The configuration that a checkpoint and its run bring to ``fit``, ``validate`` and ``test``."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import yaml
 
 from lightning_gans.commands.parsing import LINKED
 from lightning_gans.game.checkpoints import moved, read_checkpoint, read_config, run_config
-from lightning_gans.networks.trust import check_trusted, paths_of, what_to_trust
+from lightning_gans.networks.trust import check_trusted, class_paths, paths_of, what_to_trust
 
 OF_LIGHTNING = {
     lightning.pytorch.callbacks: {*lightning.pytorch.callbacks.__all__} - {"LambdaCallback"},
@@ -54,6 +54,14 @@ def nameable(arguments: Sequence[str], trusted: Iterable[str]) -> list[str]:
         if cls.__name__ in short:
             found |= paths_of(cls)
     return [path for path in found if all(part.isidentifier() for part in path.split("."))]
+
+
+def to_repeat(config: Any) -> str:
+    """Return the options by which the next command trusts the modules of a run's configuration."""
+    known = nameable((), ())
+    paths = [path for path in class_paths(config) if path not in known]
+    modules = {what_to_trust(path) for path in paths} - {None, "__main__"}
+    return "".join(f" --trusted {module}" for module in sorted(map(str, modules)))
 
 
 def _typed(arguments: Sequence[str]) -> Iterator[str]:

@@ -96,4 +96,6 @@ def _names(given: Sequence[str]) -> dict[str, Path]:
             if own in found:
                 raise ValueError(f"input: {found[own]} and {folder / name} would both become {own}")
             found[own] = folder / name
+    if not found:
+        raise ValueError("input=[]: give a folder of images, a file, or a list of them")
     return found

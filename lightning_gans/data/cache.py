@@ -162,7 +162,7 @@ def _decode(source: ImageSource, places: range, on_error: OnError) -> Chunk:
             filled += 1
         except DamagedImage as error:
             if on_error == "error":
-                raise DamagedImage(f"{error}; on_error=skip leaves out such files") from error
+                raise DamagedImage(f"{error}; data.on_error=skip leaves such files out") from error
             failed.append((place, str(error)))
     return images[:filled], failed
 

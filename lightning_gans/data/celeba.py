@@ -10,6 +10,7 @@ from torchvision import datasets
 from lightning_gans import checks
 from lightning_gans.data.base import DataError, FileDataModule, Split
 from lightning_gans.data.decode import Decoder
+from lightning_gans.data.fetch import no_empty_folders
 from lightning_gans.data.official import OfficialImages
 from lightning_gans.data.sources import ImageFiles
 
@@ -88,7 +89,8 @@ class CelebA(OfficialImages, FileDataModule):
 
     def _fetch(self) -> None:
         try:
-            datasets.CelebA(self.root, download=True)
+            with no_empty_folders(self.root / datasets.CelebA.base_folder):
+                datasets.CelebA(self.root, download=True)
         except Exception as error:  # gdown's exceptions have no base class of their own, and several lines
             raise OSError(f"download failed: {' '.join(str(error).split())}") from error
 

@@ -1,8 +1,6 @@
 """Decode an image file to a uint8 tensor: refuse damaged files, convert the mode, crop and resize."""
 
 import re
-import struct
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,11 +17,6 @@ from torch import Tensor
 from lightning_gans import checks
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
-
-# What Pillow's readers raise for broken files. (The file is in memory by then: an OSError means a broken
-# image, not a failed read.)
-_CODECS = struct.error, zlib.error
-_BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, *_CODECS)
 
 
 # Formats that Pillow hands to other programs (Ghostscript, Windows) or cannot decode at all.
@@ -170,9 +163,13 @@ def open_image(file: str | Path | BytesIO, name: str) -> Image.Image:
     except Image.DecompressionBombError as error:
         size = checks.first_line(error).split(",")[0]  # "Image size (...) exceeds limit of ... pixels"
         raise DamagedImage(f"{name}: {size}; shrink it, or leave it out") from error
-    except _BROKEN as error:
+    except MemoryError:
+        raise
+    # Pillow's readers raise nearly any exception for broken files. (The file is in memory by now: an OSError
+    # means a broken image, not a failed read.)
+    except Exception as error:
         raise DamagedImage(f"{name}: damaged image ({checks.first_line(error)}); replace it") from error
-    with suppress(*_BROKEN):  # a picture with broken EXIF is still a picture
+    with suppress(Exception):  # a picture with broken EXIF is still a picture
         ImageOps.exif_transpose(image, in_place=True)
     if image.mode == "I":
         if image.format not in ("PNG", "PPM"):

@@ -25,9 +25,8 @@ def fetching(place: Path) -> Iterator[Path]:
     The folder lies beside ``place``. If fetching fails, nothing is left; what a killed process leaves is
     cleared away by the next one.
     """
-    made = [folder for folder in place.parents if not folder.exists()]
     part = place.with_name(f".{place.name}.part")
-    try:
+    with no_empty_folders(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{part}.lock") as lock:
             shutil.rmtree(part, ignore_errors=True)
@@ -38,9 +37,17 @@ def fetching(place: Path) -> Iterator[Path]:
             finally:
                 shutil.rmtree(part, ignore_errors=True)
                 Path(lock.lock_file).unlink(missing_ok=True)
+
+
+@contextmanager
+def no_empty_folders(place: Path) -> Iterator[None]:
+    """Remove at the end which of a folder and its parents were made meanwhile and are empty."""
+    missing = [folder for folder in (place, *place.parents) if not folder.exists()]
+    try:
+        yield
     finally:
-        for folder in made:
-            with suppress(OSError):  # it is not empty: the files are there
+        for folder in missing:
+            with suppress(OSError):
                 folder.rmdir()
 
 

@@ -105,9 +105,12 @@ class ImageFolder(FileDataModule):
         path = next((path for path in (Path(labels), self.folder / labels) if path.is_file()), None)
         if path is None:
             raise ValueError(f"labels={labels} is no file: use auto, folder, none, or a CSV file file,label")
-        # Spreadsheets put a byte order mark first.
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [row for row in csv.reader(stream) if row]
+        try:
+            # Spreadsheets put a byte order mark first.
+            with path.open(newline="", encoding="utf-8-sig") as stream:
+                rows = [row for row in csv.reader(stream) if row]
+        except (ValueError, csv.Error) as error:
+            raise DataError(f"labels={labels}: no CSV file in UTF-8 ({checks.first_line(error)})") from error
         if rows and rows[0][0].strip().lower() in ("file", "filename", "image"):
             del rows[0]
         bad = next((number for number, row in enumerate(rows, 1) if len(row) != 2), None)
@@ -197,12 +200,13 @@ def list_splits(folder: Path) -> dict[Split, list[str]]:
     splits |= dict.fromkeys(("val", "valid", "validation"), "val")
     inner = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     files: dict[Split, list[str]] = {}
+    endings = image_endings()
     for name in inner:
         if name in splits:
             if splits[name] in files:
                 raise DataError(f"folder={folder} has two folders of {splits[name]} images: {name} is one")
             files[splits[name]] = list_images(folder / name, folder)
-        elif any(path.suffix.lower() in image_endings() for path in (folder / name).rglob("*")):
+        elif any(path.suffix.lower() in endings for path in (folder / name).rglob("*")):
             advice = "move them, or rename train if that is a class"
             raise DataError(f"folder={folder} has images beside train, in {name}, no split: {advice}")
     if "val" in files and "test" not in files:
@@ -252,8 +256,8 @@ def list_images(folder: Path, relative_to: Path) -> list[str]:
 def read_folder(folder: Path) -> tuple[ImageFiles, str | None]:
     """Read the images of a folder as they are, without resizing them if all have one size, square or not.
 
-    Images of different sizes are cropped to their central square and resized to the first one's, with a
-    warning.
+    Images of different sizes are cropped to their central square and resized to the size that most have,
+    with a warning.
 
     Returns:
         The images, grey if all of them are; and how they were resized, or None.
@@ -267,10 +271,11 @@ def read_folder(folder: Path) -> tuple[ImageFiles, str | None]:
         is_grey, size = look_at_image(folder / name, str(folder / name))
         grey &= is_grey
         sizes[size] += 1
-    channels, first = 1 if grey else 3, next(iter(sizes))
+    channels = 1 if grey else 3
+    common = max(sizes, key=lambda size: (sizes[size], size))  # what the files are called must not matter
     if len(sizes) == 1:
-        return WholeFiles(folder, names, channels, first), None
-    side = min(first)
+        return WholeFiles(folder, names, channels, common), None
+    side = min(common)
     changed = len(names) - sizes[side, side]
     resized = f"{changed} of {len(names)} images to {side}x{side}"
     warnings.warn(

@@ -16,6 +16,8 @@ from lightning_gans import checks
 from lightning_gans.data.decode import DamagedImage
 from lightning_gans.data.sources import ImageSource
 
+_OTHER_KIND = "the checkpoint's position is one of another kind of data: resume with its data module"
+
 
 class Views(Protocol):
     """Make batches of another form than ``(images, labels)``: pairs, images with holes, grey copies.
@@ -234,10 +236,11 @@ class BatchLoader(ABC):
             ValueError: If it belongs to another seed, or lies beyond this loader's epoch (another data set or
                 batch size).
         """
-        if state.get("seed") != self.seed:
+        if not {"seed", "epoch", "index"} <= state.keys():
+            raise ValueError(_OTHER_KIND)
+        if state["seed"] != self.seed:
             raise ValueError(
-                f"seed={self.seed} differs from the checkpoint's data seed: resume with "
-                f"seed={state.get('seed')}"
+                f"seed={self.seed} differs from the checkpoint's data seed: resume with seed={state['seed']}"
             )
         here = self._counted()
         stored = {name: state.get(name, count) for name, count in here.items()}
@@ -401,6 +404,8 @@ class ZipLoader:
         Raises:
             ValueError: If they do not fit these loaders.
         """
+        if len(state.get("loaders", ())) != len(self.loaders):
+            raise ValueError(_OTHER_KIND)
         for loader, part in zip(self.loaders, state["loaders"], strict=True):
             loader.load_state_dict(part)
 

@@ -246,15 +246,14 @@ class Facades(PairedImages):
     def __init__(self, folder: str | Path = "facades", direction: Direction = "BtoA", **kwargs: Any) -> None:
         super().__init__(folder, direction=direction, **kwargs)
 
-    def prepare_data(self) -> None:
-        """Download and decode what is missing, on one process a machine."""
+    def _find(self) -> tuple[Path, dict[Split, tuple[str, ...]]]:
         try:
-            self._find()
+            return super()._find()
         except FileNotFoundError:
             if not self.download:
                 raise
-            self._fetch(self.root / self.folder)
-        super().prepare_data()
+        self._fetch(self.root / self.folder)
+        return super()._find()
 
     def _fetch(self, target: Path) -> None:
         try:

@@ -5,6 +5,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from itertools import accumulate
@@ -257,7 +258,7 @@ class LmdbImages(ImageSource):
         ends = []
         for folder in self.folders:
             _close(folder)  # its files may have been replaced since it was opened
-            with _environment(folder).begin() as transaction:
+            with _reading(folder), _environment(folder).begin() as transaction:
                 keys += transaction.cursor().iternext(keys=True, values=False)
             ends.append(len(keys))
         self._keys, self._ends = _Packed(keys), np.array(ends, np.int64)
@@ -270,7 +271,8 @@ class LmdbImages(ImageSource):
         return self.folders[int(np.searchsorted(self._ends, item, side="right"))]
 
     def _pixels(self, item: int) -> Pixels:
-        with _environment(self._folder(item)).begin() as transaction:
+        folder = self._folder(item)
+        with _reading(folder), _environment(folder).begin() as transaction:
             value = transaction.get(self._keys[item])
         name = self._name(item)
         if value is None:
@@ -407,6 +409,18 @@ def _close(folder: Path) -> None:
             environment.close()
 
 
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Name the database in errors that lmdb raises within this block."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__ != "lmdb":  # which is optional, and imported when it is first needed
+            raise
+        reason = checks.first_line(error)
+        raise DamagedImage(f"{folder / 'data.mdb'}: damaged database ({reason}); fetch it again") from error
+
+
 def _opened(file: Path) -> "lmdb.Environment":
     try:
         import lmdb
@@ -414,10 +428,7 @@ def _opened(file: Path) -> "lmdb.Environment":
         raise ImportError('LMDB needs lmdb: pip install "lightning-gans[lsun]"') from error
     if not file.is_file():
         raise FileNotFoundError(f"not found: {file}")
-    try:
-        environment = lmdb.open(str(file.parent), readonly=True, lock=False, readahead=False)
-    except lmdb.Error as error:
-        raise ValueError(f"{file}: damaged database ({error}); fetch it again") from error
+    environment = lmdb.open(str(file.parent), readonly=True, lock=False, readahead=False)
     # LMDB maps also what is missing of a file that was cut off: to read it would kill the process (SIGBUS).
     wanted = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
     found = file.stat().st_size

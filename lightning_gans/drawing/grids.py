@@ -21,6 +21,12 @@ def magnification(shape: Sequence[int]) -> int:
     return ceil(CELL / sqrt(shape[1] * shape[2]))
 
 
+def most_images(shape: Sequence[int], scale: int | None = None) -> int:
+    """Return how many images (channels, height, width) a grid can have that Pillow opens again."""
+    scale = scale or magnification(shape)
+    return 2 * (Image.MAX_IMAGE_PIXELS or 10**9) // (shape[1] * shape[2] * scale**2)
+
+
 def image_grid(images: Tensor, columns: int = 8, scale: int | None = None) -> Image.Image:
     """Arrange images in rows, with thin lines between them.
 

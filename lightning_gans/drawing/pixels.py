@@ -1,5 +1,6 @@
 """Images as numbers: from [-1, 1] to the 256 levels of files."""
 
+from collections.abc import Sequence
 from io import BytesIO
 
 import torch
@@ -36,3 +37,12 @@ def as_png(picture: Image.Image | Tensor, compress_level: int = 6) -> bytes:
     image = to_pil_image(picture) if isinstance(picture, Tensor) else picture
     image.save(content, "PNG", compress_level=compress_level)
     return content.getvalue()
+
+
+def drawn_part(shape: Sequence[int]) -> str:
+    """Return a note if pictures show only a part of samples (channels, height, width) or (d,)."""
+    if len(shape) == 3:
+        shown, what = (3 if shape[0] >= 3 else 1), "channels"
+    else:
+        shown, what = 3, "dimensions"
+    return f", {shown} of {shape[0]} {what}" if shape[0] > shown else ""

@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from lightning_gans import checks
 from lightning_gans.game.checkpoints import SelfContained
 from lightning_gans.game.held_out import HeldOutLosses
+from lightning_gans.game.monitors import check_monitors, monitors
 from lightning_gans.game.players import Player, RunningPlayer, make_optimizers, running_players
 from lightning_gans.game.progress import epoch_is_whole
 from lightning_gans.game.ranks import average_over_ranks, batch_length, share_buffers
@@ -78,6 +79,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
         self._reported: dict[str, Tensor | float] = {}
         self._log_every = sys.maxsize
         self._last_written = 0
+        self._monitored: set[str | None] = set()  # metrics that callbacks go by
         self._unchecked: list[tuple[str, int, Tensor]] = []
         self._overridden: set[str] = set()
         self.save_hyperparameters(self.plain_arguments(), logger=False)
@@ -144,7 +146,10 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
         :attr:`reporting`.
         """
         for name, value in values.items():
-            self._reported[name] = value.detach() if isinstance(value, Tensor) else value
+            value = value.detach() if isinstance(value, Tensor) else value
+            self._reported[name] = value
+            if f"train/{name}" in self._monitored:  # callbacks look before the row is written
+                self.trainer.callback_metrics[f"train/{name}"] = torch.as_tensor(value)
 
     @property
     def reporting(self) -> bool:
@@ -197,6 +202,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
         """Restore the state of a resumed run, with the optimizer settings that this run changes."""
         super().on_train_start()
         self._unchecked.clear()
+        self._monitored = {callback.monitor for callback in monitors(self.trainer)}
         self._log_every = self.trainer.log_every_n_steps or sys.maxsize  # type: ignore[attr-defined]
         self._last_written = self.trainer.global_step
         for name, player in self.players().items():
@@ -225,6 +231,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
             row = {f"train/{name}": value for name, value in self._reported.items()}
             write_row(self.trainer, row, bar=[name for name in row if name.endswith("_loss")])
             self._reported.clear()
+            check_monitors(self.trainer)
 
     def on_validation_start(self) -> None:
         """Copy the buffers of the first rank to all, so that all evaluate the same networks."""
@@ -237,6 +244,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
 
     def on_train_end(self) -> None:
         """Check that the last losses are finite, and share the buffers."""
+        super().on_train_end()
         self._check_losses()
         share_buffers(self)  # so that all ranks draw the same samples from now on
 

@@ -23,6 +23,7 @@ from typing_extensions import Self
 from lightning_gans.checks import first_line
 from lightning_gans.game.interruption import Interruption
 from lightning_gans.game.log_axis import log_at_updates
+from lightning_gans.game.monitors import check_monitors, warn_of_monitors
 from lightning_gans.game.progress import go_on_exactly, store_progress
 from lightning_gans.game.random_states import random_states, restore_random_states
 from lightning_gans.game.resuming import check_weights, summary, warn_of_missing
@@ -110,7 +111,10 @@ class SelfContained(Rebuildable, LightningModule):
         if self._trainer is not None and self.trainer.training:
             self._resumed = stored
             go_on_exactly(self.trainer, checkpoint)
-        elif stored["run_state"]:
+            return
+        if self._trainer is not None:  # the update at which validate and test log
+            self.trainer.fit_loop.epoch_loop._batches_that_stepped = checkpoint["global_step"]
+        if stored["run_state"]:
             self.load_run_state(stored["run_state"][0]["state"])
 
     @classmethod
@@ -178,6 +182,14 @@ class SelfContained(Rebuildable, LightningModule):
             restore_random_states(mine["random"], self.device)
         if self.rng is not None and "rng" in mine:
             self.rng.set_state(mine["rng"].cpu())
+
+    def on_train_epoch_start(self) -> None:
+        """Refuse callbacks that go by a metric which is not logged."""
+        check_monitors(self.trainer)
+
+    def on_train_end(self) -> None:
+        """Warn of callbacks that went by a metric which was not logged."""
+        warn_of_monitors(self.trainer)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """End the run if a rank has received SIGINT or SIGTERM. Whoever overrides this calls it last."""

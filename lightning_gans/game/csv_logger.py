@@ -35,6 +35,9 @@ class _Writer(ExperimentWriter):
     _last: Mapping[str, Any] = {}  # the last row of the file, which may get more values
     _place = 0  # the byte at which it begins
 
+    def _check_log_dir_exists(self) -> None:
+        """Check nothing: the folder is the run's own, and other loggers may have begun to write there."""
+
     def save(self) -> None:
         if not self.metrics:
             return

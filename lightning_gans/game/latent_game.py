@@ -21,7 +21,7 @@ from lightning_gans.game.players import Player
 from lightning_gans.game.sides import Side, check_labels, check_real, read_batch
 from lightning_gans.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from lightning_gans.networks.mlp import MLPDiscriminator, MLPGenerator
-from lightning_gans.networks.rebuild import with_arguments
+from lightning_gans.networks.rebuild import or_default
 
 GeneratorFactory = Callable[[tuple[int, ...], int], nn.Module]
 """Makes a generator from ``(image_shape, latent_dim)``: a network class, or a ``partial`` of one."""
@@ -115,17 +115,12 @@ class LatentGame(AdversarialModule):
         if self.conditional and not num_classes:
             raise ValueError(f"num_classes={num_classes}: {type(self).__name__} needs data with labels")
         self.num_classes = num_classes
-        if latent is None or isinstance(latent, dict):
-            latent = with_arguments(self.default_latent(), latent or {}, "latent")
-        self.latent: Latent = latent
-        if generator is None or isinstance(generator, dict):
-            generator = with_arguments(self.default_generator(), generator or {}, "generator", given=2)
-        self.generator = self._made("generator", generator, self.image_shape, self.latent.dim)
-        if discriminator is None or isinstance(discriminator, dict):
-            default = self.default_discriminator()
-            discriminator = with_arguments(default, discriminator or {}, "discriminator", given=1)
+        self.latent: Latent = or_default(latent, self.default_latent, "latent")
+        network = or_default(generator, self.default_generator, "generator", given=2)
+        self.generator = self._made("generator", network, self.image_shape, self.latent.dim)
+        network = or_default(discriminator, self.default_discriminator, "discriminator", given=1)
         outputs = {} if self.num_outputs is None else {"outputs": self.num_outputs}
-        self.discriminator = self._made("discriminator", discriminator, self.image_shape, **outputs)
+        self.discriminator = self._made("discriminator", network, self.image_shape, **outputs)
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
         self.generator_scheduler = generator_scheduler

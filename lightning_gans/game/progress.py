@@ -106,7 +106,7 @@ class ResumedFitLoop(_FitLoop):
             optimizer._opt_called = True  # type: ignore[attr-defined] # else torch warns of schedulers' next step
         trainer.callback_metrics.update(self.stored.get("metrics", {}))
         if at is not Place.BETWEEN_EPOCHS:
-            trainer.should_stop = trainer.should_stop or self.stored.get("stopped_early", False)
+            trainer.should_stop = trainer.should_stop or self._stays_stopped()
         if at is Place.EPOCH_END:
             self._end_epoch()
         self.on_run_start()
@@ -146,9 +146,14 @@ class ResumedFitLoop(_FitLoop):
 
     def _was_cut(self) -> bool:
         """Return whether the last epoch ended early, and this run goes on with its remaining batches."""
-        ended = 0 <= self.max_steps <= self.epoch_loop.global_step or self.stored.get("stopped_early", False)
+        ended = 0 <= self.max_steps <= self.epoch_loop.global_step or self._stays_stopped()
         begun = self.epoch_progress.current.ready > 0
         return begun and not ended and not self.epoch_loop._num_ready_batches_reached()
+
+    def _stays_stopped(self) -> bool:
+        """Return whether the run was stopped early, and this one would stop early, too."""
+        watched = any(isinstance(x, EarlyStopping) for x in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return watched and bool(self.stored.get("stopped_early", False))
 
     def _finish_epoch(self, at: Place) -> None:
         loop, fetcher = self.epoch_loop, self._data_fetcher

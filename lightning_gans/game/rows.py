@@ -38,12 +38,12 @@ def write_row(
 
 
 def show_best(trainer: Trainer, higher_is_better: Mapping[str, bool]) -> None:
-    """Have the table of runs of W&B show the best value of each of these names, in place of the last."""
+    """Have the table of runs of W&B show the best value of each of these names beside the last."""
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             for name, higher in higher_is_better.items():
-                best = "max" if higher else "min"
-                logger.experiment.define_metric(name, step_metric="trainer/global_step", summary=best)
+                shown = "max,last" if higher else "min,last"
+                logger.experiment.define_metric(name, step_metric="trainer/global_step", summary=shown)
 
 
 def log_scores(module: LightningModule, row: Mapping[str, Tensor | float]) -> None:

@@ -4,7 +4,23 @@ import os
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    SpikeDetection,
+    StochasticWeightAveraging,
+)
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
+
+UNFIT: dict[type[Callback], str] = {
+    BatchSizeFinder: "set data.batch_size",
+    GradientAccumulationScheduler: "raise data.batch_size, or use more devices",
+    LearningRateFinder: "set the lr of each player's optimizer",
+    SpikeDetection: "leave it out, a loss that is not finite ends the run anyway",
+    StochasticWeightAveraging: "use GeneratorEMA",
+}
+"""Callbacks of Lightning that do not work in a game, and what to do without them."""
 
 _GPU_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
 
@@ -35,6 +51,12 @@ def check_trainer(trainer: Trainer) -> None:
             f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} means nothing in a game: "
             "raise data.batch_size, or use more devices"
         )
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, tuple(UNFIT)):
+            use = next(use for kind, use in UNFIT.items() if isinstance(callback, kind))
+            raise ValueError(
+                f"trainer.callbacks: {type(callback).__name__} takes a game for one model: {use}"
+            )
 
 
 class NoGPUCheck(Callback):

@@ -17,6 +17,7 @@ INPUTS = {
     "modes": "its classes of stacked digits, int64 (n,)",
     "labels": "the classes that samples were made for, int64 (n,)",
     "index": "the samples' places among all of them, int64 (n,), the same whatever the number of ranks",
+    "order": "numbers that sort the samples by their content, int64 (n,), whatever their places",
     "inputs": "what images were translated from, uint8 (n, C, H, W)",
     "targets": "what they should have become, uint8 (n, C, H, W)",
     "label_maps": "the label of each pixel that they should show, whole numbers (n, H, W)",
@@ -78,7 +79,7 @@ class Contract:
                 f"metrics: {self.name}.update takes real and {min(of_translations)}, which real images "
                 "do not have: leave out one of them"
             )
-        cached = set(self.wants) <= {"features", "labels", "index"}
+        cached = set(self.wants) <= {"features", "labels", "index", "order"}
         needs = getattr(metric, "real_needs", "features" if cached else "images")
         self.real_needs: str | None = needs if self.compares else None
         self.real_split: str | None = getattr(metric, "real_split", None)
@@ -112,7 +113,14 @@ class Contract:
 
     def compute(self) -> dict[str, Tensor]:
         """Return the scores by name, on the CPU."""
-        found = self.metric.compute()
+        return self.named(self.metric.compute())
+
+    def named(self, found: Any) -> dict[str, Tensor]:
+        """Return what the metric computed by name, as tensors on the CPU.
+
+        Raises:
+            ValueError: If it is no number, no tuple and no dict of them.
+        """
         if not isinstance(found, dict):
             values = found if isinstance(found, tuple | list) else (found,)
             names = score_names(type(self.metric))
@@ -120,8 +128,17 @@ class Contract:
                 name = snake_case(self.name)
                 names = (name, *(f"{name}_{place}" for place in range(1, len(values))))
             found = dict(zip(names, values, strict=True))
-        tensors = {name: torch.as_tensor(value).detach().cpu() for name, value in found.items()}
-        return {name: value.reshape(()) if value.numel() == 1 else value for name, value in tensors.items()}
+        scores = {}
+        for name, value in found.items():
+            try:
+                score = torch.as_tensor(value).detach().cpu()
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise ValueError(
+                    f"{self.name}.compute gives {type(value).__name__} for the score {name}: return a "
+                    "number, a tuple of numbers, or a dict of names and numbers"
+                ) from error
+            scores[name] = score.reshape(()) if score.numel() == 1 else score
+        return scores
 
 
 def score_names(metric: type[Metric] | str) -> tuple[str, ...]:

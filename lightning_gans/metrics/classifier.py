@@ -3,9 +3,11 @@
 import hashlib
 import math
 import os
+import re
+import shutil
+import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
@@ -13,12 +15,15 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
+from filelock import FileLock, Timeout
+from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from tqdm import tqdm
 
 from lightning_gans.checks import existing_file, positive, within
 from lightning_gans.data.base import DataModule
@@ -29,7 +34,9 @@ from lightning_gans.game.rows import show_best
 from lightning_gans.metrics.extractors import Extractor, hash_of, resized
 from lightning_gans.metrics.stacked import stacked_labels
 from lightning_gans.networks.classifier import ConvClassifier
+from lightning_gans.networks.rebuild import class_path
 
+_WAIT_SECONDS = 5.0  # seconds to wait for another process before a message says so
 _KNOWN = ("data_name", "accuracy", "tested_on")  # stored in a checkpoint beside the weights
 ClassifierFactory = Callable[[tuple[int, ...], int], nn.Module]
 """Makes a classifier from ``(image_shape, num_classes)``: a network class, or a ``partial`` of one."""
@@ -216,6 +223,15 @@ def _one_cycle(step: int, updates: int) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (step - rise) / max(1, updates - rise)))
 
 
+class Progress(Callback):
+    """Print how many updates are done, of how many, a line each, for the process that waits for them."""
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Print it at each twentieth update."""
+        if trainer.global_step % 20 == 0:
+            print(trainer.global_step, trainer.estimated_stepping_batches, flush=True)
+
+
 def trained(recipe: str) -> SelfContained:
     """Return the classifier of a recipe from the cache folder; train it if there is none that can be read.
 
@@ -235,12 +251,23 @@ def trained(recipe: str) -> SelfContained:
     key = hashlib.sha256(config.read_bytes() + version("lightning-gans").encode()).hexdigest()[:16]
     file = cache_folder(None) / "classifiers" / f"{recipe.replace('/', '-')}-{key}.ckpt"
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{file}.lock"):
+    lock = FileLock(f"{file}.lock")
+    try:
+        lock.acquire(timeout=_WAIT_SECONDS)
+    except Timeout:
+        print(f"waiting for another process that trains {recipe}", file=sys.stderr)
+        lock.acquire()
+    try:
         with suppress(Exception):  # missing, damaged, or of a class that no longer exists
-            return load(file)
-        print(f"training {recipe}, once; it is kept in {file}")
+            if isinstance(found := load(file), DatasetClassifier):
+                return found
+        for leftover in file.parent.glob(f"{file.name}.*.part"):  # of a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        print(f"training {recipe}, once; it is kept in {file}", file=sys.stderr)
         _train(recipe, file)
         return load(file)
+    finally:
+        lock.release()
 
 
 def _train(recipe: str, file: Path) -> None:
@@ -255,20 +282,46 @@ def _train(recipe: str, file: Path) -> None:
         "MASTER_",
         "TORCHELASTIC_",
     )
-    with tempfile.TemporaryDirectory(dir=file.parent) as place:
-        command = ["fit", "--config", recipe, "--trainer.default_root_dir", place]
-        run = subprocess.run(
-            [sys.executable, "-m", "lightning_gans", *command, "--trainer.enable_progress_bar=false"],
-            env={name: value for name, value in os.environ.items() if not name.startswith(own)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        stored = sorted(Path(place).rglob("last.ckpt"))
+    place = file.with_name(f"{file.name}.{uuid4().hex}.part")
+    place.mkdir()
+    try:
+        given = {
+            "default_root_dir": place,
+            "enable_progress_bar": "false",
+            "callbacks+": class_path(Progress),
+        }
+        with (
+            (place / "errors.txt").open("w+") as errors,
+            subprocess.Popen(
+                [sys.executable, "-m", "lightning_gans", "fit", "--config", recipe]
+                + [f"--trainer.{name}={value}" for name, value in given.items()],
+                env={name: value for name, value in os.environ.items() if not name.startswith(own)},
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            ) as run,
+        ):
+            try:
+                assert run.stdout is not None
+                with tqdm(desc=f"training {recipe}", unit=" updates", leave=False) as bar:
+                    for line in run.stdout:
+                        if re.fullmatch(r"[0-9]+ [0-9]+\n", line):
+                            bar.n, bar.total = map(int, line.split())
+                            bar.refresh()
+            except BaseException:  # such as Ctrl-C: nobody waits for it any more
+                run.kill()
+                raise
+        stored = sorted(place.rglob("last.ckpt"))
         if run.returncode or not stored:
-            last = (run.stderr.strip() or "it left no checkpoint").split("\n")[-1]
-            raise OSError(f"{recipe} could not be trained: {last}")
+            lines = (place / "errors.txt").read_text().split("\n")
+            reason = next((line for line in reversed(lines) if line.strip()), "it left no checkpoint")
+            with suppress(ValueError):  # not ended by a signal
+                number = -run.returncode if run.returncode < 0 else run.returncode - 128
+                reason = f"it was stopped by {signal.Signals(number).name}"
+            raise OSError(f"{recipe} could not be trained: {reason.removeprefix('lightning-gans: ')}")
         stored[-1].replace(file)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 class ClassifierExtractor(Extractor):

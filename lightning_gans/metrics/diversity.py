@@ -22,9 +22,9 @@ SMALLEST = 32  # smaller images are reduced to no pixel by these networks
 class LPIPSDiversity(KeptImages):
     """Mean perceptual distance (LPIPS) of two generated images: 0 if all are the same.
 
-    Samples with a place (``index``) below ``num_samples`` are kept as bytes, and every process gets those of
-    all (12 MB for 1000 images of 64x64). ``compute`` draws pairs of them with its own seed. Values depend on
-    network and resolution: report both.
+    The samples of the ``num_samples`` lowest numbers (``order``) are kept as bytes, and every process gets
+    those of all (12 MB for 1000 images of 64x64). ``compute`` draws pairs of them with its own seed. Values
+    depend on network and resolution: report both.
 
     Args:
         num_samples: Samples to draw pairs from.
@@ -62,14 +62,21 @@ class LPIPSDiversity(KeptImages):
         self.net = net.eval() if isinstance(net, nn.Module) else net
         self.resize, self.batch_size = resize, batch_size
 
-    def update(self, images: Tensor, index: Tensor) -> None:
-        """Add generated images, uint8 (n, C, H, W) of one or three channels, and their places (n,)."""
+    def most(self, side: str) -> int:
+        """Return how many samples are used at most."""
+        return self.num_samples
+
+    def update(self, images: Tensor, order: Tensor) -> None:
+        """Add generated images, uint8 (n, 1 or 3, H, W), and numbers (n,) that sort them."""
+        self._keep(images, order)
+
+    def _keep(self, images: Tensor, order: Tensor, **more: Tensor) -> None:
         check_images(images, "LPIPS")
         if isinstance(self.net, str) and self.resize is None and min(images.shape[2:]) < SMALLEST:
             raise ValueError(
                 f"images of {tuple(images.shape[2:])} pixels are too small for LPIPS: give resize=64"
             )
-        self.keep(images, index, "fake", self.num_samples)
+        self.keep(images, order, "fake", **more)
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``lpips``, the mean distance of the pairs, float64."""
@@ -116,15 +123,14 @@ class PerClassLPIPSDiversity(LPIPSDiversity):
         if self._open and num_classes is not None:
             self.num_classes = num_classes
 
-    def update(self, images: Tensor, labels: Tensor, index: Tensor) -> None:  # type: ignore[override]
-        """Add generated images, uint8 (n, C, H, W), their classes (n,) and their places (n,)."""
+    def update(self, images: Tensor, labels: Tensor, order: Tensor) -> None:  # type: ignore[override]
+        """Add generated images, uint8 (n, C, H, W), their classes (n,), and numbers (n,) that sort them."""
         checks.labels(self.num_classes, labels=labels)
         checks.shaped((len(images),), labels=labels)
-        super().update(images, index)
-        self.fake_labels.append(labels[index < self.num_samples])
+        self._keep(images, order, labels=labels)
 
     def rows(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
-        """Return the states' types: images, index and labels."""
+        """Return the states' types: numbers, images and labels."""
         return {**super().rows(shape), "fake_labels": torch.empty(0, dtype=torch.int64)}
 
     def compute(self) -> dict[str, Tensor]:

@@ -1,6 +1,8 @@
 """Score samples by several metrics with one pass of one extractor; real images are processed once."""
 
 import math
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,14 +24,13 @@ from lightning_gans.metrics.base import Contract
 from lightning_gans.metrics.extractors import Extractor
 from lightning_gans.metrics.frechet import FID, feature_statistics, moments
 from lightning_gans.metrics.loaders import images_of_loaders
+from lightning_gans.metrics.order import content_order
 from lightning_gans.metrics.statistics import RealStatistics, lookup, store
-from lightning_gans.metrics.stream import Samples, SampleStream
+from lightning_gans.metrics.stream import Samples, SampleStream, samples_at
 
 
 class RealImages:
-    """The real images that samples are compared with, in a random order that is always the same.
-
-    (Folders come sorted by class; metrics that take the first so many images would see one class.)
+    """The real images that samples are compared with, in an order that is always the same.
 
     Args:
         images: uint8 (N, C, H, W), or a source of such.
@@ -37,6 +38,8 @@ class RealImages:
         key: Identifies the images: data set, split, preprocessing. JSON values.
         size: Height and width that they are resized to. None: as they are.
         count: Number of images to use. None: all.
+        order: Their order, int64 (N,). None: a random one (folders come sorted by class; metrics that take
+            the first so many images would see one class).
     """
 
     def __init__(
@@ -46,9 +49,12 @@ class RealImages:
         key: Mapping[str, Any],
         size: int | None = None,
         count: int | None = None,
+        order: Tensor | None = None,
     ) -> None:
         self.images, self.key, self.size = images, dict(key), size
-        self.order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:count]
+        if order is None:
+            order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+        self.order = order[:count]
         self.labels = labels[self.order]
 
     @cached_property
@@ -112,8 +118,8 @@ class Scores:
         values: Each metric's scores: float64 scalars, and tensors (C,) named ``..._per_class``.
         samples: Number of generated samples.
         real_samples: Number of real ones; None if none are needed, or a file of statistics does not say.
-        protocol: Extractor, hash, resize, precision; under ``real`` what the real images are, how many, and
-            the size at which metrics got them.
+        protocol: Extractor, hash, resize, precision, and the height and width of the samples (``size``);
+            under ``real`` what the real images are, how many, and the size at which metrics got them.
     """
 
     values: dict[str, Tensor]
@@ -130,6 +136,8 @@ class Scores:
         of = {"modes": f"/{len(self.values['share_per_class'])}"} if "share_per_class" in self.values else {}
         rows = [f"  {name:24} {value:.6g}{of.get(name, '')}" for name, value in self.scalars().items()]
         about = [f"{name} {value}" for name, value in self.protocol.items() if name != "real"]
+        if "size" in (real := self.protocol.get("real", {})):
+            about.append(f"real images' size {real['size']}")
         beside = f"{self.samples:,} samples"
         if self.real_samples is not None:
             beside += f", {self.real_samples:,} real images"
@@ -235,23 +243,67 @@ class Evaluation:
         Raises:
             ValueError: If not; one line that says what to do.
         """
-        batch = next(iter(samples.batches(range(2), 2)))
-        given = self._given(batch, self.metrics)
+        given = self._given(next(iter(samples.batches(range(2), 2))), self.metrics)
         for metric in self.metrics:
-            try:
-                metric.update(given)
-            except (RuntimeError, TypeError, LookupError, AttributeError, AssertionError) as error:
-                reason = checks.first_line(error)
-                shapes = ", ".join(
-                    f"{name} {given[name].dtype} {tuple(given[name].shape)}".replace("torch.", "")
-                    for name in metric.wants
-                )
-                raise ValueError(f"{metric.name}.update cannot take {shapes}: {reason}") from error
             metric.metric.reset()
+            self._try_update(metric, given)
         try:
             self._check_real(real, given)
+            comparing = [metric for metric in self.metrics if metric.compares]
+            if comparing and isinstance(real, RealImages):
+                given = self._given(next(iter(real.batches(range(2), 2))), comparing)
+                for metric in comparing:
+                    # With several ranks such a metric would now compare what they all tried out.
+                    if self.world_size == 1 or not getattr(metric.metric, "empty_batches", False):
+                        self._try_update(metric, given, real=True)
         except ValueError as error:
             raise ValueError(f"{origin}{error}") from error
+        names = Counter[str]()
+        for metric in self.metrics:
+            names.update([*self._try_compute(metric, samples, real)])
+            metric.metric.reset()
+        self._check_names(names)
+
+    def _try_update(self, metric: Contract, given: dict[str, Tensor], real: bool = False) -> None:
+        try:
+            metric.update(given, real)
+        except (RuntimeError, TypeError, LookupError, AttributeError, AssertionError) as error:
+            shapes = ", ".join(
+                f"{name} {given[name].dtype} {tuple(given[name].shape)}".replace("torch.", "")
+                for name in metric.wants
+            )
+            side = " of real images" if real else ""
+            raise ValueError(
+                f"{metric.name}.update cannot take {shapes}{side}: {checks.first_line(error)}"
+            ) from error
+
+    def _try_compute(
+        self, metric: Contract, samples: SampleStream, real: RealImages | RealStatistics | None
+    ) -> Iterable[str]:
+        """Compute the scores of what was tried out, if they can be of so few samples; return their names."""
+        whole, metric.metric._to_sync = metric.metric._to_sync, False  # each rank tries out the same samples
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of too few samples
+                found = metric.metric.compute()
+                if hasattr(metric.metric, "pictures") and isinstance(real, RealImages):
+                    metric.metric.pictures(lambda places: samples_at(samples, places), real.at)
+        except (TypeError, AttributeError, NameError, KeyError) as error:
+            kind = type(error).__name__
+            raise ValueError(
+                f"{metric.name} fails when tried out: {checks.first_line(error)} ({kind})"
+            ) from error
+        except (ValueError, RuntimeError, ArithmeticError, IndexError):
+            return ()  # two samples are too few
+        finally:
+            metric.metric._to_sync = whole
+        return metric.named(found)
+
+    def _check_names(self, names: Counter[str]) -> None:
+        """Check that no two metrics give a score the same name."""
+        name, count = next(iter(names.most_common(1)), ("", 0))
+        if count > 1:
+            raise ValueError(f"metrics: two of them call a score {name}: leave out one")
 
     def _check_real(
         self, real: RealImages | RealStatistics | None, given: dict[str, Tensor] | None = None
@@ -267,6 +319,9 @@ class Evaluation:
             self._check_statistics(real, given)
             return
         _check_shares(real.count, "real images", self.world_size)
+        of_many = [metric.name for metric in comparing if metric.real_needs in ("statistics", "features")]
+        if of_many and real.count < 2:
+            raise ValueError(f"{real.count} real image: {of_many[0]} compares with two at least, give more")
         pixels = [metric for metric in comparing if "images" in metric.wants]
         if pixels and given and real.shape != given["images"].shape[1:]:
             raise ValueError(
@@ -322,30 +377,28 @@ class Evaluation:
         for metric in self.metrics:
             metric.metric.reset()
         first: dict[str, Tensor] = {}
+        shape: tuple[int, ...] = ()
         for batch in self._bar(samples, len(self.share(self.count)), "evaluating samples"):
             given = self._feed(batch, self.metrics)
             if not first:
-                first = given
+                first, shape = given, tuple(batch.values.shape[1:])
                 self._check_real(real, first)
         protocol: dict[str, Any] = {} if self.extractor is None else dict(self.extractor.protocol)
+        if shape[1:]:
+            protocol["size"] = list(shape[1:])
         real_samples = None
         if real is not None and any(metric.compares for metric in self.metrics):
             self._feed_real(real, first)
             if isinstance(real, RealImages):
                 real_samples = real.count
-                size = list(real.shape[1:]) if real.size is None else real.size
-                protocol["real"] = {**real.key, "n": real.count, "size": size}
+                protocol["real"] = {**real.key, "n": real.count, "size": list(real.shape[1:])}
             else:
                 real_samples = real.n
                 protocol["real"] = dict(real.protocol) | ({} if real.n is None else {"n": real.n})
         values: dict[str, Tensor] = {}
         for metric in self.metrics:
             found = metric.compute()
-            if found.keys() & values.keys():
-                raise ValueError(
-                    f"{metric.name} and another metric both call a score {min(found.keys() & values)}: leave "
-                    "out one of them"
-                )
+            self._check_names(Counter([*values, *found]))
             values |= found
         return Scores(values, self.count, real_samples, protocol)
 
@@ -375,6 +428,8 @@ class Evaluation:
                     f"{metric.name} needs {' and '.join(missing)} of the samples, and there are none: leave "
                     f"it out{hint}"
                 )
+        if "order" in wanted:
+            given["order"] = content_order(batch.values, batch.index).to(self.device)
         if wanted & {"features", "logits"}:
             given["features"], given["logits"] = self._extract(given["images"])
         if "modes" in wanted:
@@ -419,9 +474,10 @@ class Evaluation:
                 metric.metric.take_real(found)
             else:
                 assert found.features is not None
-                known = {"features": found.features, "labels": found.labels}
+                places = torch.arange(len(found.features))
+                known = {"features": found.features, "labels": found.labels, "index": places}
+                known["order"] = places if found.order is None else found.order
                 given = {name: value.to(self.device) for name, value in known.items() if value is not None}
-                given["index"] = torch.arange(len(found.features), device=self.device)
                 metric.update(given, real=True)
 
     def _find_statistics(self, real: RealImages) -> RealStatistics | None:
@@ -444,17 +500,18 @@ class Evaluation:
 
     def _compute_statistics(self, real: RealImages) -> RealStatistics:
         sums = FID().to(self.device)
-        kept: list[Tensor] = []
+        kept: list[tuple[Tensor, Tensor]] = []
         for batch in self._share_of(real, "real images"):
             features = self._extract(batch.values.to(self.device))[0]
             if self._needs("features"):
-                kept.append(features)
+                kept.append((features, content_order(batch.values, batch.index).to(self.device)))
             else:
                 sums.update(features, real=True)
         if kept:
-            rows = torch.cat(self._gather(torch.cat(kept)))  # in order, as shares are contiguous
+            # By place, as shares are contiguous.
+            rows, order = (torch.cat(self._gather(torch.cat(part))) for part in zip(*kept, strict=True))
             mu, sigma, n = feature_statistics(rows)
-            return RealStatistics(mu.cpu(), sigma.cpu(), n, rows.cpu(), real.labels.cpu())
+            return RealStatistics(mu.cpu(), sigma.cpu(), n, rows.cpu(), real.labels.cpu(), order.cpu())
         with sums.sync_context():
             count, total, outer = (x[0].cpu() for x in (sums.real_n, sums.real_sum, sums.real_outer))
         return RealStatistics(*moments(count, total, outer), int(count))

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from lightning_gans import checks
 from lightning_gans.checks import at_least, one_of, positive
 from lightning_gans.data.cache import cache_folder
 
@@ -164,8 +166,8 @@ class Inception(Extractor):
             network = _empty_network()
             try:
                 network.load_state_dict(state)
-            except (RuntimeError, TypeError, AttributeError) as error:
-                reason = " ".join(str(error).split())[:200]
+            except Exception as error:  # whatever is in a file of weights of something else
+                reason = " ".join(str(error).split())[:200]  # the first line only names the class
                 raise ValueError(
                     f"weights={file}: not the weights of this Inception network: {reason}"
                 ) from error
@@ -347,7 +349,9 @@ def _read_weights(file: Path, verify: bool) -> tuple[Any, str]:
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), digest
     except Exception as error:  # a wrong file can raise exceptions of pickle, zip or torch
-        reason = str(error).split("\n")[0][:100]
+        # torch's own advice is to unpickle it.
+        objects = isinstance(error, pickle.UnpicklingError)
+        reason = "it holds other objects than tensors" if objects else checks.first_line(error)
         raise ValueError(f"weights={file}: no file of weights, or damaged ({reason})") from error
 
 
@@ -372,7 +376,7 @@ def _download(file: Path) -> None:
                     leftover.unlink()
                 torch.hub.download_url_to_file(_URL, str(file), hash_prefix=_SHA)
     except (OSError, RuntimeError, HTTPException) as error:
-        reason = str(error).split("\n")[0]
+        reason = checks.first_line(error)
         raise OSError(
             f"{file.name} is not in {file.parent} and cannot be downloaded from {_URL} ({reason}): put it "
             "there, or give its path (weights=...)"

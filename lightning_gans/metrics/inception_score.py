@@ -16,13 +16,13 @@ class IS(KeptSamples):
     """Inception score: exp(E KL(p(y|x) || p(y))), mean and deviation over contiguous parts of the samples.
 
     Part i of N samples is ``i * N // splits`` up to ``(i + 1) * N // splits``, as in torch-fidelity. The part
-    of a sample follows from its index and the number of samples, so that ranks may share them in any way. All
-    logits are kept: 4 bytes a number, 202 MB for 50,000 samples of 1008 classes, on every rank.
+    of a sample follows from its number (``order``), so that ranks may share them in any way. All logits are
+    kept: 4 bytes a number, 202 MB for 50,000 samples of 1008 classes, on every rank.
 
     Args:
         splits: Number of parts; 1 for the score of all samples, as StudioGAN reports it.
-        shuffle_seed: Shuffle the samples first, with this seed of NumPy; torch-fidelity does with 2020.
-            Matters for the mean over parts if samples come in an order, such as class by class.
+        shuffle_seed: Shuffle the samples first, with this seed of NumPy; torch-fidelity does with 2020. An
+            evaluation gives numbers by content, which are in no order of classes.
 
     Raises:
         ValueError: If splits is not positive; in an evaluation, if there are fewer samples.
@@ -42,23 +42,23 @@ class IS(KeptSamples):
         """Check that there will be as many samples as parts."""
         _check_parts(num_samples or self.splits, self.splits)
 
-    def update(self, logits: Tensor, index: Tensor) -> None:
+    def update(self, logits: Tensor, order: Tensor) -> None:
         """Add a batch of generated samples.
 
         Args:
             logits: (n, K), finite.
-            index: int64 (n,), the samples' places among all, the same whatever the sharding over ranks.
+            order: int64 (n,), numbers that sort the samples, the same whatever the sharding over ranks.
 
         Raises:
             ValueError: If shapes do not fit, or a logit is not finite.
         """
-        self.keep(logits, index, "fake")
+        self.keep(logits, order, "fake")
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``is`` and ``is_std``: mean and deviation (of the population) over the parts.
 
         Raises:
-            ValueError: If there are fewer than two samples, or than splits, or an index occurs twice.
+            ValueError: If there are fewer than two samples, or than splits, or a number occurs twice.
         """
         return inception_score(self.kept("fake")[1], self.splits, self.shuffle_seed)
 

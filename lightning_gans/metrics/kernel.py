@@ -16,7 +16,7 @@ class KID(FeatureSets):
 
     The estimate is unbiased, so that it suits few samples, and may be below 0. Needs all features of both
     sets: see :class:`FeatureSets` for the memory. Subsets are drawn by a generator of its own from ``seed``,
-    from samples in the order of their index.
+    from samples in the order of their numbers (``order``).
 
     Args:
         subsets: Number of subsets.
@@ -52,7 +52,7 @@ class KID(FeatureSets):
         """Return ``kid`` and ``kid_std``: mean and deviation (of the population) over the subsets.
 
         Raises:
-            ValueError: If a set has fewer than two samples, or an index occurs twice.
+            ValueError: If a set has fewer than two samples, or a number occurs twice.
         """
         real, fake = self.both()
         return kernel_distance(

@@ -42,7 +42,7 @@ class PrecisionRecall(FeatureSets):
         """Return ``precision``, ``recall`` and ``f_score``.
 
         Raises:
-            ValueError: If a set has no more than k samples, or an index occurs twice.
+            ValueError: If a set has no more than k samples, or a number occurs twice.
         """
         return precision_recall(*self.both(self.k + 1), self.k)
 
@@ -72,7 +72,7 @@ class DensityCoverage(FeatureSets):
         """Return ``density`` and ``coverage``.
 
         Raises:
-            ValueError: If a set has no more than k samples, or an index occurs twice.
+            ValueError: If a set has no more than k samples, or a number occurs twice.
         """
         return density_coverage(*self.both(self.k + 1), self.k)
 

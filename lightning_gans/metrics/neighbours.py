@@ -36,7 +36,8 @@ class NearestNeighbours(KeptImages):
     After ``compute``, :attr:`nearest` has the nearest training images of each sample.
 
     Args:
-        num_samples: Generated samples with a place (``index``) below this one are looked up.
+        num_samples: Generated samples that are looked up: the first ones by ``index``, which are of the
+            same latents in each evaluation.
         num_neighbours: Neighbours of each.
 
     Raises:
@@ -80,7 +81,7 @@ class NearestNeighbours(KeptImages):
             ValueError: If generated samples come after training samples, or there is none.
         """
         if not real:
-            self._ask(images, index, "fake", self.num_samples)
+            self._ask(images, index, "fake")
             return
         shaped((len(images),), "whole", index=index)
         images = self._check(images, index)
@@ -101,10 +102,14 @@ class NearestNeighbours(KeptImages):
         """
         self._ask(values, index, "held_out")
 
-    def _ask(self, values: Tensor, index: Tensor, side: str, count: int | None = None) -> None:
+    def most(self, side: str) -> int | None:
+        """Return how many samples of a side are looked up at most."""
+        return self.num_samples if side == "fake" else None
+
+    def _ask(self, values: Tensor, index: Tensor, side: str) -> None:
         if self._queries is not None:
             raise ValueError("the search has begun: give generated samples before the training samples")
-        self.keep(values, index, side, count)
+        self.keep(values, index, side)
 
     def compute(self) -> dict[str, Tensor]:
         """Return mean and smallest distance of a sample from its nearest training sample.

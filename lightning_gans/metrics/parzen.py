@@ -25,8 +25,8 @@ class ParzenEstimate(NamedTuple):
 class ParzenLikelihood(KeptImages):
     """Log-likelihood of real images under a mixture of Gaussians around generated ones, pixels in [0, 1].
 
-    Of the real images, by their place (``index``), the first ``num_validation`` choose the width and the next
-    ``num_points`` are scored; the data should come in random order. The paper has 10,000 centres and scores
+    Of the real images, sorted by their numbers (``order``), the first ``num_validation`` choose the width and
+    the next ``num_points`` are scored. The paper has 10,000 centres and scores
     MNIST's 10,000 test images. Images are kept as bytes, and every process gets those of all.
 
     Args:
@@ -65,10 +65,13 @@ class ParzenLikelihood(KeptImages):
         self.sigmas = tuple(sigmas)
         self.batch_size = batch_size
 
-    def update(self, images: Tensor, index: Tensor, real: bool) -> None:
-        """Add images, uint8 (n, C, H, W), and their places (n,)."""
-        count = self.num_validation + self.num_points if real else self.num_centres
-        self.keep(images, index, "real" if real else "fake", count)
+    def most(self, side: str) -> int:
+        """Return how many images of a side are used at most."""
+        return self.num_centres if side == "fake" else self.num_validation + self.num_points
+
+    def update(self, images: Tensor, order: Tensor, real: bool) -> None:
+        """Add images, uint8 (n, C, H, W), and numbers (n,) that sort them."""
+        self.keep(images, order, "real" if real else "fake")
 
     def compute(self) -> dict[str, Tensor]:
         """Score the real images as :func:`parzen_estimate` does.

@@ -10,6 +10,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lightning_gans import checks
+from lightning_gans.metrics.order import place_of
 
 
 class LazyMetric(Metric):
@@ -54,7 +55,7 @@ class LazyMetric(Metric):
             )
 
     def _check(self, values: Tensor, first: Tensor | int) -> Tensor:
-        """Check and detach values (n, ...); ``first`` is their index (n,) or the first one's place."""
+        """Check and detach values (n, ...); ``first``: their numbers (n,) or the first one's place."""
         if self.dims == 3:
             check_images(values)
         elif values.dim() != 2 or values.shape[1] == 0 or not values.is_floating_point():
@@ -83,67 +84,80 @@ class LazyMetric(Metric):
 
 
 class KeptSamples(LazyMetric):
-    """A metric that needs all samples at once; they are returned in the order of their index.
+    """A metric that needs many samples at once; they are returned in ascending order of their numbers.
+
+    In an evaluation these are the numbers of :func:`~lightning_gans.metrics.order.content_order`. A
+    subclass that needs some of the samples only overrides :meth:`most`; then those of the lowest numbers
+    are kept.
 
     Memory: the samples of all ranks on every rank, and as much again while ranks exchange them: 410 MB for
-        50,000 features of size 2048.
+        50,000 features of size 2048. Of ``most`` samples up to twice as many.
     """
 
     sides: ClassVar[tuple[str, ...]] = ("real", "fake")
 
     def rows(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
-        """Return the types of the states: index and values of each side."""
-        index = torch.empty(0, dtype=torch.int64)
+        """Return the types of the states: numbers and values of each side; numbers come first."""
+        order = torch.empty(0, dtype=torch.int64)
         values = torch.empty(0, *shape, dtype=torch.float32 if self.dims == 1 else torch.uint8)
-        return {f"{s}_{name}": x for s in self.sides for name, x in (("index", index), ("values", values))}
+        return {f"{s}_{name}": x for s in self.sides for name, x in (("order", order), ("values", values))}
 
-    def keep(self, values: Tensor, index: Tensor, side: str, count: int | None = None) -> None:
-        """Keep those samples of a batch whose places are below ``count``."""
-        checks.shaped((len(values),), "whole", index=index)
-        values, index = self._check(values, index), index.to(values.device)
-        if count is not None:
-            values, index = values[index < count], index[index < count]
-        getattr(self, f"{side}_index").append(index)
-        getattr(self, f"{side}_values").append(values if self.dims == 3 else values.float())
+    def most(self, side: str) -> int | None:
+        """Return how many samples of a side are needed at most; None: all."""
+        return None
+
+    def keep(self, values: Tensor, order: Tensor, side: str, **more: Tensor) -> None:
+        """Keep a batch of samples, and what belongs to them under the names of further states."""
+        checks.shaped((len(values),), "whole", order=order)
+        values, order = self._check(values, order), order.to(values.device)
+        batch = {"order": order, "values": values if self.dims == 3 else values.float(), **more}
+        for name, part in batch.items():
+            getattr(self, f"{side}_{name}").append(part)
+        most, numbers = self.most(side), getattr(self, f"{side}_order")
+        if most is not None and sum(map(len, numbers)) >= 2 * most:
+            lowest = torch.cat(numbers).argsort()[:most]
+            for name in batch:
+                setattr(self, f"{side}_{name}", [torch.cat(getattr(self, f"{side}_{name}"))[lowest]])
 
     def kept(self, side: str, least: int = 2) -> tuple[Tensor, ...]:
-        """Return places and samples of a side, ascending, so that the number of ranks does not matter.
+        """Return numbers and samples of a side, ascending, so that the number of ranks does not matter.
 
         Raises:
-            ValueError: If there are fewer than ``least``, or a place came twice.
+            ValueError: If there are fewer than ``least``, or a number came twice.
         """
         states = []
         for name, empty in self.rows(self.shape or ()).items():
             if name.startswith(side):
                 parts = getattr(self, name)
                 states.append(dim_zero_cat(parts) if len(parts) else empty.to(self.device))
+        most = self.most(side)
         side = {"fake": "generated"}.get(side, side)
         check_count(len(states[0]), side, type(self).__name__, least)
-        places, order = states[0].sort()
-        twice = (places[1:] == places[:-1]).nonzero()
+        numbers, places = (part[:most] for part in states[0].sort())
+        twice = (numbers[1:] == numbers[:-1]).nonzero()
         if len(twice):
             raise ValueError(
-                f"{side} sample {int(places[twice[0, 0]])} came twice: call reset() before another "
-                "evaluation, and give each sample to one process"
+                f"{side} sample {place_of(int(numbers[twice[0, 0]]))} came twice: call reset() before "
+                "another evaluation, and give each sample to one process"
             )
-        return places, *(state[order] for state in states[1:])
+        return numbers, *(state[places] for state in states[1:])
 
 
 class FeatureSets(KeptSamples):
     """A metric that needs all features of both sets at once; see :class:`KeptSamples` for the memory."""
 
-    def update(self, features: Tensor, index: Tensor, real: bool) -> None:
+    def update(self, features: Tensor, order: Tensor, real: bool) -> None:
         """Add the features of a batch of real or generated samples.
 
         Args:
             features: (n, d), finite.
-            index: int64 (n,), the samples' places in their set, the same whatever the sharding over ranks.
+            order: int64 (n,), numbers that sort the samples, the same whatever the sharding over ranks.
             real: Whether these are real samples.
 
         Raises:
             ValueError: If shapes do not fit, or a feature is not finite.
         """
-        self.keep(features, index, "real" if real else "fake")
+        self.keep(features, order, "real" if real else "fake")
 
     def both(self, least: int = 2) -> tuple[Tensor, Tensor]:
         """Return real and generated features, in order.
@@ -152,7 +166,7 @@ class FeatureSets(KeptSamples):
             least: Samples that each set must have.
 
         Raises:
-            ValueError: If there are fewer, or an index occurs twice.
+            ValueError: If there are fewer, or a number occurs twice.
         """
         return self.kept("real", least)[1], self.kept("fake", least)[1]
 
@@ -170,7 +184,7 @@ def check_finite(values: Tensor, what: str, first: Tensor | int) -> None:
     Args:
         values: (n, d).
         what: Name for the message.
-        first: The samples' index (n,), or the place of the first one.
+        first: The samples' numbers (n,), or the place of the first one.
 
     Raises:
         ValueError: Naming the first bad sample.
@@ -178,7 +192,7 @@ def check_finite(values: Tensor, what: str, first: Tensor | int) -> None:
     good = values.isfinite().all(dim=1)
     if not good.all():
         bad = int((~good).nonzero()[0])
-        place = int(first[bad]) if isinstance(first, Tensor) else first + bad
+        place = place_of(int(first[bad])) if isinstance(first, Tensor) else first + bad
         raise ValueError(
             f"the {what} of sample {place} are not finite: the generator or the extractor has diverged"
         )

@@ -1,11 +1,12 @@
 """Statistics of real images: stored by key, in files that other tools can read, and looked up again."""
 
 import hashlib
+import io
 import json
+import os
 import time
 import warnings
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -14,13 +15,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gans import checks
+from lightning_gans.data.base import free_memory
 from lightning_gans.files import written_whole
 
-_LAYOUT = 1  # of the format of cached files; a new number makes older ones unused
-_DTYPES = {"mu": np.float64, "sigma": np.float64, "features": np.float32, "labels": np.int64}
+_LAYOUT = 2  # of the format of cached files; a new number makes older ones unused
+_DTYPES = {
+    "mu": np.float64,
+    "sigma": np.float64,
+    "features": np.float32,
+    "labels": np.int64,
+    "order": np.int64,
+}
 _LEFTOVER_SECONDS = 3600.0  # an unfinished file older than this is of a killed process
 
 
@@ -34,6 +43,8 @@ class RealStatistics:
         n: Number of images; None if the file, of another tool, does not have it.
         features: float32 (n, d).
         labels: int64 (n,).
+        order: int64 (n,), which sorts the images by their content, see
+            :func:`~lightning_gans.metrics.order.content_order`.
         protocol: From which images, and how, they were computed; JSON values.
 
     Raises:
@@ -45,6 +56,7 @@ class RealStatistics:
     n: int | None
     features: Tensor | None = None
     labels: Tensor | None = None
+    order: Tensor | None = None
     protocol: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -58,7 +70,7 @@ class RealStatistics:
         checks.at_least(2, n=self.n)
         n: int | str = self.n or ("n" if self.features is None else len(self.features))
         checks.shaped((n, d), features=self.features)
-        checks.shaped((n,), labels=self.labels)
+        checks.shaped((n,), labels=self.labels, order=self.order)
 
     def save(self, path: str | Path) -> None:
         """Write an ``.npz``: mu and sigma under the keys that TTUR and pytorch-fid use, the rest beside them.
@@ -94,7 +106,10 @@ class RealStatistics:
         with open_npz(path, "file of statistics") as file:
             for key in ("mu", "sigma"):
                 if key not in file:
-                    raise ValueError(f"{key!r} is missing: an .npz with the keys mu and sigma is needed")
+                    raise ValueError(
+                        f"{key!r} is missing among {', '.join(file)}: an .npz with the keys mu and sigma is "
+                        "needed"
+                    )
             tensors = {
                 key: torch.from_numpy(np.ascontiguousarray(file[key], dtype))
                 for key, dtype in _DTYPES.items()
@@ -105,9 +120,60 @@ class RealStatistics:
             return cls(n=n, protocol=protocol, **tensors)
 
 
+class _Arrays(Mapping[str, NDArray[Any]]):
+    """The arrays of an ``.npz``, each read when it is asked for: whole, so that its checksum is checked.
+
+    (NumPy itself reads as many bytes as an array's header says, which a flipped bit can make fewer.)
+    """
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self._names = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._names:
+            raise KeyError(name)
+        entry, free = self._archive.getinfo(f"{name}.npy"), free_memory()
+        if entry.file_size > free:
+            raise ValueError(
+                f"{name} takes {entry.file_size / 1e9:.3g} GB of memory, {free / 1e9:.3g} are free"
+            )
+        content = io.BytesIO(self._archive.read(entry))
+        array: NDArray[Any] = np.lib.format.read_array(content, allow_pickle=False)
+        if content.read(1):
+            raise ValueError(f"{name} is longer than its header says")
+        return array
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _check_directory(archive: zipfile.ZipFile) -> None:
+    """Check that an archive has the entries that it once had, which zipfile does not, under their names.
+
+    Raises:
+        ValueError: If some are missing.
+        zipfile.BadZipFile: If an entry has two names.
+    """
+    for entry in archive.infolist():
+        archive.open(entry).close()  # compares the two places that have its name
+    assert archive.fp is not None
+    archive.fp.seek(0, os.SEEK_END)
+    archive.fp.seek(max(0, archive.fp.tell() - 2**16 - 22))
+    end = archive.fp.read().rpartition(b"PK\5\6")[2]
+    if int.from_bytes(end[6:8], "little") != len(archive.infolist()):
+        raise ValueError("entries are missing")
+
+
 @contextmanager
-def open_npz(path: str | Path, what: str) -> Iterator[Mapping[str, Any]]:
-    """Open an ``.npz``, whose arrays are read when they are asked for.
+def open_npz(path: str | Path, what: str) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """Open an ``.npz``, whose arrays are read when they are asked for. Nothing in it is unpickled.
 
     Args:
         path: The file.
@@ -119,16 +185,13 @@ def open_npz(path: str | Path, what: str) -> Iterator[Mapping[str, Any]]:
             content is used. The message is one line.
     """
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("a single array")
-        with file:
-            yield file
+        with zipfile.ZipFile(path) as archive:
+            _check_directory(archive)
+            yield _Arrays(archive)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such {what}") from None
-    except (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        reason = checks.first_line(error)
-        raise ValueError(f"{path}: damaged, or no {what} ({reason})") from error
+    except Exception as error:  # zipfile, its decompressors and NumPy raise exceptions of a dozen classes
+        raise ValueError(f"{path}: damaged, or no {what} ({checks.first_line(error)})") from error
 
 
 def lookup(key: Mapping[str, Any], folder: str | Path, features: bool = False) -> RealStatistics | None:
@@ -143,9 +206,9 @@ def lookup(key: Mapping[str, Any], folder: str | Path, features: bool = False) -
         found = RealStatistics.load(_file(key, Path(folder)), features)
     except (OSError, ValueError):
         return None
-    if _canonical(found.protocol) != _canonical(key) or (features and found.features is None):
-        return None
-    return found
+    needed = [found.n, *((found.features, found.labels, found.order) if features else ())]
+    whole = all(part is not None for part in needed)
+    return found if whole and _canonical(found.protocol) == _canonical(key) else None
 
 
 def store(key: Mapping[str, Any], statistics: RealStatistics, folder: str | Path) -> None:
@@ -169,7 +232,7 @@ def store(key: Mapping[str, Any], statistics: RealStatistics, folder: str | Path
     try:
         replace(statistics, protocol=dict(key)).save(file)
     except OSError as error:
-        reason = (error.strerror or str(error)).split("\n")[0]
+        reason = error.strerror or checks.first_line(error)
         warnings.warn(
             f"statistics of real images are not kept, the next run computes them anew: cache folder "
             f"{folder}: {reason} (LIGHTNING_GANS_CACHE names another one)",

@@ -31,16 +31,15 @@ class SWD(KeptImages):
     Grey images are repeated to three channels.
 
     Values depend on the number of images: the distance of real images from other real ones is the floor.
-    The paper has 16,384 of each, 8,192 during training. Only samples with a place (``index``) below
-    ``num_images`` are kept, so the data should come in random order. If one side has fewer images, the first
-    ones of the other are compared with them.
+    The paper has 16,384 of each, 8,192 during training. Of more than ``num_images`` those of the lowest
+    numbers (``order``) are compared, and as many as the smaller side has.
 
     Memory: the images are kept as bytes (100 MB for 8,192 of 64x64 a side; every process gets those of all).
     ``compute`` needs about twice that again for copies, and num_images * patches * 1200 bytes (1.3 GB for
     8,192) whatever the resolution, because it goes level by level. It takes two CPU minutes at 64x64.
 
-    Places of patches follow from ``seed`` and the image's place, directions from ``seed``: no other random
-    numbers are touched, and the score is the same however the images are spread over processes.
+    Places of patches follow from ``seed`` and the image's rank by number, directions from ``seed``: no other
+    random numbers are touched, and the score is the same however the images are spread over processes.
 
     Args:
         num_images: Images of each side.
@@ -66,24 +65,26 @@ class SWD(KeptImages):
         self.directions = directions
         self.seed = seed
 
-    def update(self, images: Tensor, index: Tensor, real: bool) -> None:
-        """Add images, uint8 (n, C, H, W) of one or three channels, and their places (n,)."""
+    def update(self, images: Tensor, order: Tensor, real: bool) -> None:
+        """Add images, uint8 (n, C, H, W) of one or three channels, and numbers (n,) that sort them."""
         check_images(images, "SWD", COARSEST)
-        self.keep(images, index, "real" if real else "fake", self.num_images)
+        self.keep(images, order, "real" if real else "fake")
+
+    def most(self, side: str) -> int:
+        """Return how many images of a side are compared at most."""
+        return self.num_images
 
     def compute(self) -> dict[str, Tensor]:
         """Return the scores that :func:`sliced_wasserstein` describes."""
-        real_index, real = self.kept("real")
-        fake_index, fake = self.kept("fake")
+        real, fake = self.kept("real")[1], self.kept("fake")[1]
         if len(real) != len(fake):
             n = min(len(real), len(fake))
             warnings.warn(
-                f"SWD has {len(real)} real and {len(fake)} generated images: it takes the first {n} of each",
+                f"SWD has {len(real)} real and {len(fake)} generated images: it compares {n} of each",
                 stacklevel=2,
             )
-            real_index, real, fake_index, fake = real_index[:n], real[:n], fake_index[:n], fake[:n]
-        index = real_index, fake_index
-        return sliced_wasserstein(real, fake, self.patches, self.directions, self.seed, index)
+            real, fake = real[:n], fake[:n]
+        return sliced_wasserstein(real, fake, self.patches, self.directions, self.seed)
 
 
 @torch.no_grad()
@@ -93,7 +94,6 @@ def sliced_wasserstein(
     patches: int = 128,
     directions: int = 512,
     seed: int = 0,
-    index: tuple[Tensor, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Compare equally many real and generated images; the function behind :class:`SWD`.
 
@@ -103,7 +103,6 @@ def sliced_wasserstein(
         patches: Patches of an image and level.
         directions: Directions of projection.
         seed: Seed of patches and directions.
-        index: The images' places (n,) in both sets, which decide on their patches; by default 0, 1, ...
 
     Returns:
         ``swd_64``, ``swd_32``, ``swd_16``: distance at the level of that height, times 1000. ``swd``: their
@@ -121,13 +120,13 @@ def sliced_wasserstein(
         raise ValueError(
             f"real images have {tuple(real.shape[2:])} pixels, generated ones {tuple(fake.shape[2:])}"
         )
-    places = index or (torch.arange(len(real)),) * 2
+    index = torch.arange(len(real))
 
     def distance(level: int) -> float:
         """Return the mean distance of the sorted projections at one level; its patches are freed then."""
         sets = [
             _descriptors(images, index, level, patches, seed, real=side == 0)
-            for side, (images, index) in enumerate(zip((real, fake), places, strict=True))
+            for side, images in enumerate((real, fake))
         ]
         rays = random_directions(level, sets[0].shape[1], directions, seed).to(real.device)
         total = 0.0

@@ -1,7 +1,7 @@
 """Record how an object was built, so that a checkpoint can build it again without unpickling code."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -130,31 +130,31 @@ def find_class(path: str, kinds: tuple[type, ...]) -> type:
     return cls
 
 
-def with_arguments(default: Any, changes: Mapping[str, Any], name: str, given: int = 0) -> Any:
-    """Make a default again with some other arguments: an object, a class that makes one, or its ``partial``.
+def or_default(value: Any, default: Callable[[], Any], name: str, given: int = 0) -> Any:
+    """Return an argument; where it is None the default, where it is a dict the default with these arguments.
 
     Args:
-        default: What is used where nobody says otherwise.
-        changes: Arguments of its class.
-        name: The argument that ``changes`` were given for, for messages.
-        given: So many of the class's first arguments come from the caller of what is returned.
+        value: The argument.
+        default: Returns what is used by default: an object, a class that makes one, or its ``partial``.
+        name: The argument's name, for messages.
+        given: So many first arguments of a class that is returned come from whoever calls it.
 
     Raises:
-        ValueError: If the class has no such argument, or ``default`` does not say how it is made.
+        ValueError: If the default has no such argument, or does not say how it is made.
     """
-    if not changes:
-        return default
-    recorded = isinstance(default, Rebuildable)
-    cls = type(default) if recorded else default.func if isinstance(default, partial) else default
+    if value is not None and not isinstance(value, dict):
+        return value
+    made = default()
+    if not value:
+        return made
+    recorded = isinstance(made, Rebuildable)
+    cls = type(made) if recorded else made.func if isinstance(made, partial) else made
     if not isinstance(cls, type):
-        raise ValueError(
-            f"{name}={dict(changes)}: nothing is known of how the default {name} is made, "
-            "so give a class (class_path) or an instance"
-        )
-    if "class_path" in changes:
-        raise ValueError(f"{name}={changes['class_path']} is of another kind: give a {name}")
+        raise ValueError(f"{name}={value}: nobody knows how the default is made, give a class or an instance")
+    if "class_path" in value:
+        raise ValueError(f"{name}={value['class_path']} is of another kind: give a {name}")
     known = checks.argument_names(cls)[given:]
-    for key in changes:
+    for key in value:
         if key not in known:
             raise ValueError(f"{name}: {checks.unknown_argument(key, cls.__name__, known)}")
-    return cls(**{**default._arguments, **changes}) if recorded else partial(default, **changes)
+    return cls(**{**made._arguments, **value}) if recorded else partial(made, **value)

@@ -69,9 +69,10 @@ def class_paths(plain: Any) -> Iterator[str]:
 
 def refusal(paths: Iterable[str], file: str | Path) -> str:
     """Return one line that refuses class paths that a file names, and says how they can be trusted."""
+    paths = list(paths)
     shown = [path if re.fullmatch(r"[\w.<>]{1,120}", path) else ascii(path[:120]) for path in paths]
     start = f"{file} names {', '.join(shown)}"
-    modules = [what_to_trust(path) for path in shown]
+    modules = list(dict.fromkeys(map(what_to_trust, paths)))
     if None in modules:
         return f"{start}: that is no part of a game, do not use the file"
     if "__main__" in modules:
@@ -79,30 +80,32 @@ def refusal(paths: Iterable[str], file: str | Path) -> str:
             f"{start}, of a script that was run: import its class and call CLASS.load_from_checkpoint(PATH), "
             "or keep the class in a module"
         )
-    options = " ".join(dict.fromkeys(f"--trusted {module}" for module in modules))
-    names = ", ".join(dict.fromkeys(f'"{module}"' for module in modules))
-    return (
-        f"{start}: a file may build only classes of {PACKAGE}. If you trust it, add {options} "
-        f"(in Python: import the module first, or pass trusted=[{names}])"
-    )
+    add = f"add {' '.join(f'--trusted {module}' for module in modules)} (in Python: trusted={modules}"
+    if any(module in paths for module in modules):
+        return f"{start}: a library's constructors may run what a file holds. If you know this one, {add})"
+    return f"{start}: a file may build only classes of {PACKAGE}. If you trust it, {add}, or import it first)"
 
 
 def what_to_trust(path: str) -> str | None:
     """Return the own package of a class, or the path of a library's class; None for what is not to trust."""
-    top = path.partition(".")[0]
-    if not path.isascii() or "." not in path or top in (*sys.stdlib_module_names, PACKAGE, "torch"):
+    top, *names = path.split(".")
+    if not names or not all(part.isidentifier() for part in (top, *names)):
+        return None
+    if top in (*sys.stdlib_module_names, PACKAGE, "torch"):
         return None
     if top == "__main__":
         return top
-    spec = find_spec(top) if top.isidentifier() else None
+    spec = find_spec(top)
     places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
     return path if any(place and _is_installed(place) for place in places) else top
 
 
 def is_own(module: ModuleType) -> bool:
     """Return whether a module is the caller's, neither Python's nor installed."""
-    file: str | None = getattr(module, "__file__", None)
-    return module.__name__ == "__main__" if file is None else not _is_installed(file)
+    if module.__name__ == "__main__" and not hasattr(module, "__file__"):
+        return True  # typed into an interpreter
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and not _is_installed(file)
 
 
 def _is_installed(file: str) -> bool:
@@ -114,7 +117,7 @@ def _installed() -> frozenset[Path]:
     paths = sysconfig.get_paths()
     names = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
     places = [*(paths[name] for name in names), *site.getsitepackages(), site.getusersitepackages()]
-    return frozenset(Path(place).resolve() for place in (*places, Path(__file__).parents[1]))
+    return frozenset(Path(place).resolve() for place in places) | {Path(__file__).resolve().parents[1]}
 
 
 def paths_of(cls: type) -> set[str]:

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
 
 from lightning_gans.callbacks import Checkpoint
+from lightning_gans.callbacks.checkpoint import is_finished
 from lightning_gans.game.csv_logger import WholeCSVLogger
 
 from .helpers import point_game, ring
@@ -83,6 +85,48 @@ def test_what_a_kill_left_half_written_is_removed():
     assert [path.name for path in Path("here").iterdir()] == ["last.ckpt"]
 
 
+def test_a_folder_belongs_to_one_run():
+    Path("here").mkdir()
+    with FileLock("here/last.ckpt.lock"), pytest.raises(ValueError, match=r"dirpath=.*here: another run"):
+        fit(max_steps=2)
+    assert not LAST.exists()
+    fit(max_steps=2)
+    written = LAST.read_bytes()
+    with pytest.raises(ValueError, match=r"dirpath=.*here: .* of another run"):
+        fit(max_steps=3)
+    assert LAST.read_bytes() == written
+    assert is_finished(LAST)
+    fit(ckpt_path=LAST, max_steps=3)
+    assert update_of(LAST) == 3
+
+
+def test_unfinished_files_of_a_run_that_lives_stay():
+    fit(max_steps=2)
+    part = Path(f"here/last.ckpt.{'0' * 32}.part")
+    part.write_bytes(b"half")
+    with FileLock("here/last.ckpt.lock"):
+        fit(folder="there", ckpt_path=LAST, max_steps=3)
+    assert part.exists()
+    fit(folder="elsewhere", ckpt_path=LAST, max_steps=3)
+    assert not part.exists()
+    assert {path.name for path in Path("here").iterdir()} == {"last.ckpt", "last.ckpt.lock"}
+
+
+def test_checkpoints_are_written_nowhere_else(monkeypatch):
+    """A kill leaves what is half written beside its place, where the next run finds it."""
+    monkeypatch.setattr("tempfile.mkstemp", None)
+    fit(max_steps=2)
+    assert update_of(LAST) == 2
+
+
+def test_a_checkpoint_says_whether_its_run_has_reached_its_end():
+    with pytest.raises(OSError, match="the disk is full"):
+        fit(Fails(None), max_steps=3)
+    assert not is_finished(LAST)
+    fit(ckpt_path=LAST, max_steps=3)
+    assert is_finished(LAST)
+
+
 def test_a_run_that_goes_on_in_a_new_folder_has_its_checkpoint_there():
     """Also if there was nothing left to do but its end."""
     fit(max_steps=2)
@@ -94,8 +138,8 @@ def test_a_new_column_does_not_put_rows_at_risk(monkeypatch):
     """Killed while the file is written anew, a log still has its rows; else it is what Lightning writes."""
     logs = [CSVLogger(".", name="theirs"), WholeCSVLogger(".", name="ours")]
     for log in logs:
-        for row in ({"a": 1.0}, {"b": 2.0, "a": 3.0}, {"b": 4.0}):
-            log.log_metrics(row, step=1)
+        for step, row in enumerate(({"a": 1.0}, {"b": 2.0, "a": 3.0}, {"b": 4.0})):
+            log.log_metrics(row, step)
             log.save()
     theirs, ours = ((Path(log.log_dir) / "metrics.csv").read_text() for log in logs)
     assert ours == theirs
@@ -103,9 +147,9 @@ def test_a_new_column_does_not_put_rows_at_risk(monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("csv.DictWriter.writeheader", killed)
+    monkeypatch.setattr("os.fsync", killed)
     log = logs[1]
-    log.log_metrics({"c": 5.0}, step=2)
+    log.log_metrics({"c": 5.0}, step=3)
     with pytest.raises(KeyboardInterrupt):
         log.save()
     assert (Path(log.log_dir) / "metrics.csv").read_text() == ours

@@ -104,7 +104,7 @@ def test_one_pass_feeds_all_metrics(tmp_path):
     metrics = [FID(), IS(), KID(), ModifiedIS(), PrecisionRecall(), DensityCoverage(), ClassBalance()]
     callback = Evaluate(metrics, extractor, every_n_updates=2, num_samples=60, num_real=80)
     fit(tmp_path, image_game(), digits(), [callback], 4)
-    assert extractor.images == 2 + 80 + 60 + 60  # a trial, the real images once, the samples of each
+    assert extractor.images == 2 + 2 + 80 + 60 + 60  # a trial, the real images once, the samples of each
     values = lines(tmp_path)[-1]
     assert {"fid", "is", "kid", "mis", "precision", "density", "class_balance"} <= values.keys()
 
@@ -117,17 +117,17 @@ def test_real_statistics_are_kept_for_later_runs(tmp_path):
         fit(tmp_path, image_game(), digits(), [evaluate(extractor=extractor, every_n_updates=9)], 2)
         counts.append(extractor.images)
         fids.append(lines(tmp_path)[-1]["fid"])
-    assert counts == [2 + 1500 + 100, 2 + 100]
+    assert counts == [4 + 1500 + 100, 4 + 100]
     assert fids[0] == fids[1]
     other = TinyExtractor(seed=1)  # other weights: other statistics
     fit(tmp_path, image_game(), digits(), [evaluate(extractor=other, every_n_updates=9)], 2)
-    assert other.images == 2 + 1500 + 100
+    assert other.images == 4 + 1500 + 100
     for file in (tmp_path / "cache").glob("*.npz"):
         file.write_bytes(b"damaged")
     again = TinyExtractor()
     seed_everything(1, verbose=False)
     fit(tmp_path, image_game(), digits(), [evaluate(extractor=again, every_n_updates=9)], 2)
-    assert again.images == 2 + 1500 + 100
+    assert again.images == 4 + 1500 + 100
     assert lines(tmp_path)[-1]["fid"] == fids[0]
 
 
@@ -296,14 +296,14 @@ def test_used_again_with_other_data(tmp_path):
     assert counts[:2] == [297, 297]
     assert counts[2] < 100
     assert found[0] == found[1] != found[2]
-    assert extractor.images == 3 * (2 + 100) + 297 + counts[2]  # not again for the same data
+    assert extractor.images == 3 * (4 + 100) + 297 + counts[2]  # not again for the same data
 
 
 def test_fast_dev_run_tries_out_only(tmp_path):
     extractor = TinyExtractor()
     callbacks = [evaluate(extractor=extractor, every_n_updates=1), evaluate(extractor=extractor, name="b")]
     trainer = fit(tmp_path, image_game(), digits(), callbacks, 1, fast_dev_run=True, limit_val_batches=1)
-    assert extractor.images == 4
+    assert extractor.images == 8
     assert callbacks[0].scores is None
     assert not [name for name in trainer.callback_metrics if "fid" in name]
     assert not (tmp_path / "evaluations.jsonl").exists()
@@ -479,6 +479,88 @@ def test_metrics_of_others(tmp_path):
 def test_metrics_of_others_that_do_not_fit_end_before_training(tmp_path):
     with pytest.raises(ValueError, match=r"NeedsColour.update cannot take images uint8 \(2, 1, 8, 8\)"):
         fit(tmp_path, image_game(), digits(), [evaluate(NeedsColour(), every_n_updates=9)], 1)
+
+
+class Plain(Metric):
+    """Nothing but what torchmetrics asks for."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, pictures):
+        self.total += pictures.sum()
+
+    def compute(self):
+        return self.total
+
+
+class Forgets(Plain):
+    def compute(self):
+        pass
+
+
+class Words(Plain):
+    def compute(self):
+        return {"verdict": "good"}
+
+
+class Misspelt(Plain):
+    def compute(self):
+        return self.totl
+
+
+class GreyOnly(Plain):
+    def update(self, pictures, real):
+        assert not real or pictures.shape[1] == 3, "real images must have colours"
+
+
+class Draws(Plain):
+    def update(self, pictures, real):
+        self.total += 1
+
+    def pictures(self):
+        return {}
+
+
+class FillsIn(Plain):
+    def fill_in(self, data):
+        pass
+
+
+class SameName(Plain):
+    scores = ("plain",)
+
+
+def test_a_metric_needs_nothing_beside_what_torchmetrics_asks_for(tmp_path):
+    best = ModelCheckpoint(tmp_path, "{step}", monitor="val/plain", mode="max", every_n_train_steps=2)
+    fit(tmp_path, image_game(), digits(), [Evaluate([Plain()], every_n_updates=2, num_samples=10), best], 4,
+        enable_checkpointing=True)  # fmt: skip
+    assert lines(tmp_path)[-1]["plain"] > 0
+    assert best.best_model_score > 0
+
+
+@pytest.mark.parametrize(
+    ("metrics", "words"),
+    [
+        ([Forgets()], "Forgets.compute gives NoneType for the score forgets: return a number"),
+        ([Words()], "Words.compute gives str for the score verdict"),
+        ([Misspelt()], "Misspelt fails when tried out: .*totl"),
+        (
+            [GreyOnly()],
+            r"GreyOnly.update cannot take images uint8 \(2, 1, 8, 8\) of real images: real images must",
+        ),
+        ([Draws()], "Draws fails when tried out: .*pictures"),
+        ([FillsIn()], "FillsIn.fill_in"),
+        ([Plain(), SameName()], "two of them call a score plain"),
+    ],
+)
+def test_a_metric_that_would_fail_later_ends_the_run_before_it_begins(tmp_path, metrics, words):
+    watcher = Watcher()
+    with pytest.raises((ValueError, TypeError), match=words) as caught:
+        fit(tmp_path, image_game(), digits(), [Evaluate(metrics, every_n_updates=2), watcher], 2)
+    assert "\n" not in str(caught.value)
+    assert not watcher.seen
 
 
 @pytest.mark.parametrize("every", [None, 2])

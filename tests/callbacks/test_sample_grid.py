@@ -176,6 +176,11 @@ def test_one_callback_serves_several_runs(tmp_path):
         assert updates_drawn(tmp_path / name) == [0, 4]
 
 
+def test_a_picture_that_no_program_would_open(tmp_path):
+    with pytest.raises(ValueError, match="num_samples=1000000"):
+        fit(tmp_path, image_game(), digits(), [SampleGrid(4, num_samples=10**6)], 4)
+
+
 def test_without_gif(tmp_path):
     fit(tmp_path, image_game(), digits(), [SampleGrid(4, gif=False)], 4)
     assert not (tmp_path / "samples.gif").exists()
@@ -345,6 +350,9 @@ class Inverter(TranslationGame):
 
     def __init__(self):
         super().__init__((3, 8, 8), (1, 8, 8))
+
+    def players(self):
+        return {}
 
     def generate(self, inputs, ema=False):
         return -inputs.mean(1, keepdim=True)

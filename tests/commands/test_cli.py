@@ -291,10 +291,16 @@ def test_sample_of_points(cli, fails):
         (["fitt"], "unknown command fitt: did you mean fit?"),
         (["fit", "--config", "dcgan/mnits"], "neither a file nor a recipe: did you mean dcgan/mnist"),
         (["fit", "--config"], "--config needs a value"),
-        (["fit", "--config", "quickstart", "--model.latnt", "3"], "latnt is unknown: did you mean latent"),
+        (
+            ["fit", "--config", "quickstart", "--model.latnt", "3"],
+            "DCGAN has no argument latnt: did you mean latent",
+        ),
         (["fit", "--config", "quickstart", "--trainer.max_stepz", "3"], "did you mean --trainer.max_steps"),
         (["fit", "--model", "DCGANN", "--data", "Digits"], "DCGANN is unknown: did you mean DCGAN"),
-        (["fit", "--model", "nowhere.Foo", "--data", "Digits"], "'nowhere.Foo': No module named 'nowhere'"),
+        (
+            ["fit", "--model", "nowhere.Foo", "--data", "Digits"],
+            "nowhere.Foo cannot be made: No module named 'nowhere'",
+        ),
         (["fit", "--model", "DCGAN", "--data", "Digitz"], "Digitz is unknown: did you mean Digits"),
         (["fit", "--model", "DCGAN", "--data", "Digits", "--data.image_size", "9"], "image_size=9"),
         (["fit", "--model", "DCGAN", "--data", "Digits", "--data.batch_size", "1"], "data.batch_size=1"),
@@ -302,10 +308,13 @@ def test_sample_of_points(cli, fails):
             ["fit", "--model", "GAN", "--data", "Digits", "--model.image_shape", "[1,9,9]"],
             "follows from the data",
         ),
-        (["fit", "--config", "quickstart", "--trainer.max_steps", "many"], "trainer.max_steps: Expected"),
+        (
+            ["fit", "--config", "quickstart", "--trainer.max_steps", "many"],
+            "trainer.max_steps: give a whole number",
+        ),
         (["fit", "--config", "quickstart", "--trainer.precision", "16-true"], "use bf16-mixed"),
         (["fit", "--config", "quickstart", "--model.discriminator_steps", "0"], "discriminator_steps=0"),
-        (["fit", "--config", "gan/ring", "--data.layout", "rign"], "data: layout: Expected"),
+        (["fit", "--config", "gan/ring", "--data.layout", "rign"], "data.layout: give 'ring'"),
         (
             ["fit", "--model=GAN", "--data=MNIST", "--data.root=nowhere", "--data.download=false"],
             "MNIST: cannot read",
@@ -371,6 +380,24 @@ def test_modules_of_the_folder_are_found(tmp_path):
     given = ["fit", "--model", "mine.Mine", "--data", "Digits", "--trainer.fast_dev_run", "1"]
     run = subprocess.run([sys.executable, "-c", code, *given], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 728. TiB"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 40000 bytes."),
+    ],
+)
+def test_too_little_memory(fails, monkeypatch, error):
+    def full(*arguments, **named):
+        raise error
+
+    monkeypatch.setattr("lightning_gans.commands.sample.load", full)
+    line = fails("sample", "--ckpt_path", "game.ckpt")
+    assert "too little memory" in line
+    assert str(error) in line
 
 
 def test_debug_shows_the_traceback(cli):

@@ -28,10 +28,11 @@ class Source(ImageSource):
 
 
 class Images(ImageDataModule):
-    channels, native_size = 3, 32
+    native_size = 32
     has_test_split = False
 
     def __init__(self, images, source=False, **options):
+        self.channels = images.shape[1]
         super().__init__(batch_size=1, **options)
         self.images, self.streamed = images, source
 

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import yaml
 from lightning import Trainer
 from PIL import Image
 from torch.nn import functional as F
@@ -88,7 +89,7 @@ def test_a_file_against_a_data_set(cli, tmp_path, images):
     assert found["fid"] == pytest.approx(fid_of(255 - images[:200], images), rel=1e-9)
     assert found["real_samples"] == 1500
     assert found["protocol"]["real"]["split"] == "train"
-    assert (found["protocol"]["real"]["size"], found["protocol"]["real"]["n"]) == (8, 1500)
+    assert (found["protocol"]["real"]["size"], found["protocol"]["real"]["n"]) == ([8, 8], 1500)
     assert "kid" in found
 
 
@@ -131,13 +132,62 @@ def test_a_folder_is_grey_if_all_its_images_are(tmp_path, images):
     assert any(torch.equal(image, colours) for image in found.at(torch.arange(3)))
 
 
-def test_photographs_are_turned_upright(tmp_path, images):
+def test_both_sides_are_read_at_one_size(cli, tmp_path, images):
+    """The data would be decoded to 64 pixels, and is cut to batches of 128."""
+    large = enlarged(images[:30], 96, 96)
+    folder, found = pngs(tmp_path / "large", large), {}
+    for name, real in {
+        "data": ("--data", "ImageFolder", "--data.folder", folder, "--data.channels", 1),
+        "reference": ("--reference", folder),
+    }.items():
+        found[name] = scores(cli, tmp_path, "--samples", folder, *real, "--metrics", ORDERED)
+        assert found[name]["fid"] == 0
+        assert found[name]["protocol"]["size"] == found[name]["protocol"]["real"]["size"] == [96, 96]
+    assert found["data"]["kid"] == pytest.approx(found["reference"]["kid"], rel=1e-6)
+
+
+ORDERED = json.dumps(
+    [
+        "FID",
+        {"class_path": "IS", "init_args": {"splits": 4}},
+        {"class_path": "KID", "init_args": {"subset_size": 11, "subsets": 3}},
+    ]
+)
+
+
+def test_names_of_files_change_no_score(cli, tmp_path, images):
+    """Not those of scores of a part of the images either."""
+    large = enlarged(images[:40], 32, 32)
+    odd = enlarged(images[40:42], 32, 40)
+    parts = [
+        {"class_path": "SWD", "init_args": {"num_images": 9, "patches": 4, "directions": 4}},
+        {"class_path": "NearestNeighbours", "init_args": {"num_samples": 5}},
+        {"class_path": "ParzenLikelihood", "init_args": {"num_validation": 9, "num_centres": 9}},
+    ]
+    metrics = json.dumps([*json.loads(ORDERED), *parts])
+    found = []
+    for reverse in (1, -1):
+        folder = tmp_path / f"pictures{reverse}"
+        folder.mkdir()
+        for number, image in enumerate([*large, *odd]):
+            write_png(image, str(folder / f"{reverse * number + 50}.png"))
+        with pytest.warns(UserWarning, match="2 of 42 images to 32x32"):
+            given = ("--samples", folder, "--reference", folder, "--n", 30, "--metrics", metrics)
+            found.append(scores(cli, tmp_path, *given))
+    for name in found[0].keys() - {"protocol"}:
+        assert found[0][name] == pytest.approx(found[1][name], rel=1e-6, abs=1e-9), name
+    assert found[0]["neighbour_distance"] == 0
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])  # Pillow turns TIFF files itself
+def test_photographs_are_turned_upright(tmp_path, images, ending):
     picture = Image.fromarray(enlarged(images[:1], 16, 24)[0, 0].numpy())
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     (tmp_path / "photographs").mkdir()
     picture.save(tmp_path / "photographs" / "1.png")
-    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "photographs" / "2.png", exif=exif)
+    turned = picture.transpose(Image.Transpose.ROTATE_90)
+    turned.save(tmp_path / "photographs" / f"2.{ending}", exif=exif)
     found = read_images(str(tmp_path / "photographs"))
     assert found.shape == (1, 16, 24)
     assert torch.equal(*found.at(torch.arange(2)))
@@ -224,10 +274,57 @@ def test_a_checkpoint_scores_as_its_samples(cli, tmp_path):
     checkpoint = "runs/gan/version_0/checkpoints/last.ckpt"
     cli("sample", "--ckpt_path", checkpoint, "--n", 50, "--out", tmp_path / "samples.npz", "--seed", 3)
     real = ("--data", "Digits", "--data.batch_size", 10)
+    cli("sample", "--ckpt_path", checkpoint, "--n", 50, "--out", tmp_path / "pngs", "--seed", 3)
+    real = (*real, "--metrics", ORDERED)
     first = scores(cli, tmp_path, "--ckpt_path", checkpoint, "--n", 50, "--seed", 3, *real)
-    second = scores(cli, tmp_path, "--samples", tmp_path / "samples.npz", *real)
-    assert first["fid"] == pytest.approx(second["fid"], rel=1e-9)
     assert first["protocol"]["weights"] == "raw"
+    for stored in ("samples.npz", "pngs"):
+        second = scores(cli, tmp_path, "--samples", tmp_path / stored, *real)
+        for name in ("fid", "is", "is_std", "kid", "kid_std"):
+            assert first[name] == pytest.approx(second[name], rel=1e-6), name
+
+
+def test_a_run_is_scored_as_it_scored_itself(cli, tmp_path, capsys):
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(OWN))
+    cli("fit", "--config", "own.yaml")
+    run = tmp_path / "runs/gan/version_0"
+    last = json.loads((run / "evaluations.jsonl").read_text().splitlines()[-1])
+    assert last.pop("update") == 2
+    capsys.readouterr()
+    cli("evaluate", "--ckpt_path", run / "checkpoints/last.ckpt", "--json", "found.json")
+    assert "data Digits, extractor TinyExtractor, metrics FID and ParzenLikelihood" in capsys.readouterr().err
+    found = json.loads((tmp_path / "found.json").read_text())
+    for name in ("samples", "real_samples", "fid", "parzen"):
+        assert found[name] == pytest.approx(last[name], rel=1e-6)
+    assert found["protocol"].items() >= last["protocol"].items()
+    # What is typed beats it.
+    cli("evaluate", "--ckpt_path", run / "checkpoints/last.ckpt", "--json", "found.json", "--n", 20,
+        "--data.classes", "[3, 4]", "--metrics", "[FID]")  # fmt: skip
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert (found["samples"], found["real_samples"] < 80) == (20, True)
+    assert found["fid"] != pytest.approx(last["fid"])
+    assert "parzen" not in found
+
+
+OWN = {
+    "model": {"class_path": "GAN"},
+    "data": {"class_path": "Digits", "init_args": {"batch_size": 50}},
+    "trainer": {
+        "max_steps": 2,
+        "limit_val_batches": 0,
+        "enable_progress_bar": False,
+        "callbacks": [
+            {"class_path": "Evaluate", "init_args": {"metrics": ["IS"], "name": "x", "num_samples": 30,
+             "extractor": "tests.metrics.tiny.TinyExtractor", "every_n_updates": 2}},
+            {"class_path": "Evaluate", "init_args": {
+                "metrics": ["FID", {"class_path": "ParzenLikelihood", "init_args": {"num_validation": 9}}],
+                "extractor": "tests.metrics.tiny.TinyExtractor",
+                "split": "test", "seed": 4, "num_samples": 50, "every_n_updates": 2,
+            }},
+        ],
+    },
+    "samples": {"gif": False},
+}  # fmt: skip
 
 
 OTHERS = json.dumps(
@@ -304,21 +401,46 @@ def test_translations_are_scored(cli, tmp_path, images):
         (("--samples", "{text}"), "damaged, or no .npz of images"),
         (("--samples", "{cut}"), "damaged, or no .npz of images"),
         (("--samples", "{flipped}"), "damaged, or no .npz of images"),
-        (("--samples", "{single}"), "no .npz of images or statistics (a single array)"),
+        (("--samples", "{single}"), "damaged, or no .npz of images or statistics"),
+        (("--samples", "{one_picture}"), "samples={one_picture} is one image: give a folder"),
+        (("--samples", "{folder}", "--reference", "{one_picture}"), "reference={one_picture} is one image"),
+        (("--samples", "{names}"), "it has labels, pictures: images are to be called arr_0"),
+        (("--samples", "{folder}", "--reference", "{mu}"), "'sigma' is missing among mu, n"),
+        (("--samples", "{folder}", "--reference", "{one}"), "1 real image: FID compares with two at least"),
+        (
+            (
+                "--samples",
+                "{folder}",
+                "--data",
+                "ImageFolder",
+                "--data.folder",
+                "{folder}",
+                "--split",
+                "test",
+            ),
+            "split=test: ImageFolder has no test split here",
+        ),
+        (("--samples", "{wide}", "--data", "Digits"), "samples={wide}: 24x16 pixels are not square"),
         (("--samples", "{folder}", "--reference", "{cut}"), "damaged, or no .npz of images"),
         (("--samples", "{one}"), "is 1 image: a score needs 2"),
         (
             ("--samples", "{folder}", "--reference", "{one}", "--metrics", "[NearestNeighbours]"),
             "one.npz: NearestNeighbours compares pixels, but real images have shape (1, 4, 4) and samples",
         ),
-        (("--samples", "{floats}"), "arr_0 must be uint8"),
+        (("--samples", "{floats}"), "arr_0 is float64 (4, 8, 8, 1): give uint8"),
         (
             ("--samples", "{folder}", "--json", "{folder}"),
             "is a folder: give a file",
         ),
-        (("--samples", "{folder}", "--metrics", "[FID]"), "FID compares with real images: give them"),
+        (
+            ("--samples", "{folder}", "--metrics", "[FID]"),
+            "FID compares with real images: give them, by --data",
+        ),
         (("--samples", "{folder}", "--reference", "{statistics}", "--metrics", "[KID]"), "ask for FID alone"),
-        (("--samples", "{folder}", "--metrics", "[PerClassFID]"), "PerClassFID needs labels"),
+        (
+            ("--samples", "{folder}", "--reference", "{folder}", "--metrics", "[PerClassFID]"),
+            "PerClassFID needs labels",
+        ),
     ],
 )
 def test_bad_input(fails, tmp_path, folder, arguments, words):
@@ -329,17 +451,21 @@ def test_bad_input(fails, tmp_path, folder, arguments, words):
     whole = npz(tmp_path / "one.npz", torch.zeros(1, 1, 4, 4, dtype=torch.uint8)).read_bytes()
     (tmp_path / "cut.npz").write_bytes(whole[:-40])
     (tmp_path / "flipped.npz").write_bytes(whole.replace(bytes(16), bytes(15) + b"1"))
+    np.savez(tmp_path / "names.npz", labels=np.zeros(4), pictures=np.zeros((4, 8, 8, 1), np.uint8))
+    np.savez(tmp_path / "mu.npz", mu=np.zeros(12), n=9)
     np.save(tmp_path / "single.npy", np.zeros((4, 8, 8, 1), np.uint8))
     places = {
         "folder": folder,
         "empty": tmp_path / "empty",
         "text": tmp_path / "text.npz",
         "floats": tmp_path / "floats.npz",
-        **{name: tmp_path / f"{name}.npz" for name in ("statistics", "one", "cut", "flipped")},
+        **{n: tmp_path / f"{n}.npz" for n in ("statistics", "one", "cut", "flipped", "names", "mu")},
+        "one_picture": folder / "1.png",
+        "wide": pngs(tmp_path / "wide", enlarged(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), 16, 24)),
         "single": tmp_path / "single.npy",
     }
     given = [argument.format(**places) for argument in arguments]
-    assert words in fails("evaluate", *given, *TINY)
+    assert words.format(**places) in fails("evaluate", *given, *TINY)
 
 
 def test_a_damaged_image_is_named(fails, folder):

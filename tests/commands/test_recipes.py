@@ -1,5 +1,7 @@
 """Every recipe as its user calls it, with tiny limits."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -119,3 +121,12 @@ def test_head_comment(name):
     assert len(lines) <= 35
     config = yaml.safe_load("\n".join(lines))
     assert "image_shape" not in config["model"].get("init_args", {})
+
+
+def test_a_reader_that_has_enough():
+    """As in ``recipes | head``."""
+    command = [sys.executable, "-m", "lightning_gans", "recipes"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 141

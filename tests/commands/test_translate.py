@@ -66,6 +66,7 @@ def test_what_cannot_be_translated(cli, fails, checkpoint, digits):
     assert "neither a file nor a folder" in line("nowhere")
     Path("empty").mkdir()
     assert "has no images" in line("empty")
+    assert "input=[]" in line("[]")
     Path("digits/text.png").write_text("no image")
     assert "digits/text.png" in line("digits")
     assert "would both become one.png" in line("[digits/one.png, digits/one.png]")

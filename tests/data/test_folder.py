@@ -219,6 +219,13 @@ def test_other_kinds_of_files_are_counted(flat):
         folder(flat / "only")
 
 
+@pytest.mark.parametrize("content", [b"0.png,\xff\xfe", b'0.png,"' + b"x" * 200_000 + b'"'])
+def test_labels_that_are_no_text(flat, content):
+    (flat / "labels.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"^labels=labels\.csv: no CSV file in UTF-8 \(.*\)$"):
+        folder(flat, labels="labels.csv")
+
+
 def test_folders_are_found_here_or_under_the_root(flat, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert folder("flat").folder.samefile(flat)

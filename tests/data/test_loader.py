@@ -5,7 +5,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lightning_gans.data import MemoryLoader
+from lightning_gans.data import MemoryLoader, ZipLoader
 from lightning_gans.data.loader import epoch_batches, to_float
 
 
@@ -285,6 +285,17 @@ def test_on_the_gpu(monkeypatch, fits):
         assert labels.is_cuda
         torch.testing.assert_close(images.cpu(), expected)
         assert torch.equal(labels.cpu(), expected_labels)
+
+
+def test_position_of_other_data():
+    pair = ZipLoader(loader(), loader(seed=4))
+    for resumed, state in (
+        (pair, loader().state_dict()),
+        (loader(), pair.state_dict()),
+        (loader(), {"a": 1}),
+    ):
+        with pytest.raises(ValueError, match="another kind of data: resume with its data module"):
+            resumed.load_state_dict(state)
 
 
 @pytest.mark.parametrize("drop_last", [False, True])

@@ -10,6 +10,7 @@ import shutil
 import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import lmdb
 import numpy as np
@@ -19,9 +20,10 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
-from lightning_gans.data import fetch
+from lightning_gans.data import fetch, sources
 from lightning_gans.data.celeba import CelebA
 from lightning_gans.data.cifar import CIFAR10, CIFAR100
+from lightning_gans.data.decode import DamagedImage
 from lightning_gans.data.lsun import LSUN
 from lightning_gans.data.mnist import MNIST, FashionMNIST, StackedMNIST
 from lightning_gans.data.stl10 import STL10
@@ -477,7 +479,7 @@ def test_mnist_is_downloaded(root, tmp_path, monkeypatch, before):
 
 @pytest.mark.parametrize("name", [*OFFICIAL, "mnist"])
 def test_a_wrong_root_is_not_left_behind(name, tmp_path, monkeypatch, offline):
-    monkeypatch.setitem(sys.modules, "gdown", None)
+    monkeypatch.setitem(sys.modules, "gdown", SimpleNamespace(download=fetch.urlopen))
     wrong = tmp_path / "a" / "wrong" / "root"
     data = MNIST(root=str(wrong)) if name == "mnist" else make(name, wrong)
     with pytest.raises(FileNotFoundError, match=str(wrong)):
@@ -518,6 +520,15 @@ def test_no_pickle_runs_code(name, root):
     assert not (root / "mark").exists()
 
 
+def test_mnist_of_earlier_versions_is_not_unpickled(root):
+    splits = write_mnist(root)
+    (root / "MNIST" / "processed").mkdir()
+    for name in ("training.pt", "test.pt"):
+        torch.save(Leaves(os.system, f"touch {root}/mark"), root / "MNIST" / "processed" / name)
+    assert torch.equal(MNIST(root=str(root)).load("test")[0], splits["test"][0])
+    assert not (root / "mark").exists()
+
+
 def test_no_pickle_imports_anything(root):
     write_cifar10(root)
     (root / "evil_module_of_the_test.py").write_text(f"open('{root}/mark', 'w')")
@@ -543,15 +554,16 @@ def test_pickles_of_every_protocol(root, protocol):
 # Damaged files
 
 
+@pytest.mark.parametrize("count", [80, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["mnist", *WRITERS])
-def test_damaged_source_files(name, root, monkeypatch):
+def test_damaged_source_files(name, count, root):
     """Whatever the damage: one line, or images and labels of the right shape and range."""
     writer = write_mnist if name == "mnist" else WRITERS[name]
     writer(root)
     path = root / (ONE_FILE | {"mnist": "MNIST/raw/train-labels-idx1-ubyte"})[name]
     content = path.read_bytes()
     refused = []
-    for _, changed in damaged(content, 80, seed=1):
+    for _, changed in damaged(content, count, seed=1):
         path.write_bytes(changed)
         try:
             data = MNIST(root=str(root)) if name == "mnist" else make(name, root, verify=False)
@@ -800,9 +812,24 @@ def test_missing_lsun(root):
 def test_damaged_lsun(root):
     write_lmdb(root / "bedroom_train_lmdb", range(3))
     (root / "bedroom_train_lmdb" / "data.mdb").write_bytes(b"something else" * 1000)
-    with pytest.raises(ValueError, match=r"LSUN: .*bedroom_train_lmdb") as error:
+    with pytest.raises(ValueError, match=r"/bedroom_train_lmdb/data\.mdb: damaged database") as error:
         lsun(root).setup("fit")
     assert is_one_line(error)
+
+
+def test_lsun_with_a_damaged_page(root, monkeypatch):
+    """LMDB notices it when it reads the page."""
+    write_lmdb(root / "bedroom_train_lmdb", range(3))
+    data = lsun(root, cache=False)
+    images, _ = data.load("train")
+
+    def fail():
+        raise lmdb.CorruptedError("mdb_get: MDB_CORRUPTED: Located page was wrong type")
+
+    monkeypatch.setattr(sources, "_environment", lambda folder: SimpleNamespace(begin=fail))
+    for read in (lambda: images[1], lambda: data.load("train")):
+        with pytest.raises(DamagedImage, match=r"/bedroom_train_lmdb/data\.mdb: damaged database"):
+            read()
 
 
 def test_lsun_without_its_package(root, monkeypatch):

@@ -361,6 +361,7 @@ def test_facades_are_fetched(tmp_path, server):
         write_pairs(tmp_path / "origin", split, count=2)
     with tarfile.open(server, "w:gz") as archive:
         archive.add(tmp_path / "origin", "facades")
+    assert len(Facades(root=tmp_path / "scored", image_size=16).real_images("train")[1]) == 2
     data = ready(Facades(root=tmp_path / "root", image_size=16))
     assert len(data.train_dataloader()) == 2
     assert [file.name for file in (tmp_path / "root").iterdir()] == ["facades"]
@@ -466,6 +467,8 @@ def test_unpaired_domains(tmp_path):
     assert data.num_classes is None
     loader = data.train_dataloader()
     assert len(loader) == 5
+    rest = ready(UnpairedImages(tmp_path, drop_last=False, **options | {"batch_size": 3}))
+    assert (data.smallest_batch, rest.smallest_batch) == (2, 1)
     epochs = [[who(part, 10) for part in joined(loader)] for _ in range(2)]
     for a, b in epochs:
         assert sorted(b) == list(range(10))

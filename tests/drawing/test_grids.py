@@ -28,6 +28,12 @@ def test_small_images_are_enlarged(side, cell, n):
     assert image_grid(torch.zeros(n, 1, side, side)).size == (n * (cell + 2) + 2, cell + 4)
 
 
+@pytest.mark.parametrize(("shape", "size"), [((2, 8, 200), (400, 16)), ((3, 90, 10), (20, 180))])
+def test_tall_and_wide_images_are_enlarged_by_their_area(shape, size):
+    wide, high = image_grid(torch.zeros(1, *shape)).size
+    assert (wide - 4, high - 4) == size
+
+
 def test_values_out_of_range_do_not_wrap():
     sheet = np.asarray(image_grid(torch.tensor([-9.0, 9.0, float("nan")]).reshape(3, 1, 1, 1), scale=1))
     assert [int(sheet[2, 2 + 3 * i]) for i in range(3)] == [0, 255, 0]

@@ -1,5 +1,7 @@
 """The base of all games: known answers of the schedules, state, refusals."""
 
+import os
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -7,6 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import (
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    StochasticWeightAveraging,
+)
 from torch import nn
 
 import lightning_gans
@@ -460,15 +467,16 @@ def test_averaged_weights_come_and_go():
 def test_no_half_written_checkpoint(monkeypatch):
     """A writer that dies half-way leaves the checkpoint before it."""
     checkpoint = Checkpoint(every_n_updates=2, dirpath="here")
-    save = torch.save
+    write, written = Path.write_bytes, []
 
-    def dies(state, file):
-        if state["global_step"] == 4:
-            file.write(b"half")
+    def dies(self, content):
+        written.append(self)
+        if len(written) == 2:
+            write(self, content[:1000])
             raise KeyboardInterrupt
-        save(state, file)
+        return write(self, content)
 
-    monkeypatch.setattr(torch, "save", dies)
+    monkeypatch.setattr(Path, "write_bytes", dies)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         trainer([checkpoint], max_steps=8).fit(small(GAN), ring())
     assert torch.load("here/last.ckpt", weights_only=True)["global_step"] == 2
@@ -501,6 +509,9 @@ def test_checkpoint_counts_by_crossing():
         ({"precision": "bf16-true"}, "precision=bf16-true is not supported: use bf16-mixed"),
         ({"gradient_clip_val": 1.0}, "use model.gradient_clip_norm"),
         ({"accumulate_grad_batches": 2}, "raise data.batch_size"),
+        ({"callbacks": [GradientAccumulationScheduler({1: 2})]}, "GradientAccumulationScheduler.*batch_size"),
+        ({"callbacks": [StochasticWeightAveraging(0.1)]}, "StochasticWeightAveraging.*use GeneratorEMA"),
+        ({"callbacks": [LearningRateFinder()]}, "LearningRateFinder.*optimizer"),
     ],
 )
 def test_trainer_settings_that_mean_something_else(arguments, message):
@@ -575,3 +586,17 @@ def test_validation_leaves_the_noise_alone():
     watched, metrics = run(limit_val_batches=2, num_sanity_val_steps=2)
     assert same(plain, watched)
     assert {"val/discriminator_loss", "val/generator_loss"} <= set(metrics)
+
+
+def test_the_environment_is_as_before(monkeypatch):
+    """After a run that fails, too."""
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+
+    class Fails(Callback):
+        def on_train_batch_start(self, *_):
+            raise OSError("the disk is full")
+
+    for callbacks in ([], [Fails()]):
+        with nullcontext() if not callbacks else pytest.raises(OSError, match="full"):
+            trainer(callbacks, max_steps=1).fit(small(GAN), ring())
+        assert os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] == "1"

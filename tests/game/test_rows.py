@@ -111,6 +111,30 @@ def test_callbacks_that_go_by_a_held_out_loss(tmp_path):
     assert float(stop.best_score) > 0
 
 
+def test_callbacks_that_go_by_a_loss_see_it_before_its_row_is_written(tmp_path):
+    class Kept(ModelCheckpoint):
+        def _save_topk_checkpoint(self, trainer, candidates):
+            scores.append((trainer.global_step, float(candidates[self.monitor])))
+
+    scores = []
+    kept = Kept(tmp_path, monitor="train/generator_loss", every_n_train_steps=5)
+    stop = EarlyStopping("train/discriminator_loss", stopping_threshold=1e9)
+    logger = WholeCSVLogger(tmp_path)
+    arguments = {"logger": logger, "enable_checkpointing": True, "log_every_n_steps": 25, "max_steps": 60}
+    fit = trainer([kept, stop], **arguments)
+    fit.fit(GAN((2,)), ring())
+    assert fit.global_step == 20  # an epoch
+    assert [update for update, _ in scores][:4] == [5, 10, 15, 20]
+    assert len({score for _, score in scores[:4]}) == 4
+
+
+@pytest.mark.parametrize("options", [{"every_n_train_steps": 5}, {"every_n_epochs": 1}], ids=str)
+def test_a_model_checkpoint_that_would_never_save_is_refused(options, tmp_path):
+    keep = ModelCheckpoint(tmp_path, monitor="train/generatr_loss", **options)
+    with pytest.raises(ValueError, match=r"ModelCheckpoint: monitor=train/generatr_loss .*generator_loss"):
+        trainer([keep], enable_checkpointing=True, max_steps=60).fit(GAN((2,)), ring())
+
+
 @pytest.mark.parametrize(("updates", "steps"), [(7, 2), (1, 5)])
 def test_a_run_ends_at_max_steps_within_a_round_and_resumes_there(updates, steps, tmp_path):
     def run(folder, max_steps, ckpt_path=None):

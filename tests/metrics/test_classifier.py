@@ -1,9 +1,13 @@
 """Classifiers of data sets: training, checkpoints that know their accuracy, and their use as extractors."""
 
-import shutil
+import os
+import signal
 import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,6 +22,7 @@ from lightning_gans.callbacks import Checkpoint
 from lightning_gans.metrics import classifier as module
 from lightning_gans.metrics.classifier import ClassifierExtractor, DatasetClassifier, _one_cycle
 from lightning_gans.networks.classifier import ConvClassifier, LeNet
+from tests.damage import damaged
 
 QUIET = {
     "logger": False,
@@ -294,26 +299,28 @@ def no_weights(content):
 
 @pytest.fixture
 def recipe(trained, tmp_path, monkeypatch):
-    """A recipe whose training is a copy; counts the trainings."""
-    made, file = [], tmp_path / "recipes/classifier/mine.yaml"
+    """A recipe whose training is a copy; what was run, and how the next training ends."""
+    made, ends, file = [], [""], tmp_path / "recipes/classifier/mine.yaml"
     file.parent.mkdir(parents=True)
     file.write_text("seed: 1")
     monkeypatch.setenv("LIGHTNING_GANS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(module, "recipes_folder", lambda: tmp_path / "recipes")
 
-    def run(command, **options):
-        made.append(command)
-        folder = Path(command[command.index("--trainer.default_root_dir") + 1], "checkpoints")
-        folder.mkdir()
-        shutil.copy(trained[0], folder / "last.ckpt")
-        return subprocess.CompletedProcess(command, 0, "", "")
+    copy = "import os, shutil, sys; print('20 40'); os.makedirs(sys.argv[2]); shutil.copy(*sys.argv[1:])"
 
-    monkeypatch.setattr(module.subprocess, "run", run)
-    return file, made
+    def process(command, **options):
+        made.append(command)
+        (place,) = (word for word in command if word.startswith("--trainer.default_root_dir="))
+        target = Path(place.partition("=")[2], "checkpoints")
+        return popen([sys.executable, "-c", copy + ends[-1], str(trained[0]), str(target)], **options)
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(module.subprocess, "Popen", process)
+    return file, made, ends
 
 
 def test_a_classifier_is_trained_once_a_recipe(recipe):
-    file, made = recipe
+    file, made, _ = recipe
     first, second = (ClassifierExtractor("classifier/mine").protocol for _ in range(2))
     assert first == second
     assert len(made) == 1
@@ -338,14 +345,92 @@ def test_a_cached_classifier_that_cannot_be_read_is_made_anew(recipe, tmp_path, 
     assert len(recipe[1]) == 2
 
 
-def test_a_training_that_was_stopped_is_not_kept(recipe, tmp_path, monkeypatch):
-    run = module.subprocess.run
+@pytest.mark.parametrize("count", [40, pytest.param(3000, marks=pytest.mark.slow)])
+def test_a_damaged_classifier_is_made_anew_or_right(recipe, tmp_path, monkeypatch, count):
+    expected = ClassifierExtractor("classifier/mine").protocol
+    (cached,) = (tmp_path / "cache/classifiers").glob("*.ckpt")
+    content = cached.read_bytes()
 
-    def stopped(command, **options):
-        run(command)
-        return subprocess.CompletedProcess(command, 143, "", "stopped")
+    def train(recipe, file):
+        anew.append(what)
+        file.write_bytes(content)
 
-    monkeypatch.setattr(module.subprocess, "run", stopped)
-    with pytest.raises(OSError, match="classifier/mine could not be trained: stopped"):
+    monkeypatch.setattr(module, "_train", train)
+    anew = []
+    for what, bad in damaged(content, count):
+        cached.write_bytes(bad)
+        assert ClassifierExtractor("classifier/mine").protocol == expected, what
+    assert count / 4 < len(anew) < count
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ("; sys.exit(143)", "it was stopped by SIGTERM"),
+        ("; os.kill(os.getpid(), 9)", "it was stopped by SIGKILL"),
+        ("; sys.exit('lightning-gans: no such data')", "could not be trained: no such data"),
+    ],
+)
+def test_a_training_that_did_not_finish_is_not_kept(recipe, tmp_path, end, words):
+    recipe[2].append(end)
+    with pytest.raises(OSError, match=words):
         ClassifierExtractor("classifier/mine")
+    left = [path.suffix for path in (tmp_path / "cache/classifiers").iterdir()]
+    assert left == [".lock"]
+    recipe[2].append("")
+    ClassifierExtractor("classifier/mine")
+    assert len(recipe[1]) == 2
+
+
+def test_an_interrupted_wait_ends_the_training(recipe, tmp_path, monkeypatch):
+    class Interrupted:
+        def __init__(self, **_):
+            raise KeyboardInterrupt
+
+    recipe[2].append("; time.sleep(60)")
+    monkeypatch.setattr(module, "tqdm", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ClassifierExtractor("classifier/mine")
+    assert [path.suffix for path in (tmp_path / "cache/classifiers").iterdir()] == [".lock"]
+
+
+def test_what_a_killed_process_left_goes(recipe, tmp_path):
+    ClassifierExtractor("classifier/mine")
+    (cached,) = (tmp_path / "cache/classifiers").glob("*.ckpt")
+    cached.unlink()
+    left = cached.with_name(f"{cached.name}.dead.part")
+    left.mkdir()
+    (left / "last.ckpt.part").touch()
+    ClassifierExtractor("classifier/mine")
+    assert cached.is_file()
+    assert not left.exists()
+
+
+def test_two_processes_train_once(recipe, capsys, monkeypatch):
+    """The second one says that it waits, and takes what the first has made."""
+    monkeypatch.setattr(module, "_WAIT_SECONDS", 0.1)
+    recipe[2].append("; import time; time.sleep(1)")
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: ClassifierExtractor("classifier/mine").protocol, range(2)))
+    assert found[0] == found[1]
+    assert len(recipe[1]) == 1
+    assert "waiting for another process that trains classifier/mine" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_real_training_that_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIGHTNING_GANS_CACHE", str(tmp_path / "cache"))
+    seen = []
+
+    class Bar(module.tqdm):
+        def refresh(self, *_, **__):
+            seen.append((self.n, self.total))
+            if self.n == 200:
+                os.kill(psutil.Process().children()[0].pid, signal.SIGTERM)
+
+    monkeypatch.setattr(module, "tqdm", Bar)
+    with pytest.raises(OSError, match="classifier/digits could not be trained: it was stopped by SIGTERM"):
+        ClassifierExtractor("classifier/digits")
+    assert (200, 600) in seen
+    assert (600, 600) not in seen
     assert not list((tmp_path / "cache").rglob("*.ckpt"))

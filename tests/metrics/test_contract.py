@@ -46,6 +46,7 @@ def data(real):
         "modes": torch.arange(N) % 4,
         "label_maps": torch.randint(2, (N, 32, 32), generator=generator),
         "index": torch.arange(N),
+        "order": torch.arange(N),
     }
 
 
@@ -159,8 +160,8 @@ def test_all_functions_are_public():
         (MeanFeature(), ("features",), True, "features"),
         (Brightness(), ("images",), False, None),
         (m.FID(), ("features",), True, "statistics"),
-        (m.IS(), ("logits", "index"), False, None),
-        (m.SWD(), ("images", "index"), True, "images"),
+        (m.IS(), ("logits", "order"), False, None),
+        (m.SWD(), ("images", "order"), True, "images"),
         (m.FCNScore(2, palette=PALETTE, labels="targets"), ("images", "targets"), False, None),
     ],
 )

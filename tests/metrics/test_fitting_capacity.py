@@ -195,7 +195,7 @@ class Unlabeled(Digits):
         (lambda: (GAN((1, 8, 8), num_classes=10), Digits()), {}, "without labels"),
         (lambda: (game(), Unlabeled()), {}, "no labels"),
         (lambda: (game(), NoLabels()), {}, "no labelled train images"),
-        (lambda: (game(), WrongLabels()), {}, r"train_labels\[4\]=10"),
+        (lambda: (game(), WrongLabels()), {}, r"labels\[4\]=10"),
         (lambda: (game(), Digits(classes=["1", "2"])), {}, "2 classes, the game 10"),
         (lambda: (game(), Digits(image_size=16)), {}, "trained on"),
         (lambda: (game(), NoTest()), {}, "no test split"),

@@ -94,7 +94,7 @@ def test_refuses():
         IS().compute()
     with pytest.raises(ValueError, match="without logits"):
         score(IS(), torch.zeros(20, 0))
-    with pytest.raises(ValueError, match="index is float32"):
+    with pytest.raises(ValueError, match="order is float32"):
         IS().update(logits(3), torch.zeros(3))
     metric = IS()
     metric.update(logits(20), torch.arange(20))

@@ -150,6 +150,8 @@ class Ours(Extractor):
         super().__init__("small", 3)
         self.network = Small()
 
+    protocol = {}
+
     def extract(self, images):
         return self.network(images)
 

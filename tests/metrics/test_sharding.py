@@ -54,6 +54,7 @@ def data(real):
         "label_maps": torch.randint(4, (N, 16, 16), generator=generator),
         "samples": torch.randn(N, 2, generator=generator),
         "index": torch.arange(N),
+        "order": torch.arange(N),
     }
 
 

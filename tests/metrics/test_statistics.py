@@ -1,32 +1,38 @@
 import json
 import os
+import pickle
 import stat
 import time
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from lightning_gans.commands.evaluate import read_images
 from lightning_gans.metrics import statistics
 from lightning_gans.metrics.statistics import RealStatistics, lookup, open_npz, store
+from tests.damage import damaged
 
 KEY = {"data": "digits", "split": "train", "n": 50, "resize": "tf", "hash": "abc", "size": (8, 8)}
 
 
 def make(d=4, n=50, features=False, seed=0):
     x = torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
-    extra = {"features": x, "labels": torch.arange(n) % 3} if features else {}
+    extra = {"features": x, "labels": torch.arange(n) % 3, "order": torch.arange(n)} if features else {}
     return RealStatistics(x.double().mean(0), x.double().T.cov(), n, **extra)
 
 
 def same(a, b):
-    for name in ("mu", "sigma", "features", "labels"):
+    if a.n != b.n:
+        return False
+    for name in ("mu", "sigma", "features", "labels", "order"):
         left, right = getattr(a, name), getattr(b, name)
         assert (left is None) == (right is None)
         if left is not None:
             assert left.dtype == right.dtype
             assert torch.equal(left, right)
-    assert a.n == b.n
     return True
 
 
@@ -131,6 +137,105 @@ def test_npz_reads_only_what_is_asked_for(tmp_path):
         open_npz(tmp_path / "both.npz", "file") as file,
     ):
         file["damaged"]
+
+
+def header(shape, dtype="|u1"):
+    """An array's header that promises what is not there."""
+    text = f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape}}}".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+NASTY = {
+    "huge": header((10**9, 10**5, 10**3, 3)),
+    "large": header((10**6, 10**4, 1, 1)),
+    "negative": header((-1, 8, 8, 1)),
+    "no shape": header("8"),
+    "strings": header((4, 8, 8, 1), "<U0"),
+    "objects": header((4, 8, 8, 1), "|O") + pickle.dumps([0] * 256),
+    "code": header("__import__('os').system('touch mark')"),
+    "deep": header("(" * 5000),
+    "longer": header((4, 8, 8, 1)) + bytes(300),
+    "shorter": header((4, 8, 8, 1)) + bytes(200),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_absurd_arrays_are_refused_in_one_line(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("arr_0.npy", NASTY[name])
+    with pytest.raises(ValueError, match=r"x\.npz: damaged, or no \.npz of images") as caught:
+        read_images(str(tmp_path / "x.npz"))
+    assert "\n" not in str(caught.value)
+    assert not Path("mark").exists()
+
+
+def encrypted(content):
+    """Set the flag in both places that have it."""
+    for sign, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        where = content.index(sign) + place
+        content = content[:where] + bytes([content[where] | 1]) + content[where + 1 :]
+    return content
+
+
+def claims(content):
+    """Say that the first array takes 3 GB more than there is memory."""
+    where = content.index(b"PK\1\2") + 24
+    return content[:where] + (2**32 - 2).to_bytes(4, "little") + content[where + 4 :]
+
+
+@pytest.mark.parametrize(("change", "words"), [(encrypted, "encrypted"), (claims, "4.29 GB of memory")])
+def test_absurd_archives_are_refused_in_one_line(tmp_path, change, words, monkeypatch):
+    monkeypatch.setattr(statistics, "free_memory", lambda: 10**9)
+    np.savez_compressed(tmp_path / "x.npz", arr_0=np.zeros((4, 8, 8, 1), np.uint8))
+    (tmp_path / "x.npz").write_bytes(change((tmp_path / "x.npz").read_bytes()))
+    with pytest.raises(ValueError, match=words):
+        read_images(str(tmp_path / "x.npz"))
+
+
+def images_of(path):
+    images = read_images(str(path))
+    return images.at(torch.arange(images.count))
+
+
+FILES = {
+    "images": (lambda path: np.savez(path, arr_0=PIXELS), images_of, torch.equal),
+    "compressed": (lambda path: np.savez_compressed(path, arr_0=PIXELS), images_of, torch.equal),
+    "reference": (make(features=True).save, RealStatistics.load, same),
+}
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), np.uint8)
+
+
+def fuzz(file, write, read, same, count):
+    write(file)
+    good, content = read(file), file.read_bytes()
+    for what, bad in damaged(content, count):
+        file.write_bytes(bad)
+        try:
+            found = read(file)
+        except ValueError as error:
+            assert "\n" not in str(error), what
+        else:
+            assert found is None or same(found, good), what
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("count", [200, pytest.param(6000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", FILES)
+def test_damage_is_refused_or_harmless(tmp_path, kind, count):
+    fuzz(tmp_path / "x.npz", *FILES[kind], count)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("count", [200, pytest.param(6000, marks=pytest.mark.slow)])
+def test_a_damaged_cache_is_missing_or_right(tmp_path, count):
+    fuzz(
+        statistics._file(KEY, tmp_path),
+        lambda file: store(KEY, make(features=True), file.parent),
+        lambda file: lookup(KEY, file.parent, features=True),
+        same,
+        count,
+    )
 
 
 # The cache

@@ -133,7 +133,7 @@ def test_the_larger_side_is_cut():
     metric = SWD(patches=8, directions=8)
     metric.update(real, torch.arange(9), real=True)
     metric.update(fake, torch.arange(6), real=False)
-    with pytest.warns(UserWarning, match="9 real and 6 generated images: it takes the first 6"):
+    with pytest.warns(UserWarning, match="9 real and 6 generated images: it compares 6"):
         scores = metric.compute()
     assert scores == sliced_wasserstein(real[:6], fake, 8, 8)
 
@@ -146,7 +146,7 @@ def test_bad_input():
         SWD(patches=0)
     with pytest.raises(ValueError, match=r"images is float32 of shape"):
         SWD().update(images.float(), torch.arange(2), real=True)
-    with pytest.raises(ValueError, match=r"index is int64 of shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"order is int64 of shape \(3,\)"):
         SWD().update(images, torch.arange(3), real=True)
     with pytest.raises(ValueError, match="at least 16x16 pixels"):
         sliced_wasserstein(images[..., 1:], images[..., 1:])

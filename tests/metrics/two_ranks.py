@@ -29,6 +29,7 @@ def samples(n, seed):
         "labels": labels,
         "logits": 2 * torch.randn(n, CLASSES, generator=rng),
         "index": torch.arange(n),
+        "order": torch.arange(n),
     }
 
 

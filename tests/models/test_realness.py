@@ -339,7 +339,7 @@ def test_impossible_anchors_on_the_command_line(fails):
         (lambda: game(anchors=SkewNormalAnchors(1e-20)), r"anchors=SkewNormalAnchors\(kl=1e-20\) are equal"),
         (
             lambda: RealnessGAN((1, 8, 8), discriminator=ConvMaxoutDiscriminator),
-            "discriminator takes no argument outputs, by which RealnessGAN asks for 51 logits an image: use",
+            "takes no argument outputs, by which RealnessGAN asks for 51 logits an image: use",
         ),
     ],
 )

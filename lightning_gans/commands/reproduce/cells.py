@@ -206,7 +206,11 @@ def _run(cell: Cell) -> int:
     write_whole(folder / "config.yaml", yaml.safe_dump(dict(cell.config), sort_keys=False))
     write_whole(folder / "status.json", json.dumps(status, indent=1))
     print(f"$ {status['command']}", flush=True)
-    status["state"] = "finished" if _fit(arguments, folder) else "failed"
+    from lightning_gans.callbacks.checkpoint import is_finished
+
+    # Killed after its end, before that was written down: there is nothing left to do.
+    over = checkpoint is not None and is_finished(checkpoint) and evaluations(folder)
+    status["state"] = "finished" if over or _fit(arguments, folder) else "failed"
     status["seconds"] = status["before"] + time.time() - status["started"]
     if status["state"] == "failed":
         status["error"] = last_line(folder / "log.txt")

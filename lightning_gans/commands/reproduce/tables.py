@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import yaml
 
 from lightning_gans import checks
-from lightning_gans.commands.parsing import FunctionParser
+from lightning_gans.commands.parsing import OneLine
 from lightning_gans.commands.recipes import find_config
 from lightning_gans.files import recipes_folder
 
@@ -392,7 +392,7 @@ def _parse(kind: type[Any], name: str, given: Any) -> Any:
                     values[key][part] = _parse(inner, part, {} if value is None else value)
                 except ValueError as error:
                     raise ValueError(f"{key}.{part}: {error}") from error
-    parser = FunctionParser()
+    parser = OneLine()
     parser.add_class_arguments(kind)
     parsed = kind(**parser.instantiate(parser.parse_object(values)))
     if "seed_everything" in getattr(parsed, "set", ()):

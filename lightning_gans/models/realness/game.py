@@ -14,7 +14,7 @@ from lightning_gans.models.realness import losses
 from lightning_gans.models.realness.anchors import Anchors, SkewNormalAnchors
 from lightning_gans.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from lightning_gans.networks.mlp import MaxoutDiscriminator, MLPGenerator
-from lightning_gans.networks.rebuild import with_arguments
+from lightning_gans.networks.rebuild import or_default
 
 
 class RealnessGAN(LatentGame):
@@ -68,9 +68,7 @@ class RealnessGAN(LatentGame):
         self.num_outcomes = num_outcomes
         self.num_outputs = 2 * num_outcomes if resample == "adaptive" else num_outcomes
         super().__init__(image_shape, **kwargs)
-        if anchors is None or isinstance(anchors, dict):
-            anchors = with_arguments(SkewNormalAnchors(), anchors or {}, "anchors")
-        self.anchors: Anchors = anchors
+        self.anchors: Anchors = or_default(anchors, SkewNormalAnchors, "anchors")
         self.objective = objective
         self.resample = resample
         self.gather = gather
