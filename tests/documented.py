@@ -11,7 +11,7 @@ RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 TINY = "--trainer.max_steps 2 --trainer.limit_val_batches 1 --trainer.enable_progress_bar false"
 SMALL_BATCH = f"{TINY} --data.batch_size 8"
 JUDGED = "--trainer.callbacks.num_samples 40"
-NO_SCORES = "--trainer.callbacks []"  # Inception's weights cannot be had here
+NO_SCORES = "--trainer.callbacks []"  # Inception's weights cannot be had here, or scores take long
 NARROW = (
     "--model.generator CoulombGenerator --model.generator.width 16 "
     "--model.discriminator CoulombDiscriminator --model.discriminator.width 16"
@@ -33,12 +33,17 @@ SHRUNK = [
     (r"lightning-gans evaluate (--ckpt_path \S+|.*--extractor .*)", "--n 40"),
     (r"lightning-gans evaluate .*", "--n 40 --metrics [SWD]"),
     (r"lightning-gans dedup .*", "--epochs 1"),
-    (r"lightning-gans fitting-capacity .*", "--epochs 1 --seeds 1"),
+    (r"lightning-gans fitting-capacity .*", "--epochs 1 --seeds 1 --samples_per_epoch 500 --real false"),
     (r"lightning-gans fit --config my_recipe.yaml .*", "--trainer.max_steps 100"),
     (r"lightning-gans fit .*--data (Digits|my_data\.Stripes) .*", "--trainer.max_steps 20"),
     (r"lightning-gans fit --config classifier/cifar10", f"{SMALL_BATCH} {UNCHECKED}"),
     (r"lightning-gans fit --config classifier/\w+", f"{SMALL_BATCH} --trainer.max_epochs -1"),
-    (r"lightning-gans fit --config (realness|deligan)/cifar10", f"{SMALL_BATCH} {UNCHECKED} {NO_SCORES}"),
+    (r"lightning-gans fit --config realness/cifar10", f"{SMALL_BATCH} {UNCHECKED} {NO_SCORES}"),
+    (
+        r"lightning-gans fit --config deligan/cifar10",
+        f"{SMALL_BATCH} {UNCHECKED} {NO_SCORES} --data.limit 40",
+    ),
+    (r"lightning-gans fit --config deligan/mnist.*", f"{SMALL_BATCH} {NO_SCORES}"),
     (r"lightning-gans fit --config coulomb/cifar10", f"{SMALL_BATCH} {UNCHECKED} {NO_SCORES} {NARROW}"),
     (r"lightning-gans fit --config realness/celeba256", f"{SMALL_FACES} {NO_SCORES}"),
     (r"lightning-gans fit --config coulomb/celeba", f"{SMALL_FACES} {NO_SCORES} {NARROW}"),
