@@ -18,7 +18,7 @@ import lightning_gans.metrics.classifier  # noqa: F401 - imported so that its sh
 from lightning_gans import checks
 from lightning_gans.commands.parsing import call, take_trusted
 from lightning_gans.commands.stored import as_configured, nameable
-from lightning_gans.data.base import Data
+from lightning_gans.data.base import Data, ImageDataModule
 from lightning_gans.data.cache import cache_folder
 from lightning_gans.data.decode import image_endings
 from lightning_gans.data.folder import read_folder
