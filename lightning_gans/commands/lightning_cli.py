@@ -267,11 +267,8 @@ class CLI(LightningCLI):
         """Return what the loggers are told beside model and data."""
         parser, config = self._parser(self.command), self.config[self.command]
         plain = yaml.safe_load(parser.dump(config, skip_validation=True))
-        return {
-            "recipe": self.recipe,
-            "run": run,
-            **{key: plain.get(key) for key in ("trainer", *OF_EACH_RUN)},
-        }
+        keys = ("ckpt_path", "trainer", *OF_EACH_RUN)
+        return {"recipe": self.recipe, "run": run, **{key: plain.get(key) for key in keys}}
 
     def _callbacks_of_each_run(self, config: dict[str, Any]) -> list[Callback]:
         """Return the callbacks that ``fit`` adds and can use; warn of options that are set for the others."""
