@@ -83,8 +83,8 @@ def suggestion(given: object, choices: Iterable[Any], otherwise: str = "use") ->
     known = [str(choice) for choice in choices]
     folded = {name.casefold(): name for name in reversed(known)}
     asked = str(given).casefold()
-    begun = [name for name in folded if asked and name.startswith(asked)]
-    near = begun or difflib.get_close_matches(asked, folded, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(asked, folded, n=1, cutoff=0.5)
+    near = near or sorted((name for name in folded if asked and name.startswith(asked)), key=len)
     meant = f"did you mean {folded[near[0]]}?" if near else ""
     listed = (
         f"{otherwise} {', '.join(known[:20] + ['...'] * (len(known) > 20))}" if known else "there are none"

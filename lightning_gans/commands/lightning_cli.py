@@ -84,12 +84,8 @@ def add_arguments(parser: LightningArgumentParser, name: str | None = None) -> N
     """Add the options of ``fit`` besides model, data and trainer; ``name`` is the default of ``--name``."""
     parser.add_argument("--name", type=str | None, default=name, help="The run goes to runs/NAME/version_K.")
     for key, callback in OF_EACH_RUN.items():
-        parser.add_argument(
-            f"--{key}",
-            type=callback | bool,
-            default={},
-            help=f"--{key}.help lists its settings; false: without.",
-        )
+        what = f"--{key}.help lists its settings; false: without."
+        parser.add_argument(f"--{key}", type=callback | bool | None, default={}, help=what)
     for key in LINKED:
         parser.link_arguments(f"data.{key}", f"model.init_args.{key}", apply_on="instantiate")
 
@@ -128,7 +124,7 @@ class CLI(LightningCLI):
                 seed_everything_default=0,
                 auto_configure_optimizers=False,
                 parser_class=Parser,
-                parser_kwargs={"default_env": True},
+                parser_kwargs={"prog": "lightning-gans", "usage": "%(prog)s"},
                 args=[command, *arguments],
             )
         except BaseException:
@@ -247,7 +243,10 @@ class CLI(LightningCLI):
                 if config["logger"] is False:
                     config["default_root_dir"] = self._root() / RUNS / name / version
                 else:
-                    log = WholeCSVLogger(self._root() / RUNS, name, version)
+                    number = (
+                        int(version.rpartition("_")[2]) if self.folder else version
+                    )  # as the bar shows it
+                    log = WholeCSVLogger(self._root() / RUNS, name, number)
                     # A CSVLogger without a folder of its own is what each run has.
                     others = (x for x in given if type(x) is not CSVLogger or x.log_dir != log.log_dir)
                     config["logger"] = [log, *others]
@@ -265,7 +264,11 @@ class CLI(LightningCLI):
         """Return what the loggers are told beside model and data."""
         parser, config = self._parser(self.command), self.config[self.command]
         plain = yaml.safe_load(parser.dump(config, skip_validation=True))
-        return {"recipe": self.recipe, "run": run, **{key: plain[key] for key in ("trainer", *OF_EACH_RUN)}}
+        return {
+            "recipe": self.recipe,
+            "run": run,
+            **{key: plain.get(key) for key in ("trainer", *OF_EACH_RUN)},
+        }
 
     def _callbacks_of_each_run(self, config: dict[str, Any]) -> list[Callback]:
         """Return the callbacks that ``fit`` adds and can use; warn of options that are set for the others."""

@@ -1,7 +1,6 @@
 """The entry point ``lightning-gans``: find the command, run it, and say in one line what went wrong."""
 
 import ast
-import difflib
 import os
 import pkgutil
 import sys
@@ -9,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from lightning_gans import commands
+from lightning_gans import checks, commands
 
 EXPECTED = (ValueError, TypeError, OSError, ImportError, ArithmeticError, LookupError)
 """What bad input raises, beside Lightning's MisconfigurationException, which derives from Exception alone."""
@@ -52,9 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if command in ("-h", "--help"):
             show_help()
         elif command not in (known := known_commands()):
-            near = difflib.get_close_matches(command, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "try --help"
-            raise ValueError(f"unknown command {command}: {hint}")
+            raise ValueError(f"unknown command {command}: {checks.suggestion(command, known)}")
         else:
             import_module(f"{commands.__name__}.{command.replace('-', '_')}").run(rest)
         sys.stdout.flush()
@@ -62,8 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Lightning turns Ctrl-C into an exit with code 1.
         if not any(isinstance(error, KeyboardInterrupt) for error in (stop, stop.__context__)):
             raise
-        if os.environ.get("LOCAL_RANK", "0") != "0" and "TORCHELASTIC_RUN_ID" not in os.environ:
-            sys.exit(0)  # started by Lightning, which kills the first process if another one fails
         print("lightning-gans: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:

@@ -5,7 +5,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,7 +16,8 @@ from jsonargparse import ArgumentParser, Namespace, auto_cli, set_parsing_settin
 from lightning_gans import checks
 
 # A dict with a class_path is a class where a dict of arguments is allowed too, and must be one that exists.
-set_parsing_settings(validate_subclass_spec_in_any=True)
+# Within such arguments nothing is built, whatever they name.
+set_parsing_settings(validate_subclass_spec_in_any=True, instantiate_subclass_spec_in_any=False)
 
 LINKED = ("image_shape", "input_shape", "num_classes")
 """Arguments of a model that follow from the data."""
@@ -28,6 +29,7 @@ NOISE = re.compile(
     r"|Invalid subclass spec|Expected a path but|Subclass types expect|a class path \(str\)|a dict with"
 )
 """Lines that only say how the parser went about it."""
+PATH = re.compile(r"[A-Za-z_][\w.]*\.\w+")
 MISMATCH = re.compile(r"Expected an? (?!dot import|instantiatable)(.*?)(?:\. Got value.*)?$", re.MULTILINE)
 
 
@@ -39,10 +41,15 @@ class OneLine(ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # An abbreviation would be taken for another option as soon as there is one of that name.
-        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+        super().__init__(*args, **{"usage": "%(prog)s [options]", **kwargs, "allow_abbrev": False})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a ValueError with the message, shortened to one line."""
+        if found := re.search(r"argument (--\S+): expected one argument", message):
+            # The parser names --model where --model.generator.width has no value.
+            for option, after in zip(self.args, [*self.args[1:], "--"], strict=True):
+                if option.startswith(found[1]) and "=" not in option and after.startswith("--"):
+                    message = f"{option} needs a value"
         raise ValueError(explain(message, self._option_string_actions, self.owner, ex)) from ex
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
@@ -125,6 +132,7 @@ class OneLine(ArgumentParser):
                 parser.parse_object(value)
             except ValueError as error:
                 self.error(f"{key}.{error}")
+            self.error(f"{key}: {cls.__name__} does not take {value}")
         return after
 
 
@@ -257,9 +265,12 @@ def _reworded(text: str, message: str, options: Mapping[str, Any], owner: str, k
     if found := re.search(r"(?:Option '|accept option '|unrecognized arguments: --)([^' =]+)", text):
         return _unknown_option(found[1], options, owner)
     if found := re.search(r"unrecognized arguments: (\S+)", text):
-        return f"{found[1]} is no option: they begin with --, as in --config {found[1]}"
+        meant = f"--{found[1].lstrip('-')}" if found[1].startswith("-") else f"--config {found[1]}"
+        return f"{found[1]} is no option: they begin with --, as in {meant}"
     if found := re.search(r"dot import path string: (\S*)", text):
-        return _unknown_class(found[1], f"{message} {getattr(options.get(f'--{key}'), '_typehint', '')}")
+        unknown = _unknown_class(found[1], f"{message} {getattr(options.get(f'--{key}'), '_typehint', '')}")
+        no_class = unknown.endswith("there are none")  # as where fit adds a callback
+        return f"give single keys (--{key}.help lists them) or false, not {found[1]}" if no_class else unknown
     if found := re.search(r"class, but (\S+ )?is abstract", text):
         given = re.search(r"Given value: (\S+)", message)
         return _abstract((found[1] or (given and given[1]) or "").strip())
@@ -269,14 +280,13 @@ def _reworded(text: str, message: str, options: Mapping[str, Any], owner: str, k
         names = [re.sub(r"^(fit|validate|test|predict)\.", "--", name) for name in found[1].split(", ")]
         if owner:
             names = [name for name in names if name not in checks.FOLLOWS]
-            missing = f"{owner} needs {' and '.join(names)}"
-            return (
-                missing if names else f"{owner} gets image_shape and latent_dim from the game: leave both out"
-            )
+            if not names:
+                return (
+                    f"{owner} gets image_shape and latent_dim (model.latent.dim) from the game: give neither"
+                )
+            return f"{owner} needs {' and '.join(names)}"
         named = [f"--{name}" if f"--{name}" in options else name for name in names]
         return f"the command needs {' and '.join(named)}"
-    if found := re.search(r"argument (--\S+): expected one argument", text):
-        return f"{found[1]} needs a value"
     if found := re.search(r"Unable to load config '(.*)'", text):
         return f"give a YAML file or single keys (with a dot), not {found[1]}"
     if found := re.search(r"Problem with given class_path '(.*?)': ?(.*)", text):
@@ -284,7 +294,7 @@ def _reworded(text: str, message: str, options: Mapping[str, Any], owner: str, k
     return re.sub(r"^Type \S+\[.*\] expects a function or a callable class: ", "", text)
 
 
-def _unknown_option(name: str, options: Iterable[str], owner: str) -> str:
+def _unknown_option(name: str, options: Mapping[str, Any], owner: str) -> str:
     """Say which part of a dotted name is unknown, and what is near it."""
     known = [option[2:].split(".") for option in options if option.startswith("--") and option[-1] != "+"]
     parts = name.split(".")
@@ -293,26 +303,45 @@ def _unknown_option(name: str, options: Iterable[str], owner: str) -> str:
         choices -= {"help", "print_shtab"}
         if part not in choices:
             break
+    if part in ("print_shtab", "print_completion"):
+        return "the command lightning-gans completion prints a script for your shell"
     if part == "class_path":
         return "beside class_path there is only init_args: write the arguments of the class below that"
     if (owner or known) and not choices and part not in checks.FOLLOWS:
         return f"no class is chosen that has an argument {part}: give one first"
     if owner or part in checks.FOLLOWS:
         return checks.unknown_argument(part, owner, sorted(choices))
+    if depth == 0 and (below := _options_below(part, options)):
+        return f"--{part} is unknown: did you mean {' or '.join(below)}?"
     above = "--" + "".join(f"{part}." for part in parts[:depth])
     advice = checks.suggestion(part, sorted(choices)).replace("did you mean ", f"did you mean {above}")
     return f"{above}{part} is unknown: {advice}"
 
 
+def _options_below(name: str, options: Mapping[str, Any]) -> list[str]:
+    """Return the options that a name is the last part of, and arguments of model or data of that name."""
+    found = [option for option in options if option.endswith(f".{name}")]
+    for option in {"--model", "--data"} & {*options}:
+        kinds = [
+            cls
+            for path in PATH.findall(str(getattr(options[option], "_typehint", "")))
+            if (cls := _find(path))
+        ]
+        if any(name in checks.argument_names(cls) for kind in kinds for cls in subclasses(kind)):
+            found.append(f"{option}.{name}")
+    return found[:2]
+
+
 def _unknown_class(name: str, message: str) -> str:
     """Say what is near the name of a class, among the kinds that the message names."""
-    kinds = [cls for path in re.findall(r"[A-Za-z_][\w.]*\.\w+", message) if (cls := _find(path))]
-    known = {cls.__name__: cls.__module__ for kind in kinds for cls in _subclasses(kind)}
+    kinds = [cls for path in PATH.findall(message) if (cls := _find(path))]
+    known = {cls.__name__: cls.__module__ for kind in kinds for cls in (kind, *subclasses(kind))}
     ours = [cls for cls in known if known[cls].startswith("lightning_gans")]
     elsewhere = any(cls.__name__ == name for cls in _ours())
-    near = [] if elsewhere else difflib.get_close_matches(name, known, n=1)
+    folded = {cls.casefold(): cls for cls in known}
+    near = [] if elsewhere else difflib.get_close_matches(name.casefold(), folded, n=1)
     if near:
-        advice = f"did you mean {near[0]}?"
+        advice = f"did you mean {folded[near[0]]}?"
     else:
         shown = sorted(ours if len(ours) > 1 else known)
         advice = checks.suggestion("", shown) if len(shown) < 40 else "give it as my_module.MyClass"
@@ -322,7 +351,7 @@ def _unknown_class(name: str, message: str) -> str:
 def _abstract(path: str) -> str:
     """Say what can be used in place of an abstract class, or what it lacks."""
     cls, name = _find(path), path.rpartition(".")[2]
-    known = sorted(below.__name__ for below in _subclasses(cls)) if cls else []
+    known = sorted(below.__name__ for below in subclasses(cls)) if cls else []
     if known:
         return f"{name} is abstract, first give a class of this kind: {checks.suggestion('', known)}"
     return f"{name} has to define {' and '.join(sorted(getattr(cls, '__abstractmethods__', ())))}"
@@ -344,7 +373,7 @@ def _ours() -> Iterator[type]:
             yield from (x for x in vars(module).values() if isinstance(x, type) and x.__module__ == name)
 
 
-def _subclasses(cls: type) -> Iterator[type]:
+def subclasses(cls: type) -> Iterator[type]:
     """Yield the classes below one that have been imported, are public, and can be built."""
     below: type
     for below in type.__subclasses__(cls):
@@ -354,4 +383,4 @@ def _subclasses(cls: type) -> Iterator[type]:
             and "<locals>" not in below.__qualname__
         ):
             yield below
-        yield from _subclasses(below)
+        yield from subclasses(below)

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from lightning.pytorch import LightningModule
 from torch import nn
 
 from lightning_gans import DCGAN, LatentGame, RealnessGAN, checks, load
-from lightning_gans.commands.lightning_cli import Parser
+from lightning_gans.commands.lightning_cli import Parser, fit_parser
 from lightning_gans.commands.recipes import find_config, recipe_names
+from lightning_gans.commands.reproduce.tables import merge
 from lightning_gans.game.checkpoints import SelfContained
 from lightning_gans.game.latents import Latent, Normal
 from lightning_gans.networks import DCGANDiscriminator, DCGANGenerator
@@ -137,7 +139,9 @@ def test_arguments_of_defaults_from_run_to_checkpoint_and_on(cli, fails):
     moved = (run / "checkpoints/last.ckpt").rename("moved.ckpt")  # no config.yaml beside it
     cli("fit", "--ckpt_path", moved, *SMALL, "--trainer.max_steps=3", *QUICK[1:])
     assert load("runs/dcgan/version_2/checkpoints/last.ckpt").latent.dim == 5
-    assert "does not fit" in fails("fit", "--ckpt_path", moved, "--model.latent.dim=7", *SMALL, *QUICK)
+    assert "does not fit" in fails(
+        "fit", "--ckpt_path", moved, "--model.latent.dim=7", *SMALL, "--trainer.max_steps=9"
+    )
 
 
 MINE = """
@@ -187,7 +191,7 @@ FILES = {
         ("fit --ckpt X", ["--ckpt is unknown", "--ckpt_path"]),
         ("fit --conf quickstart", ["--conf is unknown", "--config"]),
         ("sample --ckpt X", ["--ckpt is unknown", "--ckpt_path"]),
-        ("fit --config quickstart --checkpoint.every 3", ["every is", "--checkpoint.every_n_"]),
+        ("fit --config quickstart --checkpoint.every 3", ["Checkpoint has no argument every", "every_n_"]),
         ("reproduce realness-toy --job 2", ["--job", "--jobs"]),
         # files
         ("fit --config tab.yaml", ["tab.yaml", "line 2", r"'\t'"]),
@@ -233,10 +237,15 @@ FILES = {
         ("fit --config dcgan/digits --model.generator.latent_dim 5", ["latent_dim", "latent.dim"]),
         ("fit --config quickstart --model.generator_scheduler.end 5", ["generator_scheduler", "end"]),
         ("fit --config quickstart --trainer.foo 3", ["--trainer.foo", "callbacks"]),
-        ("fit --config quickstart --samples.every 3", ["--samples.every_n_updates"]),
+        ("fit --config quickstart --samples.every 3", ["samples", "SampleGrid", "every_n_updates"]),
         ("fit --model DCGAN", ["--data"]),
         ("fit --data Digits", ["--model"]),
         ("sample", ["--ckpt_path"]),
+        ("fit --config quickstart --max_steps 5", ["--max_steps", "did you mean --trainer.max_steps"]),
+        ("fit --config quickstart --batch_size 5", ["--batch_size", "did you mean --data.batch_size"]),
+        ("FIT --config quickstart", ["FIT", "did you mean fit?"]),
+        ("fit --config quickstart --model.generator.width", ["--model.generator.width needs a value"]),
+        ("fit --model dcgan --data Digits", ["dcgan is unknown", "did you mean DCGAN"]),
         ("fit quickstart", ["quickstart", "--config quickstart"]),
         # values
         ("fit --config quickstart --seed_everything abc", ["seed_everything", "whole number", "abc"]),
@@ -262,6 +271,17 @@ def test_one_line(fails, line, words, tmp_path, monkeypatch):
     assert not Path("runs").exists()
 
 
+def test_arguments_of_defaults_in_a_table():
+    """A table's overrides reach defaults, and classes that its recipe names, as on the command line."""
+    for recipe in ("quickstart", "wgan_gp/ring"):
+        config = yaml.safe_load(Path(find_config(recipe)[0]).read_text())
+        merge(config, {"model.latent.dim": 5, "model.generator_optimizer.lr": 0.5})
+        model = fit_parser().parse_object(config).model.init_args
+        latent = model.latent if recipe == "quickstart" else model.latent.init_args
+        assert latent["dim"] == 5
+        assert model.generator_optimizer.init_args.lr == 0.5
+
+
 def test_null_of_an_argument_of_a_class():
     options = ["--model=DCGAN", "--model.image_shape=[1,8,8]", "--model.generator=MLPGenerator"]
     parser = Parser()
@@ -269,3 +289,14 @@ def test_null_of_an_argument_of_a_class():
     for value in ("null", "None"):
         config = parser.parse_args([*options, f"--model.generator.init_range={value}"])
         assert config.model.init_args.generator.init_args.init_range is None
+
+
+def test_completion(cli, fails, capsys, monkeypatch):
+    pytest.importorskip("shtab")
+    cli("completion", "--shell=zsh")
+    script = capsys.readouterr().out
+    for word in ("--trainer.max_steps", "fitting-capacity", "quickstart", "FashionMNIST", "--columns"):
+        assert word in script
+    assert "lightning-gans completion" in fails("fit", "--print_shtab", "bash")
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert "pip install 'lightning-gans[completion]'" in fails("completion")
