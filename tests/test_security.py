@@ -294,6 +294,19 @@ def test_the_configuration_does_not_choose_the_checkpoint(cli, run, capsys, capl
     assert caplog.text.count("Restored all states") == 2
 
 
+def test_names_of_files_are_not_trusted(run, evil, fails):
+    """A file's name that is typed looks like a module's: ``evil.ckpt``, beside an ``evil.py``."""
+    spec = {"class_path": f"{evil}.Evil"}
+    path = edited(run, lambda content: content["hyper_parameters"].update(generator=spec))
+    path = path.rename(f"{evil}.ckpt")
+    given = ("--ckpt_path", path, f"--trainer.default_root_dir={evil}.runs", f"--name={evil}.first")
+    assert "add --trusted" in fails("fit", *given, *QUIET)
+    assert "add --trusted" in fails("evaluate", "--ckpt_path", path, f"--json={evil}.json", "--data=Digits")
+    text = f"{evil}.make"
+    path = edited(run, lambda content: content["hyper_parameters"].update(generator=text))
+    fails("fit", "--ckpt_path", path, f"--name={text}", *QUIET)
+
+
 def test_a_state_names_no_file_to_delete(run, fails):
     """Lightning's ModelCheckpoint deletes what its state calls an earlier checkpoint of its folder."""
     Path("precious.txt").write_text("kept")
