@@ -12,7 +12,7 @@ import pytest
 from jsonargparse import ActionConfigFile
 
 from lightning_gans.commands.fit import prepare
-from lightning_gans.commands.parsing import FunctionParser, take_trusted
+from lightning_gans.commands.parsing import OneLine, take_trusted
 from tests.documented import PAGES, RECIPES, ROOT, blocks, of_page, of_recipe, shrunk
 from tests.tiny_data import write_colour, write_galaxies, write_grey, write_npz, write_pictures
 
@@ -58,7 +58,7 @@ def test_commands_are_understood(page, parser):
         elif name == "reproduce":
             module.run([*(each for each in arguments if each != "--as-sweep"), "--dry-run"])
         elif name != "fit":
-            function = FunctionParser()
+            function = OneLine()
             function.add_function_arguments(getattr(module, name.replace("-", "_")), as_positional=False)
             function.parse_args(arguments)
 

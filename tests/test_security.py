@@ -6,15 +6,18 @@ import pickle
 import shutil
 import sys
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from lightning import Trainer
 from torch import nn
 
 import lightning_gans
-from lightning_gans import GAN, ClassifierExtractor, load
+from lightning_gans import GAN, ClassifierExtractor, Digits, load
 from lightning_gans.commands.main import main
 from lightning_gans.commands.reproduce.cells import _checkpoint
 from lightning_gans.game.checkpoints import read_checkpoint
@@ -161,7 +164,7 @@ def test_every_command(run, evil, fails, command):
     system = specs(evil)["function"]
     parts = ("hyper_parameters", "datamodule_hyper_parameters")
     for part, place in itertools.product(parts, ("latent", "_class_path")):
-        if part == "datamodule_hyper_parameters" and command in ("sample", "evaluate", "translate"):
+        if part == "datamodule_hyper_parameters" and command in ("sample", "translate"):
             continue  # these do not look at it
         value = f"{evil}.Evil" if place == "_class_path" else system
         path = edited(run, lambda content: content[part].update({place: value}))  # noqa: B023
@@ -188,6 +191,31 @@ def test_pickles(run, fails, command):
         for loads in (load, GAN.load_from_checkpoint, ClassifierExtractor, read_checkpoint):
             with pytest.raises(ValueError, match="damaged or not a checkpoint"):
                 loads(f"{name}.ckpt")
+        with pytest.raises(pickle.UnpicklingError):
+            Trainer(logger=False).fit(GAN((1, 8, 8)), Digits(), ckpt_path=f"{name}.ckpt")
+
+
+def test_data_modules_of_a_checkpoint(run, evil):
+    """Lightning's own method, which builds what the arguments name, if their types allow classes."""
+    for spec in specs(evil).values():
+        for name in ("root", "exclude", "classes", "_class_path", "_instantiator"):
+            change = {name: spec}
+            path = edited(run, lambda content: content["datamodule_hyper_parameters"].update(change))  # noqa: B023
+            with suppress(Exception):
+                Digits.load_from_checkpoint(path)
+
+
+def test_a_classifier_of_ones_own(cli, fails, mine, monkeypatch):
+    """``--trusted`` holds for all that a command opens."""
+    cli("fit", "--config=classifier/digits", f"--model.network={mine}.Judge", "--trainer.max_epochs=1",
+        "--data.limit=64", "--data.batch_size=16", *QUIET)  # fmt: skip
+    checkpoint = next(Path("runs").rglob("last.ckpt"))
+    np.savez("images.npz", arr_0=np.zeros((4, 8, 8, 1), np.uint8))
+    scoring = ("evaluate", "--samples=images.npz", "--metrics=[IS]", "--metrics.splits=1",
+               "--extractor=ClassifierExtractor", f"--extractor.checkpoint={checkpoint}")  # fmt: skip
+    monkeypatch.delitem(sys.modules, mine)
+    assert f"--trusted {mine}" in fails(*scoring)
+    cli(*scoring, "--trusted", mine)
 
 
 def test_the_configuration_beside_a_checkpoint(run, evil, fails):
@@ -232,13 +260,48 @@ def test_the_configuration_beside_a_checkpoint(run, evil, fails):
         assert "config.yaml is damaged" in fails("fit", "--ckpt_path", run, *QUIET)
 
 
-def test_the_configuration_does_not_choose_the_checkpoint(cli, run, capsys):
+@pytest.mark.parametrize("kinds", [("text",), pytest.param(None, marks=pytest.mark.slow)])
+def test_scores_of_the_configuration_beside_a_checkpoint(run, evil, fails, kinds):
+    """``evaluate`` takes data, extractor and metrics of the run."""
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    chosen = [spec for kind, spec in specs(evil).items() if kinds is None or kind in kinds]
+    scored = [
+        {"metrics": f"{evil}.Evil"},
+        *[{"metrics": [spec]} for spec in chosen],
+        *[{"extractor": spec} for spec in chosen],
+        *[{"extractor": {"class_path": "ModuleExtractor", "init_args": {"module": x}}} for x in chosen],
+    ]
+    for arguments in scored:
+        callback = {"class_path": "Evaluate", "init_args": {"metrics": ["IS"], **arguments}}
+        changed = {**config, "trainer": {**config["trainer"], "callbacks": [callback]}}
+        (run / "config.yaml").write_text(yaml.safe_dump(changed))
+        fails("evaluate", run, "--device", "cpu", "--n", 4)
+    for root in chosen:
+        data = {**config["data"], "init_args": {**config["data"]["init_args"], "root": root}}
+        (run / "config.yaml").write_text(yaml.safe_dump({**config, "data": data}))
+        fails("evaluate", run, "--device", "cpu", "--n", 4)
+
+
+def test_the_configuration_does_not_choose_the_checkpoint(cli, run, capsys, caplog):
     config = yaml.safe_load((run / "config.yaml").read_text())
     torch.save(Trap(), "trap.pth")
     config |= {"ckpt_path": "trap.pth", "weights_only": False}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     cli("fit", "--ckpt_path", run, "--trainer.max_steps=2", *QUIET)
     assert f"settings: {run}/config.yaml" in capsys.readouterr().err
+    cli("fit", "--ckpt_path", run, "--config", run / "config.yaml", "--trainer.max_steps=2", *QUIET)
+    assert caplog.text.count("Restored all states") == 2
+
+
+def test_a_state_names_no_file_to_delete(run, fails):
+    """Lightning's ModelCheckpoint deletes what its state calls an earlier checkpoint of its folder."""
+    Path("precious.txt").write_text("kept")
+    best = "runs/gan/version_1/checkpoints/../../../../precious.txt"
+    state = {"best_k_models": {best: torch.tensor(9.0)}, "dirpath": "runs/gan/version_1/checkpoints"}
+    path = edited(run, lambda content: content["callbacks"].update(ModelCheckpoint=state))
+    config = ("--config", run / "config.yaml", "--trainer.max_steps=3")
+    assert "precious.txt" in fails("fit", "--ckpt_path", path, *config, *QUIET)
+    assert Path("precious.txt").read_text() == "kept"
 
 
 def test_a_table_goes_on_from_a_checkpoint(run):
@@ -252,6 +315,10 @@ MINE = """
 from pathlib import Path
 from torch import nn
 from lightning_gans import GAN
+from lightning_gans.networks import ConvClassifier
+
+class Judge(ConvClassifier):
+    pass
 
 class Mine(GAN):
     pass

@@ -213,7 +213,8 @@ class Evaluate(Callback):
         shape, real = tuple(game.image_shape), None
         if any(metric.compares for metric in contracts):
             source = given_loaders(trainer) if data is None else data
-            real = real_images_of(source, self.split, shape[-1], self.num_real)
+            square = len(shape) == 3 and shape[1] == shape[2]  # others are compared as they are
+            real = real_images_of(source, self.split, shape[-1] if square else None, self.num_real)
         stage: Literal["val", "test"] = "test" if trainer.state.fn == "test" else "val"
         self._stream = samples_of(game, self.num_samples, self.weights == "ema", self.seed, data, stage)
         # The evaluation, with its statistics of real images, is kept from fit to test if all these are equal.

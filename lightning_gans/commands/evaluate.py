@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from lightning.pytorch import LightningDataModule
 from torchmetrics import Metric
 
 import lightning_gans.metrics.classifier  # noqa: F401 - imported so that its short name is known
@@ -53,7 +54,7 @@ def run(arguments: list[str]) -> None:
 def evaluate(
     ckpt_path: str | None = None,
     samples: str | None = None,
-    data: ImageDataModule | None = None,
+    data: LightningDataModule | None = None,
     reference: str | None = None,
     extractor: Extractor | None = None,
     metrics: list[Metric] | None = None,
@@ -118,9 +119,8 @@ def evaluate(
         shape, translates = tuple(game.image_shape[1:]), hasattr(game, "translate")
         if translates and data is None:
             raise ValueError(f"data=None: a {type(game).__name__} translates, give the data with its inputs")
-        if data is not None and translates:
-            data.prepare_data()
-            data.setup("fit" if split == "train" else "test")
+        if translates:
+            _set_up(data, split)
         stage: Literal["val", "test"] = "val" if split == "train" else "test"
         stream = samples_of(game.to(place), n or 10_000, weights == "ema", seed, data, stage)
         num_classes = getattr(game, "num_classes", num_classes)
@@ -132,16 +132,20 @@ def evaluate(
             raise ValueError(f"n={n} exceeds the {given.count} images of samples={samples}")
         if given.count < 2:
             raise ValueError(f"samples={samples} is 1 image: a score needs 2 samples at least")
-        shape = given.shape[1:]
+        shape, translates = given.shape[1:], False
         about = {"resized": given.key["resized"]} if "resized" in given.key else {}
-    if data is not None and shape[0] != shape[1]:
+    square = shape[0] == shape[1]
+    if isinstance(data, ImageDataModule) and not square:
         raise ValueError(
             f"{'samples' if samples else 'ckpt_path'}={samples or ckpt_path}: {shape[1]}x{shape[0]} pixels "
             "are not square, as the images of a data set are: compare with such images, by --reference"
         )
     if extractor is None and any({"features", "logits"} & set(Contract(metric).wants) for metric in metrics):
         extractor = Inception()
-    real = real_images_of(data, split, shape[0]) if data is not None else _real(reference)
+    if not (translates or isinstance(data, ImageDataModule)):  # these read their images at the samples' size
+        _set_up(data, split)
+    size = shape[0] if square else None
+    real = real_images_of(data, split, size) if data is not None else _real(reference)
     if isinstance(real, RealImages) and real.shape[1:] != shape:
         sizes = [f"{width}x{height}" for height, width in (shape, real.shape[1:])]
         warnings.warn(
@@ -172,10 +176,17 @@ def _as_in_the_run(ckpt: Path, typed: Collection[str], allowed: Sequence[str]) -
     """Return data, metrics and their settings of a checkpoint's run as arguments, unless they are typed."""
     file = run_config(ckpt)
     config = json_format.loads(as_configured(ckpt, (), allowed)) if file is None else read_config(file)
-    callbacks = (config.get("trainer") or {}).get("callbacks") or []
-    own = [x.get("init_args") or {} for x in callbacks if x["class_path"].rpartition(".")[2] == "Evaluate"]
+    trainer = config.get("trainer")
+    callbacks = trainer.get("callbacks") if isinstance(trainer, dict) else None
+    own = [
+        callback["init_args"]
+        for callback in (callbacks if isinstance(callbacks, list) else ())
+        if isinstance(callback, dict)
+        and str(callback.get("class_path")).rpartition(".")[2] == "Evaluate"
+        and isinstance(callback.get("init_args"), dict)
+    ]
     # That without a name if there are several.
-    scored = min(own, key=lambda each: each.get("name") is not None, default={})
+    scored: dict[str, Any] = min(own, key=lambda each: each.get("name") is not None, default={})
     known = {name: scored.get(name) for name in ("extractor", "metrics", "split", "weights", "seed")}
     known = {"data": config.get("data"), **known, "n": scored.get("num_samples")}
     if "--reference" in typed:
@@ -193,8 +204,14 @@ def _as_in_the_run(ckpt: Path, typed: Collection[str], allowed: Sequence[str]) -
 
 def _shown(name: str, value: Any) -> str:
     parts = value if isinstance(value, list) else [value]
-    paths = [x["class_path"].rpartition(".")[2] if isinstance(x, dict) else str(x) for x in parts]
+    paths = [str(x.get("class_path") if isinstance(x, dict) else x).rpartition(".")[2] for x in parts]
     return f"{name} {' and '.join(paths)}"
+
+
+def _set_up(data: LightningDataModule | None, split: Literal["train", "test"]) -> None:
+    if data is not None:
+        data.prepare_data()
+        data.setup("fit" if split == "train" else "test")
 
 
 def read_images(path: str, count: int | None = None, name: str = "reference") -> RealImages:

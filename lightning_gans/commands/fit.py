@@ -28,16 +28,17 @@ def start(command: str, arguments: Sequence[str]) -> None:
     prepared, recipe, ckpt = prepare(arguments)  # a misspelt recipe ends here, before torch is imported
 
     from lightning_gans.commands.lightning_cli import CLI
-
-    if ckpt is None:
-        CLI(command, prepared, recipe)
-        return
-
     from lightning_gans.commands.stored import as_configured, nameable
     from lightning_gans.game.trust import only_trusted
+    from lightning_gans.networks.trust import trust_also
 
+    if ckpt is None:
+        with trust_also(trusted):  # a classifier's checkpoint may name classes too
+            CLI(command, prepared, recipe)
+        return
     allowed = nameable(prepared, trusted)
-    with only_trusted(allowed):  # until the end: the parser looks at the values again when it writes them
+    # Until the end: the parser looks at the values again when it writes them.
+    with trust_also(trusted), only_trusted(allowed):
         CLI(command, [f"--config={as_configured(ckpt, prepared, allowed)}", *prepared], recipe)
 
 
@@ -50,6 +51,7 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], str | None, Path | Non
         ``--config`` overrides an earlier one.
     """
     prepared: list[str] = []
+    last: list[str] = []  # a run's config.yaml, if it is given too, has a ckpt_path of its own
     recipe = ckpt = None
     left = iter(arguments)
     for argument in left:
@@ -68,10 +70,9 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], str | None, Path | Non
                 from lightning_gans.game.checkpoints import checkpoint_file
 
                 ckpt = checkpoint_file(value)
-                value = str(ckpt)
+            last = [f"--ckpt_path={ckpt or value}"]
         else:
             value, name = find_config(value)
             recipe = name or recipe
-            flag = "--config"
-        prepared.append(f"{flag}={value}")
-    return prepared, recipe, ckpt
+            prepared.append(f"--config={value}")
+    return prepared + last, recipe, ckpt

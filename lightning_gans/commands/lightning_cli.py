@@ -84,12 +84,8 @@ def add_arguments(parser: LightningArgumentParser, name: str | None = None) -> N
     """Add the options of ``fit`` besides model, data and trainer; ``name`` is the default of ``--name``."""
     parser.add_argument("--name", type=str | None, default=name, help="The run goes to runs/NAME/version_K.")
     for key, callback in OF_EACH_RUN.items():
-        parser.add_argument(
-            f"--{key}",
-            type=callback | bool,
-            default={},
-            help=f"--{key}.help lists its settings; false: without.",
-        )
+        what = f"--{key}.help lists its settings; false: without."
+        parser.add_argument(f"--{key}", type=callback | bool | None, default={}, help=what)
     for key in LINKED:
         parser.link_arguments(f"data.{key}", f"model.init_args.{key}", apply_on="instantiate")
 
@@ -265,7 +261,11 @@ class CLI(LightningCLI):
         """Return what the loggers are told beside model and data."""
         parser, config = self._parser(self.command), self.config[self.command]
         plain = yaml.safe_load(parser.dump(config, skip_validation=True))
-        return {"recipe": self.recipe, "run": run, **{key: plain[key] for key in ("trainer", *OF_EACH_RUN)}}
+        return {
+            "recipe": self.recipe,
+            "run": run,
+            **{key: plain.get(key) for key in ("trainer", *OF_EACH_RUN)},
+        }
 
     def _callbacks_of_each_run(self, config: dict[str, Any]) -> list[Callback]:
         """Return the callbacks that ``fit`` adds and can use; warn of options that are set for the others."""

@@ -59,8 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Lightning turns Ctrl-C into an exit with code 1.
         if not any(isinstance(error, KeyboardInterrupt) for error in (stop, stop.__context__)):
             raise
-        if os.environ.get("LOCAL_RANK", "0") != "0" and "TORCHELASTIC_RUN_ID" not in os.environ:
-            sys.exit(0)  # started by Lightning, which kills the first process if another one fails
         print("lightning-gans: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -140,10 +141,15 @@ def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
 
     Classes are found by their short names if their modules have been imported.
     """
-    rest, trusted = take_trusted(arguments)
-    given = [*rest, f"--trusted={json.dumps(trusted)}"] if trusted else rest
+    given, trusted = take_trusted(arguments)
     prog = f"lightning-gans {function.__name__.replace('_', '-')}"
-    auto_cli(function, args=given, as_positional=False, parser_class=OneLine, prog=prog)
+    with ExitStack() as stack:
+        if trusted:
+            from lightning_gans.networks.trust import trust_also
+
+            stack.enter_context(trust_also(trusted))
+            given.append(f"--trusted={json.dumps(trusted)}")
+        auto_cli(function, args=given, as_positional=False, parser_class=OneLine, prog=prog)
 
 
 def take_trusted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -262,7 +268,9 @@ def _reworded(text: str, message: str, options: Mapping[str, Any], owner: str, k
         meant = f"--{found[1].lstrip('-')}" if found[1].startswith("-") else f"--config {found[1]}"
         return f"{found[1]} is no option: they begin with --, as in {meant}"
     if found := re.search(r"dot import path string: (\S*)", text):
-        return _unknown_class(found[1], f"{message} {getattr(options.get(f'--{key}'), '_typehint', '')}")
+        unknown = _unknown_class(found[1], f"{message} {getattr(options.get(f'--{key}'), '_typehint', '')}")
+        no_class = unknown.endswith("there are none")  # as where fit adds a callback
+        return f"give single keys (--{key}.help lists them) or false, not {found[1]}" if no_class else unknown
     if found := re.search(r"class, but (\S+ )?is abstract", text):
         given = re.search(r"Given value: (\S+)", message)
         return _abstract((found[1] or (given and given[1]) or "").strip())
@@ -327,7 +335,7 @@ def _options_below(name: str, options: Mapping[str, Any]) -> list[str]:
 def _unknown_class(name: str, message: str) -> str:
     """Say what is near the name of a class, among the kinds that the message names."""
     kinds = [cls for path in PATH.findall(message) if (cls := _find(path))]
-    known = {cls.__name__: cls.__module__ for kind in kinds for cls in (kind, *subclasses(kind))}
+    known = {cls.__name__: cls.__module__ for kind in kinds for cls in subclasses(kind)}
     ours = [cls for cls in known if known[cls].startswith("lightning_gans")]
     elsewhere = any(cls.__name__ == name for cls in _ours())
     folded = {cls.casefold(): cls for cls in known}

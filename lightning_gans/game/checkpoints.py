@@ -26,7 +26,7 @@ from lightning_gans.game.log_axis import log_at_updates
 from lightning_gans.game.monitors import check_monitors, warn_of_monitors
 from lightning_gans.game.progress import go_on_exactly, store_progress
 from lightning_gans.game.random_states import random_states, restore_random_states
-from lightning_gans.game.resuming import check_weights, summary, warn_of_missing
+from lightning_gans.game.resuming import check_paths, check_weights, summary, warn_of_missing
 from lightning_gans.game.settings import log_settings
 from lightning_gans.game.trust import only_trusted
 from lightning_gans.networks.rebuild import (
@@ -103,6 +103,7 @@ class SelfContained(Rebuildable, LightningModule):
         if written_by is not None and not same_class(written_by, type(self)):
             raise ValueError(f"the checkpoint is one of {written_by}, not of {class_path(type(self))}")
         check_weights(self, checkpoint)
+        check_paths(checkpoint.get("callbacks"))
         stored = summary(checkpoint)
         if self._trainer is not None:
             file = self.trainer.ckpt_path
@@ -204,9 +205,13 @@ def checkpoint_file(path: str | Path) -> Path:
         FileNotFoundError: If there is none.
     """
     path = Path(path)
-    file = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+    if not path.is_dir():
+        if not path.is_file():
+            raise FileNotFoundError(f"checkpoint {path} does not exist")
+        return path
+    file = path / "checkpoints" / "last.ckpt"
     if not file.is_file():
-        raise FileNotFoundError(f"checkpoint {file} does not exist")
+        raise FileNotFoundError(f"{path} is no run's folder: there is no checkpoints/last.ckpt in it")
     return file
 
 

@@ -2,6 +2,8 @@
 
 import warnings
 from collections.abc import Iterator
+from itertools import dropwhile
+from pathlib import PurePath
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -54,6 +56,26 @@ def _short(value: Any) -> str:
         arguments = ", ".join(f"{k}={v}" for k, v in value.get("init_args", {}).items() if v is not None)
         return f"{str(value.get('class_path')).rpartition('.')[2]}({arguments})"[:60]
     return str(value)[:60]
+
+
+def check_paths(states: Any) -> None:
+    """Check that no path in the callbacks' states leads out of the folder that it begins with.
+
+    ``ModelCheckpoint`` deletes the files that it finds there, if the path begins with its own folder.
+
+    Raises:
+        ValueError: If one does.
+    """
+    if isinstance(states, str):
+        if ".." in dropwhile(lambda part: part == "..", PurePath(states).parts):
+            raise ValueError(f"the checkpoint is damaged: a callback's state has the path {states[:100]!r}")
+    elif isinstance(states, dict):
+        for key, value in states.items():
+            check_paths(key)
+            check_paths(value)
+    elif isinstance(states, list | tuple):
+        for value in states:
+            check_paths(value)
 
 
 def summary(checkpoint: dict[str, Any]) -> dict[str, Any]:

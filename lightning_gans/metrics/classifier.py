@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from lightning_gans.checks import existing_file, positive, within
+from lightning_gans.checks import existing_file, positive, within, writable_folder
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.cache import cache_folder
 from lightning_gans.files import recipes_folder
@@ -244,12 +244,16 @@ def trained(recipe: str) -> SelfContained:
 
     Raises:
         ValueError: If there is no such recipe.
-        OSError: If the training fails; with the last line of its output.
+        OSError: If the cache folder cannot be written, or the training fails; with the last line of its
+            output.
     """
     config = recipes_folder() / f"{recipe}.yaml"
     existing_file(checkpoint=config)
     key = hashlib.sha256(config.read_bytes() + version("lightning-gans").encode()).hexdigest()[:16]
     file = cache_folder(None) / "classifiers" / f"{recipe.replace('/', '-')}-{key}.ckpt"
+    if (found := _readable(file)) is not None:
+        return found
+    writable_folder(LIGHTNING_GANS_CACHE=file.parent)
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{file}.lock")
     try:
@@ -258,9 +262,8 @@ def trained(recipe: str) -> SelfContained:
         print(f"waiting for another process that trains {recipe}", file=sys.stderr)
         lock.acquire()
     try:
-        with suppress(Exception):  # missing, damaged, or of a class that no longer exists
-            if isinstance(found := load(file), DatasetClassifier):
-                return found
+        if (found := _readable(file)) is not None:  # of the process that this one waited for
+            return found
         for leftover in file.parent.glob(f"{file.name}.*.part"):  # of a process that was killed
             shutil.rmtree(leftover, ignore_errors=True)
         print(f"training {recipe}, once; it is kept in {file}", file=sys.stderr)
@@ -268,6 +271,15 @@ def trained(recipe: str) -> SelfContained:
         return load(file)
     finally:
         lock.release()
+
+
+def _readable(file: Path) -> SelfContained | None:
+    """Return a classifier from the cache; None if it is missing, damaged, or of a class that is no more."""
+    try:
+        found = load(file)
+    except Exception:
+        return None
+    return found if isinstance(found, DatasetClassifier) else None
 
 
 def _train(recipe: str, file: Path) -> None:

@@ -75,7 +75,11 @@ def describe(value: Any) -> Any:
 
 
 def rebuild(
-    plain: Any, kinds: tuple[type, ...], trusted: Iterable[str], file: str | Path, **overrides: Any
+    plain: Any,
+    kinds: tuple[type, ...],
+    trusted: Iterable[str] = (),
+    file: str | Path = "the file",
+    **overrides: Any,
 ) -> Any:
     """Build an object from the plain data of a file, which :func:`describe` returned.
 

@@ -9,6 +9,8 @@ import site
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +31,19 @@ class NotTrusted(ValueError):
     """A file names a class that is not built because a file names it."""
 
 
+_ALSO: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
+
+
+@contextmanager
+def trust_also(names: Iterable[str]) -> Iterator[None]:
+    """Within this block trust these too: a command's ``--trusted``, for all files that it opens."""
+    token = _ALSO.set((*_ALSO.get(), *names))
+    try:
+        yield
+    finally:
+        _ALSO.reset(token)
+
+
 def is_trusted(path: str, trusted: Iterable[str] = ()) -> bool:
     """Return whether a class may be built because a file names it; imports nothing.
 
@@ -36,7 +51,7 @@ def is_trusted(path: str, trusted: Iterable[str] = ()) -> bool:
         path: The class path.
         trusted: Modules, packages and class paths that the caller trusts.
     """
-    if any(path == name or path.startswith(f"{name}.") for name in trusted):
+    if any(path == name or path.startswith(f"{name}.") for name in (*trusted, *_ALSO.get())):
         return True
     if path.startswith(f"{PACKAGE}."):
         return not path.startswith(PROGRAMS)

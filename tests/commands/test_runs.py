@@ -154,7 +154,8 @@ def test_left_out(cli):
     off = ("samples", "throughput", "checkpoint")
     Path("off.yaml").write_text("".join(f"{key}: false\n" for key in off))
     cli(*SHORT, *(f"--{key}=false" for key in off))
-    cli(*SHORT, "--config=off.yaml")
+    Path("null.yaml").write_text("samples: null\n")
+    cli(*SHORT, "--config=off.yaml", "--config=null.yaml")
     cli(*SHORT, "--config=off.yaml", "--samples.columns=4")
     for number in range(2):
         assert not {"samples.gif", "checkpoints/last.ckpt"} & set(content(Path(f"runs/gan/version_{number}")))
@@ -162,6 +163,12 @@ def test_left_out(cli):
     config = yaml.safe_load(Path("runs/gan/version_2/config.yaml").read_text())
     assert config["samples"]["columns"] == 4
     assert config["checkpoint"] is False
+
+
+def test_neither_settings_nor_false(fails):
+    line = fails(*SHORT, "--samples=flase")
+    assert "samples: " in line
+    assert "false, not flase" in line
 
 
 def test_another_class_is_another_run(cli):

@@ -406,6 +406,14 @@ def test_what_a_killed_process_left_goes(recipe, tmp_path):
     assert not left.exists()
 
 
+def test_a_cache_that_cannot_be_written(recipe, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LIGHTNING_GANS_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OSError, match="LIGHTNING_GANS_CACHE=.*file/classifiers: cannot write"):
+        ClassifierExtractor("classifier/mine")
+    assert not recipe[1]
+
+
 def test_two_processes_train_once(recipe, capsys, monkeypatch):
     """The second one says that it waits, and takes what the first has made."""
     monkeypatch.setattr(module, "_WAIT_SECONDS", 0.1)
