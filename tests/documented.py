@@ -11,7 +11,7 @@ RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 TINY = "--trainer.max_steps 2 --trainer.limit_val_batches 1 --trainer.enable_progress_bar false"
 SMALL_BATCH = f"{TINY} --data.batch_size 8"
 JUDGED = "--trainer.callbacks.num_samples 40"
-NO_SCORES = "--trainer.callbacks []"  # Inception's weights cannot be had here
+NO_SCORES = "--trainer.callbacks []"  # Inception's weights cannot be had here, or scores take long
 NARROW = (
     "--model.generator CoulombGenerator --model.generator.width 16 "
     "--model.discriminator CoulombDiscriminator --model.discriminator.width 16"
@@ -24,25 +24,34 @@ SHRUNK = [
     (r"wandb .*", None),  # needs an account
     (r"python \w+\.py", ""),
     (r"RUN=\S+", ""),
-    (r"lightning-gans (recipes|reproduce (my_table.yaml|.* --dry-run|.* --as-sweep))", ""),
+    (r"lightning-gans (recipes|reproduce .* --(dry-run|as-sweep))", ""),
+    (r"lightning-gans reproduce my_table.yaml", "--seeds 0"),
     (r"lightning-gans reproduce .*", "--dry-run"),
     (r"lightning-gans preview .*", "--seconds 0.1"),
     (r"lightning-gans sample .*", "--n 4"),
     (r"lightning-gans evaluate .*cifar10.train.npz.*", None),  # needs Inception's weights
-    (r"lightning-gans evaluate .*--(extractor|metrics) .*", "--n 40"),
+    (r"lightning-gans evaluate (--ckpt_path \S+|.*--extractor .*)", "--n 40"),
     (r"lightning-gans evaluate .*", "--n 40 --metrics [SWD]"),
     (r"lightning-gans dedup .*", "--epochs 1"),
-    (r"lightning-gans fitting-capacity .*", "--epochs 1 --seeds 1"),
+    (r"lightning-gans fitting-capacity .*", "--epochs 1 --seeds 1 --samples_per_epoch 500 --real false"),
     (r"lightning-gans fit --config my_recipe.yaml .*", "--trainer.max_steps 100"),
     (r"lightning-gans fit .*--data (Digits|my_data\.Stripes) .*", "--trainer.max_steps 20"),
     (r"lightning-gans fit --config classifier/cifar10", f"{SMALL_BATCH} {UNCHECKED}"),
     (r"lightning-gans fit --config classifier/\w+", f"{SMALL_BATCH} --trainer.max_epochs -1"),
-    (r"lightning-gans fit --config (realness|deligan)/cifar10", f"{SMALL_BATCH} {UNCHECKED} {NO_SCORES}"),
+    (r"lightning-gans fit --config realness/cifar10", f"{SMALL_BATCH} {UNCHECKED} {NO_SCORES}"),
+    (
+        r"lightning-gans fit --config deligan/cifar10",
+        f"{SMALL_BATCH} {UNCHECKED} {NO_SCORES} --data.limit 40",
+    ),
+    (r"lightning-gans fit --config deligan/mnist.*", f"{SMALL_BATCH} {NO_SCORES}"),
     (r"lightning-gans fit --config coulomb/cifar10", f"{SMALL_BATCH} {UNCHECKED} {NO_SCORES} {NARROW}"),
     (r"lightning-gans fit --config realness/celeba256", f"{SMALL_FACES} {NO_SCORES}"),
     (r"lightning-gans fit --config coulomb/celeba", f"{SMALL_FACES} {NO_SCORES} {NARROW}"),
     (r"lightning-gans fit --config coulomb/lsun", f"{SMALL_BATCH} {NO_SCORES} {NARROW} --data.image_size 32"),
-    (r"lightning-gans fit --config (coulomb/ring|coulomb/grid|deligan/bimodal|my.yaml).*", SMALL_BATCH),
+    (
+        r"lightning-gans fit --config (coulomb/ring|coulomb/grid|deligan/bimodal|deligan/mnist|my.yaml).*",
+        SMALL_BATCH,
+    ),
     (r"lightning-gans fit --config .*", f"{SMALL_BATCH} {JUDGED}"),
     (r"lightning-gans fit --ckpt_path .*", "--trainer.max_steps 4"),
     (r"lightning-gans fit --model DCGAN --data galaxies.*", f"{SMALL_BATCH} --data.limit 40"),

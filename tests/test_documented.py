@@ -16,7 +16,7 @@ from lightning_gans.commands.parsing import OneLine, take_trusted
 from tests.documented import PAGES, RECIPES, ROOT, blocks, of_page, of_recipe, shrunk
 from tests.tiny_data import write_colour, write_galaxies, write_grey, write_npz, write_pictures
 
-PAGE_IDS = [str(page.relative_to(ROOT)) for page in PAGES]
+PAPERS = [page for page in PAGES if page.parent.name == "papers"]
 
 
 # ---------------------------------------------------------------------- parsed, in this process
@@ -43,7 +43,7 @@ def own_modules(monkeypatch):
 
 
 @pytest.mark.usefixtures("own_modules")
-@pytest.mark.parametrize("page", PAGES, ids=PAGE_IDS)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_are_understood(page, parser):
     prepare_folder(page)
     for command in of_page(page):
@@ -103,34 +103,22 @@ def prepare_folder(page):
 
 
 DCGAN = "lightning-gans fit --config dcgan/mnist"
-NEEDS = {
-    "docs/design.md": [DCGAN],
-    "docs/evaluation.md": [DCGAN, "lightning-gans fit --config conditional_gan/digits"],
-}
-"""Runs that a page goes on with."""
+NEEDS = {"design.md": [], "evaluation.md": ["lightning-gans fit --config conditional_gan/digits"]}
+"""Runs that a page goes on with, beside that of dcgan/mnist."""
+
+
+def environment(root):
+    return {"LIGHTNING_GANS_DATA": str(root), "LIGHTNING_GANS_CACHE": str(root.parent / "cache")}
 
 
 def run(script, root):
-    """Run commands of a page in a shell that stops at the first that fails."""
-    environment = {
-        **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "LIGHTNING_GANS_DATA": str(root),
-        "LIGHTNING_GANS_CACHE": str(root.parent / "cache"),
-        "OMP_NUM_THREADS": "1",
-    }
-    if source := os.environ.get("PYTHONPATH"):
-        environment["PYTHONPATH"] = source
-    done = subprocess.run(
-        ["bash", "-euxo", "pipefail", "-c", script],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """Run commands in a shell that stops at the first that fails."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    variables = {**os.environ, **environment(root), "PATH": path}
+    shell = ["bash", "-euxo", "pipefail", "-c", script]
+    done = subprocess.run(shell, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, "\n".join(done.stderr.splitlines()[-25:])
     assert "Traceback" not in done.stderr
-    return done.stdout
 
 
 def smaller(program):
@@ -138,20 +126,23 @@ def smaller(program):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=PAGE_IDS)
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in PAPERS], ids=lambda page: page.stem)
 def test_page(page, root):
-    name = str(page.relative_to(ROOT))
-    lines = [shrunk(command) for command in [*NEEDS.get(name, []), *of_page(page)]]
-    if not any(lines):
-        pytest.skip("no commands")
+    """By the installed console script."""
+    needed = [DCGAN, *NEEDS[page.name]] if page.name in NEEDS else []
+    lines = [shrunk(command) for command in [*needed, *of_page(page)]]
     prepare_folder(page)
     run("\n".join(line for line in lines if line), root)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT / "recipes")))
-def test_recipe(path, root):
-    run("\n".join(map(shrunk, of_recipe(path))), root)
+@pytest.mark.parametrize("page", PAPERS, ids=lambda page: page.stem)
+def test_page_of_a_paper(page, root, cli, monkeypatch):
+    """They name recipes, so that many calls are alike: run in this process, which saves minutes."""
+    for variable, value in environment(root).items():
+        monkeypatch.setenv(variable, value)
+    for command in of_page(page):
+        cli(*shlex.split(shrunk(command))[1:])
 
 
 @pytest.mark.slow

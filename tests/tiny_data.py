@@ -42,7 +42,7 @@ def write_colour(root):
 def write_pictures(folder, n, size, width=None):
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(n):
-        Image.fromarray(noise(size, width or size, seed=number).numpy()).save(folder / f"{number}.png")
+        Image.fromarray(noise(size, width or size, 3, seed=number).numpy()).save(folder / f"{number}.png")
 
 
 def write_npz(path, n, size, **more):

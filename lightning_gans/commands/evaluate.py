@@ -76,7 +76,7 @@ def evaluate(
             metrics, n, split, weights and seed.
         samples: In place of a checkpoint: a folder of images, or an .npz with uint8 images (n, height, width,
             channels).
-        data: The data set of the real images, which are read at the samples' size.
+        data: The data set of the real images, which are read at the samples' size; any LightningDataModule.
         reference: In place of a data set: a folder of images, an .npz of images, or an .npz with the
             statistics mu and sigma (enough for the FID). Its images keep their size.
         extractor: Makes features and logits. Default: the Inception network of 2015, if a metric needs one.

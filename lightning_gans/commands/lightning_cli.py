@@ -243,7 +243,10 @@ class CLI(LightningCLI):
                 if config["logger"] is False:
                     config["default_root_dir"] = self._root() / RUNS / name / version
                 else:
-                    log = WholeCSVLogger(self._root() / RUNS, name, version)
+                    number = (
+                        int(version.rpartition("_")[2]) if self.folder else version
+                    )  # as the bar shows it
+                    log = WholeCSVLogger(self._root() / RUNS, name, number)
                     # A CSVLogger without a folder of its own is what each run has.
                     others = (x for x in given if type(x) is not CSVLogger or x.log_dir != log.log_dir)
                     config["logger"] = [log, *others]

@@ -145,6 +145,8 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
         ``trainer.log_every_n_steps`` generator updates. Guard values that are costly to compute with
         :attr:`reporting`.
         """
+        if self._trainer is not None and self._trainer.evaluating:
+            return  # losses on held-out data call this, too
         for name, value in values.items():
             value = value.detach() if isinstance(value, Tensor) else value
             self._reported[name] = value

@@ -100,6 +100,7 @@ def real_images_of(
         images, labels, key = data.real_images(split, size)
     elif isinstance(data, LightningDataModule | Mapping) and not isinstance(data, DataModule):
         images, labels, key = images_of_loaders(data, split)
+        size = size if images.shape[2] == images.shape[3] else None  # a crop would be another image
     else:
         kind = "no data" if data is None else type(data).__name__
         raise ValueError(f"metrics compare with real images, not with {kind}: give images, or other metrics")

@@ -59,10 +59,12 @@ def images_of_loaders(
 
 
 def _loader(data: LightningDataModule | Mapping[str, Any], split: Literal["train", "test"], name: str) -> Any:
-    trainer = getattr(data, "trainer", None)
-    stage = "fit" if split == "train" else "test"
-    if trainer is not None and trainer.state.fn != stage:
-        data.setup(stage)  # type: ignore[union-attr]
+    if isinstance(data, LightningDataModule):
+        stage = "fit" if split == "train" else "test"
+        if data.trainer is None:
+            data.prepare_data()
+        if data.trainer is None or data.trainer.state.fn != stage:
+            data.setup(stage)
     for method in LOADERS[split]:
         if isinstance(data, Mapping):
             loader = data.get(method)

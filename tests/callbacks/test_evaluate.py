@@ -4,12 +4,13 @@ import csv
 import json
 import warnings
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
 from lightning import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from torchmetrics import Metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchvision.io import write_png
@@ -685,3 +686,11 @@ def test_translations_without_held_out_inputs(tmp_path):
     game = TwoTranslators(data.input_shape, data.image_shape)
     with pytest.raises(ValueError, match="Colorization has 0 val images to translate"):
         fit(tmp_path, game, data, [evaluate(Brightness(), every_n_updates=2)], 2)
+
+
+def test_wandb_shows_the_best_of_scores_that_have_one(tmp_path):
+    run = MagicMock()
+    metrics = evaluate(FID(), IS(), ClassBalance(), every_n_updates=2)
+    fit(tmp_path, image_game(), digits(), [metrics], 2, logger=WandbLogger(save_dir=tmp_path, experiment=run))
+    shown = {call.args[0]: call.kwargs["summary"] for call in run.define_metric.call_args_list}
+    assert shown == {"val/fid": "min,last", "val/is": "max,last"}

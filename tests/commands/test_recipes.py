@@ -15,31 +15,16 @@ from lightning_gans.commands.recipes import recipe_names
 from lightning_gans.files import recipes_folder
 from lightning_gans.metrics import Inception, classifier
 from lightning_gans.metrics.classifier import DatasetClassifier
-from tests.data.test_datasets import write_idx
 from tests.data.test_official import write_celeba, write_cifar10, write_lmdb
+from tests.tiny_data import write_grey
 
 CLASSIFIERS = [name for name in recipe_names() if name.startswith("classifier/")]
 GAMES = [name for name in recipe_names() if name not in CLASSIFIERS]
 
-SKETCHES = ["apple", "candle", "canoe", "carrot", "cup", "fish", "pear", "scissors", "strawberry", "tomato"]
-SKETCHES += ["tree", "violin", "wine-bottle", "wineglass"]
-
-
 @pytest.fixture
 def data(monkeypatch):
     """A few images in the official formats."""
-    rng = torch.Generator().manual_seed(0)
-    for folder in ("MNIST", "FashionMNIST"):
-        for split, n in (("train", 512), ("t10k", 32)):
-            images = torch.randint(0, 256, (n, 28, 28), dtype=torch.uint8, generator=rng)
-            write_idx(Path(f"data/{folder}/raw/{split}-images-idx3-ubyte"), images)
-            write_idx(Path(f"data/{folder}/raw/{split}-labels-idx1-ubyte"), (torch.arange(n) % 10).byte())
-    for name in SKETCHES:
-        folder = Path("data/tu-berlin-sketches") / name
-        folder.mkdir(parents=True)
-        for number in range(14):
-            image = torch.randint(0, 256, (8, 8), dtype=torch.uint8, generator=rng)
-            Image.fromarray(image.numpy()).save(folder / f"{number}.png")
+    write_grey(Path("data"))
     monkeypatch.setenv("LIGHTNING_GANS_DATA", "data")
 
 

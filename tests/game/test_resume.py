@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from PIL import Image
 from torch.optim.lr_scheduler import ExponentialLR
 
@@ -39,8 +39,16 @@ class Ring(GaussianMixtures):
         self.has_test_split = False
 
 
-def points(**arguments):
-    return GAN(
+class Logging(GAN):
+    """Logs by Lightning's own means."""
+
+    def training_step(self, batch, batch_idx):
+        super().training_step(batch, batch_idx)
+        self.log("own", float(self.trainer.fit_loop.total_batch_idx))
+
+
+def points(paper=GAN, **arguments):
+    return paper(
         (2,),
         latent=Normal(4),
         generator=partial(MLPGenerator, hidden=(8,), output="none"),
@@ -156,6 +164,12 @@ CASES = {
         callbacks=ours(1), val_check_interval=5, check_val_every_n_epoch=None, **STEPS
     ),
     "rounds across epochs": case(lambda data: points(discriminator_steps=2), ours(1), **EPOCHS),
+    "Lightning's log": case(
+        lambda data: points(Logging, discriminator_steps=2),
+        lambda: [LearningRateMonitor(), *ours(1)()],
+        pictures=False,
+        **EPOCHS,
+    ),
     "bare loader": case(callbacks=ours(1), data=bare, **EPOCHS),
     "bare loader, steps": case(callbacks=ours(1), data=bare, **STEPS),
     "stopped early": case(

@@ -128,6 +128,18 @@ def test_callbacks_that_go_by_a_loss_see_it_before_its_row_is_written(tmp_path):
     assert len({score for _, score in scores[:4]}) == 4
 
 
+def test_a_loss_by_which_a_callback_goes_is_not_that_of_a_validation(tmp_path):
+    class Reporting(GAN):
+        def discriminator_loss(self, real, fake):
+            loss = super().discriminator_loss(real, fake)
+            self.report({"stage": 1.0 if self.trainer.validating else 0.0})
+            return loss
+
+    best = ModelCheckpoint(tmp_path, monitor="train/stage")
+    trainer([best], enable_checkpointing=True, max_steps=20, **VALIDATED).fit(Reporting((2,)), ring())
+    assert best.best_model_score == 0.0
+
+
 @pytest.mark.parametrize("options", [{"every_n_train_steps": 5}, {"every_n_epochs": 1}], ids=str)
 def test_a_model_checkpoint_that_would_never_save_is_refused(options, tmp_path):
     keep = ModelCheckpoint(tmp_path, monitor="train/generatr_loss", **options)
