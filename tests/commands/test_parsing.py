@@ -164,7 +164,27 @@ class Breaks(nn.Module):
     def __init__(self, image_shape: tuple[int, ...], latent_dim: int):
         raise RuntimeError("out of luck")
 
+class Untyped(nn.Module):
+    def __init__(self, image_shape, latent_dim, width=8):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(latent_dim, width), nn.Linear(width, 64), nn.Unflatten(1, image_shape)
+        )
+
+    def forward(self, latents):
+        return self.layers(latents)
+
 """
+
+
+def test_a_network_without_type_hints(cli):
+    Path("untyped.py").write_text(MINE)
+    network = ["--model.generator=untyped.Untyped", "--model.generator.width=5"]
+    cli("fit", "--model=DCGAN", *network, *SMALL, *QUICK)
+    game = load("runs/dcgan/version_0", trusted=["untyped"])
+    assert game.generator.layers[0].out_features == 5
+
+
 FILES = {
     "mine.py": MINE,
     "missing.py": "import no_such_package\n",
