@@ -197,9 +197,10 @@ def test_pickles(run, fails, command):
 
 def test_data_modules_of_a_checkpoint(run, evil):
     """Lightning's own method, which builds what the arguments name, if their types allow classes."""
-    for spec in specs(evil).values():
-        for name in ("root", "exclude", "classes", "_class_path", "_instantiator"):
-            change = {name: spec}
+    chosen = specs(evil)
+    for kind in ("function", "text"):
+        for name in ("root", "classes", "_class_path", "_instantiator"):
+            change = {name: chosen[kind]}
             path = edited(run, lambda content: content["datamodule_hyper_parameters"].update(change))  # noqa: B023
             with suppress(Exception):
                 Digits.load_from_checkpoint(path)
@@ -291,6 +292,19 @@ def test_the_configuration_does_not_choose_the_checkpoint(cli, run, capsys, capl
     assert f"settings: {run}/config.yaml" in capsys.readouterr().err
     cli("fit", "--ckpt_path", run, "--config", run / "config.yaml", "--trainer.max_steps=2", *QUIET)
     assert caplog.text.count("Restored all states") == 2
+
+
+def test_names_of_files_are_not_trusted(run, evil, fails):
+    """A file's name that is typed looks like a module's: ``evil.ckpt``, beside an ``evil.py``."""
+    spec = {"class_path": f"{evil}.Evil"}
+    path = edited(run, lambda content: content["hyper_parameters"].update(generator=spec))
+    path = path.rename(f"{evil}.ckpt")
+    given = ("--ckpt_path", path, f"--trainer.default_root_dir={evil}.runs", f"--name={evil}.first")
+    assert "add --trusted" in fails("fit", *given, *QUIET)
+    assert "add --trusted" in fails("evaluate", "--ckpt_path", path, f"--json={evil}.json", "--data=Digits")
+    text = f"{evil}.make"
+    path = edited(run, lambda content: content["hyper_parameters"].update(generator=text))
+    fails("fit", "--ckpt_path", path, f"--name={text}", *QUIET)
 
 
 def test_a_state_names_no_file_to_delete(run, fails):

@@ -335,7 +335,7 @@ def _options_below(name: str, options: Mapping[str, Any]) -> list[str]:
 def _unknown_class(name: str, message: str) -> str:
     """Say what is near the name of a class, among the kinds that the message names."""
     kinds = [cls for path in PATH.findall(message) if (cls := _find(path))]
-    known = {cls.__name__: cls.__module__ for kind in kinds for cls in (kind, *subclasses(kind))}
+    known = {cls.__name__: cls.__module__ for kind in kinds for cls in subclasses(kind)}
     ours = [cls for cls in known if known[cls].startswith("lightning_gans")]
     elsewhere = any(cls.__name__ == name for cls in _ours())
     folded = {cls.casefold(): cls for cls in known}

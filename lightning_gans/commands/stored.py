@@ -32,7 +32,7 @@ SENT = ("model_registry",)
 
 
 def nameable(arguments: Sequence[str], trusted: Iterable[str]) -> list[str]:
-    """Return what files may name in a command: what the user trusts or has typed, and Lightning's classes.
+    """Return what files may name in a command: what the user trusts, classes she has typed, and Lightning's.
 
     Args:
         arguments: The arguments of the command, with the configurations that the user names.
@@ -46,10 +46,12 @@ def nameable(arguments: Sequence[str], trusted: Iterable[str]) -> list[str]:
     for text in _typed(arguments):
         if not all(part.isidentifier() for part in text.split(".")):
             continue
-        if "." in text:
-            found |= {text, what_to_trust(text) or text}
-        else:
+        if "." not in text:
             short.add(text)
+        elif (home := what_to_trust(text)) in (None, text):
+            found.add(text)  # of Python, torch or a library
+        elif text.rpartition(".")[2][:1].isupper() and not Path(text).exists():
+            found.add(str(home))  # a class of her own; mine.ckpt, runs.old, scores.json are none
     for cls in _subclasses(object):
         if cls.__name__ in short:
             found |= paths_of(cls)

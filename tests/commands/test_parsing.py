@@ -220,7 +220,7 @@ FILES = {
         ("fit --config quickstart --trainer.logger Foo", ["trainer.logger", "Foo is unknown"]),
         ("fit --model LatentGame --data Digits", ["model", "LatentGame is abstract", "DCGAN"]),
         ("fit --model AdversarialModule --data Digits", ["model", "AdversarialModule is abstract"]),
-        ("fit --model TranslationGame --data Digits", ["model", "TranslationGame", "players"]),
+        ("fit --model TranslationGame --data Digits", ["model", "TranslationGame"]),
         ("fit --config quickstart --model.latent Latent", ["model.latent", "abstract", "Normal"]),
         ("fit --config quickstart --model.generator_optimizer SGD",
          ["model.generator_optimizer", "torch.optim.SGD", "lightning_gans.game.optimizers.SGD"]),
