@@ -269,8 +269,8 @@ def _reworded(text: str, message: str, options: Mapping[str, Any], owner: str, k
         return f"{found[1]} is no option: they begin with --, as in {meant}"
     if found := re.search(r"dot import path string: (\S*)", text):
         unknown = _unknown_class(found[1], f"{message} {getattr(options.get(f'--{key}'), '_typehint', '')}")
-        no_class = unknown.endswith("there are none")  # as where fit adds a callback
-        return f"give single keys (--{key}.help lists them) or false, not {found[1]}" if no_class else unknown
+        settings = key in ("checkpoint", "samples", "throughput")  # of a callback that fit adds
+        return f"give single keys (--{key}.help lists them) or false, not {found[1]}" if settings else unknown
     if found := re.search(r"class, but (\S+ )?is abstract", text):
         given = re.search(r"Given value: (\S+)", message)
         return _abstract((found[1] or (given and given[1]) or "").strip())
