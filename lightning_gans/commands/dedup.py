@@ -20,7 +20,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lightning_gans import checks
-from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import ImageDataModule, resize
 from lightning_gans.data.cache import read_ahead
 from lightning_gans.data.loader import to_float
@@ -44,11 +43,6 @@ ROWS, COLUMNS = 1024, 8192
 MOST_PAIRS = 50_000_000
 EXAMPLES = 5
 FILES = "exclude.txt", "pairs.csv", "pairs.png", "report.json"
-
-
-def run(arguments: list[str]) -> None:
-    """Run ``dedup`` with arguments from the command line."""
-    call(dedup, arguments)
 
 
 def dedup(

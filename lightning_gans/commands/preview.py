@@ -12,7 +12,6 @@ from PIL import Image
 from torch import Tensor
 
 from lightning_gans import checks
-from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.loader import BatchLoader, ZipLoader
 from lightning_gans.drawing.grids import in_colour, labelled_grid, shrunk
@@ -51,11 +50,6 @@ class Served:
     class_names: Sequence[str] = ()
     view_names: Sequence[str] = ("input", "target")
     missing: Sequence[str] = ()
-
-
-def run(arguments: list[str]) -> None:
-    """Run ``preview`` with arguments from the command line."""
-    call(preview, arguments)
 
 
 def preview(

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from lightning_gans import checks
-from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import free_memory
 from lightning_gans.drawing.grids import image_grid, most_images
 from lightning_gans.drawing.pixels import as_png, drawn_part
@@ -23,11 +22,6 @@ from lightning_gans.metrics.stream import LatentSamples
 BATCH = 500
 COLUMNS, WIDE = 8, 20
 """Columns of a grid, and the most that it gets so that each has one class."""
-
-
-def run(arguments: list[str]) -> None:
-    """Run ``sample`` with arguments from the command line."""
-    call(sample, arguments)
 
 
 def sample(
