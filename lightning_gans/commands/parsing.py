@@ -76,8 +76,9 @@ class OneLine(ArgumentParser):
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
         """Parse a file; errors name it."""
+        content = read_yaml(Path(path))
         try:
-            self._check_keys(check_yaml(Path(path)))
+            self._check_keys(content)
             parsed: Namespace = super().parse_path(path, *args, **kwargs)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
@@ -177,34 +178,39 @@ def take_trusted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return rest, trusted
 
 
-class _Strict(yaml.SafeLoader):  # type: ignore[misc]
-    """Refuses keys that are given twice, of which YAML takes the last without a word."""
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Reads 1e-3 as a number, and refuses a key that is given twice, of which YAML takes the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys: list[str] = []
         for key, _ in node.value:
             if key.value in keys:
                 raise yaml.MarkedYAMLError(problem=f"{key.value} is given twice", problem_mark=key.start_mark)
-            keys.append(key.value)
+            keys += [key.value] * (key.value != "<<")
         return dict(super().construct_mapping(node, deep))
 
 
-def check_yaml(path: Path) -> dict[str, Any]:
-    """Read a file, and refuse one that is no YAML, is empty, is no mapping, or gives a key twice.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the content of a file; one that is no YAML, is empty, or no mapping is refused.
 
     Raises:
         ValueError: Saying what is wrong, and in which line.
     """
     try:
-        content = yaml.load(path.read_text(), _Strict)
+        content = yaml.load(path.read_text(), _Loader)
     except yaml.MarkedYAMLError as error:
         place = f"line {error.problem_mark.line + 1}, " if error.problem_mark else ""
-        raise ValueError(f"{place}{error.problem or error}") from error
+        raise ValueError(f"{path}: {place}{error.problem or error}") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError("this is no YAML file") from error
+        raise ValueError(f"{path}: this is no YAML file") from error
     if not isinstance(content, dict):
         found = "nothing" if content is None else f"a {type(content).__name__}"
-        raise ValueError(f"the file holds {found}: write keys with values, as in model: DCGAN")
+        raise ValueError(f"{path}: the file holds {found}: write keys with values, as in model: DCGAN")
     return content
 
 
