@@ -24,7 +24,6 @@ from lightning_gans.data.decode import image_endings
 from lightning_gans.data.folder import read_folder
 from lightning_gans.files import write_whole, written_whole
 from lightning_gans.game.checkpoints import checkpoint_file, load, read_config, run_config
-from lightning_gans.game.trust import only_trusted
 from lightning_gans.metrics import FID, IS
 from lightning_gans.metrics.base import Contract
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores, real_images_of
@@ -32,7 +31,7 @@ from lightning_gans.metrics.extractors import Extractor, Inception
 from lightning_gans.metrics.order import content_hash
 from lightning_gans.metrics.statistics import RealStatistics, open_npz
 from lightning_gans.metrics.stream import SampleStream, samples_of
-from lightning_gans.networks.trust import check_trusted
+from lightning_gans.trust import check_trusted, only_trusted
 
 
 def run(arguments: list[str]) -> None:

@@ -146,7 +146,7 @@ def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
     prog = f"lightning-gans {function.__name__.replace('_', '-')}"
     with ExitStack() as stack:
         if trusted:
-            from lightning_gans.networks.trust import trust_also
+            from lightning_gans.trust import trust_also
 
             stack.enter_context(trust_also(trusted))
             given.append(f"--trusted={json.dumps(trusted)}")
@@ -229,7 +229,7 @@ def explain(
         cause: What was raised; its innermost kind is told where the message gives no reason.
     """
     if denied := re.search(r"Importing '([^']+)' is not allowed", message):
-        from lightning_gans.networks.trust import refusal
+        from lightning_gans.trust import refusal
 
         return refusal([denied[1]], "the checkpoint or its run's config.yaml")
     options = options or {}

@@ -28,7 +28,6 @@ from lightning_gans.game.progress import go_on_exactly, store_progress
 from lightning_gans.game.random_states import random_states, restore_random_states
 from lightning_gans.game.resuming import check_paths, check_weights, summary, warn_of_missing
 from lightning_gans.game.settings import log_settings
-from lightning_gans.game.trust import only_trusted
 from lightning_gans.networks.rebuild import (
     NotRebuildable,
     Rebuildable,
@@ -37,7 +36,7 @@ from lightning_gans.networks.rebuild import (
     find_class,
     rebuild,
 )
-from lightning_gans.networks.trust import NotTrusted, check_trusted
+from lightning_gans.trust import NotTrusted, check_trusted, only_trusted
 
 
 class SelfContained(Rebuildable, LightningModule):

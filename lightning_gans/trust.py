@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from jsonargparse import _common, _optionals, set_parsing_settings
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -42,6 +43,36 @@ def trust_also(names: Iterable[str]) -> Iterator[None]:
         yield
     finally:
         _ALSO.reset(token)
+
+
+@contextmanager
+def only_trusted(trusted: Iterable[str]) -> Iterator[None]:
+    """Within this block jsonargparse imports only what a file may name, in whatever form it is named.
+
+    The parser's own list of imports that are allowed: it is asked before each import, whether the name is a
+    ``class_path``, a function's, one in a string that is parsed again, or one in another file.
+
+    Args:
+        trusted: Modules, packages and class paths that are allowed too.
+    """
+    own = (
+        name
+        for name, module in list(sys.modules.items())
+        if name.isidentifier() and isinstance(module, ModuleType) and is_own(module)
+    )
+    settings = _common.parsing_settings
+    before = {key: settings[key] for key in ("import_path_verdicts", "import_paths_enforced")}
+    addresses = "s" in _optionals._get_config_read_mode()
+    set_parsing_settings(
+        import_path_denylist=["*", *PROGRAMS],
+        import_path_allowlist=[PACKAGE, *of_torch(), *own, *trusted],
+        config_read_mode_fsspec_enabled=False,  # a file must not have others fetched from the network
+    )
+    try:
+        yield
+    finally:
+        settings.update(before)
+        set_parsing_settings(config_read_mode_fsspec_enabled=addresses)
 
 
 def is_trusted(path: str, trusted: Iterable[str] = ()) -> bool:
@@ -132,7 +163,7 @@ def _installed() -> frozenset[Path]:
     paths = sysconfig.get_paths()
     names = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
     places = [*(paths[name] for name in names), *site.getsitepackages(), site.getusersitepackages()]
-    return frozenset(Path(place).resolve() for place in places) | {Path(__file__).resolve().parents[1]}
+    return frozenset(Path(place).resolve() for place in places) | {Path(__file__).resolve().parent}
 
 
 def paths_of(cls: type) -> set[str]:
