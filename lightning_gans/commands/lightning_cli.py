@@ -6,17 +6,12 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from pkgutil import resolve_name
+from shlex import quote
 from typing import Any
 
 import yaml
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    ModelCheckpoint,
-    ProgressBar,
-    TQDMProgressBar,
-)
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
@@ -29,12 +24,11 @@ from lightning_gans.commands.limits import limit, refuse_at_its_end
 from lightning_gans.commands.loggers import in_run, log_in, with_table
 from lightning_gans.commands.parsing import LINKED, TRUSTED
 from lightning_gans.commands.run_folder import RUNS, claim, give_back, run_name
-from lightning_gans.commands.stored import to_repeat
-from lightning_gans.game.checkpoints import SelfContained, read_checkpoint, same_class
+from lightning_gans.commands.stored import check_class, to_repeat
+from lightning_gans.game.checkpoints import SelfContained
 from lightning_gans.game.interruption import Interrupted
 from lightning_gans.game.monitors import unlogged
 from lightning_gans.game.settings import log_settings
-from lightning_gans.networks.rebuild import class_path
 
 HARMLESS = (
     ".*treespec.*",  # of Lightning, about newer versions of torch
@@ -100,12 +94,7 @@ class CLI(LightningCLI):
         config = self.config[self.command]
         ckpt = config.get("ckpt_path")
         if ckpt and Path(ckpt).is_file():
-            stored = read_checkpoint(ckpt)["hyper_parameters"]["_class_path"]
-            model = resolve_name(config.model.class_path)
-            if not same_class(stored, model):
-                raise ValueError(
-                    f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {class_path(model)}"
-                )
+            check_class(ckpt, resolve_name(config.model.class_path))
 
     def before_instantiate_classes(self) -> None:
         """Check what needs no model, and claim the run's folder; what is built from here on may take long."""
@@ -242,10 +231,9 @@ class CLI(LightningCLI):
             self.trainer.fit(**arguments)
         except Interrupted as stop:
             if stop.checkpoint and self.trainer.is_global_zero:
-                trusted = to_repeat(self.config[self.command].as_dict())
-                print(
-                    f"Go on with: lightning-gans fit --ckpt_path {stop.checkpoint}{trusted}", file=sys.stderr
-                )
+                options = f"--ckpt_path {quote(str(stop.checkpoint))}"
+                options += to_repeat(self.config[self.command].as_dict())
+                print(f"Go on with: lightning-gans fit {options}", file=sys.stderr)
             raise
         except RuntimeError as error:
             for callback, line in unlogged(self.trainer).items():

@@ -14,8 +14,9 @@ import lightning.pytorch.strategies
 import yaml
 
 from lightning_gans.commands.parsing import LINKED
-from lightning_gans.game.checkpoints import moved, read_checkpoint, read_config, run_config
-from lightning_gans.networks.trust import check_trusted, class_paths, paths_of, what_to_trust
+from lightning_gans.game.checkpoints import moved, read_checkpoint, read_config, run_config, same_class
+from lightning_gans.networks.rebuild import class_path
+from lightning_gans.trust import check_trusted, class_paths, paths_of, what_to_trust
 
 OF_LIGHTNING = {
     lightning.pytorch.callbacks: {*lightning.pytorch.callbacks.__all__} - {"LambdaCallback"},
@@ -116,6 +117,19 @@ def as_configured(ckpt: Path, arguments: Sequence[str], allowed: Sequence[str]) 
         found["data"] = _as_class(data)
     check_trusted(found, allowed, f"checkpoint {ckpt}")
     return json.dumps(found)
+
+
+def check_class(ckpt: str, model: type) -> None:
+    """Check that a checkpoint is one of a class.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    stored = read_checkpoint(ckpt)["hyper_parameters"]["_class_path"]
+    if not same_class(stored, model):
+        raise ValueError(
+            f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {class_path(model)}"
+        )
 
 
 def _check_places(config: dict[str, Any], file: Path) -> None:
