@@ -142,7 +142,7 @@ class Budget(Named):
         """Check seeds and time."""
         checks.within("[0, inf)", seconds=self.seconds)
         for seed in self.seeds:
-            checks.at_least(0, seeds=seed)
+            checks.seed(seeds=seed)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds={self.seeds}: give one at least, and each once")
 
