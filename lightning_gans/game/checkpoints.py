@@ -39,7 +39,6 @@ from lightning_gans.networks.rebuild import (
 )
 from lightning_gans.networks.trust import NotTrusted, check_trusted
 
-
 FOLDER = 0x10  # the attribute of folders in a zip archive
 
 
