@@ -18,6 +18,7 @@ NARROW = (
 )
 SMALL_FACES = f"{SMALL_BATCH} --data.image_size 32 --data.verify false"
 UNCHECKED = "--data.verify false"
+FEW = "--data.limit 40"
 
 SHRUNK = [
     (r"make .*", None),  # what .ci runs
@@ -54,7 +55,7 @@ SHRUNK = [
     ),
     (r"lightning-gans fit --config .*", f"{SMALL_BATCH} {JUDGED}"),
     (r"lightning-gans fit --ckpt_path .*", "--trainer.max_steps 4"),
-    (r"lightning-gans fit --model DCGAN --data galaxies.*", f"{SMALL_BATCH} --data.limit 40"),
+    (r"lightning-gans fit --model DCGAN --data galaxies.*", f"{SMALL_BATCH} {FEW}"),
     (r"lightning-gans fit --model DCGAN .*", SMALL_BATCH),
 ]
 """What is appended to a command, by the first pattern that it matches whole; None: it is not run, and why."""

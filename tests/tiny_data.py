@@ -25,7 +25,7 @@ def write_grey(root):
             write_idx(place / f"{split}-images-idx3-ubyte", noise(n, 28, 28))
             write_idx(place / f"{split}-labels-idx1-ubyte", (torch.arange(n) % 10).byte())
     for name in SKETCHES:
-        write_pictures(root / "tu-berlin-sketches" / name, 14, 8)
+        write_pictures(root / "tu-berlin-sketches" / name, 24, 8)
 
 
 def write_colour(root):

@@ -19,7 +19,7 @@ from lightning_gans.data.cache import cache_folder
 from lightning_gans.drawing.pixels import as_png
 from lightning_gans.files import write_whole
 from lightning_gans.game.ranks import share_buffers
-from lightning_gans.game.rows import show_best, write_row
+from lightning_gans.game.rows import show_best, update_of, write_row
 from lightning_gans.metrics.base import Contract, score_names, snake_case
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores, real_images_of
 from lightning_gans.metrics.extractors import Extractor
@@ -293,11 +293,11 @@ class Evaluate(Callback):
         # Without a logger, validate and test have no folder of their own.
         if trainer.is_global_zero and (trainer.state.fn == "fit" or trainer.loggers):
             folder.mkdir(parents=True, exist_ok=True)
-            line = {"update": trainer.global_step, "name": self.name, **self.scores.as_json()}
+            line = {"update": update_of(trainer), "name": self.name, **self.scores.as_json()}
             with (folder / "evaluations.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
             with isolate_rng(), torch.no_grad():
-                self._draw(stream, folder, trainer.global_step)
+                self._draw(stream, folder, update_of(trainer))
         row = {f"{self._prefix(stage)}{name}": value for name, value in self.scores.scalars().items()}
         better = {name: getattr(self._metric_of(name), "higher_is_better", None) for name in row}
         show_best(

@@ -44,6 +44,7 @@ from lightning_gans.game.checkpoints import SelfContained, read_checkpoint, same
 from lightning_gans.game.csv_logger import WholeCSVLogger
 from lightning_gans.game.interruption import Interrupted
 from lightning_gans.game.monitors import unlogged
+from lightning_gans.game.settings import log_settings
 from lightning_gans.networks.rebuild import class_path
 
 OF_EACH_RUN = {"checkpoint": Checkpoint, "samples": SampleGrid, "throughput": Throughput}
@@ -256,6 +257,8 @@ class CLI(LightningCLI):
                 callbacks.append(TQDMProgressBar(refresh_rate=20))
         check_names(callbacks)
         trainer = self._instantiate_trainer({**config, "callbacks": callbacks}, [])
+        if self.command != "fit":  # which tells its loggers when it starts
+            log_settings(trainer, self.model, self.datamodule, self._settings(self.command))
         if not trainer.is_global_zero:  # some launchers tell only Lightning
             self._give_back()
         return trainer
@@ -264,11 +267,8 @@ class CLI(LightningCLI):
         """Return what the loggers are told beside model and data."""
         parser, config = self._parser(self.command), self.config[self.command]
         plain = yaml.safe_load(parser.dump(config, skip_validation=True))
-        return {
-            "recipe": self.recipe,
-            "run": run,
-            **{key: plain.get(key) for key in ("trainer", *OF_EACH_RUN)},
-        }
+        keys = ("ckpt_path", "trainer", *OF_EACH_RUN)
+        return {"recipe": self.recipe, "run": run, **{key: plain.get(key) for key in keys}}
 
     def _callbacks_of_each_run(self, config: dict[str, Any]) -> list[Callback]:
         """Return the callbacks that ``fit`` adds and can use; warn of options that are set for the others."""

@@ -269,8 +269,8 @@ def _reworded(text: str, message: str, options: Mapping[str, Any], owner: str, k
         return f"{found[1]} is no option: they begin with --, as in {meant}"
     if found := re.search(r"dot import path string: (\S*)", text):
         unknown = _unknown_class(found[1], f"{message} {getattr(options.get(f'--{key}'), '_typehint', '')}")
-        no_class = unknown.endswith("there are none")  # as where fit adds a callback
-        return f"give single keys (--{key}.help lists them) or false, not {found[1]}" if no_class else unknown
+        settings = key in ("checkpoint", "samples", "throughput")  # of a callback that fit adds
+        return f"give single keys (--{key}.help lists them) or false, not {found[1]}" if settings else unknown
     if found := re.search(r"class, but (\S+ )?is abstract", text):
         given = re.search(r"Given value: (\S+)", message)
         return _abstract((found[1] or (given and given[1]) or "").strip())
@@ -335,7 +335,7 @@ def _options_below(name: str, options: Mapping[str, Any]) -> list[str]:
 def _unknown_class(name: str, message: str) -> str:
     """Say what is near the name of a class, among the kinds that the message names."""
     kinds = [cls for path in PATH.findall(message) if (cls := _find(path))]
-    known = {cls.__name__: cls.__module__ for kind in kinds for cls in (kind, *subclasses(kind))}
+    known = {cls.__name__: cls.__module__ for kind in kinds for cls in subclasses(kind)}
     ours = [cls for cls in known if known[cls].startswith("lightning_gans")]
     elsewhere = any(cls.__name__ == name for cls in _ours())
     folded = {cls.casefold(): cls for cls in known}

@@ -158,7 +158,8 @@ class SelfContained(Rebuildable, LightningModule):
     def on_fit_start(self) -> None:
         """Make whatever is logged stand at updates; tell the loggers what the run is made of."""
         log_at_updates(self.trainer)
-        log_settings(self.trainer, self, self.run_settings or {})
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        log_settings(self.trainer, self, data, self.run_settings or {})
 
     def on_train_start(self) -> None:
         """Install the signal handlers; restore the random states and run state of a resumed run."""

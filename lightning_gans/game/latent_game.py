@@ -486,6 +486,13 @@ class LatentGame(AdversarialModule):
     ) -> nn.Module:
         if isinstance(network, nn.Module):
             return network
+        if isinstance(network, partial):
+            # The parser gives arguments without a type hint the value None, these too.
+            target = network.args[-1] if network.args else network.func
+            first = checks.argument_names(target)[: len(shape)] if isinstance(target, type) else []
+            empty = [key for key in first if network.keywords.get(key, "") is None]
+            kept = {key: value for key, value in network.keywords.items() if key not in empty}
+            network = partial(network.func, *network.args, **kept)
         try:
             return network(*shape, **outputs)
         except (TypeError, ValueError, RuntimeError) as error:

@@ -37,6 +37,11 @@ def write_row(
     return values
 
 
+def update_of(trainer: Trainer) -> int:
+    """Return the generator update of the weights; in ``validate`` and ``test`` that of their checkpoint."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
 def show_best(trainer: Trainer, higher_is_better: Mapping[str, bool]) -> None:
     """Have the table of runs of W&B show the best value of each of these names beside the last."""
     for logger in trainer.loggers:

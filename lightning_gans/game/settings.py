@@ -4,14 +4,16 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 from lightning_gans.networks.rebuild import NotRebuildable, Rebuildable, class_path, describe
 
 PACKAGES = ("lightning-gans", "lightning", "torch")
 
 
-def log_settings(trainer: Trainer, module: LightningModule, more: dict[str, Any]) -> None:
+def log_settings(
+    trainer: Trainer, module: LightningModule, datamodule: LightningDataModule | None, more: dict[str, Any]
+) -> None:
     """Give all loggers the settings of a run, nested: model, data, trainer, seed, versions.
 
     Lightning would mix the arguments of model and data in one flat dict, without their classes.
@@ -19,11 +21,12 @@ def log_settings(trainer: Trainer, module: LightningModule, more: dict[str, Any]
     Args:
         trainer: The trainer of the run.
         module: Its model.
+        datamodule: Its data, if they have a module.
         more: Further settings; they replace those that have the same names.
     """
     # Without a data module: what the loader reads.
-    data = trainer.datamodule or trainer.fit_loop._data_source.instance  # type: ignore[attr-defined]
-    for owner in (module, trainer.datamodule):  # type: ignore[attr-defined]
+    data = datamodule or trainer.fit_loop._data_source.instance
+    for owner in (module, datamodule):
         if owner is not None:
             owner._log_hyperparams = False
     if not trainer.enable_autolog_hparams:

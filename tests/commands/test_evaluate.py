@@ -171,8 +171,8 @@ def test_names_of_files_change_no_score(cli, tmp_path, images):
         folder.mkdir()
         for number, image in enumerate([*large, *odd]):
             write_png(image, str(folder / f"{reverse * number + 50}.png"))
+        given = ("--samples", folder, "--reference", folder, "--n", 30, "--metrics", metrics)
         with pytest.warns(UserWarning, match="2 of 42 images to 32x32"):
-            given = ("--samples", folder, "--reference", folder, "--n", 30, "--metrics", metrics)
             found.append(scores(cli, tmp_path, *given))
     for name in found[0].keys() - {"protocol"}:
         assert found[0][name] == pytest.approx(found[1][name], rel=1e-6, abs=1e-9), name

@@ -54,6 +54,9 @@ def test_tensorboard_needs_no_folder_of_its_own(cli):
     )
     board = EventAccumulator("runs/validate/version_0").Reload()
     assert [event.step for event in board.Scalars("val/generator_loss")] == [12]
+    settings = yaml.safe_load(Path("runs/validate/version_0/hparams.yaml").read_text())
+    assert settings["model"]["class_path"] == "lightning_gans.models.gan.GAN"
+    assert settings["ckpt_path"] == str(run / "checkpoints/last.ckpt")
     assert {path.name for path in Path().iterdir()} == {"runs"}
 
 

@@ -164,7 +164,27 @@ class Breaks(nn.Module):
     def __init__(self, image_shape: tuple[int, ...], latent_dim: int):
         raise RuntimeError("out of luck")
 
+class Untyped(nn.Module):
+    def __init__(self, image_shape, latent_dim, width=8):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(latent_dim, width), nn.Linear(width, 64), nn.Unflatten(1, image_shape)
+        )
+
+    def forward(self, latents):
+        return self.layers(latents)
+
 """
+
+
+def test_a_network_without_type_hints(cli):
+    Path("untyped.py").write_text(MINE)
+    network = ["--model.generator=untyped.Untyped", "--model.generator.width=5"]
+    cli("fit", "--model=DCGAN", *network, *SMALL, *QUICK)
+    game = load("runs/dcgan/version_0", trusted=["untyped"])
+    assert game.generator.layers[0].out_features == 5
+
+
 FILES = {
     "mine.py": MINE,
     "missing.py": "import no_such_package\n",
@@ -220,7 +240,7 @@ FILES = {
         ("fit --config quickstart --trainer.logger Foo", ["trainer.logger", "Foo is unknown"]),
         ("fit --model LatentGame --data Digits", ["model", "LatentGame is abstract", "DCGAN"]),
         ("fit --model AdversarialModule --data Digits", ["model", "AdversarialModule is abstract"]),
-        ("fit --model TranslationGame --data Digits", ["model", "TranslationGame", "players"]),
+        ("fit --model TranslationGame --data Digits", ["model", "TranslationGame"]),
         ("fit --config quickstart --model.latent Latent", ["model.latent", "abstract", "Normal"]),
         ("fit --config quickstart --model.generator_optimizer SGD",
          ["model.generator_optimizer", "torch.optim.SGD", "lightning_gans.game.optimizers.SGD"]),

@@ -21,6 +21,7 @@ from tests.tiny_data import write_grey
 CLASSIFIERS = [name for name in recipe_names() if name.startswith("classifier/")]
 GAMES = [name for name in recipe_names() if name not in CLASSIFIERS]
 
+
 @pytest.fixture
 def data(monkeypatch):
     """A few images in the official formats."""

@@ -409,7 +409,7 @@ def test_what_a_killed_process_left_goes(recipe, tmp_path):
 def test_a_cache_that_cannot_be_written(recipe, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("LIGHTNING_GANS_CACHE", str(tmp_path / "file"))
-    with pytest.raises(OSError, match="LIGHTNING_GANS_CACHE=.*file/classifiers: cannot write"):
+    with pytest.raises(OSError, match=r"LIGHTNING_GANS_CACHE=.*file/classifiers: cannot write"):
         ClassifierExtractor("classifier/mine")
     assert not recipe[1]
 

@@ -1,5 +1,7 @@
 """The same images, through this package's chain and through those that papers' numbers come from."""
 
+from typing import ClassVar
+
 import pytest
 import torch
 from torch import nn
@@ -150,7 +152,7 @@ class Ours(Extractor):
         super().__init__("small", 3)
         self.network = Small()
 
-    protocol = {}
+    protocol: ClassVar = {}
 
     def extract(self, images):
         return self.network(images)
