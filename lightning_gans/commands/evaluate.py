@@ -6,6 +6,7 @@ import json as json_format
 import sys
 import warnings
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -175,17 +176,11 @@ def _as_in_the_run(ckpt: Path, typed: Collection[str], allowed: Sequence[str]) -
     """Return data, metrics and their settings of a checkpoint's run as arguments, unless they are typed."""
     file = run_config(ckpt)
     config = json_format.loads(as_configured(ckpt, (), allowed)) if file is None else read_config(file)
-    trainer = config.get("trainer")
-    callbacks = trainer.get("callbacks") if isinstance(trainer, dict) else None
-    own = [
-        callback["init_args"]
-        for callback in (callbacks if isinstance(callbacks, list) else ())
-        if isinstance(callback, dict)
-        and str(callback.get("class_path")).rpartition(".")[2] == "Evaluate"
-        and isinstance(callback.get("init_args"), dict)
-    ]
-    # That without a name if there are several.
-    scored: dict[str, Any] = min(own, key=lambda each: each.get("name") is not None, default={})
+    scored: dict[str, Any] = {}
+    with suppress(AttributeError, KeyError, TypeError):  # a checkpoint alone, or a file of another shape
+        own = [x for x in config["trainer"]["callbacks"] if x["class_path"].endswith(".Evaluate")]
+        # That without a name if there are several.
+        scored = min((x["init_args"] for x in own), key=lambda each: each.get("name") is not None, default={})
     known = {name: scored.get(name) for name in ("extractor", "metrics", "split", "weights", "seed")}
     known = {"data": config.get("data"), **known, "n": scored.get("num_samples")}
     if "--reference" in typed:

@@ -283,7 +283,7 @@ def _reworded(text: str, message: str, options: Mapping[str, Any], owner: str, k
     if found := re.search(r"subclasses with name (\w+)\..*ambiguity: (.*)\.", text):
         return f"there are several {found[1]}: give {found[2].replace(', ', ' or ')}"
     if found := re.search(r"arguments are required: (.*)", text):
-        names = [re.sub(r"^(fit|validate|test|predict)\.", "--", name) for name in found[1].split(", ")]
+        names = [re.sub(r"^(fit|validate|test)\.", "--", name) for name in found[1].split(", ")]
         if owner:
             names = [name for name in names if name not in checks.FOLLOWS]
             if not names:
@@ -381,12 +381,14 @@ def _ours() -> Iterator[type]:
 
 def subclasses(cls: type) -> Iterator[type]:
     """Yield the classes below one that have been imported, are public, and can be built."""
-    below: type
-    for below in type.__subclasses__(cls):
-        if (
-            not below.__name__.startswith("_")
-            and not inspect.isabstract(below)
-            and "<locals>" not in below.__qualname__
+    left: list[type] = type.__subclasses__(cls)
+    seen = set[type]()
+    for below in left:
+        if below in seen:
+            continue
+        seen.add(below)
+        left += type.__subclasses__(below)  # which the loop comes to later
+        if not (
+            below.__name__.startswith("_") or inspect.isabstract(below) or "<locals>" in below.__qualname__
         ):
             yield below
-        yield from subclasses(below)

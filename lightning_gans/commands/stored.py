@@ -13,7 +13,7 @@ import lightning.pytorch.profilers
 import lightning.pytorch.strategies
 import yaml
 
-from lightning_gans.commands.parsing import LINKED
+from lightning_gans.commands.parsing import LINKED, subclasses
 from lightning_gans.game.checkpoints import moved, read_checkpoint, read_config, run_config, same_class
 from lightning_gans.networks.rebuild import class_path
 from lightning_gans.trust import check_trusted, class_paths, paths_of, what_to_trust
@@ -53,7 +53,7 @@ def nameable(arguments: Sequence[str], trusted: Iterable[str]) -> list[str]:
             found.add(text)  # of Python, torch or a library
         elif text.rpartition(".")[2][:1].isupper() and not Path(text).exists():
             found.add(str(home))  # a class of her own; mine.ckpt, runs.old, scores.json are none
-    for cls in _subclasses(object):
+    for cls in subclasses(object):
         if cls.__name__ in short:
             found |= paths_of(cls)
     return [path for path in found if all(part.isidentifier() for part in path.split("."))]
@@ -77,16 +77,6 @@ def _typed(arguments: Sequence[str]) -> Iterator[str]:
             named = flag in ("--config", "-c") and Path(text).is_file()
             for _, value in _settings(yaml.safe_load(Path(text).read_text() if named else text)):
                 yield value
-
-
-def _subclasses(cls: type, seen: set[type] | None = None) -> set[type]:
-    seen = set() if seen is None else seen
-    sub: type
-    for sub in type.__subclasses__(cls):
-        if sub not in seen:
-            seen.add(sub)
-            _subclasses(sub, seen)
-    return seen
 
 
 def as_configured(ckpt: Path, arguments: Sequence[str], allowed: Sequence[str]) -> str:
