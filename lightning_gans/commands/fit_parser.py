@@ -37,8 +37,10 @@ class Parser(OneLine, LightningArgumentParser):
     def add_class_arguments(self, theclass: type, nested_key: str | None = None, **kwargs: Any) -> Any:
         """Add the arguments of a class; the folder of a logger need not be given."""
         added = super().add_class_arguments(theclass, nested_key, **kwargs)
-        if nested_key is None and issubclass(theclass, CSVLogger | TensorBoardLogger):
-            self.set_defaults(save_dir=str(RUNS))
+        if issubclass(theclass, CSVLogger | TensorBoardLogger):
+            key = f"{nested_key}.save_dir" if nested_key else "save_dir"
+            self.set_defaults({key: str(RUNS)})
+            self._option_string_actions[f"--{key}"].required = False  # for the help
         return added
 
 
