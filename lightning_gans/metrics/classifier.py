@@ -237,7 +237,7 @@ def trained(recipe: str) -> SelfContained:
 
     The file is named by a hash of the recipe's text and this package's version; only a finished training
     leaves one. Of several processes one trains and the others wait. The data is read from the folder
-    ``LIGHTNING_GANS_DATA``.
+    ``LIGHTNING_GANS_DATA``; that is the ``data.root`` of a command whose classifier it is.
 
     Args:
         recipe: Name of the recipe, such as ``classifier/digits``.
