@@ -90,7 +90,7 @@ class OneLine(ArgumentParser):
         if root is not None:
             os.environ["LIGHTNING_GANS_DATA"] = str(root)
         try:
-            return super().instantiate(namespace, *args, **kwargs)
+            return super().instantiate(namespace, *args, **kwargs)  # type: ignore[no-any-return]
         finally:
             if root is not None:
                 os.environ.pop("LIGHTNING_GANS_DATA")

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from torchvision.datasets.utils import calculate_md5
+
 from lightning_gans import checks
 from lightning_gans.data.base import DataError, ImageDataModule
-from lightning_gans.data.fetch import md5_of
 
 
 class OfficialImages(ImageDataModule):
@@ -56,9 +57,9 @@ class OfficialImages(ImageDataModule):
 
 
 @functools.cache
-def _md5(path: Path, size: int, changed: int) -> str:
+def _md5(path: Path, size: int, changed: int) -> Any:
     """Return the MD5 of a file; cached by size and time of change, as every split asks for it."""
-    return md5_of(path)
+    return calculate_md5(path)
 
 
 class _Unchecked:

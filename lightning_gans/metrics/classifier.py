@@ -19,7 +19,6 @@ from uuid import uuid4
 
 import torch
 import torch.nn.functional as F
-from filelock import FileLock, Timeout
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -28,7 +27,7 @@ from tqdm import tqdm
 from lightning_gans.checks import existing_file, positive, within, writable_folder
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.cache import cache_folder
-from lightning_gans.files import recipes_folder
+from lightning_gans.files import locked, recipes_folder
 from lightning_gans.game.checkpoints import SelfContained, load
 from lightning_gans.game.rows import show_best
 from lightning_gans.metrics.extractors import Extractor, hash_of, resized
@@ -36,7 +35,6 @@ from lightning_gans.metrics.stacked import stacked_labels
 from lightning_gans.networks.classifier import ConvClassifier
 from lightning_gans.networks.rebuild import class_path
 
-_WAIT_SECONDS = 5.0  # seconds to wait for another process before a message says so
 _KNOWN = ("data_name", "accuracy", "tested_on")  # stored in a checkpoint beside the weights
 ClassifierFactory = Callable[[tuple[int, ...], int], nn.Module]
 """Makes a classifier from ``(image_shape, num_classes)``: a network class, or a ``partial`` of one."""
@@ -254,14 +252,7 @@ def trained(recipe: str) -> SelfContained:
     if (found := _readable(file)) is not None:
         return found
     writable_folder(LIGHTNING_GANS_CACHE=file.parent)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{file}.lock")
-    try:
-        lock.acquire(timeout=_WAIT_SECONDS)
-    except Timeout:
-        print(f"waiting for another process that trains {recipe}", file=sys.stderr)
-        lock.acquire()
-    try:
+    with locked(file, f"trains {recipe}"):
         if (found := _readable(file)) is not None:  # of the process that this one waited for
             return found
         for leftover in file.parent.glob(f"{file.name}.*.part"):  # of a process that was killed
@@ -269,8 +260,6 @@ def trained(recipe: str) -> SelfContained:
         print(f"training {recipe}, once; it is kept in {file}", file=sys.stderr)
         _train(recipe, file)
         return load(file)
-    finally:
-        lock.release()
 
 
 def _readable(file: Path) -> SelfContained | None:

@@ -3,11 +3,10 @@
 import hashlib
 import json
 import os
-import time
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from lightning_gans import checks
 from lightning_gans.data.base import free_memory
-from lightning_gans.files import written_whole
+from lightning_gans.files import remove_parts, written_whole
 
 _LAYOUT = 2  # of the format of cached files; a new number makes older ones unused
 _DTYPES = {
@@ -196,12 +195,8 @@ def store(key: Mapping[str, Any], statistics: RealStatistics, folder: str | Path
         TypeError: If the key holds values that are not JSON's.
     """
     file = _file(key, Path(folder))
-    with suppress(OSError):
-        # Unfinished files: of killed processes, or being written.
-        for leftover in file.parent.glob(f"{file.name}.*.part"):
-            if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
-                leftover.unlink()
     try:
+        remove_parts(file.parent, _LEFTOVER_SECONDS)  # younger ones may be being written
         replace(statistics, protocol=dict(key)).save(file)
     except OSError as error:
         reason = error.strerror or checks.first_line(error)

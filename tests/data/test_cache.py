@@ -15,6 +15,7 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
+from lightning_gans import files
 from lightning_gans.data import cache
 from lightning_gans.data.cache import CacheError, cache_folder, decode_all, decode_to_disk, find_usable
 from lightning_gans.data.decode import DamagedImage, Decoder
@@ -286,7 +287,7 @@ def test_processes_at_once_decode_once(source, images, store, tmp_path):
 
 
 def test_waiting_is_announced(source, store, monkeypatch):
-    monkeypatch.setattr(cache, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(files, "WAIT_SECONDS", 0.05)
     store.mkdir()
     key = cache._key(source, "error")
     held = threading.Event()

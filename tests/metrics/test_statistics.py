@@ -312,9 +312,10 @@ def test_full_disk_costs_a_warning(tmp_path, monkeypatch):
 
 
 def test_leftovers_of_killed_processes_go(tmp_path):
-    file, other = (statistics._file(key, tmp_path).name for key in (KEY, {**KEY, "n": 3}))
-    for name, hours in ((f"{file}.dead.part", 2), (f"{file}.busy.part", 0.1), (f"{other}.dead.part", 2)):
+    file = statistics._file(KEY, tmp_path).name
+    dead, busy = (f"{file}.{letter * 32}.part" for letter in "ab")
+    for name, hours in ((dead, 2), (busy, 0.1), ("of-others.part", 2)):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (time.time() - 3600 * hours,) * 2)
     store(KEY, make(), tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {file, f"{file}.busy.part", f"{other}.dead.part"}
+    assert {path.name for path in tmp_path.iterdir()} == {file, busy, "of-others.part"}
