@@ -27,6 +27,7 @@ from tqdm import tqdm
 from lightning_gans.checks import existing_file, positive, within, writable_folder
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.cache import cache_folder
+from lightning_gans.data.loader import first_loader
 from lightning_gans.files import locked, recipes_folder
 from lightning_gans.game.checkpoints import SelfContained, load
 from lightning_gans.game.rows import show_best
@@ -210,8 +211,7 @@ class DatasetClassifier(SelfContained):
                 data.setup("test")
                 return data.test_dataloader()
             return data.val_dataloader() or None
-        loaders = self.trainer.val_dataloaders
-        return loaders[0] if isinstance(loaders, list) else loaders
+        return first_loader(self.trainer.val_dataloaders)
 
 
 def _one_cycle(step: int, updates: int) -> float:
@@ -274,15 +274,9 @@ def _readable(file: Path) -> SelfContained | None:
 def _train(recipe: str, file: Path) -> None:
     # Without the variables that would make it one of this run's ranks, or give it this run's settings.
     own = (
-        "PL_",
-        "LIGHTNING_GANS__",
-        "RANK",
-        "LOCAL_RANK",
-        "WORLD_SIZE",
-        "NODE_RANK",
-        "MASTER_",
+        "PL_", "LIGHTNING_GANS__", "RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_",
         "TORCHELASTIC_",
-    )
+    )  # fmt: skip
     place = file.with_name(f"{file.name}.{uuid4().hex}.part")
     place.mkdir()
     try:
