@@ -205,11 +205,7 @@ class Evaluate(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         contracts = [Contract(metric) for metric in self.metrics]
         for metric in contracts:
-            if metric.real_split not in (None, self.split):
-                raise ValueError(
-                    f"{metric.name} needs split={metric.real_split}, not {self.split}: give it an Evaluate "
-                    "of its own"
-                )
+            metric.check_split(self.split, "give it an Evaluate of its own")
         shape, real = tuple(game.image_shape), None
         if any(metric.compares for metric in contracts):
             source = given_loaders(trainer) if data is None else data

@@ -110,6 +110,8 @@ def evaluate(
     for metric in map(Contract, metrics):
         if metric.compares and data is None and reference is None:
             raise ValueError(f"{metric.name} compares with real images: give them, by --data or --reference")
+        if data is not None:
+            metric.check_split(split, f"give --split {metric.real_split}, or leave it out")
     num_classes = getattr(data, "num_classes", None)
     stream: SampleStream
     if ckpt_path is not None:

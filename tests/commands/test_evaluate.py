@@ -420,6 +420,10 @@ def test_translations_are_scored(cli, tmp_path, images):
             ),
             "split=test: ImageFolder has no test split here",
         ),
+        (
+            ("--samples", "{folder}", "--data", "Digits", "--metrics", "[ParzenLikelihood]"),
+            "ParzenLikelihood needs split=test, not train: give --split test",
+        ),
         (("--samples", "{wide}", "--data", "Digits"), "samples={wide}: 24x16 pixels are not square"),
         (("--samples", "{folder}", "--reference", "{cut}"), "damaged, or no .npz of images"),
         (("--samples", "{one}"), "is 1 image: a score needs 2"),
