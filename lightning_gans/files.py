@@ -1,5 +1,7 @@
 """Files that are whole at every moment, and those that come with the package."""
 
+import csv
+import io
 import os
 import re
 import time
@@ -7,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
@@ -51,6 +54,13 @@ def write_whole(path: str | Path, content: str | bytes, synced: bool = True) -> 
     """Write a whole file at once; text in UTF-8, file names in it may be of any bytes."""
     with written_whole(path, synced) as part:
         part.write_bytes(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
+
+
+def write_csv(path: str | Path, rows: Iterable[Iterable[Any]]) -> None:
+    """Write a whole table at once."""
+    table = io.StringIO()
+    csv.writer(table).writerows(rows)
+    write_whole(path, table.getvalue())
 
 
 def remove_parts(folder: Path, seconds: float = 0.0) -> None:

@@ -1,6 +1,5 @@
 """Score a checkpoint, a folder of images or an npz: FID, IS, KID, ..."""
 
-import csv as csv_format
 import hashlib
 import json as json_format
 import sys
@@ -22,7 +21,7 @@ from lightning_gans.data.base import Data, ImageDataModule
 from lightning_gans.data.cache import cache_folder
 from lightning_gans.data.decode import image_endings
 from lightning_gans.data.folder import read_folder
-from lightning_gans.files import write_whole, written_whole
+from lightning_gans.files import write_csv, write_whole
 from lightning_gans.game.checkpoints import checkpoint_file, load, read_config, run_config
 from lightning_gans.game.trust import only_trusted
 from lightning_gans.metrics import FID, IS
@@ -282,7 +281,4 @@ def _write_csv(scores: Scores, path: str) -> None:
     about |= {name: value for name, value in scores.protocol.items() if not isinstance(value, dict)}
     about |= {f"real_{name}": value for name, value in scores.protocol.get("real", {}).items()}
     row = {**scores.scalars(), **about}
-    with written_whole(path) as part, part.open("w", newline="") as file:
-        writer = csv_format.writer(file)
-        writer.writerow(row)
-        writer.writerow(row.values())
+    write_csv(path, [row, row.values()])
