@@ -39,6 +39,8 @@ from lightning_gans.networks.rebuild import (
 )
 from lightning_gans.networks.trust import NotTrusted, check_trusted
 
+FOLDER = 0x10  # the attribute of folders in a zip archive
+
 
 class SelfContained(Rebuildable, LightningModule):
     """A module whose checkpoints hold all that its run consists of, and how it was built.
@@ -251,6 +253,10 @@ def check_entries(path: str | Path) -> None:
         zipfile.BadZipFile: If the file is no archive.
     """
     with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            # Of what is marked as a folder torch reads nothing, and takes memory as it is for the values.
+            if entry.is_dir() or entry.external_attr & FOLDER:
+                raise ValueError(f"its entry {entry.filename} is marked as a folder")
         try:
             broken = archive.testzip()
         except zipfile.BadZipFile as error:
