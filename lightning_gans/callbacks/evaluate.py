@@ -217,14 +217,13 @@ class Evaluate(Callback):
         key = None if real is None else real.key
         made_for = (key, self._stream.count, shape, module.device, trainer.global_rank, trainer.world_size)
         if self._evaluation is None or self._made_for != made_for:
-            folder = None if self.cache is False else cache_folder(None if self.cache is True else self.cache)
             self._evaluation = Evaluation(
                 self.metrics,
                 self.extractor,
                 count=self._stream.count,
                 device=module.device,
                 batch_size=self.batch_size,
-                folder=folder,
+                folder=None if self.cache is False else cache_folder(self.cache),
                 rank=trainer.global_rank,
                 world_size=trainer.world_size,
                 progress=trainer.progress_bar_callback is not None,

@@ -158,7 +158,7 @@ def evaluate(
         count=stream.count,
         device=place,
         batch_size=batch_size,
-        folder=cache_folder(None),
+        folder=cache_folder(),
     )
     evaluation.fill_in(data, num_classes)
     evaluation.try_out(stream, real, "" if reference is None else f"reference={reference}: ")

@@ -540,7 +540,7 @@ class FileDataModule(ImageDataModule):
         if self.on_error == "skip":
             data = data.resized(self.load_size if split == "train" else self.image_size)
             cached = self.cache is not False
-            good = decode_to_disk(data, self._cache_folder, "skip")[1] if cached else find_usable(data)
+            good = decode_to_disk(data, cache_folder(self.cache), "skip")[1] if cached else find_usable(data)
             usable = torch.isin(kept, good)
             kept, labels = kept[usable], labels[usable]
         return data, labels, kept
@@ -558,14 +558,10 @@ class FileDataModule(ImageDataModule):
             data, kept = data.at(kept), torch.arange(len(kept))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="skipped")  # a warning was given when they were decoded
-            stored, good = decode_to_disk(data, self._cache_folder, self.on_error)
+            stored, good = decode_to_disk(data, cache_folder(self.cache), self.on_error)
         # All of ``kept`` are usable, and ``good`` is ascending: this finds their places among the stored.
         chosen = _taken(stored, torch.searchsorted(good, kept))
         return chosen.read() if fits and isinstance(chosen, MappedImages) else chosen
-
-    @property
-    def _cache_folder(self) -> Path:
-        return cache_folder(None if self.cache is True else str(self.cache))
 
 
 def image_key(name: str, split: str, data: Data, labels: Tensor) -> dict[str, str]:

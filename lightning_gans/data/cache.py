@@ -42,17 +42,16 @@ class CacheError(OSError):
     """The cache folder cannot be used; one line that says why and what to do."""
 
 
-def cache_folder(given: str | Path | None) -> Path:
-    """Return the folder of decoded images.
+def cache_folder(given: str | Path | bool = True) -> Path:
+    """Return the folder of what is kept from run to run.
 
     Args:
-        given: The folder. None: the environment variable ``LIGHTNING_GANS_CACHE``, else ``lightning_gans`` in
+        given: The folder. True: the environment variable ``LIGHTNING_GANS_CACHE``, else ``lightning_gans`` in
             the user's cache folder (``XDG_CACHE_HOME``, else ``~/.cache``).
     """
-    chosen = given or os.environ.get("LIGHTNING_GANS_CACHE")
-    if not chosen:
-        chosen = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "lightning_gans")
-    return Path(chosen).expanduser()
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "lightning_gans")
+    chosen = os.environ.get("LIGHTNING_GANS_CACHE") if isinstance(given, bool) else given
+    return Path(chosen or usual).expanduser()
 
 
 def decode_all(source: ImageSource) -> Tensor:

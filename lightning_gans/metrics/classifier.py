@@ -248,7 +248,7 @@ def trained(recipe: str) -> SelfContained:
     config = recipes_folder() / f"{recipe}.yaml"
     existing_file(checkpoint=config)
     key = hashlib.sha256(config.read_bytes() + version("lightning-gans").encode()).hexdigest()[:16]
-    file = cache_folder(None) / "classifiers" / f"{recipe.replace('/', '-')}-{key}.ckpt"
+    file = cache_folder() / "classifiers" / f"{recipe.replace('/', '-')}-{key}.ckpt"
     if (found := _readable(file)) is not None:
         return found
     writable_folder(LIGHTNING_GANS_CACHE=file.parent)

@@ -180,7 +180,7 @@ class Inception(Extractor):
     def _located(self) -> Path:
         """Return the file of weights."""
         if self.weights is None:
-            file = cache_folder(None) / _FILE
+            file = cache_folder() / _FILE
             if not file.is_file():
                 _download(file)
         else:

@@ -382,10 +382,10 @@ def test_cache_folder(monkeypatch, tmp_path):
     for name in ("LIGHTNING_GANS_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder(None) == tmp_path / ".cache" / "lightning_gans"
+    assert cache_folder() == tmp_path / ".cache" / "lightning_gans"
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert cache_folder(None) == Path("/x/lightning_gans")
+    assert cache_folder() == Path("/x/lightning_gans")
     monkeypatch.setenv("LIGHTNING_GANS_CACHE", "~/c")
-    assert cache_folder(None) == tmp_path / "c"
+    assert cache_folder() == tmp_path / "c"
     assert cache_folder("~/d") == tmp_path / "d"
     assert cache_folder(Path("e")) == Path("e")
