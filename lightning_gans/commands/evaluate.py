@@ -181,7 +181,7 @@ def _as_in_the_run(ckpt: Path, typed: Collection[str], allowed: Sequence[str]) -
     callbacks = trainer.get("callbacks") if isinstance(trainer, dict) else None
     own = [
         callback["init_args"]
-        for callback in (callbacks if isinstance(callbacks, list) else ())
+        for callback in (callbacks if isinstance(callbacks, list) else [callbacks])
         if isinstance(callback, dict)
         and str(callback.get("class_path")).rpartition(".")[2] == "Evaluate"
         and isinstance(callback.get("init_args"), dict)
