@@ -32,7 +32,7 @@ def run_name(name: str | None, classes: Mapping[str, str], arguments: Sequence[s
     Raises:
         ValueError: If the run would lie outside of ``runs``.
     """
-    if not name:
+    if name is None:
         return _last(classes["model"])
     path = Path(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:

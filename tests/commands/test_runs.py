@@ -71,7 +71,7 @@ def test_runs_that_start_together():
     assert all("checkpoints/last.ckpt" in content(Path(run)) for run in runs())
 
 
-@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", ".", "a/../../b"])
+@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", ".", "", "a/../../b"])
 def test_a_run_lies_below_runs(fails, tmp_path, name):
     assert f"--name {name}" in fails(*SHORT, f"--name={name}")
     Path("mine.yaml").write_text(f"name: {name}\n")
