@@ -98,7 +98,11 @@ class OneLine(ArgumentParser):
                 os.environ.update(before)
 
     def dump(self, namespace: Namespace, *args: Any, **kwargs: Any) -> str:
-        """Write a configuration down; the parser would take a dict of arguments for a function."""
+        """Write a configuration down; the parser would take a dict of arguments for a function.
+
+        It would also leave out what follows from the data where that does not know it, and it was typed.
+        """
+        kwargs["skip_link_targets"] = False
         plain = {
             key: value
             for key, value in namespace.items(branches=True, nested=False)

@@ -29,6 +29,10 @@ def test_a_data_module_that_knows_no_shape(cli, fails, attribute):
     assert "--model.image_shape" in line
     cli(*given, "--model.image_shape", "[1,8,8]")
     assert load("runs/gan/version_0/checkpoints/last.ckpt").image_shape == (1, 8, 8)
+    trusted = ["--trusted", __name__, "--trainer.max_steps", 4]
+    cli("fit", "--ckpt_path", "runs/gan/version_0", *trusted)  # the typed shape is among the run's settings
+    cli("fit", "--config", "runs/gan/version_1/config.yaml")
+    assert load("runs/gan/version_2/checkpoints/last.ckpt").image_shape == (1, 8, 8)
 
 
 def test_a_typed_shape_that_is_not_the_datas(cli, fails):
