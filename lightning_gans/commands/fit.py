@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_gans.commands.parsing import take_trusted
+from lightning_gans.commands.parsing import EACH_RUN, take_trusted
 from lightning_gans.commands.recipes import find_config
 
-FIT_ONLY = ("--name", "--checkpoint", "--samples", "--throughput")
+FIT_ONLY = tuple(f"--{name}" for name in ("name", *EACH_RUN))
 """Options, with all that begin so and a dot, of which other commands take no notice; files may hold them."""
 
 

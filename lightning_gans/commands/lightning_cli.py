@@ -28,7 +28,7 @@ from lightning_gans.commands.stored import check_class, to_repeat
 from lightning_gans.game.checkpoints import SelfContained
 from lightning_gans.game.interruption import Interrupted
 from lightning_gans.game.monitors import unlogged
-from lightning_gans.game.settings import log_settings
+from lightning_gans.game.run_settings import log_settings
 
 HARMLESS = (
     ".*treespec.*",  # of Lightning, about newer versions of torch

@@ -125,7 +125,7 @@ def of_package(data: DataModule, loader: Any) -> Served:
         _split_sizes(data, loader),
         _parts(loader)[0].labels,
         data.class_names,
-        getattr(data, "view_names", ("input", "target")),
+        getattr(data, "view_names", Served.view_names),
     )
 
 

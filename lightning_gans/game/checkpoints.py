@@ -27,7 +27,7 @@ from lightning_gans.game.monitors import check_monitors, warn_of_monitors
 from lightning_gans.game.progress import go_on_exactly, store_progress
 from lightning_gans.game.random_states import random_states, restore_random_states
 from lightning_gans.game.resuming import check_paths, check_weights, summary, warn_of_missing
-from lightning_gans.game.settings import log_settings
+from lightning_gans.game.run_settings import log_settings
 from lightning_gans.networks.rebuild import (
     NotRebuildable,
     Rebuildable,
