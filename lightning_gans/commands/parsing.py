@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,6 +87,18 @@ class OneLine(ArgumentParser):
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         return parsed
+
+    def instantiate(self, namespace: Namespace, *args: Any, **kwargs: Any) -> Namespace:
+        """Build what was parsed; a classifier that is trained for it reads the data from the same folder."""
+        root, before = namespace.get("data.init_args.root"), dict(os.environ)
+        if root is not None:
+            os.environ["LIGHTNING_GANS_DATA"] = str(root)
+        try:
+            return super().instantiate(namespace, *args, **kwargs)  # type: ignore[no-any-return]
+        finally:
+            if root is not None:
+                os.environ.pop("LIGHTNING_GANS_DATA")
+                os.environ.update(before)
 
     def dump(self, namespace: Namespace, *args: Any, **kwargs: Any) -> str:
         """Write a configuration down; the parser would take a dict of arguments for a function."""

@@ -1,6 +1,6 @@
 """Look at a data set: a labelled contact sheet, counts, classes, images a second."""
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from time import perf_counter
@@ -119,14 +119,9 @@ def endless(loader: Any) -> Generator[Batch, None, None]:
 
 def of_package(data: DataModule, loader: Any) -> Served:
     """Return what is known of a data module of this package after ``setup("fit")``."""
-    return Served(
-        type(data).__name__,
-        _sizes(loader),
-        _split_sizes(data, loader),
-        _parts(loader)[0].labels,
-        data.class_names,
-        getattr(data, "view_names", Served.view_names),
-    )
+    sizes, views = _split_sizes(data, loader), getattr(data, "view_names", Served.view_names)
+    labels = _parts(loader)[0].labels
+    return Served(type(data).__name__, _sizes(loader), sizes, labels, data.class_names, views)
 
 
 def of_others(data: LightningDataModule, loader: Any, batches: Iterator[Batch]) -> Served:
@@ -158,24 +153,13 @@ def of_others(data: LightningDataModule, loader: Any, batches: Iterator[Batch]) 
         splits += f", classes by the first {len(labels):,}"
         names += map(str, range(len(names), int(labels.max()) + 1))
         found["num_classes"] = len(names)
-    return Served(name, size, splits, labels, names, missing=list(_missing(data, found)))
-
-
-def _missing(data: LightningDataModule, found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each attribute that the batches have a value for, but the data module has not.
-
-    Raises:
-        ValueError: If an attribute has another value.
-    """
-    name = type(data).__name__
+    missing = []
     for key, value in found.items():
-        given = getattr(data, key, None)
-        if given is None:
-            yield f"{name}.{key}, which models are built for: set self.{key} = {value}"
-            continue
-        fits = given >= value if isinstance(value, int) else tuple(given) == value
-        if not fits:
+        if (given := getattr(data, key, None)) is None:
+            missing.append(f"{name}.{key}, which models are built for: set self.{key} = {value}")
+        elif not (given >= value if isinstance(value, int) else tuple(given) == value):
             raise ValueError(f"{name}.{key} is {given}, but its batches have {value}: make them equal")
+    return Served(name, size, splits, labels, names, missing=missing)
 
 
 def images_per_second(batches: Iterator[Batch], seconds: float) -> float:

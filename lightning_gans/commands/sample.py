@@ -87,13 +87,12 @@ def sample(
         array = samples.permute(0, 2, 3, 1) if samples.ndim == 4 else samples
         with written_whole(out) as part, part.open("wb") as opened:
             np.savez_compressed(opened, arr_0=array.numpy())
+    elif len(game.image_shape) == 1:
+        points = torch.cat(list(batches))
+        plot = Scatter(points, real=False, landscape=False)
+        write_whole(out, as_png(plot.draw(points, f"{n:,} samples{note}")))
     else:
-        samples = torch.cat(list(batches))
-        if samples.ndim == 2:
-            picture = Scatter(samples, real=False, landscape=False).draw(samples, f"{n:,} samples{note}")
-        else:
-            picture = image_grid(samples, columns)
-        write_whole(out, as_png(picture))
+        write_whole(out, as_png(image_grid(torch.cat(list(batches)), columns)))
     print(f"{n:,} samples{note}: {out}")
 
 
