@@ -89,6 +89,15 @@ def specs(evil):
         "file": "sub.yaml",
         "address": "memory://sub.yaml",
         "through the package": {**system, "class_path": "lightning_gans.files.os.system"},
+        "a function of the package": {
+            "class_path": "lightning_gans.files.write_whole",
+            "init_args": {"path": "MARK", "content": "x"},
+        },
+        "a method of Lightning": {
+            "class_path": "lightning.pytorch.callbacks.ModelCheckpoint._link_checkpoint",
+            "init_args": {"trainer": None, "filepath": "sub.yaml", "linkpath": "MARK"},
+        },
+        "a method of torch": "torch.nn.Module.compile",
         "a program of the package": {"class_path": "lightning_gans.commands.reproduce.__main__.Cell"},
         "an extractor of the package": {
             "class_path": "lightning_gans.metrics.extractors.Inception",
@@ -118,7 +127,7 @@ def specs(evil):
     }
 
 
-QUICK = ("function", "dotted text", "text", "file")
+QUICK = ("function", "dotted text", "text", "file", "a function of the package")
 """Kinds for the doors that take longer to open."""
 PLACES = ("generator", "discriminator", "latent", "generator_optimizer", "generator_scheduler", "image_shape",
           "new_argument")  # fmt: skip
@@ -228,6 +237,8 @@ def test_the_configuration_beside_a_checkpoint(run, evil, fails):
         "init_args": {"on_fit_start": "os.getcwd", "setup": f"{evil}.make"},
     }
     averaging = {"class_path": f"{callback}WeightAveraging", "init_args": {"avg_fn": f"{evil}.make"}}
+    function = specs(evil)["a function of the package"]
+    throughput = {"class_path": f"{callback}ThroughputMonitor", "init_args": {"batch_size_fn": function}}
     edits = [
         *[("model", "generator", specs(evil)[kind]) for kind in QUICK],
         ("data", "root", system),
@@ -235,14 +246,11 @@ def test_the_configuration_beside_a_checkpoint(run, evil, fails):
         *[("trainer", place, system) for place in ("callbacks", "plugins", "strategy", "logger", "profiler")],
         *[
             ("trainer", "callbacks", [value])
-            for value in (system, lambda_callback, averaging, f"{evil}.Evil")
+            for value in (system, lambda_callback, averaging, throughput, f"{evil}.Evil")
         ],
         ("trainer", "callbacks.class_path", "os.system"),
         ("trainer", "plugins", [{"class_path": f"{evil}.Evil"}]),
         ("trainer", "logger", {"class_path": "lightning.pytorch.loggers.MLFlowLogger"}),
-        ("trainer", "default_root_dir", "/tmp/elsewhere"),
-        ("trainer", "model_registry", "theirs"),
-        ("checkpoint", "dirpath", "../elsewhere"),
         ("trusted", None, [evil]),
     ]
     for section, place, value in edits:
@@ -281,6 +289,96 @@ def test_scores_of_the_configuration_beside_a_checkpoint(run, evil, fails, kinds
         data = {**config["data"], "init_args": {**config["data"]["init_args"], "root": root}}
         (run / "config.yaml").write_text(yaml.safe_dump({**config, "data": data}))
         fails("evaluate", run, "--device", "cpu", "--n", 4)
+
+
+@pytest.mark.parametrize(
+    ("section", "value"),
+    [
+        ("trainer.default_root_dir", "OUT"),
+        ("trainer", '{"default_root_dir": "OUT"}'),
+        ("checkpoint", {"dirpath": "../elsewhere"}),
+        ("checkpoint", {"init_args.dirpath": "OUT"}),
+        ("checkpoint", '{"dirpath": "OUT"}'),
+        ("config", "inner.yaml"),
+        ("name", "../elsewhere"),
+        (
+            "callbacks",
+            [{"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args.dirpath": "OUT"}],
+        ),
+        (
+            "callbacks",
+            '[{"class_path": "lightning.pytorch.callbacks.ModelCheckpoint",'
+            ' "init_args": {"dirpath": "OUT"}}]',
+        ),
+        (
+            "callbacks",
+            [
+                {
+                    "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+                    "init_args": {"filename": "../../../../../elsewhere"},
+                }
+            ],
+        ),
+        (
+            "logger",
+            {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "file:OUT"}},
+        ),
+        (
+            "logger",
+            {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "memory://runs"}},
+        ),
+        (
+            "logger",
+            {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"name": "../../elsewhere"}},
+        ),
+        (
+            "logger",
+            {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": {"version": "OUT"}},
+        ),
+        (
+            "logger",
+            {
+                "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
+                "init_args": {"sub_dir": "~nobody/x"},
+            },
+        ),
+        (
+            "logger",
+            {
+                "class_path": "lightning.pytorch.loggers.WandbLogger",
+                "dict_kwargs": {"settings": {"base_url": "theirs"}},
+            },
+        ),
+        (
+            "profiler",
+            {
+                "class_path": "lightning.pytorch.profilers.SimpleProfiler",
+                "init_args": {"filename": "x/../../elsewhere"},
+            },
+        ),
+        ("model_registry", "theirs"),
+    ],
+)
+def test_where_the_configuration_writes(run, fails, tmp_path, section, value):
+    """Below the current folder, and below that of its run, in whatever way it says so."""
+    outside = str(tmp_path.with_name("elsewhere"))
+    value = json.loads(json.dumps(value).replace("OUT", outside))
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    inside = section in ("callbacks", "logger", "profiler", "model_registry")
+    (config["trainer"] if inside else config)[section] = value
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    (run / "inner.yaml").write_text(json.dumps({"checkpoint": {"dirpath": outside}}))
+    message = fails("fit", "--ckpt_path", run, "--trainer.max_steps=2", *QUIET)
+    assert "outside of this folder and of its run" in message
+    assert not Path(outside).exists()
+    assert not (run.parent / "version_1").exists()
+
+
+def test_where_the_user_writes(cli, run, tmp_path):
+    """What she types is right; her run's settings go on to hold."""
+    outside = tmp_path.with_name("other")
+    cli("fit", "--ckpt_path", run, "--trainer.max_steps=2", f"--checkpoint.dirpath={outside}", *QUIET)
+    assert (outside / "last.ckpt").exists()
 
 
 def test_the_configuration_does_not_choose_the_checkpoint(cli, run, capsys, caplog):

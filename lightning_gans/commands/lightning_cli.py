@@ -5,12 +5,12 @@ import inspect
 import sys
 import warnings
 from argparse import SUPPRESS
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import add_instantiator, set_parsing_settings
+from jsonargparse import Namespace, add_instantiator, set_parsing_settings
 from jsonargparse._common import NonParsingAction
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import (
@@ -109,12 +109,19 @@ class CLI(LightningCLI):
         command: ``fit``, ``validate`` or ``test``.
         arguments: Its arguments, prepared by :func:`lightning_gans.commands.fit.prepare`.
         recipe: The name of the recipe if there is one.
+        check: Raises an exception if the settings, parsed, are not to be used.
     """
 
-    def __init__(self, command: str, arguments: Sequence[str], recipe: str | None = None) -> None:
+    def __init__(
+        self,
+        command: str,
+        arguments: Sequence[str],
+        recipe: str | None = None,
+        check: Callable[[Namespace], None] = lambda _: None,
+    ) -> None:
         for message in (*HARMLESS, *([] if command == "fit" else [MISSING])):
             warnings.filterwarnings("ignore", message)
-        self.command, self.arguments, self.recipe = command, arguments, recipe
+        self.command, self.arguments, self.recipe, self.check = command, arguments, recipe, check
         self.folder: Path | None = None  # of the run; other ranks than the first do not know it
         try:
             super().__init__(
@@ -163,6 +170,7 @@ class CLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Check what needs no model, and claim the run's folder; what is built from here on may take long."""
         config = self.config[self.command]
+        self.check(config)
         trainer = config.trainer
         for logger in _as_list(trainer.logger):
             if not trainer.fast_dev_run:

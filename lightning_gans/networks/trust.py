@@ -1,7 +1,8 @@
 """Which classes are built because a file names them: names are checked before anything is imported.
 
 See SECURITY.md. A class of this package, a layer, optimizer or scheduler of torch; what the caller names as
-trusted; and classes of the caller's own modules, once these are imported.
+trusted; and classes of the caller's own modules, once these are imported. Functions and methods, only those
+of modules that the caller names.
 """
 
 import re
@@ -49,14 +50,24 @@ def is_trusted(path: str, trusted: Iterable[str] = ()) -> bool:
 
     Args:
         path: The class path.
-        trusted: Modules, packages and class paths that the caller trusts.
+        trusted: Modules and packages that the caller trusts with all in them, and class paths.
     """
-    if any(path == name or path.startswith(f"{name}.") for name in (*trusted, *_ALSO.get())):
-        return True
-    if path.startswith(f"{PACKAGE}."):
-        return not path.startswith(PROGRAMS)
-    module = sys.modules.get(path.rpartition(".")[0])
-    return path in of_torch() or (module is not None and is_own(module))
+    for name in (*trusted, *_ALSO.get()):
+        if path == name or (path.startswith(f"{name}.") and not _is_class_path(name)):
+            return True
+    if path.startswith(f"{PACKAGE}."):  # its functions write files, too
+        return _is_class_path(path) and not path.startswith(PROGRAMS)
+    home, _, name = path.rpartition(".")
+    module = sys.modules.get(home)
+    return path in of_torch() or (
+        module is not None and is_own(module) and isinstance(getattr(module, name, None), type)
+    )
+
+
+def _is_class_path(path: str) -> bool:
+    """Return whether a name is spelt as that of a class within modules."""
+    home, _, name = path.rpartition(".")
+    return name[:1].isupper() and home == home.lower() != ""
 
 
 def check_trusted(plain: Any, trusted: Iterable[str], file: str | Path) -> None:
