@@ -20,6 +20,7 @@ import lightning_gans
 from lightning_gans import GAN, ClassifierExtractor, Digits, load
 from lightning_gans.commands.main import main
 from lightning_gans.commands.reproduce.cells import _checkpoint
+from lightning_gans.files import recipes_folder
 from lightning_gans.game.checkpoints import read_checkpoint
 from tests.game.test_checkpoints import read_or_refused
 
@@ -379,6 +380,32 @@ def test_where_the_user_writes(cli, run, tmp_path):
     outside = tmp_path.with_name("other")
     cli("fit", "--ckpt_path", run, "--trainer.max_steps=2", f"--checkpoint.dirpath={outside}", *QUIET)
     assert (outside / "last.ckpt").exists()
+
+
+def test_a_recipe_that_a_file_names(run, fails, tmp_path):
+    """It is one of the package's: another configuration would be a program."""
+    Path("theirs.yaml").write_text("model: GAN\n")
+    depth = len(recipes_folder().resolve().parts)
+    recipe = f"classifier/{'../' * depth}{str(tmp_path)[1:]}/theirs"
+    extractor = {"class_path": f"{ClassifierExtractor.__module__}.ClassifierExtractor"}
+    scored = {"metrics": ["lightning_gans.metrics.IS"], "extractor": extractor}
+    extractor["init_args"] = {"checkpoint": recipe}
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    callback = {"class_path": "lightning_gans.callbacks.evaluate.Evaluate", "init_args": scored}
+    config["trainer"]["callbacks"] = [callback]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert "there is no such recipe" in fails("evaluate", run, "--device=cpu", "--n=4")
+    scored["extractor"] = f"--trusted={__name__}"
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert "--extractor needs a value" not in fails("evaluate", run, "--device=cpu", "--n=4")
+
+
+@pytest.mark.parametrize("part", ["epoch", "loops", "callbacks", "optimizer_states"])
+def test_parts_that_a_checkpoint_lacks(run, fails, part):
+    for change in ("pop", "set"):
+        path = edited(run, lambda x: x.pop(part) if change == "pop" else x.update({part: "x"}))  # noqa: B023
+        message = fails("fit", "--ckpt_path", path, "--config", run / "config.yaml", *QUIET)
+        assert f"lacks {part}" in message if change == "pop" else f"its {part} is no" in message
 
 
 def test_the_configuration_does_not_choose_the_checkpoint(cli, run, capsys, caplog):

@@ -40,7 +40,7 @@ from lightning_gans.commands.parsing import LINKED, TRUSTED, OneLine
 from lightning_gans.commands.run_folder import RUNS, claim, give_back, run_name
 from lightning_gans.commands.stored import to_repeat
 from lightning_gans.game.adversarial import AdversarialModule
-from lightning_gans.game.checkpoints import SelfContained, read_checkpoint, same_class
+from lightning_gans.game.checkpoints import PARTS, SelfContained, read_checkpoint, same_class
 from lightning_gans.game.csv_logger import WholeCSVLogger
 from lightning_gans.game.interruption import Interrupted
 from lightning_gans.game.monitors import unlogged
@@ -159,7 +159,13 @@ class CLI(LightningCLI):
         config = self.config[self.command]
         ckpt = config.get("ckpt_path")
         if ckpt and Path(ckpt).is_file():
-            stored = read_checkpoint(ckpt)["hyper_parameters"]["_class_path"]
+            checkpoint = read_checkpoint(ckpt)
+            needed = [*PARTS][:7] if self.command == "fit" else [*PARTS][:4]
+            if lacking := [name for name in needed if name not in checkpoint]:
+                raise ValueError(
+                    f"--ckpt_path {ckpt} lacks {', '.join(lacking)}: {self.command} cannot go on from it"
+                )
+            stored = checkpoint["hyper_parameters"]["_class_path"]
             module, _, name = config.model.class_path.rpartition(".")
             model = getattr(importlib.import_module(module), name)
             if not same_class(stored, model):
