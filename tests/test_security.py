@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from lightning import Trainer
+from PIL import EpsImagePlugin, Image
 from torch import nn
 
 import lightning_gans
@@ -441,6 +442,39 @@ def test_a_state_names_no_file_to_delete(run, fails):
     config = ("--config", run / "config.yaml", "--trainer.max_steps=3")
     assert "precious.txt" in fails("fit", "--ckpt_path", path, *config, *QUIET)
     assert Path("precious.txt").read_text() == "kept"
+
+
+EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 8 8
+%%EndComments
+showpage
+%%EOF
+"""
+
+
+def test_pictures_for_other_programs(cli, fails, run, monkeypatch):
+    """PostScript in a file called .png: Pillow would give it to Ghostscript."""
+
+    def ghostscript(*_, **__):
+        Path("MARK").touch()
+        return Image.new("RGB", (8, 8)).im
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", ghostscript)
+    for path in (*run.glob("samples/*.png"), Path("theirs/0.png"), Path("theirs/1.png")):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(EPS)
+    with Image.open("theirs/0.png") as opened:
+        opened.load()
+    Path("MARK").unlink()  # the trap works
+    with pytest.warns(UserWarning, match="left out of the animation"):
+        cli("fit", "--ckpt_path", run, "--trainer.max_steps=2", *QUIET)
+    for command in (
+        ("evaluate", "--samples=theirs", "--metrics=[IS]", "--device=cpu"),
+        ("fit", "--model=GAN", "--data=ImageFolder", "--data.folder=theirs", "--data.image_size=8", *QUIET),
+        ("dedup", "--folder=theirs"),
+        ("translate", "--ckpt_path", run, "--input=theirs"),
+    ):
+        fails(*command)
 
 
 def test_a_table_goes_on_from_a_checkpoint(run):
