@@ -376,11 +376,20 @@ def test_where_the_configuration_writes(run, fails, tmp_path, section, value):
     assert not (run.parent / "version_1").exists()
 
 
-def test_where_the_user_writes(cli, run, tmp_path):
-    """What she types is right; her run's settings go on to hold."""
+def test_where_the_user_writes(cli, fails, run, tmp_path):
+    """What she types is right, and files that are only read lie anywhere."""
     outside = tmp_path.with_name("other")
     cli("fit", "--ckpt_path", run, "--trainer.max_steps=2", f"--checkpoint.dirpath={outside}", *QUIET)
     assert (outside / "last.ckpt").exists()
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    home = "lightning_gans.metrics.extractors"
+    extractor = {"class_path": f"{home}.Inception", "init_args": {"weights": "/data/weights.pth"}}
+    scored = {"metrics": ["lightning_gans.metrics.FID"], "extractor": extractor, "every_n_updates": 10}
+    callback = {"class_path": "lightning_gans.callbacks.evaluate.Evaluate", "init_args": scored}
+    config["trainer"]["callbacks"] = [callback]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    line = fails("fit", "--ckpt_path", run, "--trainer.max_steps=2", *QUIET)
+    assert "weights=/data/weights.pth: no such file" in line
 
 
 def test_a_recipe_that_a_file_names(run, fails, tmp_path):

@@ -32,6 +32,8 @@ WRITTEN = ("default_root_dir", "dirpath", "save_dir", "dir")
 """Settings that name a folder; others, such as a file's name, go below one."""
 SENT = ("model_registry", "settings")
 """Settings that say where a run is sent to: ``settings`` are those of W&B, with its server's address."""
+READ = ("model", "data", "extractor", "metrics")
+"""What only reads files."""
 ADDRESS = re.compile(r"[A-Za-z]\w*:\S|.*(://|::)")
 """What fsspec takes for the place of a file elsewhere."""
 
@@ -138,13 +140,18 @@ def check_places(config: Namespace, file: Path, arguments: Sequence[str]) -> Non
     runs = [parent.parent for parent in file.resolve().parents if parent.name == "runs"]
     homes = (Path.cwd(), *runs[:1])
     typed = {*_typed(arguments), str(file)}
-    plain = {key: value for key, value in config.as_dict().items() if key not in ("model", "data")}
-    for key, value in _settings(plain):
+    for key, value in _settings(_without(config.as_dict(), READ)):
         if value not in typed and (key in SENT or _leads_out(key, value, homes)):
             raise ValueError(
                 f"{run_config(file)} has {key}={value}, outside of this folder and of its run: if that is "
                 f"right, name the file yourself, with --config {run_config(file)}"
             )
+
+
+def _without(plain: Any, keys: Sequence[str]) -> Any:
+    if isinstance(plain, dict):
+        return {key: _without(value, keys) for key, value in plain.items() if key not in keys}
+    return [_without(value, keys) for value in plain] if isinstance(plain, list) else plain
 
 
 def _leads_out(key: str, value: str, homes: Iterable[Path]) -> bool:
