@@ -8,7 +8,7 @@ import difflib
 import inspect
 import math
 import tempfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,15 +18,17 @@ if TYPE_CHECKING:  # the command line uses this module before it loads torch
     from torch import device as Device
 
 
+def _given(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in values.items() if value is not None]
+
+
 def at_least(minimum: int, **values: Any) -> None:
     """Refuse what is not a whole number of at least ``minimum``.
 
     Raises:
         ValueError: Naming the first such argument.
     """
-    for name, value in values.items():
-        if value is None:
-            continue
+    for name, value in _given(values):
         if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
             raise ValueError(f"{name}={value!r}: give a whole number of at least {minimum}")
 
@@ -38,8 +40,8 @@ def seed(**values: Any) -> None:
         ValueError: Naming the first such argument.
     """
     at_least(0, **values)
-    for name, value in values.items():
-        if value is not None and value >= 2**32:
+    for name, value in _given(values):
+        if value >= 2**32:
             raise ValueError(f"{name}={value}: give a whole number of at most {2**32 - 1}")
 
 
@@ -52,9 +54,7 @@ def within(interval: str, **values: Any) -> None:
     low, high = (float(end) for end in interval[1:-1].split(","))
     ends = [f"{'more than' if interval[0] == '(' else 'at least'} {low:g}"] if low > -math.inf else []
     ends += [f"{'less than' if interval[-1] == ')' else 'at most'} {high:g}"] if high < math.inf else []
-    for name, value in values.items():
-        if value is None:
-            continue
+    for name, value in _given(values):
         number = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
         above = number and (value > low or (value == low and interval[0] == "["))
         if not (above and (value < high or (value == high and interval[-1] == "]"))):
@@ -73,8 +73,8 @@ def one_of(choices: Iterable[Any], **values: Any) -> None:
         ValueError: Naming the first such argument.
     """
     choices = list(choices)
-    for name, value in values.items():
-        if value is not None and value not in choices:
+    for name, value in _given(values):
+        if value not in choices:
             raise ValueError(f"{name}={value!r} is unknown: {suggestion(value, choices)}")
 
 
@@ -134,9 +134,7 @@ def shaped(shape: Sequence[int | str], dtype: str = "", **tensors: "Tensor | Non
         ValueError: Naming the first tensor that does not fit.
     """
     sizes: dict[str, int] = {}
-    for name, tensor in tensors.items():
-        if tensor is None:
-            continue
+    for name, tensor in _given(tensors):
         found = str(tensor.dtype).removeprefix("torch.")
         whole = not (tensor.is_floating_point() or tensor.is_complex() or found == "bool")
         typed = {"": True, "float": tensor.is_floating_point(), "whole": whole}.get(dtype, found == dtype)
@@ -159,9 +157,7 @@ def labels(num_classes: int, unlabeled: bool = False, **tensors: "Tensor | None"
         ValueError: Naming the first label that is out of range.
     """
     first = -1 if unlabeled else 0
-    for name, tensor in tensors.items():
-        if tensor is None:
-            continue
+    for name, tensor in _given(tensors):
         shaped(("n",), "whole", **{name: tensor})
         bad = (tensor < first) | (tensor >= num_classes)
         if bad.any():
@@ -209,8 +205,8 @@ def existing_file(**paths: str | Path | None) -> None:
     Raises:
         ValueError: Naming the first such argument.
     """
-    for name, path in paths.items():
-        if path is not None and not Path(path).is_file():
+    for name, path in _given(paths):
+        if not Path(path).is_file():
             raise ValueError(f"{name}={path}: there is no such file")
 
 
@@ -220,9 +216,7 @@ def writable_folder(**folders: str | Path | None) -> None:
     Raises:
         OSError: Naming the first such argument.
     """
-    for name, folder in folders.items():
-        if folder is None:
-            continue
+    for name, folder in _given(folders):
         _try_to_write(f"{name}={folder}", Path(folder))
 
 
@@ -233,9 +227,7 @@ def empty_folder(**folders: str | Path | None) -> None:
         ValueError: Naming the first argument that is a file or not empty.
         OSError: Naming the first that cannot be written.
     """
-    for name, folder in folders.items():
-        if folder is None:
-            continue
+    for name, folder in _given(folders):
         if Path(folder).exists() and not Path(folder).is_dir():
             raise ValueError(f"{name}={folder} is a file: give a new folder")
         if Path(folder).is_dir() and any(Path(folder).iterdir()):
@@ -250,9 +242,7 @@ def writable_file(suffixes: Collection[str] = (), **files: str | Path | None) ->
         ValueError: Naming the first argument that is a folder or has another suffix.
         OSError: Naming the first argument whose folder cannot be written.
     """
-    for name, file in files.items():
-        if file is None:
-            continue
+    for name, file in _given(files):
         if suffixes and Path(file).suffix.lower() not in suffixes:
             raise ValueError(f"{name}={file}: give a file that ends in {' or '.join(suffixes)}")
         if Path(file).is_dir():

@@ -1,11 +1,20 @@
 """Files that are whole at every moment, and those that come with the package."""
 
+import csv
+import io
 import os
 import re
+import time
+import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+WAIT_SECONDS = 5.0  # for another process, before a warning says so
 
 
 @contextmanager
@@ -47,11 +56,42 @@ def write_whole(path: str | Path, content: str | bytes, synced: bool = True) -> 
         part.write_bytes(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove the files that writers who were killed left unfinished in a folder."""
+def write_csv(path: str | Path, rows: Iterable[Iterable[Any]]) -> None:
+    """Write a whole table at once."""
+    table = io.StringIO()
+    csv.writer(table).writerows(rows)
+    write_whole(path, table.getvalue())
+
+
+def remove_parts(folder: Path, seconds: float = 0.0) -> None:
+    """Remove what writers who were killed left unfinished in a folder: what is older than some seconds."""
     for part in folder.glob("*.part"):
         if re.fullmatch(r".+\.[0-9a-f]{32}\.part", part.name):
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # another process may remove it, or finish it, or own it
+                if time.time() - part.stat().st_mtime >= seconds:
+                    part.unlink()
+
+
+@contextmanager
+def locked(path: Path, doing: str) -> Iterator[None]:
+    """Hold the lock beside a file or folder, which a killed process frees.
+
+    Args:
+        path: What is locked; the folder around it is made.
+        doing: What another process does that holds it, for the warning if that takes long.
+
+    Raises:
+        OSError: If the lock cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{path}.lock")
+    try:
+        held = lock.acquire(timeout=WAIT_SECONDS)
+    except Timeout:
+        warnings.warn(f"waiting for another process that {doing}", stacklevel=4)
+        held = lock.acquire()
+    with held:
+        yield
 
 
 def write_folder(folder: str | Path, files: Iterable[tuple[str, bytes]], count: int) -> None:

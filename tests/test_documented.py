@@ -24,7 +24,7 @@ PAPERS = [page for page in PAGES if page.parent.name == "papers"]
 
 @pytest.fixture(scope="module")
 def parser():
-    from lightning_gans.commands.lightning_cli import fit_parser
+    from lightning_gans.commands.fit_parser import fit_parser
 
     parser = fit_parser()
     parser.add_argument("--config", action=ActionConfigFile)

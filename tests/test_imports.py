@@ -9,7 +9,8 @@ import lightning_gans
 
 PACKAGE = Path(lightning_gans.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-BESIDE = {"__init__", "__main__", "checks", "files"}
+FOR_ALL = {"checks", "files", "trust"}
+BESIDE = {"__init__", "__main__", *FOR_ALL}
 ALLOWED = {
     "losses": set(),
     "networks": set(),
@@ -21,7 +22,7 @@ ALLOWED = {
     "callbacks": {"data", "drawing", "game", "metrics"},
     "commands": {"callbacks", "data", "drawing", "game", "metrics", "models", "networks"},
 }
-"""What a folder imports beside itself, ``checks`` and ``files``."""
+"""What a folder imports beside itself and what is for all."""
 
 
 def name_of(path):
@@ -70,13 +71,13 @@ def test_folders_are_those_of_the_map():
 @pytest.mark.parametrize("module", [m for m in MODULES if folder(m) not in BESIDE])
 def test_imports_go_one_way(module):
     used = {folder(other) for other in GRAPH[module]}
-    assert used - {folder(module), "checks", "files"} <= ALLOWED[folder(module)]
+    assert used - {folder(module), *FOR_ALL} <= ALLOWED[folder(module)]
     if folder(module) in ("losses", "networks", "drawing"):
         roots = {name.split(".")[0] for name in imported(MODULES[module])}
         assert not roots & {"lightning", "torchmetrics"}
 
 
-@pytest.mark.parametrize("module", ["checks", "files"])
+@pytest.mark.parametrize("module", sorted(FOR_ALL))
 def test_what_all_may_use_imports_nothing_of_the_package(module):
     assert not GRAPH[f"lightning_gans.{module}"]
 

@@ -489,8 +489,7 @@ def test_pictures_for_other_programs(cli, fails, run, monkeypatch):
 def test_a_table_goes_on_from_a_checkpoint(run):
     """``reproduce`` starts anew where a checkpoint holds objects."""
     torch.save({"global_step": Trap()}, run / "checkpoints/last.ckpt")
-    cell = type("Cell", (), {"folder": run.parent, "config": {}})
-    assert _checkpoint(cell) is None
+    assert _checkpoint(run.parent) is None
 
 
 MINE = """

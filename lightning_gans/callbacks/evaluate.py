@@ -205,11 +205,7 @@ class Evaluate(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         contracts = [Contract(metric) for metric in self.metrics]
         for metric in contracts:
-            if metric.real_split not in (None, self.split):
-                raise ValueError(
-                    f"{metric.name} needs split={metric.real_split}, not {self.split}: give it an Evaluate "
-                    "of its own"
-                )
+            metric.check_split(self.split, "give it an Evaluate of its own")
         shape, real = tuple(game.image_shape), None
         if any(metric.compares for metric in contracts):
             source = given_loaders(trainer) if data is None else data
@@ -221,14 +217,13 @@ class Evaluate(Callback):
         key = None if real is None else real.key
         made_for = (key, self._stream.count, shape, module.device, trainer.global_rank, trainer.world_size)
         if self._evaluation is None or self._made_for != made_for:
-            folder = None if self.cache is False else cache_folder(None if self.cache is True else self.cache)
             self._evaluation = Evaluation(
                 self.metrics,
                 self.extractor,
                 count=self._stream.count,
                 device=module.device,
                 batch_size=self.batch_size,
-                folder=folder,
+                folder=None if self.cache is False else cache_folder(self.cache),
                 rank=trainer.global_rank,
                 world_size=trainer.world_size,
                 progress=trainer.progress_bar_callback is not None,

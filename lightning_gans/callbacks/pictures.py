@@ -20,6 +20,7 @@ from torch.utils.data import default_collate
 
 from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
+from lightning_gans.data.loader import first_loader
 from lightning_gans.drawing.gifs import save_gif
 from lightning_gans.drawing.pixels import as_png
 from lightning_gans.files import write_whole
@@ -211,11 +212,9 @@ class Pictures(Callback, ABC):
         if not self.gif or self._place is None or not trainer.is_global_zero:
             return
         path, updates = self._place / f"{self.folder}.gif", sorted(self._updates)
-        drawn = [update for update in updates if self._file(update).is_file()]
-        if drawn:
-            with failure_is_a_warning(f"the animation {path}"):
-                frames = [self._file(update) for update in drawn]
-                save_gif(frames, path, self.frame_duration, self.captions(module, drawn))
+        with failure_is_a_warning(f"the animation {path}"):
+            frames = [self._file(update) for update in updates]
+            save_gif(frames, path, self.frame_duration, self.captions(module, updates))
 
 
 @contextmanager
@@ -235,9 +234,7 @@ def fixed_batches(trainer: Trainer, n: int) -> Iterator[Any]:
     data, loader = trainer.datamodule, trainer.val_dataloaders  # type: ignore[attr-defined]
     if data is not None and is_overridden("val_dataloader", data):
         loader = data.val_dataloader()
-    if isinstance(loader, list | tuple):
-        loader = loader[0] if loader else None
-    if loader is None:
+    if (loader := first_loader(loader)) is None:
         dataset = getattr(trainer.train_dataloader, "dataset", None)
         loader = [default_collate([dataset[i] for i in range(min(n, len(dataset)))])] if dataset else []
     yield from loader

@@ -7,13 +7,6 @@ from typing import Literal
 from lightning_gans.commands.recipes import recipe_names
 
 
-def run(arguments: list[str]) -> None:
-    """Run ``completion`` with arguments from the command line."""
-    from lightning_gans.commands.parsing import call
-
-    call(completion, arguments)
-
-
 def completion(shell: Literal["bash", "zsh", "tcsh"] = "bash") -> None:
     """Print a script by which a shell completes commands, options and the names of classes.
 
@@ -32,7 +25,7 @@ def completion(shell: Literal["bash", "zsh", "tcsh"] = "bash") -> None:
         raise ImportError(f"completion needs the package shtab: {advice}") from error
     from lightning.pytorch import LightningDataModule
 
-    from lightning_gans.commands.lightning_cli import fit_parser
+    from lightning_gans.commands.fit_parser import fit_parser
     from lightning_gans.commands.main import known_commands
     from lightning_gans.commands.parsing import OneLine, subclasses
     from lightning_gans.game.checkpoints import SelfContained

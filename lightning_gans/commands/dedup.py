@@ -1,7 +1,5 @@
 """Find near-duplicate images by semantic hashing, as the DCGAN paper did."""
 
-import csv
-import io
 import json
 import math
 import os
@@ -20,14 +18,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lightning_gans import checks
-from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import ImageDataModule, resize
 from lightning_gans.data.cache import read_ahead
 from lightning_gans.data.loader import to_float
 from lightning_gans.data.sources import ImageSource, TensorImages
 from lightning_gans.drawing.grids import labelled_grid, shrunk
 from lightning_gans.drawing.pixels import as_png
-from lightning_gans.files import write_whole
+from lightning_gans.files import write_csv, write_whole
 from lightning_gans.networks import HashAutoencoder
 
 Codes = NDArray[np.uint8]  # (N, bits / 8): 8 bits in each byte
@@ -44,11 +41,6 @@ ROWS, COLUMNS = 1024, 8192
 MOST_PAIRS = 50_000_000
 EXAMPLES = 5
 FILES = "exclude.txt", "pairs.csv", "pairs.png", "report.json"
-
-
-def run(arguments: list[str]) -> None:
-    """Run ``dedup`` with arguments from the command line."""
-    call(dedup, arguments)
 
 
 def dedup(
@@ -366,7 +358,5 @@ def _code(network: HashAutoencoder, mean: Tensor, images: ImageSource) -> Codes:
 
 def _write(folder: Path, report: dict[str, Any], pairs: list[tuple[str, str, int]]) -> None:
     write_whole(folder / "exclude.txt", "".join(f"{dropped}\n" for _, dropped, _ in pairs))
-    table = io.StringIO()
-    csv.writer(table).writerows([("kept", "dropped", "distance"), *pairs])
-    write_whole(folder / "pairs.csv", table.getvalue())
+    write_csv(folder / "pairs.csv", [("kept", "dropped", "distance"), *pairs])
     write_whole(folder / "report.json", json.dumps(report, indent=2) + "\n")

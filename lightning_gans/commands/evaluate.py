@@ -1,11 +1,11 @@
 """Score a checkpoint, a folder of images or an npz: FID, IS, KID, ..."""
 
-import csv as csv_format
 import hashlib
 import json as json_format
 import sys
 import warnings
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,9 +22,8 @@ from lightning_gans.data.base import Data, ImageDataModule
 from lightning_gans.data.cache import cache_folder
 from lightning_gans.data.decode import image_endings
 from lightning_gans.data.folder import read_folder
-from lightning_gans.files import write_whole, written_whole
+from lightning_gans.files import write_csv, write_whole
 from lightning_gans.game.checkpoints import checkpoint_file, load, read_config, run_config
-from lightning_gans.game.trust import only_trusted
 from lightning_gans.metrics import FID, IS
 from lightning_gans.metrics.base import Contract
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores, real_images_of
@@ -32,7 +31,7 @@ from lightning_gans.metrics.extractors import Extractor, Inception
 from lightning_gans.metrics.order import content_hash
 from lightning_gans.metrics.statistics import RealStatistics, open_npz
 from lightning_gans.metrics.stream import SampleStream, samples_of
-from lightning_gans.networks.trust import check_trusted
+from lightning_gans.trust import check_trusted, only_trusted
 
 
 def run(arguments: list[str]) -> None:
@@ -110,6 +109,8 @@ def evaluate(
     for metric in map(Contract, metrics):
         if metric.compares and data is None and reference is None:
             raise ValueError(f"{metric.name} compares with real images: give them, by --data or --reference")
+        if data is not None:
+            metric.check_split(split, f"give --split {metric.real_split}, or leave it out")
     num_classes = getattr(data, "num_classes", None)
     stream: SampleStream
     if ckpt_path is not None:
@@ -157,7 +158,7 @@ def evaluate(
         count=stream.count,
         device=place,
         batch_size=batch_size,
-        folder=cache_folder(None),
+        folder=cache_folder(),
     )
     evaluation.fill_in(data, num_classes)
     evaluation.try_out(stream, real, "" if reference is None else f"reference={reference}: ")
@@ -176,17 +177,13 @@ def _as_in_the_run(ckpt: Path, typed: Collection[str], allowed: Sequence[str]) -
     """Return data, metrics and their settings of a checkpoint's run as arguments, unless they are typed."""
     file = run_config(ckpt)
     config = json_format.loads(as_configured(ckpt, (), allowed)) if file is None else read_config(file)
-    trainer = config.get("trainer")
-    callbacks = trainer.get("callbacks") if isinstance(trainer, dict) else None
-    own = [
-        callback["init_args"]
-        for callback in (callbacks if isinstance(callbacks, list) else ())
-        if isinstance(callback, dict)
-        and str(callback.get("class_path")).rpartition(".")[2] == "Evaluate"
-        and isinstance(callback.get("init_args"), dict)
-    ]
-    # That without a name if there are several.
-    scored: dict[str, Any] = min(own, key=lambda each: each.get("name") is not None, default={})
+    scored: dict[str, Any] = {}
+    with suppress(AttributeError, KeyError, TypeError):  # a checkpoint alone, or a file of another shape
+        given = config["trainer"]["callbacks"]
+        callbacks = given if isinstance(given, list) else [given]
+        own = [x for x in callbacks if x["class_path"].rpartition(".")[2] == "Evaluate"]
+        # That without a name if there are several.
+        scored = min((x["init_args"] for x in own), key=lambda each: each.get("name") is not None, default={})
     known = {name: scored.get(name) for name in ("extractor", "metrics", "split", "weights", "seed")}
     known = {"data": config.get("data"), **known, "n": scored.get("num_samples")}
     if "--reference" in typed:
@@ -279,7 +276,4 @@ def _write_csv(scores: Scores, path: str) -> None:
     about |= {name: value for name, value in scores.protocol.items() if not isinstance(value, dict)}
     about |= {f"real_{name}": value for name, value in scores.protocol.get("real", {}).items()}
     row = {**scores.scalars(), **about}
-    with written_whole(path) as part, part.open("w", newline="") as file:
-        writer = csv_format.writer(file)
-        writer.writerow(row)
-        writer.writerow(row.values())
+    write_csv(path, [row, row.values()])

@@ -30,8 +30,7 @@ def start(command: str, arguments: Sequence[str]) -> None:
 
     from lightning_gans.commands.lightning_cli import CLI
     from lightning_gans.commands.stored import as_configured, check_places, nameable
-    from lightning_gans.game.trust import only_trusted
-    from lightning_gans.networks.trust import trust_also
+    from lightning_gans.trust import only_trusted, trust_also
 
     if ckpt is None:
         with trust_also(trusted):  # a classifier's checkpoint may name classes too

@@ -6,14 +6,8 @@ from lightning import LightningDataModule
 
 import lightning_gans.data  # noqa: F401 - imported so that short names are known
 from lightning_gans import checks
-from lightning_gans.commands.parsing import call
 from lightning_gans.game.checkpoints import load
 from lightning_gans.metrics import fitting_capacity as module
-
-
-def run(arguments: list[str]) -> None:
-    """Run ``fitting-capacity`` with arguments from the command line."""
-    call(fitting_capacity, arguments)
 
 
 def fitting_capacity(

@@ -1,59 +1,35 @@
 """Lightning's CLI as ``fit``, ``validate`` and ``test`` use it."""
 
-import importlib
 import inspect
 import sys
 import warnings
-from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
+from shlex import quote
 from typing import Any
 
 import yaml
-from jsonargparse import Namespace, add_instantiator, set_parsing_settings
-from jsonargparse._common import NonParsingAction
+from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    ModelCheckpoint,
-    ProgressBar,
-    Timer,
-    TQDMProgressBar,
-)
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
-from torch import nn
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-# The packages whose classes are found by their short names.
-import lightning_gans.data
-import lightning_gans.game.schedulers
-import lightning_gans.metrics.classifier
-import lightning_gans.models  # noqa: F401
-from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
 from lightning_gans.callbacks.checkpoint import is_finished
 from lightning_gans.callbacks.evaluate import Evaluate, check_names
 from lightning_gans.callbacks.pictures import Pictures
-from lightning_gans.commands.loggers import in_run, log_in
-from lightning_gans.commands.parsing import LINKED, TRUSTED, OneLine
+from lightning_gans.commands.fit_parser import OF_EACH_RUN, Parser, add_arguments, as_list
+from lightning_gans.commands.limits import limit, refuse_at_its_end
+from lightning_gans.commands.loggers import in_run, log_in, with_table
+from lightning_gans.commands.parsing import LINKED, TRUSTED
 from lightning_gans.commands.run_folder import RUNS, claim, give_back, run_name
-from lightning_gans.commands.stored import to_repeat
-from lightning_gans.game.adversarial import AdversarialModule
-from lightning_gans.game.checkpoints import PARTS, SelfContained, read_checkpoint, same_class
-from lightning_gans.game.csv_logger import WholeCSVLogger
+from lightning_gans.commands.stored import check_class, to_repeat
+from lightning_gans.game.checkpoints import SelfContained
 from lightning_gans.game.interruption import Interrupted
 from lightning_gans.game.monitors import unlogged
 from lightning_gans.game.settings import log_settings
-from lightning_gans.networks.rebuild import class_path
-
-OF_EACH_RUN = {"checkpoint": Checkpoint, "samples": SampleGrid, "throughput": Throughput}
-"""The callbacks that ``fit`` adds, by the option that sets one or, if it is false, leaves it out."""
-set_parsing_settings(subclasses_disabled=list(OF_EACH_RUN.values()))  # their arguments need no class_path
-
-UPDATES, EPOCHS = 10_000, 10
-"""The length of a run that nothing limits: of a game in generator updates, of a classifier in epochs."""
-
 
 HARMLESS = (
     ".*treespec.*",  # of Lightning, about newer versions of torch
@@ -67,39 +43,6 @@ HARMLESS = (
 """Warnings that say nothing to a user of games."""
 MISSING = ".*callbacks used to create the checkpoint need to be provided.*"
 """So is this one, where the run's pictures and checkpoints are left out."""
-
-
-def _arguments(class_type: type[Any], *args: Any, **kwargs: Any) -> Any:
-    return kwargs
-
-
-# Arguments without a class, where a network is asked for, are those of the paper's: the game makes it.
-add_instantiator(_arguments, nn.Module, subclasses=False)
-
-
-class Parser(OneLine, LightningArgumentParser):
-    """Lightning's parser, which raises one-line ValueErrors in place of exiting."""
-
-
-def add_arguments(parser: LightningArgumentParser, name: str | None = None) -> None:
-    """Add the options of ``fit`` besides model, data and trainer; ``name`` is the default of ``--name``."""
-    parser.add_argument("--name", type=str | None, default=name, help="The run goes to runs/NAME/version_K.")
-    for key, callback in OF_EACH_RUN.items():
-        what = f"--{key}.help lists its settings; false: without."
-        parser.add_argument(f"--{key}", type=callback | bool | None, default={}, help=what)
-    for key in LINKED:
-        parser.link_arguments(f"data.{key}", f"model.init_args.{key}", apply_on="instantiate")
-
-
-def fit_parser() -> Parser:
-    """Return a parser of the configuration of ``fit``."""
-    parser = Parser()
-    parser.add_argument("--seed_everything", type=bool | int)
-    parser.add_lightning_class_args(Trainer, "trainer")
-    parser.add_lightning_class_args(SelfContained, "model", subclass_mode=True)
-    parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
-    add_arguments(parser)
-    return parser
 
 
 class CLI(LightningCLI):
@@ -147,8 +90,8 @@ class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of this package."""
         add_arguments(parser, self.recipe)
-        # For the help: it is taken out of the arguments before they are parsed, and never from a file.
-        parser.add_argument("--trusted", action=_Trusted, metavar="MODULE", help=TRUSTED)
+        # No option of the parser: it is taken out of the arguments before, and never from a file.
+        parser.epilog = f"--trusted MODULE: {TRUSTED}"
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, without Lightning's warning about calls from Python."""
@@ -159,34 +102,25 @@ class CLI(LightningCLI):
         config = self.config[self.command]
         ckpt = config.get("ckpt_path")
         if ckpt and Path(ckpt).is_file():
-            checkpoint = read_checkpoint(ckpt)
-            needed = [*PARTS][:7] if self.command == "fit" else [*PARTS][:4]
-            if lacking := [name for name in needed if name not in checkpoint]:
-                raise ValueError(
-                    f"--ckpt_path {ckpt} lacks {', '.join(lacking)}: {self.command} cannot go on from it"
-                )
-            stored = checkpoint["hyper_parameters"]["_class_path"]
-            module, _, name = config.model.class_path.rpartition(".")
-            model = getattr(importlib.import_module(module), name)
-            if not same_class(stored, model):
-                raise ValueError(
-                    f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {class_path(model)}"
-                )
+            check_class(ckpt, resolve_name(config.model.class_path), self.command)
 
     def before_instantiate_classes(self) -> None:
         """Check what needs no model, and claim the run's folder; what is built from here on may take long."""
         config = self.config[self.command]
         self.check(config)
         trainer = config.trainer
-        for logger in _as_list(trainer.logger):
+        for logger in as_list(trainer.logger):
             if not trainer.fast_dev_run:
-                log_in(_class_of(logger), {**logger.get("init_args", {}), **logger.get("dict_kwargs", {})})
+                log_in(
+                    resolve_name(logger.class_path),
+                    {**logger.get("init_args", {}), **logger.get("dict_kwargs", {})},
+                )
         if self.command != "fit" or trainer.fast_dev_run:
             return
         if trainer.max_steps in (None, -1) and trainer.max_epochs is None and trainer.max_time is None:
-            _limit(trainer, _class_of(config.model))
+            limit(trainer, resolve_name(config.model.class_path))
         if config.ckpt_path and is_finished(config.ckpt_path):
-            _refuse_at_its_end(config.ckpt_path, trainer)
+            refuse_at_its_end(config.ckpt_path, trainer)
         if not trainer.barebones:
             classes = {key: config[key].class_path for key in ("model", "data") if config.get(key)}
             config.name = run_name(config.name, classes, self.arguments)
@@ -239,8 +173,8 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer: the run's folder, its loggers, its callbacks and its progress bar."""
         config = {**self._get(self.config_init, "trainer"), **kwargs}
-        given: list[Logger] = [x for x in _as_list(config["logger"]) if isinstance(x, Logger)]
-        callbacks: list[Callback] = [*_as_list(config["callbacks"])]
+        given: list[Logger] = [x for x in as_list(config["logger"]) if isinstance(x, Logger)]
+        callbacks: list[Callback] = [*as_list(config["callbacks"])]
         if self.command != "fit":
             self.save_config_callback = None
             config["logger"] = given or False
@@ -254,18 +188,13 @@ class CLI(LightningCLI):
                 config["log_every_n_steps"] = None  # which a recipe may set, and Lightning would refuse
                 callbacks = [x for x in callbacks if not isinstance(x, Pictures | Evaluate | ModelCheckpoint)]
             elif not config["fast_dev_run"]:
-                name, version = self._get(self.config, "name"), self.folder.name if self.folder else "unknown"
+                runs, name = self._root() / RUNS, self._get(self.config, "name")
+                version = self.folder.name if self.folder else None
                 if config["logger"] is False:
-                    config["default_root_dir"] = self._root() / RUNS / name / version
+                    config["default_root_dir"] = runs / name / (version or "unknown")
                 else:
-                    number = (
-                        int(version.rpartition("_")[2]) if self.folder else version
-                    )  # as the bar shows it
-                    log = WholeCSVLogger(self._root() / RUNS, name, number)
-                    # A CSVLogger without a folder of its own is what each run has.
-                    others = (x for x in given if type(x) is not CSVLogger or x.log_dir != log.log_dir)
-                    config["logger"] = [log, *others]
-                self.model.run_settings = self._settings(f"{name}/{version}")
+                    config["logger"] = with_table(given, runs, name, version)
+                self.model.run_settings = self._settings(f"{name}/{version or 'unknown'}")
             bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
             if not bar and config["enable_progress_bar"] is not False and not config["barebones"]:
                 callbacks.append(TQDMProgressBar(refresh_rate=20))
@@ -311,10 +240,9 @@ class CLI(LightningCLI):
             self.trainer.fit(**arguments)
         except Interrupted as stop:
             if stop.checkpoint and self.trainer.is_global_zero:
-                trusted = to_repeat(self.config[self.command].as_dict())
-                print(
-                    f"Go on with: lightning-gans fit --ckpt_path {stop.checkpoint}{trusted}", file=sys.stderr
-                )
+                options = f"--ckpt_path {quote(str(stop.checkpoint))}"
+                options += to_repeat(self.config[self.command].as_dict())
+                print(f"Go on with: lightning-gans fit {options}", file=sys.stderr)
             raise
         except RuntimeError as error:
             for callback, line in unlogged(self.trainer).items():
@@ -326,68 +254,3 @@ class CLI(LightningCLI):
         """Print the folder of the run."""
         if self.trainer.is_global_zero and self.folder is not None:
             print(f"The run is in {self.folder}")
-
-
-def _class_of(given: Any) -> type:
-    module, _, name = given.class_path.rpartition(".")
-    found: type = getattr(importlib.import_module(module), name)
-    return found
-
-
-def _limit(trainer: Any, model: type) -> None:
-    """Give a run that nothing ends a length, and say so."""
-    if issubclass(model, AdversarialModule):
-        trainer.max_steps = UPDATES
-        ends = f"{UPDATES:,} generator updates: set trainer.max_steps"
-    else:
-        trainer.max_epochs = EPOCHS
-        ends = f"{EPOCHS} epochs: set trainer.max_epochs"
-    rank_zero_info(f"Nothing limits this run, it ends after {ends} for another length")
-
-
-def _refuse_at_its_end(path: str, trainer: Any) -> None:
-    """Refuse to resume a run that has nothing left to do.
-
-    Raises:
-        ValueError: If so; the message says which setting continues it.
-    """
-    checkpoint = read_checkpoint(path)
-    progress = checkpoint["loops"]["fit_loop"]
-    epochs = checkpoint["epoch"] + progress["epoch_loop.batch_progress"]["is_last_batch"]
-    early = [x for x in _as_list(trainer.callbacks) if issubclass(_class_of(x), EarlyStopping)]
-    if early and checkpoint["progress"]["stopped_early"]:
-        raise ValueError(
-            f"--ckpt_path {path}: the run was stopped early; without EarlyStopping in trainer.callbacks it "
-            "goes on"
-        )
-    at_end = {
-        "max_steps": 0 <= (trainer.max_steps or -1) <= checkpoint["global_step"],
-        "max_epochs": 0 <= (-1 if trainer.max_epochs is None else trainer.max_epochs) <= epochs,
-        "max_time": _time_is_over(trainer.max_time, checkpoint["callbacks"]),
-    }
-    key = next((key for key, over in at_end.items() if over), None)
-    if key:
-        raise ValueError(
-            f"--ckpt_path {path}: the run is at its end, trainer.{key}={trainer[key]}; "
-            f"a larger --trainer.{key} continues it"
-        )
-
-
-def _time_is_over(limit: Any, states: dict[str, Any]) -> bool:
-    timer = Timer(limit)
-    if limit is None or timer.state_key not in states:
-        return False
-    timer.load_state_dict(states[timer.state_key])
-    return (timer.time_remaining() or 0) <= 0
-
-
-class _Trusted(NonParsingAction):
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{**options, "dest": SUPPRESS, "default": SUPPRESS})
-
-    def __call__(self, *_: Any) -> None:
-        raise NotImplementedError
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value in (None, True, False) else [value]

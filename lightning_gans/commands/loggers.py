@@ -1,6 +1,7 @@
 """Loggers of the command line: they are told the folder, the name and the settings of their run."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,9 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_gans.checks import first_line
 from lightning_gans.commands.run_folder import RUNS
+from lightning_gans.game.csv_logger import WholeCSVLogger
 
 PROJECT = "lightning_gans"
-
-for _kind in (CSVLogger, TensorBoardLogger):
-    # So that --trainer.logger TensorBoardLogger is enough: the parser takes defaults from the signature.
-    _kind.__init__.__defaults__ = (str(RUNS), *(_kind.__init__.__defaults__ or ()))
 
 
 def in_run(
@@ -49,6 +47,20 @@ def in_run(
         of_run = {"experiment_name": ("lightning_logs", PROJECT), "run_name": (None, title)}
     own = {key: value for key, (default, value) in of_run.items() if given.get(key, ...) == default}
     return {**given, **own}
+
+
+def with_table(given: Sequence[Logger], runs: Path, name: str, version: str | None) -> list[Logger]:
+    """Return the loggers of a run: those that are given, after that of ``metrics.csv``, which each run has.
+
+    Args:
+        given: Loggers; a CSVLogger without a folder of its own is what each run has.
+        runs: The folder of all runs.
+        name: The name of the run.
+        version: ``version_K``; None where no run has claimed one.
+    """
+    number = int(version.rpartition("_")[2]) if version else "unknown"  # the progress bar shows it
+    log = WholeCSVLogger(runs, name, number)
+    return [log, *(x for x in given if type(x) is not CSVLogger or x.log_dir != log.log_dir)]
 
 
 @rank_zero_only

@@ -20,7 +20,8 @@ def known_commands() -> dict[str, str]:
     for module in pkgutil.iter_modules(commands.__path__):
         path = Path(commands.__path__[0]) / module.name
         code = ast.parse((path / "__init__.py" if module.ispkg else path.with_suffix(".py")).read_text())
-        if any(isinstance(part, ast.FunctionDef) and part.name == "run" for part in code.body):
+        names = {"run", module.name} - {"main"}
+        if any(isinstance(part, ast.FunctionDef) and part.name in names for part in code.body):
             found[module.name.replace("_", "-")] = (ast.get_docstring(code) or "").partition("\n")[0]
     return found
 
@@ -53,7 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif command not in (known := known_commands()):
             raise ValueError(f"unknown command {command}: {checks.suggestion(command, known)}")
         else:
-            import_module(f"{commands.__name__}.{command.replace('-', '_')}").run(rest)
+            name = command.replace("-", "_")
+            module = import_module(f"{commands.__name__}.{name}")
+            if hasattr(module, "run"):
+                module.run(rest)
+            else:
+                from lightning_gans.commands.parsing import call
+
+                call(getattr(module, name), rest)
         sys.stdout.flush()
     except (KeyboardInterrupt, SystemExit) as stop:
         # Lightning turns Ctrl-C into an exit with code 1.

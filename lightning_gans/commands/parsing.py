@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,12 +77,25 @@ class OneLine(ArgumentParser):
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
         """Parse a file; errors name it."""
+        content = read_yaml(Path(path))
         try:
-            self._check_keys(check_yaml(Path(path)))
+            self._check_keys(content)
             parsed: Namespace = super().parse_path(path, *args, **kwargs)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         return parsed
+
+    def instantiate(self, namespace: Namespace, *args: Any, **kwargs: Any) -> Namespace:
+        """Build what was parsed; a classifier that is trained for it reads the data from the same folder."""
+        root, before = namespace.get("data.init_args.root"), dict(os.environ)
+        if root is not None:
+            os.environ["LIGHTNING_GANS_DATA"] = str(root)
+        try:
+            return super().instantiate(namespace, *args, **kwargs)  # type: ignore[no-any-return]
+        finally:
+            if root is not None:
+                os.environ.pop("LIGHTNING_GANS_DATA")
+                os.environ.update(before)
 
     def dump(self, namespace: Namespace, *args: Any, **kwargs: Any) -> str:
         """Write a configuration down; the parser would take a dict of arguments for a function."""
@@ -145,7 +159,7 @@ def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
     prog = f"lightning-gans {function.__name__.replace('_', '-')}"
     with ExitStack() as stack:
         if trusted:
-            from lightning_gans.networks.trust import trust_also
+            from lightning_gans.trust import trust_also
 
             stack.enter_context(trust_also(trusted))
             given.append(f"--trusted={json.dumps(trusted)}")
@@ -177,34 +191,39 @@ def take_trusted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return rest, trusted
 
 
-class _Strict(yaml.SafeLoader):  # type: ignore[misc]
-    """Refuses keys that are given twice, of which YAML takes the last without a word."""
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Reads 1e-3 as a number, and refuses a key that is given twice, of which YAML takes the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys: list[str] = []
         for key, _ in node.value:
             if key.value in keys:
                 raise yaml.MarkedYAMLError(problem=f"{key.value} is given twice", problem_mark=key.start_mark)
-            keys.append(key.value)
+            keys += [key.value] * (key.value != "<<")
         return dict(super().construct_mapping(node, deep))
 
 
-def check_yaml(path: Path) -> dict[str, Any]:
-    """Read a file, and refuse one that is no YAML, is empty, is no mapping, or gives a key twice.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the content of a file; one that is no YAML, is empty, or no mapping is refused.
 
     Raises:
         ValueError: Saying what is wrong, and in which line.
     """
     try:
-        content = yaml.load(path.read_text(), _Strict)
+        content = yaml.load(path.read_text(), _Loader)
     except yaml.MarkedYAMLError as error:
         place = f"line {error.problem_mark.line + 1}, " if error.problem_mark else ""
-        raise ValueError(f"{place}{error.problem or error}") from error
+        raise ValueError(f"{path}: {place}{error.problem or error}") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError("this is no YAML file") from error
+        raise ValueError(f"{path}: this is no YAML file") from error
     if not isinstance(content, dict):
         found = "nothing" if content is None else f"a {type(content).__name__}"
-        raise ValueError(f"the file holds {found}: write keys with values, as in model: DCGAN")
+        raise ValueError(f"{path}: the file holds {found}: write keys with values, as in model: DCGAN")
     return content
 
 
@@ -223,7 +242,7 @@ def explain(
         cause: What was raised; its innermost kind is told where the message gives no reason.
     """
     if denied := re.search(r"Importing '([^']+)' is not allowed", message):
-        from lightning_gans.networks.trust import refusal
+        from lightning_gans.trust import refusal
 
         return refusal([denied[1]], "the checkpoint or its run's config.yaml")
     options = options or {}
@@ -277,7 +296,7 @@ def _reworded(text: str, message: str, options: Mapping[str, Any], owner: str, k
     if found := re.search(r"subclasses with name (\w+)\..*ambiguity: (.*)\.", text):
         return f"there are several {found[1]}: give {found[2].replace(', ', ' or ')}"
     if found := re.search(r"arguments are required: (.*)", text):
-        names = [re.sub(r"^(fit|validate|test|predict)\.", "--", name) for name in found[1].split(", ")]
+        names = [re.sub(r"^(fit|validate|test)\.", "--", name) for name in found[1].split(", ")]
         if owner:
             names = [name for name in names if name not in checks.FOLLOWS]
             if not names:
@@ -375,12 +394,14 @@ def _ours() -> Iterator[type]:
 
 def subclasses(cls: type) -> Iterator[type]:
     """Yield the classes below one that have been imported, are public, and can be built."""
-    below: type
-    for below in type.__subclasses__(cls):
-        if (
-            not below.__name__.startswith("_")
-            and not inspect.isabstract(below)
-            and "<locals>" not in below.__qualname__
+    left: list[type] = type.__subclasses__(cls)
+    seen = set[type]()
+    for below in left:
+        if below in seen:
+            continue
+        seen.add(below)
+        left += type.__subclasses__(below)  # which the loop comes to later
+        if not (
+            below.__name__.startswith("_") or inspect.isabstract(below) or "<locals>" in below.__qualname__
         ):
             yield below
-        yield from subclasses(below)

@@ -1,6 +1,6 @@
 """Look at a data set: a labelled contact sheet, counts, classes, images a second."""
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from time import perf_counter
@@ -12,7 +12,6 @@ from PIL import Image
 from torch import Tensor
 
 from lightning_gans import checks
-from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.loader import BatchLoader, ZipLoader
 from lightning_gans.drawing.grids import in_colour, labelled_grid, shrunk
@@ -51,11 +50,6 @@ class Served:
     class_names: Sequence[str] = ()
     view_names: Sequence[str] = ("input", "target")
     missing: Sequence[str] = ()
-
-
-def run(arguments: list[str]) -> None:
-    """Run ``preview`` with arguments from the command line."""
-    call(preview, arguments)
 
 
 def preview(
@@ -125,14 +119,9 @@ def endless(loader: Any) -> Generator[Batch, None, None]:
 
 def of_package(data: DataModule, loader: Any) -> Served:
     """Return what is known of a data module of this package after ``setup("fit")``."""
-    return Served(
-        type(data).__name__,
-        _sizes(loader),
-        _split_sizes(data, loader),
-        _parts(loader)[0].labels,
-        data.class_names,
-        getattr(data, "view_names", ("input", "target")),
-    )
+    sizes, views = _split_sizes(data, loader), getattr(data, "view_names", ("input", "target"))
+    labels = _parts(loader)[0].labels
+    return Served(type(data).__name__, _sizes(loader), sizes, labels, data.class_names, views)
 
 
 def of_others(data: LightningDataModule, loader: Any, batches: Iterator[Batch]) -> Served:
@@ -164,24 +153,13 @@ def of_others(data: LightningDataModule, loader: Any, batches: Iterator[Batch]) 
         splits += f", classes by the first {len(labels):,}"
         names += map(str, range(len(names), int(labels.max()) + 1))
         found["num_classes"] = len(names)
-    return Served(name, size, splits, labels, names, missing=list(_missing(data, found)))
-
-
-def _missing(data: LightningDataModule, found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each attribute that the batches have a value for, but the data module has not.
-
-    Raises:
-        ValueError: If an attribute has another value.
-    """
-    name = type(data).__name__
+    missing = []
     for key, value in found.items():
-        given = getattr(data, key, None)
-        if given is None:
-            yield f"{name}.{key}, which models are built for: set self.{key} = {value}"
-            continue
-        fits = given >= value if isinstance(value, int) else tuple(given) == value
-        if not fits:
+        if (given := getattr(data, key, None)) is None:
+            missing.append(f"{name}.{key}, which models are built for: set self.{key} = {value}")
+        elif not (given >= value if isinstance(value, int) else tuple(given) == value):
             raise ValueError(f"{name}.{key} is {given}, but its batches have {value}: make them equal")
+    return Served(name, size, splits, labels, names, missing=missing)
 
 
 def images_per_second(batches: Iterator[Batch], seconds: float) -> float:

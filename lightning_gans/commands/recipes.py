@@ -6,13 +6,6 @@ from pathlib import Path
 from lightning_gans.files import recipes_folder
 
 
-def run(arguments: list[str]) -> None:
-    """Run ``recipes`` with arguments from the command line."""
-    from lightning_gans.commands.parsing import call
-
-    call(recipes, arguments)
-
-
 def recipes() -> None:
     """List the recipes: what each is, how long it takes, what comes out."""
     for name in recipe_names():

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from lightning_gans import checks
-from lightning_gans.commands.parsing import call
 from lightning_gans.data.base import free_memory
 from lightning_gans.drawing.grids import image_grid, most_images
 from lightning_gans.drawing.pixels import as_png, drawn_part
@@ -23,11 +22,6 @@ from lightning_gans.metrics.stream import LatentSamples
 BATCH = 500
 COLUMNS, WIDE = 8, 20
 """Columns of a grid, and the most that it gets so that each has one class."""
-
-
-def run(arguments: list[str]) -> None:
-    """Run ``sample`` with arguments from the command line."""
-    call(sample, arguments)
 
 
 def sample(
@@ -93,13 +87,12 @@ def sample(
         array = samples.permute(0, 2, 3, 1) if samples.ndim == 4 else samples
         with written_whole(out) as part, part.open("wb") as opened:
             np.savez_compressed(opened, arr_0=array.numpy())
+    elif len(game.image_shape) == 1:
+        points = torch.cat(list(batches))
+        plot = Scatter(points, real=False, landscape=False)
+        write_whole(out, as_png(plot.draw(points, f"{n:,} samples{note}")))
     else:
-        samples = torch.cat(list(batches))
-        if samples.ndim == 2:
-            picture = Scatter(samples, real=False, landscape=False).draw(samples, f"{n:,} samples{note}")
-        else:
-            picture = image_grid(samples, columns)
-        write_whole(out, as_png(picture))
+        write_whole(out, as_png(image_grid(torch.cat(list(batches)), columns)))
     print(f"{n:,} samples{note}: {out}")
 
 

@@ -16,9 +16,17 @@ import lightning.pytorch.strategies
 import yaml
 from jsonargparse import Namespace
 
-from lightning_gans.commands.parsing import LINKED
-from lightning_gans.game.checkpoints import moved, read_checkpoint, read_config, run_config
-from lightning_gans.networks.trust import check_trusted, class_paths, paths_of, what_to_trust
+from lightning_gans.commands.parsing import LINKED, subclasses
+from lightning_gans.game.checkpoints import (
+    PARTS,
+    moved,
+    read_checkpoint,
+    read_config,
+    run_config,
+    same_class,
+)
+from lightning_gans.networks.rebuild import class_path
+from lightning_gans.trust import check_trusted, class_paths, paths_of, what_to_trust
 
 OF_LIGHTNING = {
     lightning.pytorch.callbacks: {*lightning.pytorch.callbacks.__all__} - {"LambdaCallback"},
@@ -59,7 +67,7 @@ def nameable(arguments: Sequence[str], trusted: Iterable[str]) -> list[str]:
             found.add(text)  # of Python, torch or a library
         elif text.rpartition(".")[2][:1].isupper() and not Path(text).exists():
             found.add(str(home))  # a class of her own; mine.ckpt, runs.old, scores.json are none
-    for cls in _subclasses(object):
+    for cls in subclasses(object):
         if cls.__name__ in short:
             found |= paths_of(cls)
     return [path for path in found if all(part.isidentifier() for part in path.split("."))]
@@ -83,16 +91,6 @@ def _typed(arguments: Sequence[str]) -> Iterator[str]:
             named = flag in ("--config", "-c") and Path(text).is_file()
             for _, value in _settings(yaml.safe_load(Path(text).read_text() if named else text)):
                 yield value
-
-
-def _subclasses(cls: type, seen: set[type] | None = None) -> set[type]:
-    seen = set() if seen is None else seen
-    sub: type
-    for sub in type.__subclasses__(cls):
-        if sub not in seen:
-            seen.add(sub)
-            _subclasses(sub, seen)
-    return seen
 
 
 def as_configured(ckpt: Path, arguments: Sequence[str], allowed: Sequence[str]) -> str:
@@ -122,6 +120,23 @@ def as_configured(ckpt: Path, arguments: Sequence[str], allowed: Sequence[str]) 
         found["data"] = _as_class(data)
     check_trusted(found, allowed, f"checkpoint {ckpt}")
     return json.dumps(found)
+
+
+def check_class(ckpt: str, model: type, command: str) -> None:
+    """Check that a checkpoint is one of a class, with all that a command needs.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    checkpoint = read_checkpoint(ckpt)
+    stored = checkpoint["hyper_parameters"]["_class_path"]
+    if not same_class(stored, model):
+        raise ValueError(
+            f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {class_path(model)}"
+        )
+    needed = [*PARTS][:7] if command == "fit" else [*PARTS][:4]
+    if lacking := [name for name in needed if name not in checkpoint]:
+        raise ValueError(f"--ckpt_path {ckpt} lacks {', '.join(lacking)}: {command} cannot go on from it")
 
 
 def check_places(config: Namespace, file: Path, arguments: Sequence[str]) -> None:

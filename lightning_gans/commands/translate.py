@@ -7,7 +7,6 @@ from typing import Literal
 import torch
 
 from lightning_gans import checks
-from lightning_gans.commands.parsing import call
 from lightning_gans.data.decode import Decoder, open_image
 from lightning_gans.data.folder import list_images
 from lightning_gans.drawing.pixels import as_png, as_stored
@@ -16,11 +15,6 @@ from lightning_gans.game.checkpoints import load
 from lightning_gans.game.translation import TranslationGame
 
 BATCH = 16
-
-
-def run(arguments: list[str]) -> None:
-    """Run ``translate`` with arguments from the command line."""
-    call(translate, arguments)
 
 
 def translate(

@@ -33,6 +33,7 @@ Data = Tensor | ImageSource
 
 
 ELSEWHERE = "name another folder with --data.root or LIGHTNING_GANS_DATA"
+_UNREADABLE = (AssertionError, EOFError, LookupError, MemoryError, OSError, RuntimeError, ValueError)
 _FEW = 20  # if fewer of the images than this share are used, only those are decoded
 
 
@@ -473,12 +474,7 @@ class ImageDataModule(DataModule):
                 _, kept, labels = self._choose(labels)
                 origin = origin[kept]
             data = self._store_at(size, images, origin)
-        digest = hashlib.sha256(labels.numpy().data)
-        stored = (
-            data.fingerprint().encode() if isinstance(data, ImageSource) else data.contiguous().numpy().data
-        )
-        digest.update(stored)
-        return data, labels, {"data": type(self).__name__, "split": split, "content": digest.hexdigest()[:16]}
+        return data, labels, image_key(type(self).__name__, split, data, labels)
 
     def _serve(self, data: Data, labels: Tensor, *, training: bool, **options: Any) -> BatchLoader:
         crop = self.image_size if training and self.load_size > self.image_size else None
@@ -497,15 +493,7 @@ class ImageDataModule(DataModule):
             return images, labels
         except (DataError, DamagedImage):
             raise
-        except (
-            RuntimeError,
-            OSError,
-            AssertionError,
-            EOFError,
-            LookupError,
-            ValueError,
-            MemoryError,
-        ) as error:
+        except _UNREADABLE as error:
             reason = checks.first_line(error)
             where = f"{self.files or 'files'} under {self.root.absolute()} ({reason})"
             source = f" from {self.source}" if self.source else ""
@@ -552,7 +540,7 @@ class FileDataModule(ImageDataModule):
         if self.on_error == "skip":
             data = data.resized(self.load_size if split == "train" else self.image_size)
             cached = self.cache is not False
-            good = decode_to_disk(data, self._cache_folder, "skip")[1] if cached else find_usable(data)
+            good = decode_to_disk(data, cache_folder(self.cache), "skip")[1] if cached else find_usable(data)
             usable = torch.isin(kept, good)
             kept, labels = kept[usable], labels[usable]
         return data, labels, kept
@@ -570,14 +558,18 @@ class FileDataModule(ImageDataModule):
             data, kept = data.at(kept), torch.arange(len(kept))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="skipped")  # a warning was given when they were decoded
-            stored, good = decode_to_disk(data, self._cache_folder, self.on_error)
+            stored, good = decode_to_disk(data, cache_folder(self.cache), self.on_error)
         # All of ``kept`` are usable, and ``good`` is ascending: this finds their places among the stored.
         chosen = _taken(stored, torch.searchsorted(good, kept))
         return chosen.read() if fits and isinstance(chosen, MappedImages) else chosen
 
-    @property
-    def _cache_folder(self) -> Path:
-        return cache_folder(None if self.cache is True else str(self.cache))
+
+def image_key(name: str, split: str, data: Data, labels: Tensor) -> dict[str, str]:
+    """Return what identifies the images of a split, uint8 (N, C, H, W), and their labels (N,)."""
+    digest = hashlib.sha256(labels.numpy().data)
+    given = data.fingerprint().encode() if isinstance(data, ImageSource) else data.contiguous().numpy().data
+    digest.update(given)
+    return {"data": name, "split": split, "content": digest.hexdigest()[:16]}
 
 
 def data_root(given: str | Path | None) -> Path:

@@ -12,7 +12,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from lightning_gans.data.decode import DamagedImage
 from lightning_gans.data.sources import ImageSource, MappedImages, Pixels
+from lightning_gans.files import locked
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,24 +36,22 @@ Chunk = tuple[Pixels, list[tuple[int, str]]]  # usable images; indices of the da
 _LAYOUT = 2  # of the format of cached files; a new number makes older caches unused
 _CHUNK_BYTES = 4 * 2**20
 _BLOCK_BYTES = 2**20
-_WAIT_SECONDS = 5.0  # seconds to wait for another process before a message says so
 
 
 class CacheError(OSError):
     """The cache folder cannot be used; one line that says why and what to do."""
 
 
-def cache_folder(given: str | Path | None) -> Path:
-    """Return the folder of decoded images.
+def cache_folder(given: str | Path | bool = True) -> Path:
+    """Return the folder of what is kept from run to run.
 
     Args:
-        given: The folder. None: the environment variable ``LIGHTNING_GANS_CACHE``, else ``lightning_gans`` in
+        given: The folder. True: the environment variable ``LIGHTNING_GANS_CACHE``, else ``lightning_gans`` in
             the user's cache folder (``XDG_CACHE_HOME``, else ``~/.cache``).
     """
-    chosen = given or os.environ.get("LIGHTNING_GANS_CACHE")
-    if not chosen:
-        chosen = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "lightning_gans")
-    return Path(chosen).expanduser()
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "lightning_gans")
+    chosen = os.environ.get("LIGHTNING_GANS_CACHE") if isinstance(given, bool) else given
+    return Path(chosen or usual).expanduser()
 
 
 def decode_all(source: ImageSource) -> Tensor:
@@ -105,7 +104,9 @@ def decode_to_disk(source: ImageSource, folder: Path, on_error: OnError) -> tupl
     key = _key(source, on_error)
     cached = _read(folder / key, source)
     if cached is None:
-        with _lock(source, folder, key):
+        with ExitStack() as lock:
+            with _explained(folder):
+                lock.enter_context(locked(folder / key, f"decodes {source.title} to {folder}"))
             # The process that this one waited for may have written it by now.
             cached = _read(folder / key, source) or _build(source, folder, key, on_error)
     images, damaged = cached
@@ -255,24 +256,6 @@ def _clear(folder: Path, key: str) -> None:
     for part in folder.glob(f"{'[0-9a-f]' * 32}.part"):
         with suppress(Timeout), nullcontext() if part.stem == key else FileLock(part.with_suffix(".lock"), 0):
             shutil.rmtree(part)
-
-
-@contextmanager
-def _lock(source: ImageSource, folder: Path, key: str) -> Iterator[None]:
-    """Hold the lock of a key, so that one process alone writes its cache; a killed process frees it."""
-    lock = FileLock(folder / f"{key}.lock")
-    with _explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=_WAIT_SECONDS)
-        except Timeout:
-            what = f"another process that decodes {source.title} to {folder}"
-            warnings.warn(f"waiting for {what}", stacklevel=3)
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from torchvision import datasets
 
 from lightning_gans import checks
 from lightning_gans.data.base import Split
-from lightning_gans.data.fetch import download, fetching, unpack
 from lightning_gans.data.official import OfficialImages
 
 _CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -52,10 +51,7 @@ class CIFAR10(OfficialImages):
         official = self.dataset
         folder = self.root / official.base_folder
         if not self.complete(folder, official.train_list + official.test_list):
-            with fetching(folder) as part:
-                archive = part / official.filename
-                download(official.url, archive, official.tgz_md5, self.root / archive.name)
-                unpack(archive, part)
+            self.fetch_archive(official)
         names = official.train_list if split == "train" else official.test_list
         images, labels = zip(*(_read_batch(folder / name) for name, _ in names), strict=True)
         return torch.cat(images), torch.cat(labels)

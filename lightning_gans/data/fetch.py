@@ -1,6 +1,5 @@
 """Fetch data sets: download, compare, unpack, and put into their place what is complete."""
 
-import hashlib
 import http.client
 import shutil
 import tarfile
@@ -10,10 +9,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-from filelock import FileLock
+from torchvision.datasets.utils import calculate_md5
 from tqdm import tqdm
 
 from lightning_gans import checks
+from lightning_gans.files import locked
 
 _TIMEOUT = 60  # seconds without any answer
 
@@ -26,17 +26,15 @@ def fetching(place: Path) -> Iterator[Path]:
     cleared away by the next one.
     """
     part = place.with_name(f".{place.name}.part")
-    with no_empty_folders(place):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{part}.lock") as lock:
+    with no_empty_folders(place), locked(part, f"fetches {place.name}"):
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        try:
+            yield part
+            _move(part / place.name, place)
+        finally:
             shutil.rmtree(part, ignore_errors=True)
-            part.mkdir()
-            try:
-                yield part
-                _move(part / place.name, place)
-            finally:
-                shutil.rmtree(part, ignore_errors=True)
-                Path(lock.lock_file).unlink(missing_ok=True)
+            Path(f"{part}.lock").unlink(missing_ok=True)
 
 
 @contextmanager
@@ -72,7 +70,7 @@ def download(url: str, file: Path, md5: str | None, found: Path | None = None) -
     Raises:
         OSError: If that fails, or it is another file.
     """
-    if found is not None and found.is_file() and md5_of(found) == md5:
+    if found is not None and found.is_file() and calculate_md5(found) == md5:
         shutil.copyfile(found, file)
         return
     try:
@@ -87,7 +85,7 @@ def download(url: str, file: Path, md5: str | None, found: Path | None = None) -
                 shutil.copyfileobj(stream, out, 2**20)
     except http.client.HTTPException as error:
         raise OSError(f"{type(error).__name__} {checks.first_line(error)}") from error
-    if md5 is not None and md5_of(file) != md5:
+    if md5 is not None and calculate_md5(file) != md5:
         raise OSError(f"what was downloaded from {url} has a wrong checksum")
 
 
@@ -109,12 +107,3 @@ def unpack(archive: Path, folder: Path) -> None:
     except (tarfile.TarError, EOFError, ValueError, zlib.error) as error:
         raise OSError(f"{archive.name}: cannot be unpacked ({checks.first_line(error)})") from error
     archive.unlink()
-
-
-def md5_of(file: Path) -> str:
-    """Return the MD5 of a file in hexadecimal."""
-    digest = hashlib.md5(usedforsecurity=False)
-    with file.open("rb") as opened:
-        while block := opened.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

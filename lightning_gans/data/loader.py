@@ -410,6 +410,13 @@ class ZipLoader:
             loader.load_state_dict(part)
 
 
+def first_loader(loaders: Any) -> Any:
+    """Return the first of what a method of a data module returned, one loader or several; None without."""
+    if isinstance(loaders, list | tuple):
+        return loaders[0] if loaders else None
+    return loaders
+
+
 def epoch_batches(size: int, batch_size: int, world_size: int, drop_last: bool) -> tuple[int, int]:
     """Return how many batches an epoch of ``size`` samples has, and how many samples its smallest one has.
 

@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from torchvision.datasets.utils import calculate_md5
+
 from lightning_gans import checks
 from lightning_gans.data.base import DataError, ImageDataModule
-from lightning_gans.data.fetch import md5_of
+from lightning_gans.data.fetch import download, fetching, unpack
 
 
 class OfficialImages(ImageDataModule):
@@ -25,6 +27,13 @@ class OfficialImages(ImageDataModule):
     def __init__(self, *, verify: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.verify = verify
+
+    def fetch_archive(self, dataset: Any) -> None:
+        """Download and unpack the archive of one of torchvision's data sets, or one that lies in ``root``."""
+        with fetching(self.root / dataset.base_folder) as place:
+            archive = place / dataset.filename
+            download(dataset.url, archive, dataset.tgz_md5, self.root / archive.name)
+            unpack(archive, place)
 
     def complete(self, folder: Path, checksums: Iterable[tuple[str, str | None]]) -> bool:
         """Tell whether all files of a data set are there; refuse those with a wrong checksum.
@@ -56,9 +65,9 @@ class OfficialImages(ImageDataModule):
 
 
 @functools.cache
-def _md5(path: Path, size: int, changed: int) -> str:
+def _md5(path: Path, size: int, changed: int) -> Any:
     """Return the MD5 of a file; cached by size and time of change, as every split asks for it."""
-    return md5_of(path)
+    return calculate_md5(path)
 
 
 class _Unchecked:

@@ -7,7 +7,6 @@ from torch import Tensor
 from torchvision import datasets
 
 from lightning_gans.data.base import Split
-from lightning_gans.data.fetch import download, fetching, unpack
 from lightning_gans.data.official import OfficialImages, read
 
 
@@ -47,10 +46,7 @@ class STL10(OfficialImages):
         ]
         folder = self.root / official.base_folder
         if not self.complete(folder, files):
-            with fetching(folder) as place:
-                archive = place / official.filename
-                download(official.url, archive, official.tgz_md5, self.root / archive.name)
-                unpack(archive, place)
+            self.fetch_archive(official)
         part = "train+unlabeled" if split == "train" and self.unlabeled else split
         data = read(official, self.root, split=part)
         # The files store images by columns; a contiguous copy in row order makes batches faster.

@@ -28,7 +28,6 @@ from lightning_gans.game.progress import go_on_exactly, store_progress
 from lightning_gans.game.random_states import random_states, restore_random_states
 from lightning_gans.game.resuming import check_paths, check_weights, summary, warn_of_missing
 from lightning_gans.game.settings import log_settings
-from lightning_gans.game.trust import only_trusted
 from lightning_gans.networks.rebuild import (
     NotRebuildable,
     Rebuildable,
@@ -37,7 +36,9 @@ from lightning_gans.networks.rebuild import (
     find_class,
     rebuild,
 )
-from lightning_gans.networks.trust import NotTrusted, check_trusted
+from lightning_gans.trust import NotTrusted, check_trusted, only_trusted
+
+FOLDER = 0x10  # the attribute of folders in a zip archive
 
 PARTS = {
     "epoch": int,
@@ -267,6 +268,10 @@ def check_entries(path: str | Path) -> None:
         zipfile.BadZipFile: If the file is no archive.
     """
     with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            # Of what is marked as a folder torch reads nothing, and takes memory as it is for the values.
+            if entry.is_dir() or entry.external_attr & FOLDER:
+                raise ValueError(f"its entry {entry.filename} is marked as a folder")
         try:
             broken = archive.testzip()
         except zipfile.BadZipFile as error:

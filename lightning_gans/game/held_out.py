@@ -29,32 +29,12 @@ class HeldOutLosses(LightningModule):
         """Return the seed of a batch's noise: the same at each evaluation, another on each rank."""
         return batch_idx * self.trainer.world_size + self.global_rank
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Add up the losses on held-out data."""
-        self._add_losses(batch, batch_idx)
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Add up the losses on the test data."""
-        self._add_losses(batch, batch_idx)
-
     def on_validation_epoch_start(self) -> None:
         """Begin with empty sums."""
         self._sums, self._samples = {}, 0
 
-    def on_test_epoch_start(self) -> None:
-        """Begin with empty sums."""
-        self._sums, self._samples = {}, 0
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the mean losses on held-out data."""
-        if not self.trainer.sanity_checking:
-            self._log_losses("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the mean losses on the test data."""
-        self._log_losses("test")
-
-    def _add_losses(self, batch: Any, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Add up the losses on held-out data."""
         training, self.rng = self.rng, torch.Generator(self.device)
         self.rng.manual_seed(self.evaluation_seed(batch_idx))
         try:
@@ -69,11 +49,17 @@ class HeldOutLosses(LightningModule):
             self._sums[name] = self._sums.get(name, 0) + samples * loss.detach().float()
         self._samples += samples
 
-    def _log_losses(self, stage: str) -> None:
-        if not self._sums:
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean losses on held-out data."""
+        if not self._sums or self.trainer.sanity_checking:
             return
         parts = [*self._sums.values(), torch.tensor(float(self._samples), device=self.device)]
         *sums, samples = self.trainer.strategy.reduce(torch.stack(parts), reduce_op="sum")
+        stage = "test" if self.trainer.testing else "val"
         log_scores(
             self, {f"{stage}/{name}": total / samples for name, total in zip(self._sums, sums, strict=True)}
         )
+
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, softplus
 
+from lightning_gans import checks
 from lightning_gans.networks.rebuild import Rebuildable
 
 
@@ -28,8 +29,7 @@ class Latent(Rebuildable, nn.Module, ABC):
 
     def __init__(self, dim: int = 100) -> None:
         super().__init__()
-        if not isinstance(dim, int) or dim < 1:
-            raise ValueError(f"dim={dim} is no length of a latent vector: give a positive integer")
+        checks.at_least(1, dim=dim)
         self.dim = dim
 
     @abstractmethod
@@ -73,8 +73,7 @@ class Uniform(Latent):
 
     def __init__(self, dim: int = 100, bound: float = 1.0) -> None:
         super().__init__(dim)
-        if not 0 < bound < math.inf:
-            raise ValueError(f"bound={bound} leaves no interval: give a positive number")
+        checks.positive(bound=bound)
         self.bound = bound
 
     def forward(self, n: int, rng: torch.Generator) -> Tensor:
@@ -122,21 +121,12 @@ class GaussianMixture(Latent):
         penalty_reduction: Literal["mean", "sum"] = "mean",
     ) -> None:
         super().__init__(dim)
-        if not isinstance(num_components, int) or num_components < 1:
-            raise ValueError(f"num_components={num_components} is no mixture: give an integer of 1 or more")
-        if not 0 <= mean_bound < math.inf:
-            raise ValueError(f"mean_bound={mean_bound} bounds no interval: give 0 or more")
-        if not 0 < sigma < math.inf:
-            raise ValueError(f"sigma={sigma} is no width of the components: give a positive number")
-        if not 0 <= penalty_weight < math.inf:
-            raise ValueError(f"penalty_weight={penalty_weight} does not pull sigma to 1: give 0 or more")
-        for name, value, known in (
-            ("sigma_param", sigma_param, ("raw", "softplus", "exp")),
-            ("sampling", sampling, ("random", "stratified")),
-            ("penalty_reduction", penalty_reduction, ("mean", "sum")),
-        ):
-            if value not in known:
-                raise ValueError(f"{name}={value!r} is unknown: use {' or '.join(known)}")
+        checks.at_least(1, num_components=num_components)
+        checks.positive(sigma=sigma)
+        checks.within("[0, inf)", mean_bound=mean_bound, penalty_weight=penalty_weight)
+        checks.one_of(("raw", "softplus", "exp"), sigma_param=sigma_param)
+        checks.one_of(("random", "stratified"), sampling=sampling)
+        checks.one_of(("mean", "sum"), penalty_reduction=penalty_reduction)
         if signed_sigma and sigma_param != "raw":
             raise ValueError(f"signed_sigma=True needs sigma_param=raw: {sigma_param} is always positive")
         self.num_components = num_components

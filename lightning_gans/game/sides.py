@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_gans.game.trial import described
+
 
 @dataclass(frozen=True)
 class Side:
@@ -66,7 +68,7 @@ def read_batch(batch: Any) -> Side:
         images = None
     if not isinstance(images, Tensor) or not (labels is None or isinstance(labels, Tensor)):
         raise ValueError(
-            f"a batch of the data is {kinds(batch)}: give images, (images, labels), or a mapping with "
+            f"a batch of the data is {described(batch)}: give images, (images, labels), or a mapping with "
             "images and labels, each a tensor"
         )
     if labels is None:
@@ -129,12 +131,3 @@ def check_labels(labels: Tensor | None, n: int) -> None:
 
 def _listed(shape: tuple[int, ...]) -> str:
     return ", ".join(map(str, shape))
-
-
-def kinds(batch: Any) -> str:
-    """Say in a few words what a batch is, for a message."""
-    if isinstance(batch, Mapping):
-        return f"a mapping of {', '.join(map(str, batch)) or 'nothing'}"
-    if isinstance(batch, list | tuple):
-        return f"{len(batch)} things ({', '.join(type(part).__name__ for part in batch)})"
-    return f"a {type(batch).__name__}"

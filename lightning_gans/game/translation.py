@@ -7,8 +7,8 @@ from torch import Tensor
 
 from lightning_gans import checks
 from lightning_gans.game.adversarial import AdversarialModule
-from lightning_gans.game.sides import Side, check_real, kinds
-from lightning_gans.game.trial import check_images, trying
+from lightning_gans.game.sides import Side, check_real
+from lightning_gans.game.trial import check_images, described, trying
 
 
 class TranslationGame(AdversarialModule):
@@ -74,7 +74,7 @@ class TranslationGame(AdversarialModule):
         pair = isinstance(batch, list | tuple) and len(batch) == 2
         if not pair or not all(isinstance(part, Tensor) for part in batch):
             raise ValueError(
-                f"a batch of the data is {kinds(batch)}: {type(self).__name__} needs "
+                f"a batch of the data is {described(batch)}: {type(self).__name__} needs "
                 "(input, target), two tensors of images"
             )
         inputs, targets = batch

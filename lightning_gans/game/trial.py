@@ -2,7 +2,7 @@
 
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -68,11 +68,13 @@ def _failed_call(game: nn.Module, error: Exception) -> str | None:
 
 
 def described(value: Any) -> str:
-    """Say in a few words what a network was given or returned."""
+    """Say in a few words what a loader served, or a network was given or returned."""
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
-    if isinstance(value, tuple):
-        return f"a tuple of {', '.join(map(described, value)) or 'nothing'}"
+    if isinstance(value, Mapping):
+        return f"a mapping of {', '.join(map(str, value)) or 'nothing'}"
+    if isinstance(value, list | tuple):
+        return f"a {type(value).__name__} of {', '.join(map(described, value)) or 'nothing'}"
     return "None" if value is None else f"a {type(value).__name__}"
 
 

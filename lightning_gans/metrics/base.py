@@ -101,6 +101,11 @@ class Contract:
             f"arguments by what they take ({', '.join(INPUTS)}), or list that in the attribute wants"
         )
 
+    def check_split(self, split: str, advice: str) -> None:
+        """Refuse real images of a split that the metric must not be compared with."""
+        if self.real_split not in (None, split):
+            raise ValueError(f"{self.name} needs split={self.real_split}, not {split}: {advice}")
+
     def fill_in(self, data: Any, num_classes: int | None, num_samples: int | None) -> None:
         """Pass data module, number of classes and number of samples on to the metric."""
         if hasattr(self.metric, "fill_in"):

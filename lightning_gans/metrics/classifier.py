@@ -19,7 +19,6 @@ from uuid import uuid4
 
 import torch
 import torch.nn.functional as F
-from filelock import FileLock, Timeout
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -28,7 +27,8 @@ from tqdm import tqdm
 from lightning_gans.checks import existing_file, positive, within, writable_folder
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.cache import cache_folder
-from lightning_gans.files import recipes_folder
+from lightning_gans.data.loader import first_loader
+from lightning_gans.files import locked, recipes_folder
 from lightning_gans.game.checkpoints import SelfContained, load
 from lightning_gans.game.rows import show_best
 from lightning_gans.metrics.extractors import Extractor, hash_of, resized
@@ -36,7 +36,6 @@ from lightning_gans.metrics.stacked import stacked_labels
 from lightning_gans.networks.classifier import ConvClassifier
 from lightning_gans.networks.rebuild import class_path
 
-_WAIT_SECONDS = 5.0  # seconds to wait for another process before a message says so
 _KNOWN = ("data_name", "accuracy", "tested_on")  # stored in a checkpoint beside the weights
 ClassifierFactory = Callable[[tuple[int, ...], int], nn.Module]
 """Makes a classifier from ``(image_shape, num_classes)``: a network class, or a ``partial`` of one."""
@@ -212,8 +211,7 @@ class DatasetClassifier(SelfContained):
                 data.setup("test")
                 return data.test_dataloader()
             return data.val_dataloader() or None
-        loaders = self.trainer.val_dataloaders
-        return loaders[0] if isinstance(loaders, list) else loaders
+        return first_loader(self.trainer.val_dataloaders)
 
 
 def _one_cycle(step: int, updates: int) -> float:
@@ -237,7 +235,7 @@ def trained(recipe: str) -> SelfContained:
 
     The file is named by a hash of the recipe's text and this package's version; only a finished training
     leaves one. Of several processes one trains and the others wait. The data is read from the folder
-    ``LIGHTNING_GANS_DATA``.
+    ``LIGHTNING_GANS_DATA``; that is the ``data.root`` of a command whose classifier it is.
 
     Args:
         recipe: Name of the recipe, such as ``classifier/digits``.
@@ -252,18 +250,11 @@ def trained(recipe: str) -> SelfContained:
     if ".." in config.parts:  # a file must not name another's configuration, which is a program
         raise ValueError(f"checkpoint={recipe}: there is no such recipe")
     key = hashlib.sha256(config.read_bytes() + version("lightning-gans").encode()).hexdigest()[:16]
-    file = cache_folder(None) / "classifiers" / f"{recipe.replace('/', '-')}-{key}.ckpt"
+    file = cache_folder() / "classifiers" / f"{recipe.replace('/', '-')}-{key}.ckpt"
     if (found := _readable(file)) is not None:
         return found
     writable_folder(LIGHTNING_GANS_CACHE=file.parent)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{file}.lock")
-    try:
-        lock.acquire(timeout=_WAIT_SECONDS)
-    except Timeout:
-        print(f"waiting for another process that trains {recipe}", file=sys.stderr)
-        lock.acquire()
-    try:
+    with locked(file, f"trains {recipe}"):
         if (found := _readable(file)) is not None:  # of the process that this one waited for
             return found
         for leftover in file.parent.glob(f"{file.name}.*.part"):  # of a process that was killed
@@ -271,8 +262,6 @@ def trained(recipe: str) -> SelfContained:
         print(f"training {recipe}, once; it is kept in {file}", file=sys.stderr)
         _train(recipe, config, file)
         return load(file)
-    finally:
-        lock.release()
 
 
 def _readable(file: Path) -> SelfContained | None:
@@ -287,15 +276,9 @@ def _readable(file: Path) -> SelfContained | None:
 def _train(recipe: str, config: Path, file: Path) -> None:
     # Without the variables that would make it one of this run's ranks, or give it this run's settings.
     own = (
-        "PL_",
-        "LIGHTNING_GANS__",
-        "RANK",
-        "LOCAL_RANK",
-        "WORLD_SIZE",
-        "NODE_RANK",
-        "MASTER_",
+        "PL_", "LIGHTNING_GANS__", "RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_",
         "TORCHELASTIC_",
-    )
+    )  # fmt: skip
     place = file.with_name(f"{file.name}.{uuid4().hex}.part")
     place.mkdir()
     try:

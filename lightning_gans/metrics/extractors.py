@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -19,6 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from lightning_gans import checks
 from lightning_gans.checks import at_least, one_of, positive
 from lightning_gans.data.cache import cache_folder
+from lightning_gans.files import locked
 
 Resize = Literal["tf", "antialias", "clean"]
 Precision = Literal["fp32", "bf16"]
@@ -180,7 +180,7 @@ class Inception(Extractor):
     def _located(self) -> Path:
         """Return the file of weights."""
         if self.weights is None:
-            file = cache_folder(None) / _FILE
+            file = cache_folder() / _FILE
             if not file.is_file():
                 _download(file)
         else:
@@ -368,8 +368,7 @@ def _fold(network: nn.Module) -> None:
 def _download(file: Path) -> None:
     """Download the official weights in one of several processes; the others wait."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{file}.lock"):
+        with locked(file, f"downloads {file.name}"):
             if not file.is_file():
                 # The unfinished file of a killed process.
                 for leftover in file.parent.glob(f"{file.name}.*.partial"):

@@ -1,6 +1,5 @@
 """Real images of data that is none of this package's: read once from its loaders."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -11,6 +10,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, SequentialSampler
 
+from lightning_gans.data.base import image_key
+from lightning_gans.data.loader import first_loader
 from lightning_gans.drawing.pixels import to_bytes
 from lightning_gans.game.sides import check_real, read_batch
 
@@ -36,8 +37,8 @@ def images_of_loaders(
     """Read all real images of a split, in the order of the data set where it has one.
 
     Args:
-        data: The data module, or its loaders by the names of its methods. Its batches are those that a game
-            trains on; of pairs, the second are taken.
+        data: The data module, of a trainer or set up, or its loaders by the names of its methods. Its batches
+            are those that a game trains on; of pairs, the second are taken.
         split: Training images or held-out ones, those of the validation where there are no test images.
 
     Returns:
@@ -53,26 +54,19 @@ def images_of_loaders(
     if not parts:
         raise ValueError(f"data={name} serves no {split} images to compare with: give it some")
     images, labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-    digest = hashlib.sha256(labels.numpy().data)
-    digest.update(images.numpy().data)
-    return images, labels, {"data": name, "split": split, "content": digest.hexdigest()[:16]}
+    return images, labels, image_key(name, split, images, labels)
 
 
 def _loader(data: LightningDataModule | Mapping[str, Any], split: Literal["train", "test"], name: str) -> Any:
-    if isinstance(data, LightningDataModule):
-        stage = "fit" if split == "train" else "test"
-        if data.trainer is None:
-            data.prepare_data()
-        if data.trainer is None or data.trainer.state.fn != stage:
-            data.setup(stage)
+    stage = "fit" if split == "train" else "test"
+    if isinstance(data, LightningDataModule) and data.trainer and data.trainer.state.fn != stage:
+        data.setup(stage)
     for method in LOADERS[split]:
         if isinstance(data, Mapping):
-            loader = data.get(method)
+            found = data.get(method)
         else:
-            loader = getattr(data, method)() if is_overridden(method, data) else None
-        if isinstance(loader, list | tuple):
-            loader = loader[0] if loader else None
-        if loader is not None:
+            found = getattr(data, method)() if is_overridden(method, data) else None
+        if (loader := first_loader(found)) is not None:
             return _in_order(loader)
     raise ValueError(
         f"data={name} has no {' or '.join(LOADERS[split])}, whose images are compared with: write it"
@@ -89,15 +83,13 @@ def _in_order(loader: Any) -> Any:
 
 
 def _batches(loader: Any, name: str) -> Iterator[tuple[Tensor, Tensor]]:
-    first = True
-    for batch in loader:
+    for number, batch in enumerate(loader):
         pair = isinstance(batch, list | tuple) and len(batch) == 2 and getattr(batch[1], "ndim", 0) == 4
         real = read_batch(batch[1] if pair else batch)
         if real.images.ndim != 4:
             found = tuple(real.images.shape)
             raise ValueError(f"data={name} serves {found}, but metrics compare with images (n, C, H, W)")
-        if first:
+        if number == 0:
             check_real(real.images, tuple(real.images.shape[1:]), f"the first batch of {name}")
-            first = False
         assert real.labels is not None
         yield to_bytes(real.images).cpu(), real.labels.long().cpu()

@@ -12,7 +12,7 @@ from lightning_gans.checks import at_least, shaped
 from lightning_gans.drawing.grids import neighbours_picture
 from lightning_gans.metrics.states import KeptImages
 
-SCORES = ("distance", "distance_min", "distance_held_out", "ratio")
+SCORES = ("distance", "distance_min")
 NUMBERS = 1 << 24  # of training samples compared at a time: 128 MB
 
 
@@ -28,10 +28,10 @@ class NearestNeighbours(KeptImages):
     """Exact nearest training images of a few generated ones, by Euclidean distance of pixels in [0, 1].
 
     Each batch of training images is searched at once, and only the smallest distances and their places are
-    kept: memory is num_samples images. So all generated and held-out images must be added before the first
-    training image: first ``update(..., real=False)``, and ``add_held_out`` if wanted; then
-    ``update(..., real=True)``. The first such call collects the samples of all ranks: each rank must make it,
-    with an empty batch if it has no image. ``reset`` deletes samples and held-out images.
+    kept: memory is num_samples images. So all generated images must be added before the first training image:
+    first ``update(..., real=False)``, then ``update(..., real=True)``. The first such call collects the
+    samples of all ranks: each rank must make it, with an empty batch if it has no image. ``reset`` deletes
+    the samples.
 
     After ``compute``, :attr:`nearest` has the nearest training images of each sample.
 
@@ -44,7 +44,7 @@ class NearestNeighbours(KeptImages):
         ValueError: If an argument is not positive.
     """
 
-    sides = ("fake", "held_out")
+    sides = ("fake",)
     real_split = "train"  # the images that a generator may have copied
     empty_batches = True  # all ranks must begin the search
     prefix: ClassVar[str] = "neighbour"
@@ -62,7 +62,7 @@ class NearestNeighbours(KeptImages):
         self.reset()
 
     def reset(self) -> None:
-        """Delete samples, held-out samples and the neighbours that were found."""
+        """Delete samples and the neighbours that were found."""
         super().reset()
         # No metric state: it is the same on all ranks once the search has begun.
         self._queries: Tensor | None = None
@@ -81,44 +81,28 @@ class NearestNeighbours(KeptImages):
             ValueError: If generated samples come after training samples, or there is none.
         """
         if not real:
-            self._ask(images, index, "fake")
+            if self._queries is not None:
+                raise ValueError("the search has begun: give generated samples before the training samples")
+            self.keep(images, index, "fake")
             return
         shaped((len(images),), "whole", index=index)
         images = self._check(images, index)
         if self._queries is None:
             with self.sync_context():  # collects the samples of all ranks
-                self._places, samples = self.kept("fake", 1)
-                self._queries = torch.cat([samples, self.kept("held_out", 0)[1]])
+                self._places, self._queries = self.kept("fake", 1)
         found = (self.distances[0].T, self.indices[0].T) if len(self.distances) else None
         distances, indices = _search(self._queries, images, index, self.num_neighbours, found)
         self.distances, self.indices = [distances.T], [indices.T]  # (k, n): ranks are joined along k
 
-    def add_held_out(self, values: Tensor, index: Tensor) -> None:
-        """Add real samples that are not in the training data, whose distances from it are a reference.
-
-        Args:
-            values: Images, uint8 (n, C, H, W); a few hundred will do.
-            index: Their places (n,), different on all ranks.
-        """
-        self._ask(values, index, "held_out")
-
-    def most(self, side: str) -> int | None:
-        """Return how many samples of a side are looked up at most."""
-        return self.num_samples if side == "fake" else None
-
-    def _ask(self, values: Tensor, index: Tensor, side: str) -> None:
-        if self._queries is not None:
-            raise ValueError("the search has begun: give generated samples before the training samples")
-        self.keep(values, index, side)
+    def most(self, side: str) -> int:
+        """Return how many samples are looked up at most."""
+        return self.num_samples
 
     def compute(self) -> dict[str, Tensor]:
         """Return mean and smallest distance of a sample from its nearest training sample.
 
         Returns:
-            ``neighbour_distance``, ``neighbour_distance_min``; with held-out samples also
-            ``neighbour_distance_held_out``, their mean distance, and ``neighbour_ratio``, the generated
-            samples' mean distance divided by it: near 1 if generated samples are as far from the training
-            data as unseen real ones, near 0 if they are copies of it. With features the names begin with
+            ``neighbour_distance``, ``neighbour_distance_min``; with features the names begin with
             ``feature_``. Float64.
 
         Raises:
@@ -128,14 +112,9 @@ class NearestNeighbours(KeptImages):
             raise ValueError("there is no training sample: call update with real=True before compute")
         found = dim_zero_cat(self.distances).T, dim_zero_cat(self.indices).T
         distances, indices = _in_unit_range(*_best(*found, self.num_neighbours), self._queries)
-        n = len(self._places)
-        self.nearest = Neighbours(self._places, distances[:n], indices[:n])
+        self.nearest = Neighbours(self._places, distances, indices)
         first = distances[:, 0]
-        scores = {"distance": first[:n].mean(), "distance_min": first[:n].min()}
-        if len(first) > n:
-            scores["distance_held_out"] = first[n:].mean()
-            scores["ratio"] = first[:n].mean() / first[n:].mean()
-        return {f"{self.prefix}_{name}": score for name, score in scores.items()}
+        return dict(zip(self.scores, (first.mean(), first.min()), strict=True))
 
     def pictures(
         self, samples: Callable[[Tensor], Tensor], real: Callable[[Tensor], Tensor]

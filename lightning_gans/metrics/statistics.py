@@ -1,14 +1,12 @@
 """Statistics of real images: stored by key, in files that other tools can read, and looked up again."""
 
 import hashlib
-import io
 import json
 import os
-import time
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from torch import Tensor
 
 from lightning_gans import checks
 from lightning_gans.data.base import free_memory
-from lightning_gans.files import written_whole
+from lightning_gans.files import remove_parts, written_whole
 
 _LAYOUT = 2  # of the format of cached files; a new number makes older ones unused
 _DTYPES = {
@@ -120,49 +118,21 @@ class RealStatistics:
             return cls(n=n, protocol=protocol, **tensors)
 
 
-class _Arrays(Mapping[str, NDArray[Any]]):
-    """The arrays of an ``.npz``, each read when it is asked for: whole, so that its checksum is checked.
+def _check_archive(archive: zipfile.ZipFile) -> None:
+    """Check all entries of an archive by their checksums, which NumPy does not, and that none is missing.
 
-    (NumPy itself reads as many bytes as an array's header says, which a flipped bit can make fewer.)
-    """
-
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self._archive = archive
-        self._names = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        if name not in self._names:
-            raise KeyError(name)
-        entry, free = self._archive.getinfo(f"{name}.npy"), free_memory()
-        if entry.file_size > free:
-            raise ValueError(
-                f"{name} takes {entry.file_size / 1e9:.3g} GB of memory, {free / 1e9:.3g} are free"
-            )
-        content = io.BytesIO(self._archive.read(entry))
-        array: NDArray[Any] = np.lib.format.read_array(content, allow_pickle=False)
-        if content.read(1):
-            raise ValueError(f"{name} is longer than its header says")
-        return array
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
-def _check_directory(archive: zipfile.ZipFile) -> None:
-    """Check that an archive has the entries that it once had, which zipfile does not, under their names.
+    (NumPy reads as many bytes as an array's header says, which a flipped bit can make fewer.)
 
     Raises:
-        ValueError: If some are missing.
+        ValueError: If an entry is damaged or missing, or does not fit into memory.
         zipfile.BadZipFile: If an entry has two names.
     """
     for entry in archive.infolist():
-        archive.open(entry).close()  # compares the two places that have its name
+        if entry.file_size > (free := free_memory()):
+            needed = f"{entry.file_size / 1e9:.3g} GB of memory, {free / 1e9:.3g} are free"
+            raise ValueError(f"{entry.filename} takes {needed}")
+    if (damaged := archive.testzip()) is not None:
+        raise ValueError(f"the checksum of {damaged} is wrong")
     assert archive.fp is not None
     archive.fp.seek(0, os.SEEK_END)
     archive.fp.seek(max(0, archive.fp.tell() - 2**16 - 22))
@@ -173,7 +143,7 @@ def _check_directory(archive: zipfile.ZipFile) -> None:
 
 @contextmanager
 def open_npz(path: str | Path, what: str) -> Iterator[Mapping[str, NDArray[Any]]]:
-    """Open an ``.npz``, whose arrays are read when they are asked for. Nothing in it is unpickled.
+    """Open an ``.npz`` that is whole; its arrays are read when they are asked for. Nothing is unpickled.
 
     Args:
         path: The file.
@@ -186,8 +156,9 @@ def open_npz(path: str | Path, what: str) -> Iterator[Mapping[str, NDArray[Any]]
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            _check_directory(archive)
-            yield _Arrays(archive)
+            _check_archive(archive)
+        with np.load(path, allow_pickle=False) as file:
+            yield file
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such {what}") from None
     except Exception as error:  # zipfile, its decompressors and NumPy raise exceptions of a dozen classes
@@ -224,12 +195,8 @@ def store(key: Mapping[str, Any], statistics: RealStatistics, folder: str | Path
         TypeError: If the key holds values that are not JSON's.
     """
     file = _file(key, Path(folder))
-    with suppress(OSError):
-        # Unfinished files: of killed processes, or being written.
-        for leftover in file.parent.glob(f"{file.name}.*.part"):
-            if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
-                leftover.unlink()
     try:
+        remove_parts(file.parent, _LEFTOVER_SECONDS)  # younger ones may be being written
         replace(statistics, protocol=dict(key)).save(file)
     except OSError as error:
         reason = error.strerror or checks.first_line(error)

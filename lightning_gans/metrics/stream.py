@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from lightning_gans.data.loader import first_loader
 from lightning_gans.drawing.pixels import as_stored
 from lightning_gans.game.trial import warn_of_range
 
@@ -148,11 +149,9 @@ class TranslatedSamples:
 
     def _pairs(self, places: range) -> Iterator[tuple[Tensor, Tensor, int]]:
         """Yield inputs, targets and the place of the first of each batch that has any of the places."""
-        loader: Any = getattr(self._data, f"{self._split}_dataloader", list)()
-        if isinstance(loader, list | tuple):
-            loader = loader[0] if loader else []
+        loader = first_loader(getattr(self._data, f"{self._split}_dataloader", list)())
         stop = 0
-        for inputs, targets, *_ in loader:
+        for inputs, targets, *_ in loader or ():
             start, stop = stop, stop + len(inputs)
             part = slice(max(places.start - start, 0), places.stop - start)
             if stop > places.start:

@@ -84,8 +84,7 @@ class WGAN(_Wasserstein):
     def discriminator_loss(self, real: Side, fake: Side) -> Tensor:
         """``E[f(G(z))] - E[f(x)]``, the negative of the estimate."""
         loss = losses.discriminator_loss(self.judge(real), self.judge(fake))
-        if self.training:
-            self.report({"wasserstein_estimate": -loss.detach()})
+        self.report({"wasserstein_estimate": -loss.detach()})
         return loss
 
     def after_discriminator_step(self) -> None:
@@ -175,6 +174,5 @@ class WGANGP(_Wasserstein):
         penalty = losses.gradient_penalty(
             lambda images: self.judge(replace(fake, images=images)), real.images, fake.images, rng=self.rng
         )
-        if self.training:
-            self.report({"wasserstein_estimate": -loss.detach(), "gradient_penalty": penalty})
+        self.report({"wasserstein_estimate": -loss.detach(), "gradient_penalty": penalty})
         return loss + self.penalty * penalty

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_gans import checks
-from lightning_gans.networks.trust import PACKAGE, NotTrusted, check_trusted, is_trusted, refusal
+from lightning_gans.trust import PACKAGE, NotTrusted, check_trusted, is_trusted, refusal
 
 
 class Rebuildable:
@@ -87,7 +87,7 @@ def rebuild(
         plain: The plain data.
         kinds: Base classes of what may be built: a file must not get to call anything else.
         trusted: Modules, packages and class paths whose classes may be built, beside this package's
-            (:func:`~lightning_gans.networks.trust.is_trusted`). All names are checked before any is imported.
+            (:func:`~lightning_gans.trust.is_trusted`). All names are checked before any is imported.
         file: Where the data is from, for messages.
         overrides: Further arguments of the outermost class.
 

@@ -306,6 +306,15 @@ def test_a_run_is_scored_as_it_scored_itself(cli, tmp_path, capsys):
     assert "parzen" not in found
 
 
+def test_a_single_callback_of_a_run_needs_no_list(cli, tmp_path, capsys):
+    trainer = {**OWN["trainer"], "callbacks": OWN["trainer"]["callbacks"][1]}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({**OWN, "trainer": trainer}))
+    cli("fit", "--config", "own.yaml")
+    capsys.readouterr()
+    cli("evaluate", "runs/gan/version_0")
+    assert "extractor TinyExtractor, metrics FID and ParzenLikelihood" in capsys.readouterr().err
+
+
 OWN = {
     "model": {"class_path": "GAN"},
     "data": {"class_path": "Digits", "init_args": {"batch_size": 50}},
@@ -419,6 +428,10 @@ def test_translations_are_scored(cli, tmp_path, images):
                 "test",
             ),
             "split=test: ImageFolder has no test split here",
+        ),
+        (
+            ("--samples", "{folder}", "--data", "Digits", "--metrics", "[ParzenLikelihood]"),
+            "ParzenLikelihood needs split=test, not train: give --split test",
         ),
         (("--samples", "{wide}", "--data", "Digits"), "samples={wide}: 24x16 pixels are not square"),
         (("--samples", "{folder}", "--reference", "{cut}"), "damaged, or no .npz of images"),

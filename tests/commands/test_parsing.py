@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule
 from torch import nn
 
 from lightning_gans import DCGAN, LatentGame, RealnessGAN, checks, load
-from lightning_gans.commands.lightning_cli import Parser, fit_parser
+from lightning_gans.commands.fit_parser import Parser, fit_parser
 from lightning_gans.commands.recipes import find_config, recipe_names
 from lightning_gans.commands.reproduce.tables import merge
 from lightning_gans.game.checkpoints import SelfContained

@@ -12,6 +12,7 @@ from PIL import Image
 from lightning_gans import load
 from lightning_gans.callbacks import Evaluate
 from lightning_gans.commands.recipes import recipe_names
+from lightning_gans.data.base import data_root
 from lightning_gans.files import recipes_folder
 from lightning_gans.metrics import Inception, classifier
 from lightning_gans.metrics.classifier import DatasetClassifier
@@ -116,3 +117,22 @@ def test_a_reader_that_has_enough():
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait() == 141
+
+
+@pytest.mark.usefixtures("data", "judges")
+def test_classifiers_are_trained_on_the_data_of_the_run(cli, monkeypatch, capsys):
+    """The root that is typed holds for the classifier too, in every command that has data; not afterwards."""
+    seen, untrained = [], classifier.trained
+
+    def trained(recipe):
+        seen.append(str(data_root(None)))
+        return untrained(recipe)
+
+    monkeypatch.setattr(classifier, "trained", trained)
+    Path("data").rename("elsewhere")
+    cli("fit", "--config", "dcgan/mnist", "--data.root", "elsewhere", "--trainer.max_steps", 2)
+    (run,) = Path("runs/dcgan/mnist").iterdir()
+    cli("evaluate", run, "--n", 10)
+    cli("validate", "--ckpt_path", run)
+    assert seen == ["elsewhere"] * 3
+    assert str(data_root(None)) == "data"

@@ -16,13 +16,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 import yaml
 from filelock import FileLock
 from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
-from lightning_gans.commands import lightning_cli
+from lightning_gans.commands import fit_parser
 from lightning_gans.commands import reproduce as package
+from lightning_gans.commands.parsing import read_yaml
 from lightning_gans.commands.reproduce import cells as cells_module
 from lightning_gans.commands.reproduce import plot, reproduce
 from lightning_gans.commands.reproduce import run as command
@@ -36,7 +38,6 @@ from lightning_gans.commands.reproduce.tables import (
     check,
     load_table,
     merge,
-    read_yaml,
     table_names,
 )
 from lightning_gans.files import recipes_folder
@@ -106,7 +107,7 @@ def grid_of(table="small.yaml", budget="quick", folder=OUT) -> Grid:
 def one_parser():
     """It takes a second to build."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lightning_cli, "fit_parser", cache(lightning_cli.fit_parser))
+        patch.setattr(fit_parser, "fit_parser", cache(fit_parser.fit_parser))
         yield
 
 
@@ -304,8 +305,8 @@ def test_bad_tables(changes, place, words):
 def test_files_that_are_no_tables():
     for text, message in (
         (TABLE.replace("  MMD:", "  GAN:"), "GAN is given twice"),
-        ("a: [", r"bad\.yaml is no YAML"),
-        ("- 1\n", r"table bad: it is \[1\]"),
+        ("a: [", r"bad\.yaml: line 1, .*expected"),
+        ("- 1\n", r"bad\.yaml: the file holds a list"),
     ):
         Path("bad.yaml").write_text(text)
         with pytest.raises(ValueError, match=message):
@@ -325,6 +326,7 @@ def test_files_that_are_no_tables():
         (["small.yaml", "--cells", "GAN"], "cells='GAN': small has no such run"),
         (["small.yaml", "--jobs", "0"], "jobs=0"),
         (["small.yaml", "--seeds", "-1"], "seeds"),
+        (["small.yaml", "--seeds", "4294967296"], "seeds=4294967296"),
         (["small.yaml", "--dry-run", "--as-sweep"], "give one of them"),
         (["small.yaml", "--dryrun"], "--dryrun is unknown"),
     ],
@@ -908,6 +910,19 @@ def test_a_killed_run_goes_on(capsys):
     assert read_status(cell.folder)["before"] > 0
     assert evaluations(cell.folder) == evaluations(twin.folder)
     assert len(evaluations(cell.folder)) == 30
+    # Killed after its last checkpoint, before its last evaluation.
+    lines = twin.folder / "runs/fit/version_0/evaluations.jsonl"
+    lines.write_text("".join(lines.read_text().splitlines(True)[:-1]))
+    stored = torch.load(twin.folder / checkpoint, weights_only=True)
+    state_of = next(state for key, state in stored["callbacks"].items() if key.startswith("Evaluate"))
+    state_of.update(last=58, next=60)
+    torch.save(stored, twin.folder / checkpoint)
+    (twin.folder / f"{checkpoint}.lock").touch()
+    status = {**read_status(twin.folder), "state": "running"}
+    (twin.folder / "status.json").write_text(json.dumps(status))
+    run_cells([twin], 1, lambda cell, *_: None)
+    assert "--ckpt_path" in read_status(twin.folder)["command"]
+    assert evaluations(cell.folder) == evaluations(twin.folder)
     reproduce(table, seeds=[0])
     assert "2 runs" not in capsys.readouterr().out
     assert results()["GAN", 0, "modes"]["state"] == "finished"

@@ -13,7 +13,7 @@ import yaml
 from filelock import FileLock
 from lightning.pytorch import Callback
 
-from lightning_gans.commands import lightning_cli
+from lightning_gans.commands import limits
 from lightning_gans.commands.run_folder import claim, give_back
 
 RUN = ("fit", "--model=GAN", "--data=Digits", "--data.limit=64", "--data.batch_size=16",
@@ -227,8 +227,8 @@ def test_a_run_killed_before_its_end_reaches_it(cli):
 
 @pytest.mark.parametrize(("model", "limit"), [("GAN", "max_steps"), ("DatasetClassifier", "max_epochs")])
 def test_a_run_that_nothing_limits_ends(cli, monkeypatch, caplog, model, limit):
-    monkeypatch.setattr(lightning_cli, "UPDATES", 3)
-    monkeypatch.setattr(lightning_cli, "EPOCHS", 1)
+    monkeypatch.setattr(limits, "UPDATES", 3)
+    monkeypatch.setattr(limits, "EPOCHS", 1)
     with caplog.at_level("INFO", "lightning.pytorch"):
         cli(*RUN, f"--model={model}", "--name=mine")
     assert f"trainer.{limit}" in caplog.text

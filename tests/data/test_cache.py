@@ -15,6 +15,7 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
+from lightning_gans import files
 from lightning_gans.data import cache
 from lightning_gans.data.cache import CacheError, cache_folder, decode_all, decode_to_disk, find_usable
 from lightning_gans.data.decode import DamagedImage, Decoder
@@ -286,7 +287,7 @@ def test_processes_at_once_decode_once(source, images, store, tmp_path):
 
 
 def test_waiting_is_announced(source, store, monkeypatch):
-    monkeypatch.setattr(cache, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(files, "WAIT_SECONDS", 0.05)
     store.mkdir()
     key = cache._key(source, "error")
     held = threading.Event()
@@ -381,10 +382,10 @@ def test_cache_folder(monkeypatch, tmp_path):
     for name in ("LIGHTNING_GANS_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder(None) == tmp_path / ".cache" / "lightning_gans"
+    assert cache_folder() == tmp_path / ".cache" / "lightning_gans"
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert cache_folder(None) == Path("/x/lightning_gans")
+    assert cache_folder() == Path("/x/lightning_gans")
     monkeypatch.setenv("LIGHTNING_GANS_CACHE", "~/c")
-    assert cache_folder(None) == tmp_path / "c"
+    assert cache_folder() == tmp_path / "c"
     assert cache_folder("~/d") == tmp_path / "d"
     assert cache_folder(Path("e")) == Path("e")

@@ -95,6 +95,14 @@ def test_the_damaged_entry_is_named(content, fails):
     assert "checksum of its entry" in fails("sample", "--ckpt_path", "flipped.ckpt")
 
 
+def test_an_entry_that_is_marked_as_a_folder(content):
+    """torch would return memory as it is in the place of its values."""
+    at = content.rindex(b"archive/data/1") - 8  # its attributes, in the archive's directory
+    Path("folder.ckpt").write_bytes(content[:at] + b"\x10" + content[at + 1 :])
+    with pytest.raises(ValueError, match=r"archive/data/1\d? is marked as a folder"):
+        load("folder.ckpt")
+
+
 def written(content, **parts):
     """The path of a checkpoint with right checksums and other parts; those that are None are missing."""
     Path("whole.ckpt").write_bytes(content)

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 import lightning_gans
-from lightning_gans import GAN, Digits
+from lightning_gans import GAN, Digits, files
 from lightning_gans.callbacks import Checkpoint
 from lightning_gans.metrics import classifier as module
 from lightning_gans.metrics.classifier import ClassifierExtractor, DatasetClassifier, _one_cycle
@@ -414,15 +414,15 @@ def test_a_cache_that_cannot_be_written(recipe, tmp_path, monkeypatch):
     assert not recipe[1]
 
 
-def test_two_processes_train_once(recipe, capsys, monkeypatch):
+def test_two_processes_train_once(recipe, monkeypatch):
     """The second one says that it waits, and takes what the first has made."""
-    monkeypatch.setattr(module, "_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(files, "WAIT_SECONDS", 0.1)
     recipe[2].append("; import time; time.sleep(1)")
-    with ThreadPoolExecutor(2) as pool:
+    waiting = pytest.warns(UserWarning, match="waiting for another process that trains classifier/mine")
+    with waiting, ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda _: ClassifierExtractor("classifier/mine").protocol, range(2)))
     assert found[0] == found[1]
     assert len(recipe[1]) == 1
-    assert "waiting for another process that trains classifier/mine" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -73,9 +73,6 @@ def scores(rank, ranks):
                     order if ranks == 1 or (idle and rank == 0) else order[:0] if idle else order[rank::ranks]
                 )
                 neighbours = isinstance(metric, NearestNeighbours)
-                if neighbours and real and len(order):
-                    # other samples than the generated ones and the training data
-                    metric.add_held_out(values[contract.wants[0]].flip(1)[order], order)
                 for part in order.split(5) if len(order) or (neighbours and real) else ():
                     arguments = [values[want][part] for want in contract.wants]
                     metric.update(*arguments, **({"real": real} if contract.compares else {}))

@@ -124,19 +124,18 @@ def test_single_arrays_folders_and_missing_files(tmp_path):
         RealStatistics.load(tmp_path / "none.npz")
 
 
-def test_npz_reads_only_what_is_asked_for(tmp_path):
+def test_npz_with_a_damaged_array_is_refused_before_another_is_read(tmp_path):
     np.savez(tmp_path / "both.npz", damaged=np.ones(400), whole=np.arange(3))
+    with open_npz(tmp_path / "both.npz", "file") as file:
+        assert file["whole"].tolist() == [0, 1, 2]
     content = bytearray((tmp_path / "both.npz").read_bytes())
     content[content.index(b"damaged.npy") + 200] ^= 1
     (tmp_path / "both.npz").write_bytes(content)
-    with open_npz(tmp_path / "both.npz", "file") as file:
-        assert "damaged" in file
-        assert file["whole"].tolist() == [0, 1, 2]
     with (
-        pytest.raises(ValueError, match=r"both.npz: damaged, or no file \(Bad CRC-32"),
-        open_npz(tmp_path / "both.npz", "file") as file,
+        pytest.raises(ValueError, match=r"both.npz: damaged, or no file \(the checksum of damaged.npy"),
+        open_npz(tmp_path / "both.npz", "file"),
     ):
-        file["damaged"]
+        pass
 
 
 def header(shape, dtype="|u1"):
@@ -154,7 +153,6 @@ NASTY = {
     "objects": header((4, 8, 8, 1), "|O") + pickle.dumps([0] * 256),
     "code": header("__import__('os').system('touch mark')"),
     "deep": header("(" * 5000),
-    "longer": header((4, 8, 8, 1)) + bytes(300),
     "shorter": header((4, 8, 8, 1)) + bytes(200),
     "nothing": b"",
 }
@@ -314,9 +312,10 @@ def test_full_disk_costs_a_warning(tmp_path, monkeypatch):
 
 
 def test_leftovers_of_killed_processes_go(tmp_path):
-    file, other = (statistics._file(key, tmp_path).name for key in (KEY, {**KEY, "n": 3}))
-    for name, hours in ((f"{file}.dead.part", 2), (f"{file}.busy.part", 0.1), (f"{other}.dead.part", 2)):
+    file = statistics._file(KEY, tmp_path).name
+    dead, busy = (f"{file}.{letter * 32}.part" for letter in "ab")
+    for name, hours in ((dead, 2), (busy, 0.1), ("of-others.part", 2)):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (time.time() - 3600 * hours,) * 2)
     store(KEY, make(), tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {file, f"{file}.busy.part", f"{other}.dead.part"}
+    assert {path.name for path in tmp_path.iterdir()} == {file, busy, "of-others.part"}

@@ -99,7 +99,7 @@ def reproduce(
     if dry_run and as_sweep:
         raise ValueError("dry_run, as_sweep: give one of them")
     for seed in seeds or ():
-        checks.at_least(0, seeds=seed)
+        checks.seed(seeds=seed)
     known = load_table(table)
     checks.one_of(known.budgets, budget=budget)
     grid = Grid(known, known.budgets[budget], Path(out) / slug(known.name) / slug(budget))

@@ -1,7 +1,6 @@
 """Runs of a table's cells: each in a process and a folder of its own, resumable, one at a time."""
 
 import json
-import math
 import os
 import platform
 import re
@@ -189,7 +188,7 @@ def _run(cell: Cell) -> int:
         folder.rename(kept)
     folder.mkdir(exist_ok=True)
     _speak_into(folder / "log.txt")
-    checkpoint = _checkpoint(cell) if before in ("interrupted", "failed") else None
+    checkpoint = _checkpoint(folder) if before in ("interrupted", "failed") else None
     earlier = read_status(folder) if checkpoint else {"before": 0.0}
     arguments = ["fit", "--config", str(folder / "config.yaml"), "--name", RUN]
     arguments += ["--trainer.default_root_dir", str(folder), "--trainer.enable_progress_bar", "false"]
@@ -245,23 +244,20 @@ def _speak_into(path: Path) -> None:
             os.dup2(log.fileno(), stream)
 
 
-def _checkpoint(cell: Cell) -> Path | None:
+def _checkpoint(folder: Path) -> Path | None:
     """Return the checkpoint from which a run goes on; None if it starts anew."""
     from lightning_gans.game.checkpoints import read_checkpoint
 
-    found = [place / "checkpoints" / "last.ckpt" for place in versions(cell.folder)]
+    found = [place / "checkpoints" / "last.ckpt" for place in versions(folder)]
     path = next((path for path in reversed(found) if path.is_file()), None)
     if path is None:
         return None
     try:
-        update = read_checkpoint(path)["global_step"]
+        read_checkpoint(path)
     except Exception as error:
         print(f"{path} cannot be read, the run starts anew: {error}", flush=True)
         return None
-    over = update >= (cell.config.get("trainer") or {}).get("max_steps", math.inf)
-    # Killed after its last checkpoint, before its last evaluation: Lightning would not evaluate any more.
-    lost = over and all(line["update"] < update for line in evaluations(cell.folder))
-    return None if lost else path
+    return path
 
 
 def machine(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,10 +13,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import yaml
-
 from lightning_gans import checks
-from lightning_gans.commands.parsing import OneLine
+from lightning_gans.commands.parsing import OneLine, read_yaml
 from lightning_gans.commands.recipes import find_config
 from lightning_gans.files import recipes_folder
 
@@ -144,7 +142,7 @@ class Budget(Named):
         """Check seeds and time."""
         checks.within("[0, inf)", seconds=self.seconds)
         for seed in self.seeds:
-            checks.at_least(0, seeds=seed)
+            checks.seed(seeds=seed)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds={self.seeds}: give one at least, and each once")
 
@@ -297,7 +295,7 @@ class Grid:
         if name is None:
             return None
         try:
-            config: dict[str, Any] = read_yaml(Path(find_config(name)[0]))
+            config = read_yaml(Path(find_config(name)[0]))
             for overrides in (self.table.set, data.set, row.set, self.budget.set, change.set):
                 merge(config, overrides)
         except FileNotFoundError as error:
@@ -308,36 +306,6 @@ class Grid:
 
 
 # ---------------------------------------------------------------------- reading
-
-
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """A YAML loader that reads 1e-3 as a number, as in recipes, and refuses a key that is given twice."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        names = [self.construct_object(key, deep=True) for key, _ in node.value if key.value != "<<"]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"{twice} is given twice (line {node.start_mark.line + 1}): keep one of them")
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
-def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML file.
-
-    Raises:
-        ValueError: If it is no YAML, or has the same key twice in one place.
-    """
-    try:
-        return yaml.load(path.read_text(), _Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def table_names() -> list[str]:
@@ -471,7 +439,7 @@ def check(grid: Grid, cells: Iterable[Cell]) -> None:
     different = {(cell.row, cell.data): cell for cell in cells}.values()
     if not different:
         return
-    from lightning_gans.commands.lightning_cli import fit_parser
+    from lightning_gans.commands.fit_parser import fit_parser
 
     parser = fit_parser()
     for cell in different:

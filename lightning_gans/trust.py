@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from jsonargparse import _common, _optionals, set_parsing_settings
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -43,6 +44,43 @@ def trust_also(names: Iterable[str]) -> Iterator[None]:
         yield
     finally:
         _ALSO.reset(token)
+
+
+class _Verdicts(dict[str, bool]):
+    """jsonargparse's table of imports that are allowed, which it looks up by the whole name first."""
+
+    def __init__(self, trusted: Iterable[str]) -> None:
+        super().__init__({"*": False})
+        self.trusted = tuple(trusted)
+
+    def __contains__(self, path: object) -> bool:
+        return True
+
+    def __getitem__(self, path: str) -> bool:
+        return is_trusted(path, self.trusted)
+
+
+@contextmanager
+def only_trusted(trusted: Iterable[str]) -> Iterator[None]:
+    """Within this block jsonargparse imports only what a file may name, in whatever form it is named.
+
+    The parser's own list of imports that are allowed: it is asked before each import, whether the name is a
+    ``class_path``, a function's, one in a string that is parsed again, or one in another file; and again with
+    the name under which what was imported is defined.
+
+    Args:
+        trusted: Modules, packages and class paths that are allowed too.
+    """
+    settings = _common.parsing_settings
+    before = {key: settings[key] for key in ("import_path_verdicts", "import_paths_enforced")}
+    addresses = "s" in _optionals._get_config_read_mode()
+    set_parsing_settings(config_read_mode_fsspec_enabled=False)  # a file must not have others fetched
+    settings.update(import_path_verdicts=_Verdicts(trusted), import_paths_enforced=True)
+    try:
+        yield
+    finally:
+        settings.update(before)
+        set_parsing_settings(config_read_mode_fsspec_enabled=addresses)
 
 
 def is_trusted(path: str, trusted: Iterable[str] = ()) -> bool:
@@ -143,7 +181,7 @@ def _installed() -> frozenset[Path]:
     paths = sysconfig.get_paths()
     names = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
     places = [*(paths[name] for name in names), *site.getsitepackages(), site.getusersitepackages()]
-    return frozenset(Path(place).resolve() for place in places) | {Path(__file__).resolve().parents[1]}
+    return frozenset(Path(place).resolve() for place in places) | {Path(__file__).resolve().parent}
 
 
 def paths_of(cls: type) -> set[str]:
