@@ -40,6 +40,19 @@ from lightning_gans.trust import NotTrusted, check_trusted, only_trusted
 
 FOLDER = 0x10  # the attribute of folders in a zip archive
 
+PARTS = {
+    "epoch": int,
+    "global_step": int,
+    "loops": dict,
+    "pytorch-lightning_version": str,
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "run_state": list,
+    "progress": dict,
+}
+"""What else a checkpoint has, of what kind; weights alone have the first four."""
+
 
 class SelfContained(Rebuildable, LightningModule):
     """A module whose checkpoints hold all that its run consists of, and how it was built.
@@ -241,6 +254,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"checkpoint {path} was not written by lightning_gans")
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise ValueError(f"checkpoint {path} holds no weights: its state_dict is no dict of tensors")
+    for name, kind in PARTS.items():
+        if not isinstance(parts.get(name, kind()), kind):
+            raise ValueError(f"checkpoint {path} is damaged: its {name} is no {kind.__name__}")
     return parts
 
 
