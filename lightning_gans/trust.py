@@ -19,7 +19,6 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from jsonargparse import _common, _optionals, set_parsing_settings
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -71,6 +70,8 @@ def only_trusted(trusted: Iterable[str]) -> Iterator[None]:
     Args:
         trusted: Modules, packages and class paths that are allowed too.
     """
+    from jsonargparse import _common, _optionals, set_parsing_settings
+
     settings = _common.parsing_settings
     before = {key: settings[key] for key in ("import_path_verdicts", "import_paths_enforced")}
     addresses = "s" in _optionals._get_config_read_mode()

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_only
@@ -381,6 +380,8 @@ def moved(stored: Any, module: str) -> Any:
 
 def _configured(config: Path, name: str, wanted: Sequence[str], trusted: Sequence[str]) -> dict[str, Any]:
     """Build constructor arguments as the configuration of a run says."""
+    from jsonargparse import ArgumentParser
+
     model = read_config(config).get("model")
     given = model.get("init_args") if isinstance(model, dict) else None
     if not isinstance(given, dict):
