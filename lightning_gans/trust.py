@@ -1,7 +1,8 @@
 """Which classes are built because a file names them: names are checked before anything is imported.
 
 See SECURITY.md. A class of this package, a layer, optimizer or scheduler of torch; what the caller names as
-trusted; and classes of the caller's own modules, once these are imported.
+trusted; and classes of the caller's own modules, once these are imported. Functions and methods, only those
+of modules that the caller names.
 """
 
 import re
@@ -18,7 +19,6 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from jsonargparse import _common, _optionals, set_parsing_settings
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -45,29 +45,38 @@ def trust_also(names: Iterable[str]) -> Iterator[None]:
         _ALSO.reset(token)
 
 
+class _Verdicts(dict[str, bool]):
+    """jsonargparse's table of imports that are allowed, which it looks up by the whole name first."""
+
+    def __init__(self, trusted: Iterable[str]) -> None:
+        super().__init__({"*": False})
+        self.trusted = tuple(trusted)
+
+    def __contains__(self, path: object) -> bool:
+        return True
+
+    def __getitem__(self, path: str) -> bool:
+        return is_trusted(path, self.trusted)
+
+
 @contextmanager
 def only_trusted(trusted: Iterable[str]) -> Iterator[None]:
     """Within this block jsonargparse imports only what a file may name, in whatever form it is named.
 
     The parser's own list of imports that are allowed: it is asked before each import, whether the name is a
-    ``class_path``, a function's, one in a string that is parsed again, or one in another file.
+    ``class_path``, a function's, one in a string that is parsed again, or one in another file; and again with
+    the name under which what was imported is defined.
 
     Args:
         trusted: Modules, packages and class paths that are allowed too.
     """
-    own = (
-        name
-        for name, module in list(sys.modules.items())
-        if name.isidentifier() and isinstance(module, ModuleType) and is_own(module)
-    )
+    from jsonargparse import _common, _optionals, set_parsing_settings
+
     settings = _common.parsing_settings
     before = {key: settings[key] for key in ("import_path_verdicts", "import_paths_enforced")}
     addresses = "s" in _optionals._get_config_read_mode()
-    set_parsing_settings(
-        import_path_denylist=["*", *PROGRAMS],
-        import_path_allowlist=[PACKAGE, *of_torch(), *own, *trusted],
-        config_read_mode_fsspec_enabled=False,  # a file must not have others fetched from the network
-    )
+    set_parsing_settings(config_read_mode_fsspec_enabled=False)  # a file must not have others fetched
+    settings.update(import_path_verdicts=_Verdicts(trusted), import_paths_enforced=True)
     try:
         yield
     finally:
@@ -80,14 +89,24 @@ def is_trusted(path: str, trusted: Iterable[str] = ()) -> bool:
 
     Args:
         path: The class path.
-        trusted: Modules, packages and class paths that the caller trusts.
+        trusted: Modules and packages that the caller trusts with all in them, and class paths.
     """
-    if any(path == name or path.startswith(f"{name}.") for name in (*trusted, *_ALSO.get())):
-        return True
-    if path.startswith(f"{PACKAGE}."):
-        return not path.startswith(PROGRAMS)
-    module = sys.modules.get(path.rpartition(".")[0])
-    return path in of_torch() or (module is not None and is_own(module))
+    for name in (*trusted, *_ALSO.get()):
+        if path == name or (path.startswith(f"{name}.") and not _is_class_path(name)):
+            return True
+    if path.startswith(f"{PACKAGE}."):  # its functions write files, too
+        return _is_class_path(path) and not path.startswith(PROGRAMS)
+    home, _, name = path.rpartition(".")
+    module = sys.modules.get(home)
+    return path in of_torch() or (
+        module is not None and is_own(module) and isinstance(getattr(module, name, None), type)
+    )
+
+
+def _is_class_path(path: str) -> bool:
+    """Return whether a name is spelt as that of a class within modules."""
+    home, _, name = path.rpartition(".")
+    return name[:1].isupper() and home == home.lower() != ""
 
 
 def check_trusted(plain: Any, trusted: Iterable[str], file: str | Path) -> None:

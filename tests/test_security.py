@@ -14,12 +14,14 @@ import pytest
 import torch
 import yaml
 from lightning import Trainer
+from PIL import EpsImagePlugin, Image
 from torch import nn
 
 import lightning_gans
 from lightning_gans import GAN, ClassifierExtractor, Digits, load
 from lightning_gans.commands.main import main
 from lightning_gans.commands.reproduce.cells import _checkpoint
+from lightning_gans.files import recipes_folder
 from lightning_gans.game.checkpoints import read_checkpoint
 from tests.game.test_checkpoints import read_or_refused
 
@@ -89,6 +91,15 @@ def specs(evil):
         "file": "sub.yaml",
         "address": "memory://sub.yaml",
         "through the package": {**system, "class_path": "lightning_gans.files.os.system"},
+        "a function of the package": {
+            "class_path": "lightning_gans.files.write_whole",
+            "init_args": {"path": "MARK", "content": "x"},
+        },
+        "a method of Lightning": {
+            "class_path": "lightning.pytorch.callbacks.ModelCheckpoint._link_checkpoint",
+            "init_args": {"trainer": None, "filepath": "sub.yaml", "linkpath": "MARK"},
+        },
+        "a method of torch": "torch.nn.Module.compile",
         "a program of the package": {"class_path": "lightning_gans.commands.reproduce.__main__.Cell"},
         "an extractor of the package": {
             "class_path": "lightning_gans.metrics.extractors.Inception",
@@ -118,7 +129,7 @@ def specs(evil):
     }
 
 
-QUICK = ("function", "dotted text", "text", "file")
+QUICK = ("function", "dotted text", "text", "file", "a function of the package")
 """Kinds for the doors that take longer to open."""
 PLACES = ("generator", "discriminator", "latent", "generator_optimizer", "generator_scheduler", "image_shape",
           "new_argument")  # fmt: skip
@@ -228,6 +239,8 @@ def test_the_configuration_beside_a_checkpoint(run, evil, fails):
         "init_args": {"on_fit_start": "os.getcwd", "setup": f"{evil}.make"},
     }
     averaging = {"class_path": f"{callback}WeightAveraging", "init_args": {"avg_fn": f"{evil}.make"}}
+    function = specs(evil)["a function of the package"]
+    throughput = {"class_path": f"{callback}ThroughputMonitor", "init_args": {"batch_size_fn": function}}
     edits = [
         *[("model", "generator", specs(evil)[kind]) for kind in QUICK],
         ("data", "root", system),
@@ -235,14 +248,11 @@ def test_the_configuration_beside_a_checkpoint(run, evil, fails):
         *[("trainer", place, system) for place in ("callbacks", "plugins", "strategy", "logger", "profiler")],
         *[
             ("trainer", "callbacks", [value])
-            for value in (system, lambda_callback, averaging, f"{evil}.Evil")
+            for value in (system, lambda_callback, averaging, throughput, f"{evil}.Evil")
         ],
         ("trainer", "callbacks.class_path", "os.system"),
         ("trainer", "plugins", [{"class_path": f"{evil}.Evil"}]),
         ("trainer", "logger", {"class_path": "lightning.pytorch.loggers.MLFlowLogger"}),
-        ("trainer", "default_root_dir", "/tmp/elsewhere"),
-        ("trainer", "model_registry", "theirs"),
-        ("checkpoint", "dirpath", "../elsewhere"),
         ("trusted", None, [evil]),
     ]
     for section, place, value in edits:
@@ -283,6 +293,131 @@ def test_scores_of_the_configuration_beside_a_checkpoint(run, evil, fails, kinds
         fails("evaluate", run, "--device", "cpu", "--n", 4)
 
 
+@pytest.mark.parametrize(
+    ("section", "value"),
+    [
+        ("trainer.default_root_dir", "OUT"),
+        ("trainer", '{"default_root_dir": "OUT"}'),
+        ("checkpoint", {"dirpath": "../elsewhere"}),
+        ("checkpoint", {"init_args.dirpath": "OUT"}),
+        ("checkpoint", '{"dirpath": "OUT"}'),
+        ("config", "inner.yaml"),
+        ("name", "../elsewhere"),
+        (
+            "callbacks",
+            [{"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args.dirpath": "OUT"}],
+        ),
+        (
+            "callbacks",
+            '[{"class_path": "lightning.pytorch.callbacks.ModelCheckpoint",'
+            ' "init_args": {"dirpath": "OUT"}}]',
+        ),
+        (
+            "callbacks",
+            [
+                {
+                    "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+                    "init_args": {"filename": "../../../../../elsewhere"},
+                }
+            ],
+        ),
+        (
+            "logger",
+            {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "file:OUT"}},
+        ),
+        (
+            "logger",
+            {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "memory://runs"}},
+        ),
+        (
+            "logger",
+            {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"name": "../../elsewhere"}},
+        ),
+        (
+            "logger",
+            {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": {"version": "OUT"}},
+        ),
+        (
+            "logger",
+            {
+                "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
+                "init_args": {"sub_dir": "~nobody/x"},
+            },
+        ),
+        (
+            "logger",
+            {
+                "class_path": "lightning.pytorch.loggers.WandbLogger",
+                "dict_kwargs": {"settings": {"base_url": "theirs"}},
+            },
+        ),
+        (
+            "profiler",
+            {
+                "class_path": "lightning.pytorch.profilers.SimpleProfiler",
+                "init_args": {"filename": "x/../../elsewhere"},
+            },
+        ),
+        ("model_registry", "theirs"),
+    ],
+)
+def test_where_the_configuration_writes(run, fails, tmp_path, section, value):
+    """Below the current folder, and below that of its run, in whatever way it says so."""
+    outside = str(tmp_path.with_name("elsewhere"))
+    value = json.loads(json.dumps(value).replace("OUT", outside))
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    inside = section in ("callbacks", "logger", "profiler", "model_registry")
+    (config["trainer"] if inside else config)[section] = value
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    (run / "inner.yaml").write_text(json.dumps({"checkpoint": {"dirpath": outside}}))
+    message = fails("fit", "--ckpt_path", run, "--trainer.max_steps=2", *QUIET)
+    assert "outside of this folder and of its run" in message
+    assert not Path(outside).exists()
+    assert not (run.parent / "version_1").exists()
+
+
+def test_where_the_user_writes(cli, fails, run, tmp_path):
+    """What she types is right, and files that are only read lie anywhere."""
+    outside = tmp_path.with_name("other")
+    cli("fit", "--ckpt_path", run, "--trainer.max_steps=2", f"--checkpoint.dirpath={outside}", *QUIET)
+    assert (outside / "last.ckpt").exists()
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    home = "lightning_gans.metrics.extractors"
+    extractor = {"class_path": f"{home}.Inception", "init_args": {"weights": "/data/weights.pth"}}
+    scored = {"metrics": ["lightning_gans.metrics.FID"], "extractor": extractor, "every_n_updates": 10}
+    callback = {"class_path": "lightning_gans.callbacks.evaluate.Evaluate", "init_args": scored}
+    config["trainer"]["callbacks"] = [callback]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    line = fails("fit", "--ckpt_path", run, "--trainer.max_steps=2", *QUIET)
+    assert "weights=/data/weights.pth: no such file" in line
+
+
+def test_a_recipe_that_a_file_names(run, fails, tmp_path):
+    """It is one of the package's: another configuration would be a program."""
+    Path("theirs.yaml").write_text("model: GAN\n")
+    depth = len(recipes_folder().resolve().parts)
+    recipe = f"classifier/{'../' * depth}{str(tmp_path)[1:]}/theirs"
+    extractor = {"class_path": f"{ClassifierExtractor.__module__}.ClassifierExtractor"}
+    scored = {"metrics": ["lightning_gans.metrics.IS"], "extractor": extractor}
+    extractor["init_args"] = {"checkpoint": recipe}
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    callback = {"class_path": "lightning_gans.callbacks.evaluate.Evaluate", "init_args": scored}
+    config["trainer"]["callbacks"] = [callback]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert "there is no such recipe" in fails("evaluate", run, "--device=cpu", "--n=4")
+    scored["extractor"] = f"--trusted={__name__}"
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert "--extractor needs a value" not in fails("evaluate", run, "--device=cpu", "--n=4")
+
+
+@pytest.mark.parametrize("part", ["epoch", "loops", "callbacks", "optimizer_states"])
+def test_parts_that_a_checkpoint_lacks(run, fails, part):
+    for change in ("pop", "set"):
+        path = edited(run, lambda x: x.pop(part) if change == "pop" else x.update({part: "x"}))  # noqa: B023
+        message = fails("fit", "--ckpt_path", path, "--config", run / "config.yaml", *QUIET)
+        assert f"lacks {part}" in message if change == "pop" else f"its {part} is no" in message
+
+
 def test_the_configuration_does_not_choose_the_checkpoint(cli, run, capsys, caplog):
     config = yaml.safe_load((run / "config.yaml").read_text())
     torch.save(Trap(), "trap.pth")
@@ -316,6 +451,39 @@ def test_a_state_names_no_file_to_delete(run, fails):
     config = ("--config", run / "config.yaml", "--trainer.max_steps=3")
     assert "precious.txt" in fails("fit", "--ckpt_path", path, *config, *QUIET)
     assert Path("precious.txt").read_text() == "kept"
+
+
+EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 8 8
+%%EndComments
+showpage
+%%EOF
+"""
+
+
+def test_pictures_for_other_programs(cli, fails, run, monkeypatch):
+    """PostScript in a file called .png: Pillow would give it to Ghostscript."""
+
+    def ghostscript(*_, **__):
+        Path("MARK").touch()
+        return Image.new("RGB", (8, 8)).im
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", ghostscript)
+    for path in (*run.glob("samples/*.png"), Path("theirs/0.png"), Path("theirs/1.png")):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(EPS)
+    with Image.open("theirs/0.png") as opened:
+        opened.load()
+    Path("MARK").unlink()  # the trap works
+    with pytest.warns(UserWarning, match="left out of the animation"):
+        cli("fit", "--ckpt_path", run, "--trainer.max_steps=2", *QUIET)
+    for command in (
+        ("evaluate", "--samples=theirs", "--metrics=[IS]", "--device=cpu"),
+        ("fit", "--model=GAN", "--data=ImageFolder", "--data.folder=theirs", "--data.image_size=8", *QUIET),
+        ("dedup", "--folder=theirs"),
+        ("translate", "--ckpt_path", run, "--input=theirs"),
+    ):
+        fails(*command)
 
 
 def test_a_table_goes_on_from_a_checkpoint(run):

@@ -193,9 +193,8 @@ def _as_in_the_run(ckpt: Path, typed: Collection[str], allowed: Sequence[str]) -
     if found:
         print(f"as in its run: {', '.join(map(_shown, found, found.values()))}", file=sys.stderr)
     return [
-        part
+        f"--{name}={value if isinstance(value, str) else json_format.dumps(value)}"
         for name, value in found.items()
-        for part in (f"--{name}", value if isinstance(value, str) else json_format.dumps(value))
     ]
 
 

@@ -1,12 +1,13 @@
 """Train a game or a classifier; the run goes to runs/RECIPE/version_K."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from lightning_gans.commands.parsing import take_trusted
+from lightning_gans.commands.parsing import EACH_RUN, take_trusted
 from lightning_gans.commands.recipes import find_config
 
-FIT_ONLY = ("--name", "--checkpoint", "--samples", "--throughput")
+FIT_ONLY = tuple(f"--{name}" for name in ("name", *EACH_RUN))
 """Options, with all that begin so and a dot, of which other commands take no notice; files may hold them."""
 
 
@@ -28,7 +29,7 @@ def start(command: str, arguments: Sequence[str]) -> None:
     prepared, recipe, ckpt = prepare(arguments)  # a misspelt recipe ends here, before torch is imported
 
     from lightning_gans.commands.lightning_cli import CLI
-    from lightning_gans.commands.stored import as_configured, nameable
+    from lightning_gans.commands.stored import as_configured, check_places, nameable
     from lightning_gans.trust import only_trusted, trust_also
 
     if ckpt is None:
@@ -38,7 +39,8 @@ def start(command: str, arguments: Sequence[str]) -> None:
     allowed = nameable(prepared, trusted)
     # Until the end: the parser looks at the values again when it writes them.
     with trust_also(trusted), only_trusted(allowed):
-        CLI(command, [f"--config={as_configured(ckpt, prepared, allowed)}", *prepared], recipe)
+        brought = f"--config={as_configured(ckpt, prepared, allowed)}"
+        CLI(command, [brought, *prepared], recipe, partial(check_places, file=ckpt, arguments=prepared))
 
 
 def prepare(arguments: Sequence[str]) -> tuple[list[str], str | None, Path | None]:

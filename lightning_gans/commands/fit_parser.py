@@ -14,11 +14,11 @@ import lightning_gans.game.schedulers
 import lightning_gans.metrics.classifier
 import lightning_gans.models  # noqa: F401
 from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
-from lightning_gans.commands.parsing import LINKED, OneLine
+from lightning_gans.commands.parsing import EACH_RUN, LINKED, OneLine
 from lightning_gans.commands.run_folder import RUNS
 from lightning_gans.game.checkpoints import SelfContained
 
-OF_EACH_RUN = {"checkpoint": Checkpoint, "samples": SampleGrid, "throughput": Throughput}
+OF_EACH_RUN = dict(zip(EACH_RUN, (Checkpoint, SampleGrid, Throughput), strict=True))
 """The callbacks that ``fit`` adds, by the option that sets one or, if it is false, leaves it out."""
 set_parsing_settings(subclasses_disabled=list(OF_EACH_RUN.values()))  # their arguments need no class_path
 

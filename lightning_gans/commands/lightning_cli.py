@@ -3,13 +3,14 @@
 import inspect
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 from shlex import quote
 from typing import Any
 
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -28,7 +29,7 @@ from lightning_gans.commands.stored import check_class, to_repeat
 from lightning_gans.game.checkpoints import SelfContained
 from lightning_gans.game.interruption import Interrupted
 from lightning_gans.game.monitors import unlogged
-from lightning_gans.game.settings import log_settings
+from lightning_gans.game.run_settings import log_settings
 
 HARMLESS = (
     ".*treespec.*",  # of Lightning, about newer versions of torch
@@ -51,12 +52,19 @@ class CLI(LightningCLI):
         command: ``fit``, ``validate`` or ``test``.
         arguments: Its arguments, prepared by :func:`lightning_gans.commands.fit.prepare`.
         recipe: The name of the recipe if there is one.
+        check: Raises an exception if the settings, parsed, are not to be used.
     """
 
-    def __init__(self, command: str, arguments: Sequence[str], recipe: str | None = None) -> None:
+    def __init__(
+        self,
+        command: str,
+        arguments: Sequence[str],
+        recipe: str | None = None,
+        check: Callable[[Namespace], None] = lambda _: None,
+    ) -> None:
         for message in (*HARMLESS, *([] if command == "fit" else [MISSING])):
             warnings.filterwarnings("ignore", message)
-        self.command, self.arguments, self.recipe = command, arguments, recipe
+        self.command, self.arguments, self.recipe, self.check = command, arguments, recipe, check
         self.folder: Path | None = None  # of the run; other ranks than the first do not know it
         try:
             super().__init__(
@@ -94,11 +102,12 @@ class CLI(LightningCLI):
         config = self.config[self.command]
         ckpt = config.get("ckpt_path")
         if ckpt and Path(ckpt).is_file():
-            check_class(ckpt, resolve_name(config.model.class_path))
+            check_class(ckpt, resolve_name(config.model.class_path), self.command)
 
     def before_instantiate_classes(self) -> None:
         """Check what needs no model, and claim the run's folder; what is built from here on may take long."""
         config = self.config[self.command]
+        self.check(config)
         trainer = config.trainer
         for logger in as_list(trainer.logger):
             if not trainer.fast_dev_run:

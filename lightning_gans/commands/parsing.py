@@ -23,6 +23,9 @@ set_parsing_settings(validate_subclass_spec_in_any=True, instantiate_subclass_sp
 LINKED = ("image_shape", "input_shape", "num_classes")
 """Arguments of a model that follow from the data."""
 
+EACH_RUN = ("checkpoint", "samples", "throughput")
+"""The callbacks that ``fit`` adds: the options that set them."""
+
 TRUSTED = "A module or package whose classes the checkpoint may name; once for each."
 
 NOISE = re.compile(
@@ -292,8 +295,8 @@ def _reworded(text: str, message: str, options: Mapping[str, Any], owner: str, k
         return f"{found[1]} is no option: they begin with --, as in {meant}"
     if found := re.search(r"dot import path string: (\S*)", text):
         unknown = _unknown_class(found[1], f"{message} {getattr(options.get(f'--{key}'), '_typehint', '')}")
-        settings = key in ("checkpoint", "samples", "throughput")  # of a callback that fit adds
-        return f"give single keys (--{key}.help lists them) or false, not {found[1]}" if settings else unknown
+        wanted = f"give single keys (--{key}.help lists them) or false, not {found[1]}"
+        return wanted if key in EACH_RUN else unknown
     if found := re.search(r"class, but (\S+ )?is abstract", text):
         given = re.search(r"Given value: (\S+)", message)
         return _abstract((found[1] or (given and given[1]) or "").strip())

@@ -119,7 +119,7 @@ def endless(loader: Any) -> Generator[Batch, None, None]:
 
 def of_package(data: DataModule, loader: Any) -> Served:
     """Return what is known of a data module of this package after ``setup("fit")``."""
-    sizes, views = _split_sizes(data, loader), getattr(data, "view_names", ("input", "target"))
+    sizes, views = _split_sizes(data, loader), getattr(data, "view_names", Served.view_names)
     labels = _parts(loader)[0].labels
     return Served(type(data).__name__, _sizes(loader), sizes, labels, data.class_names, views)
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,17 @@ import lightning.pytorch.loggers
 import lightning.pytorch.profilers
 import lightning.pytorch.strategies
 import yaml
+from jsonargparse import Namespace
 
 from lightning_gans.commands.parsing import LINKED, subclasses
-from lightning_gans.game.checkpoints import moved, read_checkpoint, read_config, run_config, same_class
+from lightning_gans.game.checkpoints import (
+    PARTS,
+    moved,
+    read_checkpoint,
+    read_config,
+    run_config,
+    same_class,
+)
 from lightning_gans.networks.rebuild import class_path
 from lightning_gans.trust import check_trusted, class_paths, paths_of, what_to_trust
 
@@ -27,9 +37,13 @@ OF_LIGHTNING = {
 """Lightning's classes that the configuration of a run may name. Plugins, other loggers, which send what they
 get to an address, and functions are none of them."""
 WRITTEN = ("default_root_dir", "dirpath", "save_dir", "dir")
-"""Settings that say where files are written."""
-SENT = ("model_registry",)
-"""Settings that say where a run is sent to."""
+"""Settings that name a folder; others, such as a file's name, go below one."""
+SENT = ("model_registry", "settings")
+"""Settings that say where a run is sent to: ``settings`` are those of W&B, with its server's address."""
+READ = ("model", "data", "extractor", "metrics")
+"""What only reads files."""
+ADDRESS = re.compile(r"[A-Za-z]\w*:\S|.*(://|::)")
+"""What fsspec takes for the place of a file elsewhere."""
 
 
 def nameable(arguments: Sequence[str], trusted: Iterable[str]) -> list[str]:
@@ -97,7 +111,6 @@ def as_configured(ckpt: Path, arguments: Sequence[str], allowed: Sequence[str]) 
     if config is not None and not any(argument.startswith("--config=") for argument in arguments):
         settings = read_config(config)
         check_trusted(settings, allowed, config)
-        _check_places(settings, config)
         return str(config)
     stored, data = checkpoint["hyper_parameters"], checkpoint.get("datamodule_hyper_parameters")
     name = stored["_class_path"].rpartition(".")[2]
@@ -109,46 +122,75 @@ def as_configured(ckpt: Path, arguments: Sequence[str], allowed: Sequence[str]) 
     return json.dumps(found)
 
 
-def check_class(ckpt: str, model: type) -> None:
-    """Check that a checkpoint is one of a class.
+def check_class(ckpt: str, model: type, command: str) -> None:
+    """Check that a checkpoint is one of a class, with all that a command needs.
 
     Raises:
         ValueError: If it is not.
     """
-    stored = read_checkpoint(ckpt)["hyper_parameters"]["_class_path"]
+    checkpoint = read_checkpoint(ckpt)
+    stored = checkpoint["hyper_parameters"]["_class_path"]
     if not same_class(stored, model):
         raise ValueError(
             f"--ckpt_path {ckpt} is a checkpoint of {stored}, but the model is {class_path(model)}"
         )
+    needed = [*PARTS][:7] if command == "fit" else [*PARTS][:4]
+    if lacking := [name for name in needed if name not in checkpoint]:
+        raise ValueError(f"--ckpt_path {ckpt} lacks {', '.join(lacking)}: {command} cannot go on from it")
 
 
-def _check_places(config: dict[str, Any], file: Path) -> None:
-    """Check that a run's configuration writes only below the current folder or where its run lies.
+def check_places(config: Namespace, file: Path, arguments: Sequence[str]) -> None:
+    """Check that a run writes only below the current folder or where the run lies that it goes on from.
+
+    What the user typed is right. It is asked of what was parsed, as a file can say one thing in many ways.
+
+    Args:
+        config: All settings of the command.
+        file: The checkpoint.
+        arguments: What the user typed, with the configurations that she names.
 
     Raises:
         ValueError: If it would write elsewhere.
     """
     runs = [parent.parent for parent in file.resolve().parents if parent.name == "runs"]
     homes = (Path.cwd(), *runs[:1])
-    for key, value in _settings(config):
-        inside = key in WRITTEN and any(Path(value).expanduser().resolve().is_relative_to(x) for x in homes)
-        if key in (*WRITTEN, *SENT) and not inside:
+    typed = {*_typed(arguments), str(file)}
+    for key, value in _settings(_without(config.as_dict(), READ)):
+        if value not in typed and (key in SENT or _leads_out(key, value, homes)):
             raise ValueError(
-                f"{file} has {key}={value}, outside of this folder and of its run: if that is right, name "
-                f"the file yourself, with --config {file}"
+                f"{run_config(file)} has {key}={value}, outside of this folder and of its run: if that is "
+                f"right, name the file yourself, with --config {run_config(file)}"
             )
+
+
+def _without(plain: Any, keys: Sequence[str]) -> Any:
+    if isinstance(plain, dict):
+        return {key: _without(value, keys) for key, value in plain.items() if key not in keys}
+    return [_without(value, keys) for value in plain] if isinstance(plain, list) else plain
+
+
+def _leads_out(key: str, value: str, homes: Iterable[Path]) -> bool:
+    if ADDRESS.match(value):
+        return True
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError:  # of a user that there is none of
+        return True
+    if path.is_absolute() or key in WRITTEN:
+        return not any(path.resolve().is_relative_to(home) for home in homes)
+    return ".." in path.parts
 
 
 def _settings(plain: Any, key: str = "") -> Iterator[tuple[str, str]]:
     """Yield all texts in a configuration, each with its key."""
     if isinstance(plain, dict):
         for name, value in plain.items():
-            yield from _settings(value, str(name))
-    elif isinstance(plain, list):
+            yield from _settings(value, key if key in SENT else str(name))
+    elif isinstance(plain, list | tuple | set):
         for value in plain:
             yield from _settings(value, key)
-    elif isinstance(plain, str):
-        yield key, plain
+    elif isinstance(plain, str | PathLike):
+        yield key, str(plain)
 
 
 def _as_class(stored: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def save_gif(
         there = [there[round(i * (len(there) - 1) / (most - 1))] for i in range(most)]
     pictures = []
     for frame, caption in there:
-        with Image.open(frame) as opened:
+        with Image.open(frame, formats=("PNG",)) as opened:
             picture = opened.convert(mode).resize(size, Image.Resampling.LANCZOS)
         pictures.append(with_headings(picture, [caption]) if caption else picture)
     if mode == "RGB":
@@ -66,7 +66,7 @@ def save_gif(
 def _size_and_mode(frame: Path) -> tuple[int, int, str] | None:
     """Return width, height and mode (grey or colour) of a picture; None, with a warning, if it is damaged."""
     try:
-        with Image.open(frame) as picture:
+        with Image.open(frame, formats=("PNG",)) as picture:
             picture.load()
             return picture.width, picture.height, "L" if picture.mode == "L" else "RGB"
     except (OSError, SyntaxError, ValueError) as error:

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_only
@@ -27,7 +26,7 @@ from lightning_gans.game.monitors import check_monitors, warn_of_monitors
 from lightning_gans.game.progress import go_on_exactly, store_progress
 from lightning_gans.game.random_states import random_states, restore_random_states
 from lightning_gans.game.resuming import check_paths, check_weights, summary, warn_of_missing
-from lightning_gans.game.settings import log_settings
+from lightning_gans.game.run_settings import log_settings
 from lightning_gans.networks.rebuild import (
     NotRebuildable,
     Rebuildable,
@@ -39,6 +38,19 @@ from lightning_gans.networks.rebuild import (
 from lightning_gans.trust import NotTrusted, check_trusted, only_trusted
 
 FOLDER = 0x10  # the attribute of folders in a zip archive
+
+PARTS = {
+    "epoch": int,
+    "global_step": int,
+    "loops": dict,
+    "pytorch-lightning_version": str,
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "run_state": list,
+    "progress": dict,
+}
+"""What else a checkpoint has, of what kind; weights alone have the first four."""
 
 
 class SelfContained(Rebuildable, LightningModule):
@@ -241,6 +253,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"checkpoint {path} was not written by lightning_gans")
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise ValueError(f"checkpoint {path} holds no weights: its state_dict is no dict of tensors")
+    for name, kind in PARTS.items():
+        if not isinstance(parts.get(name, kind()), kind):
+            raise ValueError(f"checkpoint {path} is damaged: its {name} is no {kind.__name__}")
     return parts
 
 
@@ -365,6 +380,8 @@ def moved(stored: Any, module: str) -> Any:
 
 def _configured(config: Path, name: str, wanted: Sequence[str], trusted: Sequence[str]) -> dict[str, Any]:
     """Build constructor arguments as the configuration of a run says."""
+    from jsonargparse import ArgumentParser
+
     model = read_config(config).get("model")
     given = model.get("init_args") if isinstance(model, dict) else None
     if not isinstance(given, dict):

@@ -247,6 +247,8 @@ def trained(recipe: str) -> SelfContained:
     """
     config = recipes_folder() / f"{recipe}.yaml"
     existing_file(checkpoint=config)
+    if ".." in config.parts:  # a file must not name another's configuration, which is a program
+        raise ValueError(f"checkpoint={recipe}: there is no such recipe")
     key = hashlib.sha256(config.read_bytes() + version("lightning-gans").encode()).hexdigest()[:16]
     file = cache_folder() / "classifiers" / f"{recipe.replace('/', '-')}-{key}.ckpt"
     if (found := _readable(file)) is not None:
@@ -258,7 +260,7 @@ def trained(recipe: str) -> SelfContained:
         for leftover in file.parent.glob(f"{file.name}.*.part"):  # of a process that was killed
             shutil.rmtree(leftover, ignore_errors=True)
         print(f"training {recipe}, once; it is kept in {file}", file=sys.stderr)
-        _train(recipe, file)
+        _train(recipe, config, file)
         return load(file)
 
 
@@ -271,7 +273,7 @@ def _readable(file: Path) -> SelfContained | None:
     return found if isinstance(found, DatasetClassifier) else None
 
 
-def _train(recipe: str, file: Path) -> None:
+def _train(recipe: str, config: Path, file: Path) -> None:
     # Without the variables that would make it one of this run's ranks, or give it this run's settings.
     own = (
         "PL_", "LIGHTNING_GANS__", "RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_",
@@ -288,7 +290,7 @@ def _train(recipe: str, file: Path) -> None:
         with (
             (place / "errors.txt").open("w+") as errors,
             subprocess.Popen(
-                [sys.executable, "-m", "lightning_gans", "fit", "--config", recipe]
+                [sys.executable, "-m", "lightning_gans", "fit", "--config", str(config)]
                 + [f"--trainer.{name}={value}" for name, value in given.items()],
                 env={name: value for name, value in os.environ.items() if not name.startswith(own)},
                 stdout=subprocess.PIPE,

@@ -351,7 +351,7 @@ def test_a_damaged_classifier_is_made_anew_or_right(recipe, tmp_path, monkeypatc
     (cached,) = (tmp_path / "cache/classifiers").glob("*.ckpt")
     content = cached.read_bytes()
 
-    def train(recipe, file):
+    def train(recipe, config, file):
         anew.append(what)
         file.write_bytes(content)
 
