@@ -45,6 +45,9 @@ def in_run(
         }
     elif issubclass(kind, MLFlowLogger):
         of_run = {"experiment_name": ("lightning_logs", PROJECT), "run_name": (None, title)}
+    # Where another class replaces that of a stored configuration, it takes over folder and name of the first.
+    if (given.get("save_dir"), given.get("name")) in ((str(RUNS), "lightning_logs"), (".", None)):
+        given = {**given, **{key: of_run[key][0] for key in ("save_dir", "name") if key in of_run}}
     own = {key: value for key, (default, value) in of_run.items() if given.get(key, ...) == default}
     return {**given, **own}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import wandb
 import yaml
-from lightning.pytorch.loggers import Logger, MLFlowLogger, WandbLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_gans.commands.loggers import in_run
@@ -154,3 +154,20 @@ def test_a_metric_that_is_not_logged(fails, callback):
     assert callback in line
     assert "val/generatr_loss" in line
     assert "val/generator_loss" in line
+
+
+@pytest.mark.parametrize(
+    ("kind", "left", "own"),
+    [
+        (
+            WandbLogger,
+            {"save_dir": "runs", "name": "lightning_logs"},
+            ("runs/mine/version_0", "mine/version_0"),
+        ),
+        (TensorBoardLogger, {"save_dir": ".", "name": None}, ("runs", "mine")),
+    ],
+)
+def test_a_logger_in_place_of_another_class(monkeypatch, kind, left, own):
+    monkeypatch.delenv("WANDB_NAME", raising=False)
+    found = in_run(kind, left, Path("runs"), "mine", "version_0")
+    assert (found["save_dir"], found["name"]) == own
