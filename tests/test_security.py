@@ -298,11 +298,11 @@ def test_scores_of_the_configuration_beside_a_checkpoint(run, evil, fails, kinds
     [
         ("trainer.default_root_dir", "OUT"),
         ("trainer", '{"default_root_dir": "OUT"}'),
-        ("checkpoint", {"dirpath": "../elsewhere"}),
+        ("checkpoint", {"dirpath": "../not_here"}),
         ("checkpoint", {"init_args.dirpath": "OUT"}),
         ("checkpoint", '{"dirpath": "OUT"}'),
         ("config", "inner.yaml"),
-        ("name", "../elsewhere"),
+        ("name", "../not_here"),
         (
             "callbacks",
             [{"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args.dirpath": "OUT"}],
@@ -317,7 +317,7 @@ def test_scores_of_the_configuration_beside_a_checkpoint(run, evil, fails, kinds
             [
                 {
                     "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
-                    "init_args": {"filename": "../../../../../elsewhere"},
+                    "init_args": {"filename": "../../../../../not_here"},
                 }
             ],
         ),
@@ -331,7 +331,7 @@ def test_scores_of_the_configuration_beside_a_checkpoint(run, evil, fails, kinds
         ),
         (
             "logger",
-            {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"name": "../../elsewhere"}},
+            {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"name": "../../not_here"}},
         ),
         (
             "logger",
@@ -355,7 +355,7 @@ def test_scores_of_the_configuration_beside_a_checkpoint(run, evil, fails, kinds
             "profiler",
             {
                 "class_path": "lightning.pytorch.profilers.SimpleProfiler",
-                "init_args": {"filename": "x/../../elsewhere"},
+                "init_args": {"filename": "x/../../not_here"},
             },
         ),
         ("model_registry", "theirs"),
@@ -363,7 +363,7 @@ def test_scores_of_the_configuration_beside_a_checkpoint(run, evil, fails, kinds
 )
 def test_where_the_configuration_writes(run, fails, tmp_path, section, value):
     """Below the current folder, and below that of its run, in whatever way it says so."""
-    outside = str(tmp_path.with_name("elsewhere"))
+    outside = str(tmp_path.with_name("not_here"))
     value = json.loads(json.dumps(value).replace("OUT", outside))
     config = yaml.safe_load((run / "config.yaml").read_text())
     inside = section in ("callbacks", "logger", "profiler", "model_registry")
@@ -423,6 +423,7 @@ def test_the_configuration_does_not_choose_the_checkpoint(cli, run, capsys, capl
     torch.save(Trap(), "trap.pth")
     config |= {"ckpt_path": "trap.pth", "weights_only": False}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
+    caplog.set_level("INFO", "lightning.pytorch")
     cli("fit", "--ckpt_path", run, "--trainer.max_steps=2", *QUIET)
     assert f"settings: {run}/config.yaml" in capsys.readouterr().err
     cli("fit", "--ckpt_path", run, "--config", run / "config.yaml", "--trainer.max_steps=2", *QUIET)
