@@ -291,7 +291,8 @@ def _reworded(text: str, message: str, options: Mapping[str, Any], owner: str, k
     if found := re.search(r"(?:Option '|accept option '|unrecognized arguments: --)([^' =]+)", text):
         return _unknown_option(found[1], options, owner)
     if found := re.search(r"unrecognized arguments: (\S+)", text):
-        meant = f"--{found[1].lstrip('-')}" if found[1].startswith("-") else f"--config {found[1]}"
+        option = "--ckpt_path" if Path(found[1], "checkpoints").is_dir() else "--config"
+        meant = f"--{found[1].lstrip('-')}" if found[1].startswith("-") else f"{option} {found[1]}"
         return f"{found[1]} is no option: they begin with --, as in {meant}"
     if found := re.search(r"dot import path string: (\S*)", text):
         unknown = _unknown_class(found[1], f"{message} {getattr(options.get(f'--{key}'), '_typehint', '')}")
@@ -337,8 +338,9 @@ def _unknown_option(name: str, options: Mapping[str, Any], owner: str) -> str:
         return f"no class is chosen that has an argument {part}: give one first"
     if owner or part in checks.FOLLOWS:
         return checks.unknown_argument(part, owner, sorted(choices))
-    if depth == 0 and (below := _options_below(part, options)):
-        return f"--{part} is unknown: did you mean {' or '.join(below)}?"
+    longer = [f"--{name}" for name in sorted(choices) if name.startswith(part)]
+    if depth == 0 and (near := [*longer, *_options_below(part, options)]):
+        return f"--{part} is unknown: did you mean {' or '.join(near)}?"
     above = "--" + "".join(f"{part}." for part in parts[:depth])
     advice = checks.suggestion(part, sorted(choices)).replace("did you mean ", f"did you mean {above}")
     return f"{above}{part} is unknown: {advice}"

@@ -225,7 +225,10 @@ def checkpoint_file(path: str | Path) -> Path:
         return path
     file = path / "checkpoints" / "last.ckpt"
     if not file.is_file():
-        raise FileNotFoundError(f"{path} is no run's folder: there is no checkpoints/last.ckpt in it")
+        runs = [run.parents[1] for run in path.glob("version_*/checkpoints/last.ckpt")]
+        newest = max(runs, key=lambda run: (len(run.name), run.name), default=None)
+        hint = f"; {newest} is one" if newest else ""
+        raise FileNotFoundError(f"{path} is no run's folder: there is no checkpoints/last.ckpt in it{hint}")
     return file
 
 

@@ -257,6 +257,7 @@ FILES = {
         ("fit --config dcgan/digits --model.generator.latent_dim 5", ["latent_dim", "latent.dim"]),
         ("fit --config quickstart --model.generator_scheduler.end 5", ["generator_scheduler", "end"]),
         ("fit --config quickstart --trainer.foo 3", ["--trainer.foo", "callbacks"]),
+        ("fit --config quickstart --seed 3", ["--seed_everything"]),
         ("fit --config quickstart --samples.every 3", ["samples", "SampleGrid", "every_n_updates"]),
         ("fit --model DCGAN", ["--data"]),
         ("fit --data Digits", ["--model"]),

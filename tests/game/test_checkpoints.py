@@ -191,3 +191,12 @@ def test_the_argument_that_differs_is_named(content):
     ):
         with pytest.raises(ValueError, match=reason):
             fit(module, "whole.ckpt", max_steps=3)
+
+
+def test_the_folder_above_runs_names_the_newest(tmp_path):
+    for number in (2, 10):
+        file = tmp_path / f"version_{number}/checkpoints/last.ckpt"
+        file.parent.mkdir(parents=True)
+        file.touch()
+    with pytest.raises(FileNotFoundError, match="version_10 is one"):
+        read_checkpoint(tmp_path)
