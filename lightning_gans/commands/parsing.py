@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from enum import Enum
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,6 +20,8 @@ from lightning_gans import checks
 # A dict with a class_path is a class where a dict of arguments is allowed too, and must be one that exists.
 # Within such arguments nothing is built, whatever they name.
 set_parsing_settings(validate_subclass_spec_in_any=True, instantiate_subclass_spec_in_any=False)
+# Lightning's Timer has an Enum among its defaults, which config.yaml cannot hold otherwise.
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, value: dumper.represent_data(value.value))
 
 LINKED = ("image_shape", "input_shape", "num_classes")
 """Arguments of a model that follow from the data."""

@@ -74,7 +74,7 @@ def test_runs_that_start_together():
 @pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", ".", "", "a/../../b"])
 def test_a_run_lies_below_runs(fails, tmp_path, name):
     assert f"--name {name}" in fails(*SHORT, f"--name={name}")
-    Path("mine.yaml").write_text(f"name: {name}\n")
+    Path("mine.yaml").write_text(f"name: {name!r}\n")
     assert f"--name {name}" in fails(*SHORT, "--config=mine.yaml")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
 
@@ -234,3 +234,10 @@ def test_a_run_that_nothing_limits_ends(cli, monkeypatch, caplog, model, limit):
     assert f"trainer.{limit}" in caplog.text
     config = yaml.safe_load(Path("runs/mine/version_0/config.yaml").read_text())
     assert config["trainer"][limit] == (3 if limit == "max_steps" else 1)
+
+
+def test_a_callback_with_an_enum_among_its_defaults(cli):
+    timer = ("--trainer.callbacks=Timer", "--trainer.callbacks.duration=00:01:00:00")
+    cli(*SHORT, *timer, "--trainer.max_steps=1")
+    cli("fit", "--ckpt_path", "runs/gan/version_0", "--trainer.max_steps=2")
+    assert "interval: step" in Path("runs/gan/version_1/config.yaml").read_text()
