@@ -21,7 +21,7 @@ from lightning_gans.game.players import Player
 from lightning_gans.game.sides import Side, check_labels, check_real, read_batch
 from lightning_gans.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from lightning_gans.networks.mlp import MLPDiscriminator, MLPGenerator
-from lightning_gans.networks.rebuild import or_default
+from lightning_gans.networks.rebuild import class_of_partial, or_default
 
 GeneratorFactory = Callable[[tuple[int, ...], int], nn.Module]
 """Makes a generator from ``(image_shape, latent_dim)``: a network class, or a ``partial`` of one."""
@@ -486,12 +486,10 @@ class LatentGame(AdversarialModule):
     ) -> nn.Module:
         if isinstance(network, nn.Module):
             return network
-        if isinstance(network, partial):
+        if isinstance(network, partial) and (made := class_of_partial(network)) is not None:
             # The parser gives arguments without a type hint the value None, these too.
-            target = network.args[-1] if network.args else network.func
-            first = checks.argument_names(target)[: len(shape)] if isinstance(target, type) else []
-            empty = [key for key in first if network.keywords.get(key, "") is None]
-            kept = {key: value for key, value in network.keywords.items() if key not in empty}
+            first = checks.argument_names(made)[: len(shape)]
+            kept = {k: v for k, v in network.keywords.items() if v is not None or k not in first}
             network = partial(network.func, *network.args, **kept)
         try:
             return network(*shape, **outputs)

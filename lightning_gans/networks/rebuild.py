@@ -67,11 +67,18 @@ def describe(value: Any) -> Any:
     if isinstance(value, type) and "<locals>" not in value.__qualname__:
         return {"class_path": class_path(value), "partial": True}
     if isinstance(value, partial):
-        # partial(Adam, lr=...) from Python; partial(instantiator, ..., Adam, lr=...) from a YAML file.
-        *instantiators, target = value.func, *value.args
-        if isinstance(target, type) and not any(isinstance(x, type) for x in instantiators):
+        target = class_of_partial(value)
+        if target is not None:
             return {**describe(target), "init_args": describe(value.keywords)}
     raise NotRebuildable(f"{value!r} cannot be rebuilt from plain data")
+
+
+def class_of_partial(factory: partial[Any]) -> type | None:
+    """Return the class whose objects a partial makes, with its keywords alone; None if it is another one."""
+    # partial(Adam, lr=...) from Python; partial(instantiator, ..., Adam, lr=...) from a YAML file.
+    *instantiators, target = factory.func, *factory.args
+    one = isinstance(target, type) and not any(isinstance(x, type) for x in instantiators)
+    return target if one else None
 
 
 def rebuild(
