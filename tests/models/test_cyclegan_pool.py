@@ -36,7 +36,7 @@ def test_half_of_what_a_full_one_returns_is_older():
 
 
 def test_each_image_is_exchanged_by_itself():
-    """Either the new image comes back and nothing changes, or a stored one does and the new takes its slot."""
+    """The new image comes back and nothing changes, or a stored one does and the new one takes its slot."""
     pool, generator = ImagePool(5), rng()
     slots = set()
     pool.query(numbered(*range(5)), generator)
