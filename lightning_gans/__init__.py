@@ -38,6 +38,7 @@ __all__ = [
     "Colorization",
     "ConditionalGAN",
     "CoulombGAN",
+    "CycleGAN",
     "DatasetClassifier",
     "DeLiGAN",
     "Digits",
