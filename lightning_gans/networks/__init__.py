@@ -24,6 +24,7 @@ from lightning_gans.networks.mlp import (
 )
 from lightning_gans.networks.rebuild import Rebuildable
 from lightning_gans.networks.resnet import ResNetDiscriminator, ResNetGenerator
+from lightning_gans.networks.segmenter import ConvSegmenter
 from lightning_gans.networks.wgan import ConstantFiltersGenerator, SmallDiscriminator, SmallGenerator
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "ConstantFiltersGenerator",
     "ConvClassifier",
     "ConvMaxoutDiscriminator",
+    "ConvSegmenter",
     "DCGANDiscriminator",
     "DCGANGenerator",
     "DCGANImageNetDiscriminator",
