@@ -49,7 +49,7 @@ def write_pictures(folder, n, size, width=None):
 def write_labelled(folder, n, size, splits=("train", "val")):
     """Pairs side by side: photographs, and pictures of their labels in the facades' colours, noise on both.
 
-    The photographs are grey, in four squares whose brightness goes with the class.
+    The photographs are pale, in four squares.
     """
     palette = np.array(FACADES_PALETTE)
     for split in splits:
@@ -57,7 +57,7 @@ def write_labelled(folder, n, size, splits=("train", "val")):
         for number in range(n):
             rng = np.random.default_rng([number, len(split)])
             classes = rng.integers(0, len(palette), (2, 2)).repeat(size // 2, 0).repeat(size // 2, 1)
-            photograph = np.stack([classes * 20] * 3, 2) + rng.integers(0, 10, (size, size, 3))
+            photograph = 80 + palette[classes] // 3 + rng.integers(-5, 5, (size, size, 3))
             picture = palette[classes] + rng.integers(-15, 15, (size, size, 3))
             both = np.concatenate([photograph, picture], 1).clip(0, 255).astype(np.uint8)
             Image.fromarray(both).save(folder / split / f"{number}.png")
