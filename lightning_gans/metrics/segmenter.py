@@ -64,7 +64,7 @@ class DatasetSegmenter(Judge):
         input_shape: tuple[int, ...],
         image_shape: tuple[int, ...],
         palette: Palette = "facades",
-        network: nn.Module | SegmenterFactory | None = None,
+        network: nn.Module | SegmenterFactory | dict[str, Any] | None = None,
         balance: float = 0.5,
         lr: float = 3e-3,
         weight_decay: float = 1e-2,
