@@ -59,7 +59,7 @@ class FCNScore(Metric):
 
     Values of different segmentation networks are not comparable: the protocol beside them names the network.
     The papers' is a Caffe FCN-8s of Cityscapes, for which there is no official port. What a network can
-    recognise at all is seen by scoring real photographs (``images: targets``), the papers' row "ground
+    recognise at all is seen by scoring real photographs (``scored: targets``), the papers' row "ground
     truth".
 
     The confusion matrix is summed over ranks.
@@ -78,7 +78,7 @@ class FCNScore(Metric):
             that are its ``inputs`` (labels to photographs) or its ``targets`` (photographs to labels).
         absent: "zero" counts classes that are not in any label map as 0, as pix2pix's script does; "skip"
             leaves them out of the means.
-        images: What an evaluation scores: the generator's ``translations``, or the real ``targets`` in their
+        scored: What an evaluation scores: the generator's ``translations``, or the real ``targets`` in their
             place, which is the ceiling of a segmenter. Needs pairs.
 
     Raises:
@@ -101,11 +101,11 @@ class FCNScore(Metric):
         palette: Palette | None = None,
         absent: Literal["zero", "skip"] = "zero",
         labels: Literal["label_maps", "inputs", "targets"] = "label_maps",
-        images: Literal["translations", "targets"] = "translations",
+        scored: Literal["translations", "targets"] = "translations",
     ) -> None:
         super().__init__()
         checks.one_of(("label_maps", "inputs", "targets"), labels=labels)
-        checks.one_of(("translations", "targets"), images=images)
+        checks.one_of(("translations", "targets"), scored=scored)
         if labels == "label_maps" and (segmenter is None) == (palette is None):
             raise ValueError("give either a segmenter or a palette")
         if labels != "label_maps" and palette is None:
@@ -117,7 +117,7 @@ class FCNScore(Metric):
             num_classes = len(found) if found is not None else getattr(segmenter, "num_classes", 19)
         _check_arguments(num_classes, absent)
         checks.shaped((num_classes, "C"), palette=found)
-        self.wants = ("images" if images == "translations" else "targets", labels)
+        self.wants = ("images" if scored == "translations" else "targets", labels)
         self.num_classes = num_classes
         self.absent = absent
         self.segmenter = segmenter.eval() if segmenter is not None else None
@@ -129,7 +129,7 @@ class FCNScore(Metric):
     @property
     def protocol(self) -> dict[str, str]:
         """What was scored, against which labels, and by which network."""
-        about = {"images": self.wants[0].replace("images", "translations"), "labels": self.wants[1]}
+        about = {"scored_images": self.wants[0].replace("images", "translations"), "labels": self.wants[1]}
         if self.segmenter is None:
             return {**about, "segmenter": "nearest colour"}
         own = {"segmenter": type(self.segmenter).__name__, "segmenter_hash": hash_of(self.segmenter)}

@@ -140,18 +140,18 @@ def test_in_an_evaluation(trained, root, cli, tmp_path):
     trainer.fit(game, pairs(root, direction="BtoA"))
     trainer.save_checkpoint(tmp_path / "game.ckpt")
     found = {}
-    for images in ("translations", "targets"):
-        metric = {"labels": "inputs", "images": images, "segmenter": {"class_path": "TrainedSegmenter",
+    for scored in ("translations", "targets"):
+        metric = {"labels": "inputs", "scored": scored, "segmenter": {"class_path": "TrainedSegmenter",
                   "init_args": {"checkpoint": str(trained[0])}}}  # fmt: skip
         cli("evaluate", tmp_path / "game.ckpt", "--data=Facades", f"--data.root={root}",
             "--data.image_size=16", "--data.interpolation_b=nearest", "--data.download=false",
             "--json=scores.json",
             f"--metrics={json.dumps([{'class_path': 'FCNScore', 'init_args': metric}])}")  # fmt: skip
-        found[images] = json.loads(Path("scores.json").read_text())
+        found[scored] = json.loads(Path("scores.json").read_text())
     ceiling = found["targets"]
     assert {name: ceiling[name] for name in SCORES} == pytest.approx(trained[1].measured)
     assert found["translations"]["pixel_accuracy"] < ceiling["pixel_accuracy"] - 0.3
-    assert ceiling["protocol"]["images"] == "targets"
+    assert ceiling["protocol"]["scored_images"] == "targets"
     assert len(ceiling["iou_per_class"]) == 12
 
 
