@@ -21,7 +21,7 @@ from lightning_gans.metrics.segmentation import (
     nearest_colours,
     segmentation_scores,
 )
-from lightning_gans.networks.rebuild import or_default
+from lightning_gans.networks.rebuild import made, or_default
 from lightning_gans.networks.segmenter import ConvSegmenter
 
 SCORES = ("pixel_accuracy", "class_accuracy", "class_iou")
@@ -77,8 +77,7 @@ class DatasetSegmenter(Judge):
         self.input_shape, self.image_shape = tuple(input_shape), tuple(image_shape)
         self.num_classes = len(found)
         network = or_default(network, lambda: ConvSegmenter, "network", given=2)
-        made = network if isinstance(network, nn.Module) else network(self.input_shape, self.num_classes)
-        self.network: nn.Module = made
+        self.network = made("network", network, self.input_shape, self.num_classes)
         self.balance = balance
         self.measured: dict[str, float] = {}
         self.tested_on = 0
