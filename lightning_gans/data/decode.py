@@ -135,6 +135,19 @@ def look_at_image(file: Path, name: str) -> tuple[bool, tuple[int, int]]:
     return _is_grey(decoded), decoded.size
 
 
+def stored_size(file: Path) -> tuple[int, int]:
+    """Return how many pixels an image has, and how many bytes when it is open, by its header alone.
+
+    Of what is no image both are 0: :func:`open_image` says what is wrong with it.
+    """
+    try:
+        with Image.open(file, formats=_formats()) as image:
+            pixels = image.width * image.height
+            return pixels, pixels * (4 if len(image.getbands()) > 1 else 2 if image.mode[:2] == "I;" else 1)
+    except Exception:  # as in look_at_image
+        return 0, 0
+
+
 def _is_grey(image: Image.Image) -> bool:
     return image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
 

@@ -1,10 +1,14 @@
 """An image that is too large for a network at once: translated in tiles whose seams are blended."""
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from math import ceil
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+Part = TypeVar("Part")
 
 
 def tile_starts(length: int, tile: int, overlap: int, multiple: int = 1) -> list[int]:
@@ -48,13 +52,13 @@ def tile_weights(starts: list[int], tile: int) -> Tensor:
     for start, end in zip(starts[1:], (start + tile for start in starts), strict=False):
         later.append(((places - start) / (end - start) * 2 - 0.5).clamp(0, 1))
     later.append(torch.zeros_like(places))
-    own = [one - rest for one, rest in zip(later, later[1:], strict=False)]
+    own = [one - rest for one, rest in pairwise(later)]
     return torch.stack([line[start : start + tile] for line, start in zip(own, starts, strict=True)])
 
 
 def in_tiles(
-    read: Callable[[int, int, int, int], Tensor],
-    translate: Callable[[Tensor], Tensor],
+    read: Callable[[int, int, int, int], Part],
+    translate: Callable[[Part], Tensor],
     height: int,
     width: int,
     tile: int,
@@ -67,9 +71,9 @@ def in_tiles(
     input no farther away than a quarter of ``overlap`` gives what it gives for the whole image.
 
     Args:
-        read: Returns a part of the image, ``(channels, height, width)``, by its top, left, height and width.
-            It can reach beyond the image's end by less than ``multiple`` pixels.
-        translate: Maps such a part to one of the same height and width.
+        read: Returns a part of the image, as ``translate`` takes it, by its top, left, height and width. It
+            can reach beyond the image's end by less than ``multiple`` pixels.
+        translate: Maps a part to ``(channels, height, width)``.
         height: Height of the image.
         width: Width of the image.
         tile: Side of a tile in pixels, a multiple of ``multiple``.

@@ -32,63 +32,68 @@ def digits():
     return images
 
 
-def test_translate(cli, checkpoint, digits, capsys):
-    for weights in ("ema", "raw"):
-        cli(
-            "translate",
-            "--ckpt_path",
-            checkpoint,
-            "--input",
-            "digits",
-            "--out",
-            weights,
-            "--weights",
-            weights,
-        )
-    assert "3 translations: raw" in capsys.readouterr().out
-    for folder in ("ema", "raw"):
-        files = sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*.*"))
-        assert files == ["more/three.png", "one.png", "two.png"]
-        inputs = torch.from_numpy(np.stack(digits[:2])).unsqueeze(1) / 127.5 - 1
-        wanted = load(checkpoint).translate(inputs, ema=folder == "ema").add(1).mul(127.5).round().byte()
-        made = [np.asarray(Image.open(Path(folder) / name)) for name in files]
-        assert np.array_equal(np.stack(made[1:]), wanted[:, 0].numpy())
-        assert made[0].shape == (8, 8)
-    cli("translate", "--ckpt_path", checkpoint, "--input", "digits/two.bmp", "--out", "one")
-    cli("translate", "--ckpt_path", checkpoint, "--input", "[digits/two.bmp, digits/one.png]", "--out", "two")
-    assert [len(list(Path(name).iterdir())) for name in ("one", "two")] == [1, 2]
+@pytest.fixture
+def run(cli, checkpoint):
+    """Translate: returns the translations by their names."""
+
+    def translate(given, output="out", *arguments):
+        cli("translate", "--ckpt_path", checkpoint, "--input", given, "--output", output, *arguments)
+        paths = sorted(path for path in Path(output).rglob("*") if path.is_file())
+        return {path.relative_to(output).as_posix(): np.asarray(Image.open(path)) for path in paths}
+
+    return translate
 
 
-def test_what_cannot_be_translated(cli, fails, checkpoint, digits):
-    def line(*arguments):
-        return fails("translate", "--ckpt_path", checkpoint, "--out", "out", "--input", *arguments)
-
-    assert "neither a file nor a folder" in line("nowhere")
-    Path("empty").mkdir()
-    assert "has no images" in line("empty")
-    assert "input=[]" in line("[]")
-    Path("digits/text.png").write_text("no image")
-    assert "digits/text.png" in line("digits")
-    assert "would both become one.png" in line("[digits/one.png, digits/one.png]")
-    assert "TwoTranslators has no latent to sample from: use translate" in fails(
-        "sample", "--ckpt_path", checkpoint
-    )
+def by_hand(checkpoint, image, **arguments):
+    inputs = torch.from_numpy(np.asarray(image)).view(1, 1, *np.shape(image)) / 127.5 - 1
+    return load(checkpoint).translate(inputs, **arguments).add(1).mul(127.5).round().byte()[0, 0].numpy()
 
 
-def test_a_folder_of_translations_is_new_and_whole(cli, fails, checkpoint, digits):
-    given = ("translate", "--ckpt_path", checkpoint, "--input", "digits", "--out")
-    assert "out=digits is not empty" in fails(*given, "digits")  # it would have overwritten what it reads
-    for i in range(16):
-        Image.fromarray(digits[0]).save(f"digits/{i}.png")
-    Path("digits/zzz.png").write_text("no image")
-    line = fails(*given, "out")
-    assert "zzz.png" in line
-    assert "16 of 20 files" in line
-    assert len([path for path in Path("out").rglob("*") if path.is_file()]) == 16
-    assert "out=out is not empty" in fails(*given, "out")
-    assert "device=cuda:99" in fails(*given, "new", "--device", "cuda:99")
+@pytest.mark.parametrize("weights", ["ema", "raw"])
+def test_translate(run, checkpoint, digits, weights, capsys):
+    made = run("digits", "out", "--weights", weights)
+    assert "3 translations: out" in capsys.readouterr().out
+    assert [*made] == ["more/three.png", "one.png", "two.png"]
+    for image, name in zip(digits, ("one.png", "two.png", "more/three.png"), strict=True):
+        assert np.array_equal(made[name], by_hand(checkpoint, image, ema=weights == "ema"))
 
 
+def test_what_is_translated(run, checkpoint, digits):
+    assert [*run("digits/two.bmp", "one")] == ["two.png"]
+    assert [*run("[digits/two.bmp, digits/one.png]", "two")] == ["one.png", "two.png"]
+    back = run("digits/one.png", "back", "--direction", "BtoA")["one.png"]
+    assert np.array_equal(back, by_hand(checkpoint, digits[0], direction="BtoA"))
+    wide = np.concatenate([digits[0], digits[1]], 1)
+    Image.fromarray(wide).save("wide.png")
+    for half, image in (("left", digits[0]), ("right", digits[1])):
+        made = run("wide.png", half, "--half", half)["wide.png"]
+        assert np.array_equal(made, by_hand(checkpoint, image))
+
+
+def test_sizes(run, digits):
+    """Images keep theirs unless another is wished."""
+    Image.fromarray(np.zeros((20, 10), np.uint8)).save("high.png")
+    for arguments, size in (
+        ((), (20, 10)),
+        (("--size=8",), (8, 8)),
+        (("--size=8", "--aspect=crop", "--interpolation=nearest"), (8, 8)),
+        (("--size=30", "--aspect=keep"), (60, 30)),
+    ):
+        assert run("high.png", "out", "--overwrite", *arguments)["high.png"].shape == size
+
+
+class Deep(Pix2Pix):
+    """A game whose generator halves images four times; it was never trained."""
+
+
+@pytest.fixture
+def deep():
+    """The checkpoint of a game from grey to colour whose generator wants sizes that 16 divides."""
+    torch.manual_seed(0)
+    game = Pix2Pix((1, 16, 16), (3, 16, 16), generator={"width": 4}, lambda_gan=0)
+    trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.strategy.connect(game)
+    trainer.save_checkpoint("deep.ckpt")
 def test_shapes_follow_from_the_data(fails):
     model = f"--model={SHAPES}.TwoTranslators"
     assert "data=Digits has no attribute input_shape" in fails("fit", model, "--data=Digits")
