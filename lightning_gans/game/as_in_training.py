@@ -63,7 +63,7 @@ def _norm(
     """Normalise each image (n, C, ...) by itself: batch norm of a batch of one."""
     if images[0, 0].numel() == 1:
         raise ValueError(
-            f"batch norm of {tuple(images.shape[1:])} has one value a channel where a batch is one image: leave "
+            f"batch norm of {tuple(images.shape[1:])} has one value a channel in a batch of one image: leave "
             "it out there (innermost_norm: false), or use larger batches and norm_at_test: running"
         )
     return functional.instance_norm(images, weight=weight, bias=bias, eps=eps)
