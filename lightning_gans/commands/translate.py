@@ -37,7 +37,10 @@ from lightning_gans.drawing.pixels import as_png, png_in_strips, to_bytes
 from lightning_gans.drawing.tiles import in_tiles, tile_starts
 from lightning_gans.files import write_folder, write_whole
 from lightning_gans.game.checkpoints import load
+from lightning_gans.game.reference import load_reference
 from lightning_gans.game.translation import PIXELS, TranslationGame
+from lightning_gans.models.pix2pix import Pix2Pix
+from lightning_gans.networks.base import Translator
 
 AHEAD, THREADS = 16, 4
 """Images that are read before their turn, if they are no larger than a tile, and who reads and packs them."""
@@ -56,7 +59,7 @@ def translate(
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic",
     half: Literal["left", "right"] | None = None,
     tile: int = 1024,
-    overlap: int = 128,
+    overlap: int | None = None,
     sheets: str | None = None,
     overwrite: bool = False,
     weights: Literal["ema", "raw"] = "ema",
@@ -87,7 +90,7 @@ def translate(
         half: Only this half of each image, ``left`` or ``right``, of files that hold pairs side by side.
         tile: Images of more than ``tile`` times ``tile`` pixels are translated in tiles of this side, whose
             seams are blended. A tile is normalised by what it shows: larger ones differ less.
-        overlap: Pixels that neighbouring tiles share, or more.
+        overlap: Pixels that neighbouring tiles share, or more. Default: an eighth of a tile.
         sheets: A new folder for pictures in which translations stand beside their inputs, 16 on each.
         overwrite: Write into folders that are not empty; files of the same name are replaced.
         weights: Averaged weights (``ema``), if the checkpoint has some, or those of the last update
@@ -135,6 +138,7 @@ def translate(
     generator = getattr(game, game.generators[direction], None)
     multiple = lcm(getattr(generator, "size_multiple", 1), getattr(generator, "smallest", 1))
     tile = max(1, tile // multiple) * multiple
+    overlap = tile // 8 if overlap is None else overlap
     tile_starts(2 * tile, tile, overlap, multiple)  # which refuses tiles that are too small
 
     read = _Reader(channels, half, size, aspect, interpolation)
@@ -367,6 +371,12 @@ def _game(ckpt_path: str, trusted: Sequence[str]) -> TranslationGame:
     Raises:
         ValueError: If it translates no images.
     """
+    if Path(ckpt_path).suffix == ".pth":
+        network = load_reference(ckpt_path)
+        if not isinstance(network, Translator):
+            raise ValueError(f"ckpt_path={ckpt_path} holds a discriminator: give a generator, net_G")
+        # Their test too normalises by each image and leaves dropout on.
+        return Pix2Pix(network.input_shape, network.image_shape, generator=network, lambda_gan=0).eval()
     game = load(ckpt_path, trusted=trusted)
     if not isinstance(game, TranslationGame):
         raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} translates no images, see sample")
