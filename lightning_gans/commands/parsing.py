@@ -72,10 +72,7 @@ class OneLine(ArgumentParser):
     def parse_args(  # type: ignore[override]
         self, args: Any = None, namespace: Any = None, **kwargs: Any
     ) -> Namespace:
-        """Parse options, of which those of true or false need no value; see :meth:`_keep_classes`."""
-        if args:
-            following = zip(args, [*args[1:], "--"], strict=True)
-            args = [f"{arg}=true" if self._is_switch(arg, after) else arg for arg, after in following]
+        """Parse options; see :meth:`_keep_classes`."""
         # The parser writes null so when it hands an option on to the parser of a class, and people do too.
         args = args and [re.sub("^(--.*)=None$", r"\1=null", arg) for arg in args]
         return self._keep_classes(namespace, super().parse_args(args, namespace, **kwargs))
@@ -122,11 +119,6 @@ class OneLine(ArgumentParser):
             rest[key] = None
         text = str(super().dump(rest, *args, **kwargs))
         return str(yaml.safe_dump({**yaml.safe_load(text), **plain}, sort_keys=False)) if plain else text
-
-    def _is_switch(self, argument: str, after: str) -> bool:
-        """Return whether an argument is an option of true or false without a value behind it."""
-        action = self._option_string_actions.get(argument)
-        return after.startswith("--") and getattr(action, "_typehint", None) is bool
 
     def _type_of(self, key: str) -> str:
         return str(getattr(self._option_string_actions.get(f"--{key}"), "_typehint", ""))

@@ -70,10 +70,7 @@ def study(
     checks.seed(seed=seed)
     decode = Decoder(3, size, aspect=aspect, interpolation="bicubic")
     page = Path(out, PAGE)
-    if overwrite:
-        checks.writable_file(out=page)
-    else:
-        checks.empty_folder(out=out)
+    checks.empty_folder(overwrite, out=out)
     folders = {"real": Path(real), "fake": Path(fake)}
     _check_folders(folders)
     files = {kind: list_images(folder, folder) for kind, folder in folders.items()}

@@ -152,7 +152,9 @@ def test_what_makes_no_study(fails, folders):
 def test_a_folder_that_is_not_empty(cli, fails, folders):
     cli("study", *folders, *COUNTS)
     Path("study/answers.json").touch()
-    assert "out=study is not empty" in fails("study", *folders, *COUNTS, "--seed=1")
+    assert "out=study is not empty: give a new folder, or add --overwrite" in fails(
+        "study", *folders, *COUNTS, "--seed=1"
+    )
     cli("study", *folders, *COUNTS, "--seed=1", "--overwrite")
     assert content()["seed"] == 1
     assert Path("study/answers.json").exists()
