@@ -78,6 +78,11 @@ class Decoder:
 
         Torch operations in a decoding thread would start a pool of torch's threads for each such thread.
         """
+        image = self.picture(image, name)
+        return np.asarray(image).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
+
+    def picture(self, image: Image.Image, name: str = "image") -> Image.Image:
+        """Decode as :meth:`__call__` does, to an image of mode ``L`` or ``RGB``."""
         image = to_channels(image, self.channels, name)
         width, height = image.size
         if self.aspect == "crop":
@@ -92,7 +97,7 @@ class Decoder:
         if image.size != (self.size, self.size):
             how = Image.Resampling[self.interpolation.upper()]
             image = image.resize((self.size, self.size), how)
-        return np.asarray(image).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
+        return image
 
 
 def image_endings() -> tuple[str, ...]:
