@@ -1,5 +1,6 @@
 """A few images in the formats of all data sets that the documentation and the recipes name."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +74,24 @@ def write_galaxies(root: Path):
     for split in ("train", "test"):
         root.mkdir(exist_ok=True)
         np.savez(root / f"galaxies_{split}.npz", images=noise(40, 3, 64, 64), labels=np.arange(40) % 2)
+
+
+def write_session(
+    path, worker, fooled, trials=40, practice=0, ask="real", study="0123456789abcdef", shown=1.0
+):
+    """What the page of a study offers at its end; in the practice every fake was taken for real."""
+    answers = []
+    for i in range(practice + trials):
+        left, taken = ("real", "fake")[i % 2], i < practice + fooled
+        wanted = "left" if (left == ask) != taken else "right"
+        answers.append(
+            {
+                **{"practice": i < practice, "real": f"{i}.png", "fake": f"{i}.png", "left": left},
+                **{"choice": wanted, "seconds": 0.5, "shown": shown, "pixels": 256},
+            }
+        )
+    about = {"format": "lightning-gans study 1", "study": study, "seed": 0, "ask": ask, "exposure": 1.0}
+    counts = {"practice": practice, "trials": trials, "worker": worker, "session": f"{worker}-{fooled}"}
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps({**about, **counts, "answers": answers}))
+    return path
