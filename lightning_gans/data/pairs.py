@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightning_gans import checks
 from lightning_gans.data.base import ELSEWHERE, Data, DataError, FileDataModule, Split
+from lightning_gans.data.colour import lab_to_rgb, rgb_to_lab
 from lightning_gans.data.decode import Decoder, Interpolation
 from lightning_gans.data.fetch import download, fetching, unpack
 from lightning_gans.data.folder import ImageFolder, find_folder, list_images
@@ -410,13 +411,15 @@ class _MadePairs(_Pairs, ImageFolder):
 
 
 class Colorization(_MadePairs):
-    """Your own photographs and their grey copies, in batches ``(input, target)``.
+    """Your own photographs without and with their colours, in batches ``(input, target)``.
 
-    Grey is ITU-R 601 luma, ``0.299 R + 0.587 G + 0.114 B``. As in pix2pix, training images are mirrored but
-    not cut.
+    As in pix2pix, training images are mirrored but not cut.
 
     Args:
         direction: ``AtoB``: from grey to colour; ``BtoA``: from colour to grey.
+        space: What is grey, and what is colour. ``rgb``: ITU-R 601 luma, ``0.299 R + 0.587 G + 0.114 B``, and
+            the photograph. ``lab``, pix2pix's: the lightness L, one channel, and the axes a and b of CIE Lab,
+            two channels (:func:`~lightning_gans.data.colour.rgb_to_lab`).
         **kwargs: ``folder``, ``image_size`` (256), ``flip`` (true), ``interpolation`` (bicubic),
             ``batch_size`` (4) and the other arguments of :class:`~lightning_gans.data.folder.ImageFolder`.
 
@@ -424,16 +427,25 @@ class Colorization(_MadePairs):
         input_shape: (C, H, W) of the input; ``image_shape`` is the target's.
     """
 
-    def __init__(self, folder: str, direction: Direction = "AtoB", **kwargs: Any) -> None:
+    def __init__(
+        self, folder: str, direction: Direction = "AtoB", space: Literal["rgb", "lab"] = "rgb", **kwargs: Any
+    ) -> None:
         checks.one_of(get_args(Direction), direction=direction)
+        checks.one_of(("rgb", "lab"), space=space)
         super().__init__(folder, channels=3, **kwargs)
-        self.direction = direction
-        shapes = [(1, *self.image_shape[1:]), self.image_shape]
+        self.direction, self.space = direction, space
+        shapes = [(channels, *self.image_shape[1:]) for channels in (1, 3 if space == "rgb" else 2)]
         self.input_shape, self.image_shape = shapes if direction == "AtoB" else shapes[::-1]
 
     def views(self) -> _PairViews:
-        """Return the function that makes pairs from photographs: their grey copies and themselves."""
-        return _PairViews(_grey, self.direction)
+        """Return the function that makes pairs from photographs."""
+        return _PairViews(_grey if self.space == "rgb" else _lab, self.direction)
+
+    def to_show(self, inputs: Tensor, images: Tensor) -> Tensor:
+        """Return translations, or targets, of the inputs as pictures: those in Lab with their lightness."""
+        if self.space == "rgb":
+            return images
+        return lab_to_rgb(*((inputs, images) if self.direction == "AtoB" else (images, inputs)))
 
 
 class Inpainting(_MadePairs):
@@ -479,6 +491,11 @@ def _grey(images: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
     weights = images.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
     # clamped, because rounding can give values slightly above 1
     return (images * weights).sum(1, keepdim=True).clamp_(-1, 1), images
+
+
+def _lab(images: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+    """Pair the lightness of RGB images (B, 3, H, W) with their colour (B, 2, H, W)."""
+    return rgb_to_lab(images)
 
 
 def _hole(share: float, random: bool, images: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:

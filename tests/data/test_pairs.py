@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 from PIL import Image
 
 from lightning_gans.data import DataModule, fetch, pairs
+from lightning_gans.data.colour import rgb_to_lab
 from lightning_gans.data.loader import to_float
 from lightning_gans.data.pairs import Colorization, Facades, Inpainting, PairedImages, UnpairedImages
 
@@ -624,6 +625,27 @@ def test_colorization_mirrors_both(tmp_path):
     assert {place[2] for place in mirrored} == {False, True}
     luma = (colour * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True)
     torch.testing.assert_close(grey, luma, rtol=0, atol=1e-6)
+
+
+def test_lab_of_known_colours():
+    """Red, green, blue, white, black, and a dark grey below the knee of both curves."""
+    colours = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255] * 3, [0] * 3, [10] * 3])
+    light, colour = rgb_to_lab(to_float(colours.to(torch.uint8)[:, :, None, None]))
+    lab = torch.cat([(light + 1) * 50, colour * 110], 1).flatten(1)
+    expected = [[53.241, 80.092, 67.203], [87.735, -86.183, 83.179], [32.297, 79.188, -107.860]]
+    expected += [[100, 0, 0], [0, 0, 0], [2.742, 0, 0]]
+    torch.testing.assert_close(lab, torch.tensor(expected), rtol=0, atol=0.02)
+
+
+def test_colorization_in_lab(tmp_path):
+    images = write_folder(tmp_path)
+    data = ready(Colorization(str(tmp_path), image_size=16, batch_size=4, space="lab"))
+    assert (data.input_shape, data.image_shape) == ((1, 16, 16), (2, 16, 16))
+    light, colour = next(iter(data.test_dataloader()))
+    assert max(light.abs().max(), colour.abs().max()) <= 1
+    torch.testing.assert_close(data.to_show(light, colour), images, rtol=0, atol=1e-3)
+    assert data.to_show(light, 9 * colour).abs().max() <= 1  # beyond what a screen has
+    assert data.real_images("test")[0][0].shape == (2, 16, 16)
 
 
 def holes(broken, whole):
