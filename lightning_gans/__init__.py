@@ -50,6 +50,7 @@ __all__ = [
     "Inpainting",
     "LatentGame",
     "PairedImages",
+    "Pix2Pix",
     "Player",
     "RealnessGAN",
     "Side",

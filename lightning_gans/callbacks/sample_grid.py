@@ -121,7 +121,8 @@ class SampleGrid(Pictures):
             self._pairs = _validation_pairs(trainer, game, self.num_samples or PAIRS)
         inputs, targets = self._pairs
         if len(game.directions) > 1:
-            kinds = [*self._cycle(game, inputs, *game.directions), *self._cycle(game, targets, *game.directions[::-1])]
+            there, back = game.directions
+            kinds = [*self._cycle(game, inputs, there, back), *self._cycle(game, targets, back, there)]
             names = ["input", "output", "back"] * 2
         else:
             show = getattr(data, "to_show", lambda _, images: images)

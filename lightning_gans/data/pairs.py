@@ -32,9 +32,13 @@ _STORED = {
     "cyclegan/datasets/{}.zip": "ae_photos apple2orange cezanne2photo horse2zebra iphone2dslr_flower "
     "monet2photo summer2winter_yosemite ukiyoe2photo vangogh2photo",
 }
-SOURCES = {name: f"{_SERVER}/{path}".format(name) for path, names in _STORED.items() for name in names.split()}
+SOURCES = {
+    name: f"{_SERVER}/{path}".format(name) for path, names in _STORED.items() for name in names.split()
+}
 """Addresses of the papers' own data sets, which are fetched by their names."""
-_CITYSCAPES = "https://www.cityscapes-dataset.com (its licence forbids copies; photographs left, labels right)"
+_CITYSCAPES = (
+    "https://www.cityscapes-dataset.com (its licence forbids copies; photographs left, labels right)"
+)
 
 
 @dataclass
