@@ -379,8 +379,7 @@ def test_translations_stand_between_inputs_and_targets(names):
 class BothWays(Inverter):
     """Makes bright colour of grey, and grey of colour."""
 
-    generators = {"AtoB": "to_grey", "BtoA": "to_colour"}
-    discriminators = {"AtoB": "none", "BtoA": "none"}
+    directions = ("AtoB", "BtoA")
 
     def generate(self, inputs, ema=False, direction="AtoB"):
         return -inputs.mean(1, keepdim=True) if direction == "AtoB" else inputs.expand(-1, 3, -1, -1) / 2
@@ -410,7 +409,9 @@ class Colours(Inverter):
 
 
 def test_translations_are_drawn_as_the_data_shows_them(tmp_path):
-    data = Colorization(str(tmp_path), image_size=8, space="lab")
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.png")
+    data = LightningDataModule()
+    data.to_show = Colorization(str(tmp_path), image_size=8, space="lab").to_show
     light, colour = torch.rand(2, 1, 8, 8) * 2 - 1, torch.rand(2, 2, 8, 8) / 2
     trainer = SimpleNamespace(datamodule=data, val_dataloaders=[[(light, colour)]], global_step=0)
     picture, _ = SampleGrid(num_samples=2, columns=3, scale=1).picture(trainer, Colours())
