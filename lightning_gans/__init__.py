@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lightning_gans.game.sides import Side
     from lightning_gans.game.translation import TranslationGame
     from lightning_gans.metrics.classifier import ClassifierExtractor, DatasetClassifier
+    from lightning_gans.metrics.segmenter import DatasetSegmenter, TrainedSegmenter
     from lightning_gans.models import *
 
 __version__ = "0.1.0"
@@ -39,6 +40,7 @@ __all__ = [
     "ConditionalGAN",
     "CoulombGAN",
     "DatasetClassifier",
+    "DatasetSegmenter",
     "DeLiGAN",
     "Digits",
     "Facades",
@@ -56,6 +58,7 @@ __all__ = [
     "Side",
     "Sketches",
     "StackedMNIST",
+    "TrainedSegmenter",
     "TranslationGame",
     "UnpairedImages",
     "load",
@@ -70,6 +73,7 @@ _HOMES = (
     "data",
     "models",
     "metrics.classifier",
+    "metrics.segmenter",
 )
 
 if not TYPE_CHECKING:  # which would take every name for one that is there

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lightning_gans.metrics import FACADES_PALETTE
 from tests.data.test_datasets import write_idx
 from tests.data.test_official import write_celeba, write_cifar10, write_lmdb
 
@@ -43,6 +44,23 @@ def write_pictures(folder, n, size, width=None):
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(n):
         Image.fromarray(noise(size, width or size, 3, seed=number).numpy()).save(folder / f"{number}.png")
+
+
+def write_labelled(folder, n, size, splits=("train", "val")):
+    """Pairs side by side: photographs, and pictures of their labels in the facades' colours, noise on both.
+
+    The photographs are grey, in four squares whose brightness goes with the class.
+    """
+    palette = np.array(FACADES_PALETTE)
+    for split in splits:
+        (folder / split).mkdir(parents=True, exist_ok=True)
+        for number in range(n):
+            rng = np.random.default_rng([number, len(split)])
+            classes = rng.integers(0, len(palette), (2, 2)).repeat(size // 2, 0).repeat(size // 2, 1)
+            photograph = np.stack([classes * 20] * 3, 2) + rng.integers(0, 10, (size, size, 3))
+            picture = palette[classes] + rng.integers(-15, 15, (size, size, 3))
+            both = np.concatenate([photograph, picture], 1).clip(0, 255).astype(np.uint8)
+            Image.fromarray(both).save(folder / split / f"{number}.png")
 
 
 def write_npz(path, n, size, **more):

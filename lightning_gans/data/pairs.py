@@ -129,6 +129,8 @@ class _TwoDomains(FileDataModule):
         direction: From which domain to which; batches are ``(a, b)`` or, with ``BtoA``, ``(b, a)``.
         flip: Mirror training images horizontally with probability 1/2.
         interpolation: ``bicubic``, ``bilinear`` or ``nearest`` (which keeps the colours of label maps).
+        interpolation_a: The same for A alone. None: as ``interpolation``.
+        interpolation_b: The same for B alone. None: as ``interpolation``.
         channels_a: 3 (colour) or 1 (grey).
         channels_b: The same for B.
         batch_size: Images of each domain in a training batch and rank.
@@ -147,6 +149,8 @@ class _TwoDomains(FileDataModule):
         direction: Direction = "AtoB",
         flip: bool = True,
         interpolation: Interpolation = "bicubic",
+        interpolation_a: Interpolation | None = None,
+        interpolation_b: Interpolation | None = None,
         channels_a: int = 3,
         channels_b: int = 3,
         batch_size: int = 1,
@@ -160,8 +164,9 @@ class _TwoDomains(FileDataModule):
         checks.one_of(get_args(Direction), direction=direction)
         checks.one_of((1, 3), channels_a=channels_a, channels_b=channels_b)
         self.folder, self.direction = str(folder), direction
-        decoder = partial(Decoder, size=image_size, aspect="squash", interpolation=interpolation)
-        self.decoder_a, self.decoder_b = decoder(channels_a), decoder(channels_b)
+        decoder = partial(Decoder, size=image_size, aspect="squash")
+        self.decoder_a = decoder(channels_a, interpolation=interpolation_a or interpolation)
+        self.decoder_b = decoder(channels_b, interpolation=interpolation_b or interpolation)
         shapes = [(channels, image_size, image_size) for channels in (channels_a, channels_b)]
         self.input_shape, self.image_shape = shapes if direction == "AtoB" else shapes[::-1]
 
@@ -241,7 +246,8 @@ class PairedImages(_Pairs, _TwoDomains):
     - ``image_size``, ``load_size`` (None: 286 / 256 of ``image_size``; ``image_size``: not cut)
     - ``direction``: ``AtoB`` or ``BtoA``
     - ``flip``: mirror training pairs horizontally with probability 1/2
-    - ``interpolation``: ``bicubic``, ``bilinear`` or ``nearest``, which keeps the colours of label maps
+    - ``interpolation``: ``bicubic``, ``bilinear`` or ``nearest``, which keeps the colours of label maps;
+      ``interpolation_a`` and ``interpolation_b``: that of one domain
     - ``channels_a``, ``channels_b``: 3 (colour) or 1 (grey)
     - ``batch_size``: pairs a training batch and rank
     - those of :class:`~lightning_gans.data.base.FileDataModule`

@@ -21,7 +21,7 @@ from lightning_gans.networks import DCGANDiscriminator, DCGANGenerator
 
 QUICK = ("--trainer.max_steps=2", "--trainer.enable_progress_bar=false", "--trainer.limit_val_batches=0")
 SMALL = ("--data=Digits", "--data.batch_size=16", "--data.limit=64")
-GAMES = [name for name in recipe_names() if not name.startswith("classifier/")]
+GAMES = [name for name in recipe_names() if not name.startswith(("classifier/", "segmenter/"))]
 SHAPES = {"GaussianMixtures": [2], "Digits": [1, 8, 8], "MNIST": [1, 28, 28], "CIFAR10": [3, 32, 32],
           "Sketches": [1, 32, 32], "CelebA": [3, 64, 64], "LSUN": [3, 64, 64]}  # fmt: skip
 
