@@ -39,6 +39,7 @@ __all__ = [
     "Colorization",
     "ConditionalGAN",
     "CoulombGAN",
+    "CycleGAN",
     "DatasetClassifier",
     "DatasetSegmenter",
     "DeLiGAN",
