@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lightning_gans.game.checkpoints import load
     from lightning_gans.game.latent_game import LatentGame
     from lightning_gans.game.players import Player
+    from lightning_gans.game.reference import load_reference
     from lightning_gans.game.sides import Side
     from lightning_gans.game.translation import TranslationGame
     from lightning_gans.metrics.classifier import ClassifierExtractor, DatasetClassifier
@@ -63,11 +64,13 @@ __all__ = [
     "TranslationGame",
     "UnpairedImages",
     "load",
+    "load_reference",
 ]
 
 _HOMES = (
     "game.checkpoints",
     "game.players",
+    "game.reference",
     "game.sides",
     "game.latent_game",
     "game.translation",
