@@ -162,7 +162,9 @@ def test_neighbours_in_a_batch_change_nothing(cli, from_grey):
     assert [Image.open(f"all/{i}.png").size[::-1] for i in range(10)] == sizes
     for name in ("one/9.png", "five/5.png"):
         alone = np.asarray(Image.open(name)).astype(int)
-        assert abs(np.asarray(Image.open(f"all/{Path(name).name}")) - alone).max() <= 1  # convolutions of batches
+        assert (
+            abs(np.asarray(Image.open(f"all/{Path(name).name}")) - alone).max() <= 1
+        )  # convolutions of batches
 
 
 def test_large_images_are_translated_in_tiles(run, checkpoint, monkeypatch):
