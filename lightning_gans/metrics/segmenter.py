@@ -76,8 +76,8 @@ class DatasetSegmenter(Judge):
         self.register_buffer("palette", found, persistent=False)
         self.input_shape, self.image_shape = tuple(input_shape), tuple(image_shape)
         self.num_classes = len(found)
-        network = or_default(network, lambda: ConvSegmenter, "network", given=2)
-        self.network = made("network", network, self.input_shape, self.num_classes)
+        chosen = or_default(network, lambda: ConvSegmenter, "network", given=2)
+        self.network = made("network", chosen, self.input_shape, self.num_classes)
         self.balance = balance
         self.measured: dict[str, float] = {}
         self.tested_on = 0
