@@ -197,22 +197,22 @@ class InParts(AdversarialModule):
 
     def __init__(self, whole):
         super().__init__()
-        self.whole, self.network = whole, nn.Linear(2, 1)
+        self.whole, self.layer = whole, nn.Linear(2, 1)
 
     def players(self):
-        return {"generator": Player(("network",), SGD)}
+        return {"generator": Player(("layer",), SGD)}
 
     def training_step(self, batch, batch_idx):
         losses = self.losses(batch[0])
         self.minimise("generator", sum(list(losses)) if self.whole else losses)
 
     def losses(self, x):
-        first = self.network(x).square().mean()
+        first = self.layer(x).square().mean()
         yield first
         if not self.whole:
             with pytest.raises(RuntimeError, match="second time"):  # its graph is gone
                 first.backward()
-        yield self.network(3 * x).abs().mean()
+        yield self.layer(3 * x).abs().mean()
 
 
 def test_a_loss_in_parts_is_their_sum():
@@ -221,7 +221,7 @@ def test_a_loss_in_parts_is_their_sum():
         torch.manual_seed(0)
         module = InParts(whole)
         trainer(max_steps=3).fit(module, ring())
-        weights.append(module.network.weight)
+        weights.append(module.layer.weight)
     torch.testing.assert_close(*weights)
 
 

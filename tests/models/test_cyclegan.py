@@ -301,8 +301,8 @@ def test_two_ranks_share_their_weights_and_not_their_histories(two_ranks):
     first, second = two_ranks("tests.models.two_ranks_cyclegan")
     assert first["weights"] == second["weights"]
     assert first["histories"] != second["histories"]
-    assert first["kept"] and second["kept"]
-    assert first["resumed"] and second["resumed"]
+    assert all(rank["kept"] for rank in (first, second))
+    assert all(rank["resumed"] for rank in (first, second))
 
 
 @pytest.mark.parametrize(
