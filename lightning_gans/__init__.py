@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from lightning_gans.game.checkpoints import load
     from lightning_gans.game.latent_game import LatentGame
     from lightning_gans.game.players import Player
+    from lightning_gans.game.reference import load_reference
     from lightning_gans.game.sides import Side
     from lightning_gans.game.translation import TranslationGame
     from lightning_gans.metrics.classifier import ClassifierExtractor, DatasetClassifier
+    from lightning_gans.metrics.segmenter import DatasetSegmenter, TrainedSegmenter
     from lightning_gans.models import *
 
 __version__ = "0.1.0"
@@ -38,7 +40,9 @@ __all__ = [
     "Colorization",
     "ConditionalGAN",
     "CoulombGAN",
+    "CycleGAN",
     "DatasetClassifier",
+    "DatasetSegmenter",
     "DeLiGAN",
     "Digits",
     "Facades",
@@ -56,20 +60,24 @@ __all__ = [
     "Side",
     "Sketches",
     "StackedMNIST",
+    "TrainedSegmenter",
     "TranslationGame",
     "UnpairedImages",
     "load",
+    "load_reference",
 ]
 
 _HOMES = (
     "game.checkpoints",
     "game.players",
+    "game.reference",
     "game.sides",
     "game.latent_game",
     "game.translation",
     "data",
     "models",
     "metrics.classifier",
+    "metrics.segmenter",
 )
 
 if not TYPE_CHECKING:  # which would take every name for one that is there

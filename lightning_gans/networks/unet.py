@@ -91,14 +91,15 @@ class UNetGenerator(Translator):
     def forward(self, images: Tensor) -> Tensor:
         """Translate images (N, channels, height, width), of any size that fits."""
         self.check(images)
+        *outer, innermost = self.encoder
         maps, joined = images, []
-        for stage in self.encoder[:-1]:
+        for stage in outer:
             # In place: neither norms nor convolutions need what they have returned for their gradients.
             maps = leaky_relu(stage(maps), 0.2, inplace=True)
             joined.append(maps)
         if self.innermost_norm:
             self._check_bottleneck(maps)
-        maps = relu(self.encoder[-1](maps), inplace=True)
+        maps = relu(innermost(maps), inplace=True)
         for stage in self.decoder:
             maps = stage(maps)
             if self.skips:
