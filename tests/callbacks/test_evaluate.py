@@ -662,8 +662,12 @@ def test_translations_back(tmp_path):
     expected = fcn()
     expected.update(to_bytes(game.translate(colour, direction="BtoA")), to_bytes(grey))
     assert lines(tmp_path)[-1]["pixel_accuracy"] == pytest.approx(float(expected.compute()["pixel_accuracy"]))
-    with pytest.raises(ValueError, match="direction=BtoA: the data gives the real images of its targets"):
-        fit(tmp_path, game, data, [back(FID())], 2)
+    fit(tmp_path, game, data, [back(FID(), extractor=TinyExtractor())], 2)
+    real, fid = data.real_images("train", inputs=True)[0], FID()
+    assert real.shape == (1, 8, 8)
+    fid.update(TinyExtractor()(real.__getitems__([*range(6)]))[0], real=True)
+    fid.update(TinyExtractor()(to_bytes(game.translate(colour, direction="BtoA")))[0], real=False)
+    assert lines(tmp_path)[-1]["fid"] == pytest.approx(float(fid.compute()["fid"]), rel=1e-5)
     with pytest.raises(ValueError, match="direction='BtoA' is unknown"):
         fit(tmp_path, image_game(), digits(), [back(FID())], 2)
 

@@ -155,6 +155,27 @@ def test_in_an_evaluation(trained, root, cli, tmp_path):
     assert len(ceiling["iou_per_class"]) == 12
 
 
+def test_back_to_labels(root, cli, tmp_path):
+    """Of a game that translates both ways: each pixel has the class of the nearest colour."""
+    data = pairs(root, direction="BtoA")
+    game = TwoTranslators(SHAPE, SHAPE)
+    trainer = Trainer(max_steps=1, limit_val_batches=0, enable_checkpointing=False, **QUIET)
+    trainer.fit(game, data)
+    trainer.save_checkpoint(tmp_path / "game.ckpt")
+    metric = {"class_path": "FCNScore", "init_args": {"labels": "targets", "palette": "facades"}}
+    cli("evaluate", tmp_path / "game.ckpt", "--data=Facades", f"--data.root={root}", "--data.image_size=16",
+        "--data.interpolation_b=nearest", "--data.download=false", "--json=scores.json",
+        "--direction=BtoA", f"--metrics={json.dumps([metric])}")  # fmt: skip
+    found = json.loads(Path("scores.json").read_text())
+    labels, photographs = map(torch.cat, zip(*data.val_dataloader(), strict=True))
+    expected = FCNScore(labels="targets", palette="facades")
+    expected.update(to_bytes(game.translate(photographs, direction="BtoA")), to_bytes(labels))
+    assert found["pixel_accuracy"] == pytest.approx(float(expected.compute()["pixel_accuracy"]))
+    perfect = FCNScore(labels="targets", palette="facades")
+    perfect.update(to_bytes(labels), to_bytes(labels))
+    assert perfect.compute()["pixel_accuracy"] == pytest.approx(1)
+
+
 def test_by_its_recipe(trained, root, monkeypatch, tmp_path):
     """It is trained once, and another kind of judge is none."""
     made = []
