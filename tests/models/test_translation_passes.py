@@ -59,7 +59,9 @@ def test_same_losses_and_weights_as_pass_by_pass(translation, game, settings):
     losses = InFloat64()
     trainer([losses], max_steps=UPDATES).fit(ours, DataLoader(batches, batch_size=None))
     expected = [[loss.item() for loss in reference.step(a, b)] for a, b in batches]
-    for name, values in zip(("generator_loss", "discriminator_loss"), zip(*expected, strict=True), strict=True):
+    for name, values in zip(
+        ("generator_loss", "discriminator_loss"), zip(*expected, strict=True), strict=True
+    ):
         seen = [values[name] for values in losses.seen if name in values]
         assert seen == pytest.approx(values, rel=1e-9)
     weights = theirs.state_dict()
