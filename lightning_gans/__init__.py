@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lightning_gans.game.checkpoints import load
     from lightning_gans.game.latent_game import LatentGame
     from lightning_gans.game.players import Player
+    from lightning_gans.game.reference import load_reference
     from lightning_gans.game.sides import Side
     from lightning_gans.game.translation import TranslationGame
     from lightning_gans.metrics.classifier import ClassifierExtractor, DatasetClassifier
@@ -50,6 +51,7 @@ __all__ = [
     "Inpainting",
     "LatentGame",
     "PairedImages",
+    "Pix2Pix",
     "Player",
     "RealnessGAN",
     "Side",
@@ -58,11 +60,13 @@ __all__ = [
     "TranslationGame",
     "UnpairedImages",
     "load",
+    "load_reference",
 ]
 
 _HOMES = (
     "game.checkpoints",
     "game.players",
+    "game.reference",
     "game.sides",
     "game.latent_game",
     "game.translation",

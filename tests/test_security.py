@@ -18,7 +18,7 @@ from PIL import EpsImagePlugin, Image
 from torch import nn
 
 import lightning_gans
-from lightning_gans import GAN, ClassifierExtractor, Digits, load
+from lightning_gans import GAN, ClassifierExtractor, Digits, load, load_reference
 from lightning_gans.commands.main import main
 from lightning_gans.commands.reproduce.cells import _checkpoint
 from lightning_gans.files import recipes_folder
@@ -202,6 +202,8 @@ def test_pickles(run, fails, command):
         for loads in (load, GAN.load_from_checkpoint, ClassifierExtractor, read_checkpoint):
             with pytest.raises(ValueError, match="damaged or not a checkpoint"):
                 loads(f"{name}.ckpt")
+        with pytest.raises(ValueError, match="damaged or no file of weights"):
+            load_reference(f"{name}.ckpt")
         with pytest.raises(pickle.UnpicklingError):
             Trainer(logger=False).fit(GAN((1, 8, 8)), Digits(), ckpt_path=f"{name}.ckpt")
 

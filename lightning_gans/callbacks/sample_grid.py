@@ -119,7 +119,7 @@ class SampleGrid(Pictures):
         if not self._pairs:
             self._pairs = _validation_pairs(trainer, game, self.num_samples or PAIRS)[: 1 + paired]
         inputs, *targets = self._pairs
-        kinds = [inputs, game.translate(inputs).cpu(), *targets]
+        kinds = [inputs, game.translate(inputs, seed=self.seed).cpu(), *targets]
         # Inputs and targets may differ in channels and size: all are drawn in colour, as large as the output.
         rows = torch.stack([in_colour(kind, game.image_shape[1:]) for kind in kinds], 1)
         across = min(len(inputs), max(1, self.columns // len(kinds)))

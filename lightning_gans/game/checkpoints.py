@@ -253,7 +253,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     parts = checkpoint if isinstance(checkpoint, dict) else {}
     stored, weights = parts.get("hyper_parameters"), parts.get("state_dict")
     if not isinstance(stored, dict) or not isinstance(stored.get("_class_path"), str):
-        raise ValueError(f"checkpoint {path} was not written by lightning_gans")
+        authors = parts and all(isinstance(value, Tensor) for value in parts.values())
+        hint = ": load_reference reads weights of the authors' pix2pix and CycleGAN" if authors else ""
+        raise ValueError(f"checkpoint {path} was not written by lightning_gans{hint}")
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise ValueError(f"checkpoint {path} holds no weights: its state_dict is no dict of tensors")
     for name, kind in PARTS.items():

@@ -126,15 +126,22 @@ class TranslatedSamples:
         count: How many samples at most.
         ema: Use averaged weights, if there are any.
         split: The split whose inputs are translated: ``val`` or ``test``.
+        seed: Decides the noise of a game that has some.
 
     Raises:
         ValueError: If the data has no such loader.
     """
 
     def __init__(
-        self, game: Any, data: Any, count: int, ema: bool = True, split: Literal["val", "test"] = "val"
+        self,
+        game: Any,
+        data: Any,
+        count: int,
+        ema: bool = True,
+        split: Literal["val", "test"] = "val",
+        seed: int = 0,
     ) -> None:
-        self.game, self.ema = game, ema
+        self.game, self.ema, self.seed = game, ema, seed
         self._data = copy(data)
         if data is not None:
             self._data.trainer = None  # with a trainer, loaders would serve only this rank's part of the data
@@ -165,7 +172,7 @@ class TranslatedSamples:
 
             def make(part: slice, inputs: Tensor = inputs, first: int = first) -> Tensor:
                 chosen = inputs[part.start - first : part.stop - first].to(self.game.device)
-                made: Tensor = self.game.translate(chosen, ema=self.ema)
+                made: Tensor = self.game.translate(chosen, ema=self.ema, seed=self.seed + part.start)
                 return made
 
             for part, values in rounded(make, range(first, first + len(inputs)), batch_size):
@@ -193,5 +200,5 @@ def samples_of(
         ValueError: If there is nothing to translate.
     """
     if hasattr(game, "translate"):
-        return TranslatedSamples(game, data, count, ema, split)
+        return TranslatedSamples(game, data, count, ema, split, seed)
     return LatentSamples(game, count, ema, seed)

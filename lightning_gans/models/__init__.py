@@ -7,6 +7,7 @@ from lightning_gans.models.deligan import DeLiGAN
 from lightning_gans.models.gan import GAN
 from lightning_gans.models.hinge import HingeGAN
 from lightning_gans.models.lsgan import LSGAN
+from lightning_gans.models.pix2pix import Pix2Pix
 from lightning_gans.models.realness import RealnessGAN
 from lightning_gans.models.wgan import WGAN, WGANGP
 
@@ -20,5 +21,6 @@ __all__ = [
     "CoulombGAN",
     "DeLiGAN",
     "HingeGAN",
+    "Pix2Pix",
     "RealnessGAN",
 ]

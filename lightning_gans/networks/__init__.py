@@ -22,8 +22,11 @@ from lightning_gans.networks.mlp import (
     MLPDiscriminator,
     MLPGenerator,
 )
+from lightning_gans.networks.patchgan import PatchDiscriminator
 from lightning_gans.networks.rebuild import Rebuildable
 from lightning_gans.networks.resnet import ResNetDiscriminator, ResNetGenerator
+from lightning_gans.networks.translator import ResNetTranslator
+from lightning_gans.networks.unet import UNetGenerator
 from lightning_gans.networks.wgan import ConstantFiltersGenerator, SmallDiscriminator, SmallGenerator
 
 __all__ = [
@@ -47,10 +50,13 @@ __all__ = [
     "MLPGenerator",
     "Maxout",
     "MaxoutDiscriminator",
+    "PatchDiscriminator",
     "Rebuildable",
     "ResNetDiscriminator",
     "ResNetGenerator",
+    "ResNetTranslator",
     "SmallDiscriminator",
     "SmallGenerator",
+    "UNetGenerator",
     "guided_backpropagation",
 ]

@@ -1,8 +1,11 @@
 """Base classes of networks, checks of their inputs, and labels as one-hot vectors."""
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 
+from lightning_gans import checks
 from lightning_gans.networks.rebuild import Rebuildable
 
 POWERS_OF_TWO = tuple(2**n for n in range(3, 11))
@@ -34,6 +37,32 @@ def up(inputs: int, outputs: int, kernel: int = 5, stride: int = 2, bias: bool =
     padding = 1 if kernel == 4 else kernel // 2
     extra = stride - 1 if kernel % 2 else 0  # an odd kernel alone would give 2n - 1 pixels
     return nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding, extra, bias=bias)
+
+
+Norm = Literal["batch", "instance", "instance_affine", "none"]
+"""The norms of translators and their discriminators; an instance norm has neither gain nor bias, or both."""
+
+
+def norm_of(kind: Norm, channels: int) -> list[nn.Module]:
+    """Return the norm of a translator's or discriminator's layer as a list, empty for "none"."""
+    checks.one_of(get_args(Norm), norm=kind)
+    if kind == "none":
+        return []
+    if kind == "batch":
+        return [nn.BatchNorm2d(channels)]
+    return [nn.InstanceNorm2d(channels, affine=kind == "instance_affine")]
+
+
+def three(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
+    """Return the shape of images.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    shape = checks.image_shape(shape, name)
+    if len(shape) != 3:
+        raise ValueError(f"{name}={shape}: this network needs images, (channels, height, width)")
+    return shape
 
 
 class Generator(Rebuildable, nn.Module):
@@ -80,3 +109,61 @@ class Discriminator(Rebuildable, nn.Module):
         check_images(images, self.image_shape)
         logits: Tensor = self.layers(images)
         return logits.flatten(1).squeeze(1)
+
+
+class Translator(Rebuildable, nn.Module):
+    """A generator from images to images, fully convolutional: it takes other sizes than those of training.
+
+    Args:
+        input_shape: (channels, height, width) of what is translated.
+        image_shape: (channels, height, width) of the translations, of the same size.
+        size_multiple: What height and width must be divisible by.
+        smallest: The least height and width.
+        otherwise: What else can be done about images of another size, for the message.
+
+    Raises:
+        ValueError: If a shape is none of images, or of a size that does not fit.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        image_shape: tuple[int, ...],
+        size_multiple: int,
+        smallest: int,
+        otherwise: str = "",
+    ) -> None:
+        super().__init__()
+        self.input_shape, self.image_shape = (
+            three(input_shape, "input_shape"),
+            three(image_shape, "image_shape"),
+        )
+        self.size_multiple, self.smallest = size_multiple, smallest
+        self._check_size(f"input_shape={self.input_shape}", self.input_shape[1:], otherwise)
+        if self.image_shape[1:] != self.input_shape[1:]:
+            raise ValueError(
+                f"image_shape={self.image_shape} is of another size than input_shape={self.input_shape}: "
+                "this network keeps height and width"
+            )
+
+    def _check_size(self, given: str, sizes: tuple[int, ...], otherwise: str = "") -> None:
+        for size in sizes:
+            if size % self.size_multiple or size < self.smallest:
+                low = size // self.size_multiple * self.size_multiple
+                near = sorted({max(low, self.smallest), max(low + self.size_multiple, self.smallest)})
+                raise ValueError(
+                    f"{given}: this network needs height and width divisible by {self.size_multiple}; "
+                    f"for {size} the nearest is {' or '.join(map(str, near))}{otherwise}"
+                )
+
+    def check(self, images: Tensor) -> None:
+        """Raise a ValueError unless ``images`` are (N, channels, height, width) of a size that fits."""
+        check_channels(images, self.input_shape[0])
+        self._check_size(f"images has shape {tuple(images.shape)}", tuple(images.shape[2:]))
+
+
+def check_channels(images: Tensor, channels: int) -> None:
+    """Raise a ValueError unless ``images`` are (N, channels, height, width) of any size."""
+    if images.dim() != 4 or images.shape[1] != channels:
+        advice = f"this network takes (N, {channels}, height, width)"
+        raise ValueError(f"images has shape {tuple(images.shape)}: {advice}")

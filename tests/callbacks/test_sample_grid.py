@@ -354,7 +354,7 @@ class Inverter(TranslationGame):
     def players(self):
         return {}
 
-    def generate(self, inputs, ema=False):
+    def generate(self, inputs, ema=False, direction="AtoB"):
         return -inputs.mean(1, keepdim=True)
 
 
