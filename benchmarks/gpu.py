@@ -48,6 +48,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
+from importlib.util import find_spec
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,7 @@ class Bench:
         self.until = time.monotonic() + 60 * options.minutes
         self.status = 0
         self.rows: list[dict[str, Any]] = []
+        self.loaders: list[DataLoader] = []  # kept: the end of their workers can take a minute
         self.utilisation = Utilisation(self.device)
         self.wait = torch.cuda.synchronize if self.on_gpu else lambda: None
         self.allocated = torch.cuda.memory_allocated if self.on_gpu else lambda: 0
@@ -221,11 +223,11 @@ def tests(bench: Bench, part: str, seconds: float) -> None:
         report = Path(folder, "report.xml")
         command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/gpu", f"--junitxml={report}"]
         command += ["-p", "no:cacheprovider", *(["-k", "DCGAN or not trains"] if bench.tiny else [])]
-        found = subprocess.run([sys.executable, "-c", "import xdist"], capture_output=True, check=False)
-        workers = min(12, (os.cpu_count() or 1) * 3 // 4)
-        if found.returncode == 0 and workers > 1:
-            command += ["-n", str(workers)]
+        workers = min(8, (os.cpu_count() or 1) // 2)
+        if find_spec("xdist") and workers > 1:
+            command += ["-p", "xdist.plugin", "-n", str(workers)]
         environment = {**os.environ, "LIGHTNING_GANS_TEST_DEVICE": bench.device.type}
+        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         environment["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # a pool of compilers for each worker is too many
         run = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
         note = ""
@@ -326,6 +328,7 @@ class Reference:
             **options,
         )
         self.batches = (real for _ in repeat(None) for real in loader)
+        bench.loaders.append(loader)
         self.turns: list[dict[str, Any]] = []
         self.train(10)
         bench.wait()
@@ -615,4 +618,6 @@ def main(given: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    os._exit(status)  # the loaders' workers end by themselves; Python would wait for each

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
+from lightning_gans import __version__
 from lightning_gans.checks import existing_file, positive, within, writable_folder
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.cache import cache_folder
@@ -249,7 +249,7 @@ def trained(recipe: str) -> SelfContained:
     existing_file(checkpoint=config)
     if ".." in config.parts:  # a file must not name another's configuration, which is a program
         raise ValueError(f"checkpoint={recipe}: there is no such recipe")
-    key = hashlib.sha256(config.read_bytes() + version("lightning-gans").encode()).hexdigest()[:16]
+    key = hashlib.sha256(config.read_bytes() + __version__.encode()).hexdigest()[:16]
     file = cache_folder() / "classifiers" / f"{recipe.replace('/', '-')}-{key}.ckpt"
     if (found := _readable(file)) is not None:
         return found
