@@ -14,7 +14,8 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torchmetrics import Metric
 
-import lightning_gans.metrics.classifier  # noqa: F401 - imported so that its short name is known
+import lightning_gans.metrics.classifier
+import lightning_gans.metrics.segmenter  # noqa: F401 - imported so that short names are known
 from lightning_gans import checks
 from lightning_gans.commands.parsing import call, take_trusted
 from lightning_gans.commands.stored import as_configured, nameable

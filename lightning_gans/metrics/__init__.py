@@ -32,6 +32,8 @@ from lightning_gans.metrics.parzen import (
     parzen_log_likelihood,
 )
 from lightning_gans.metrics.segmentation import (
+    FACADES_CLASSES,
+    FACADES_PALETTE,
     FCNScore,
     nearest_colours,
     segmentation_scores,
@@ -39,16 +41,17 @@ from lightning_gans.metrics.segmentation import (
 from lightning_gans.metrics.stacked import StackedModes, mode_count_and_kl, stacked_labels
 from lightning_gans.metrics.statistics import RealStatistics
 from lightning_gans.metrics.stream import Samples
+from lightning_gans.metrics.study import FoolingRate, fooling_rate
 from lightning_gans.metrics.swd import SWD, sliced_wasserstein
 
 __all__ = [
-    "FID", "IS", "KID", "SWD", "ClassBalance", "Contract", "DensityCoverage", "Evaluation", "Extractor",
-    "FCNScore", "FeatureNeighbours", "Inception", "LPIPSDiversity", "ModeCoverage", "ModifiedIS",
-    "ModuleExtractor", "NearestNeighbours", "ParzenEstimate", "ParzenLikelihood", "PerClassFID",
-    "PerClassLPIPSDiversity", "PrecisionRecall", "RealImages", "RealStatistics", "Samples", "Scores",
-    "StackedModes", "class_balance", "density_coverage",
-    "feature_statistics", "frechet_distance", "inception_score", "kernel_distance", "lpips_diversity",
-    "mode_count_and_kl", "mode_coverage", "modified_inception_score", "nearest_colours",
-    "nearest_neighbours", "parzen_estimate", "parzen_log_likelihood", "precision_recall", "score_names",
-    "segmentation_scores", "sliced_wasserstein", "stacked_labels",
+    "FACADES_CLASSES", "FACADES_PALETTE", "FID", "IS", "KID", "SWD", "ClassBalance", "Contract",
+    "DensityCoverage", "Evaluation", "Extractor", "FCNScore", "FeatureNeighbours", "FoolingRate",
+    "Inception", "LPIPSDiversity", "ModeCoverage", "ModifiedIS", "ModuleExtractor", "NearestNeighbours",
+    "ParzenEstimate", "ParzenLikelihood", "PerClassFID", "PerClassLPIPSDiversity", "PrecisionRecall",
+    "RealImages", "RealStatistics", "Samples", "Scores", "StackedModes", "class_balance",
+    "density_coverage", "feature_statistics", "fooling_rate", "frechet_distance", "inception_score",
+    "kernel_distance", "lpips_diversity", "mode_count_and_kl", "mode_coverage", "modified_inception_score",
+    "nearest_colours", "nearest_neighbours", "parzen_estimate", "parzen_log_likelihood", "precision_recall",
+    "score_names", "segmentation_scores", "sliced_wasserstein", "stacked_labels",
 ]  # fmt: skip

@@ -119,8 +119,9 @@ class Scores:
         values: Each metric's scores: float64 scalars, and tensors (C,) named ``..._per_class``.
         samples: Number of generated samples.
         real_samples: Number of real ones; None if none are needed, or a file of statistics does not say.
-        protocol: Extractor, hash, resize, precision, and the height and width of the samples (``size``);
-            under ``real`` what the real images are, how many, and the size at which metrics got them.
+        protocol: Extractor, hash, resize, precision, what metrics say of themselves, and the height and width
+            of the samples (``size``); under ``real`` what the real images are, how many, and the size at
+            which metrics got them.
     """
 
     values: dict[str, Tensor]
@@ -401,6 +402,7 @@ class Evaluation:
             found = metric.compute()
             self._check_names(Counter([*values, *found]))
             values |= found
+            protocol |= getattr(metric.metric, "protocol", {})
         return Scores(values, self.count, real_samples, protocol)
 
     def prepare(self, real: RealImages) -> None:
