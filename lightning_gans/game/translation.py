@@ -256,6 +256,7 @@ class TranslationGame(AdversarialModule):
         Raises:
             ValueError: If networks and data do not fit together.
         """
+        super().setup(stage)
         self._unseen = True
         name, data = type(self).__name__, getattr(self.trainer, "datamodule", None)
         if hasattr(data, "image_shape") and not hasattr(data, "input_shape"):
