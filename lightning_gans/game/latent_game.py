@@ -21,7 +21,7 @@ from lightning_gans.game.players import Player
 from lightning_gans.game.sides import Side, check_labels, check_real, read_batch
 from lightning_gans.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from lightning_gans.networks.mlp import MLPDiscriminator, MLPGenerator
-from lightning_gans.networks.rebuild import class_of_partial, or_default
+from lightning_gans.networks.rebuild import made, or_default
 
 GeneratorFactory = Callable[[tuple[int, ...], int], nn.Module]
 """Makes a generator from ``(image_shape, latent_dim)``: a network class, or a ``partial`` of one."""
@@ -432,6 +432,7 @@ class LatentGame(AdversarialModule):
         Raises:
             ValueError: If latent, generator, discriminator and data do not fit together.
         """
+        super().setup(stage)
         self._unseen = True
         data = getattr(self.trainer, "datamodule", None)
         trial.check_data(self, data, training=stage == "fit")
@@ -484,23 +485,15 @@ class LatentGame(AdversarialModule):
     def _made(
         self, name: str, network: nn.Module | Callable[..., nn.Module], *shape: Any, **outputs: int
     ) -> nn.Module:
-        if isinstance(network, nn.Module):
-            return network
-        if isinstance(network, partial) and (made := class_of_partial(network)) is not None:
-            # The parser gives arguments without a type hint the value None, these too.
-            first = checks.argument_names(made)[: len(shape)]
-            kept = {k: v for k, v in network.keywords.items() if v is not None or k not in first}
-            network = partial(network.func, *network.args, **kept)
         try:
-            return network(*shape, **outputs)
-        except (TypeError, ValueError, RuntimeError) as error:
-            reason = checks.first_line(error)
-            if "unexpected keyword argument 'outputs'" in reason:
-                reason = (
-                    f"it takes no argument outputs, by which {type(self).__name__} asks for "
-                    f"{self.num_outputs} logits an image: use DCGANDiscriminator or another that does"
-                )
-            raise ValueError(f"{name}: {reason}") from error
+            return made(name, network, *shape, **outputs)
+        except ValueError as error:
+            if "unexpected keyword argument 'outputs'" not in str(error):
+                raise
+            raise ValueError(
+                f"{name}: it takes no argument outputs, by which {type(self).__name__} asks for "
+                f"{self.num_outputs} logits an image: use DCGANDiscriminator or another that does"
+            ) from error
 
     def _try_networks(self) -> None:
         with trial.trying(self, "generate"), self.inference():

@@ -78,21 +78,26 @@ def described(value: Any) -> str:
     return "None" if value is None else f"a {type(value).__name__}"
 
 
-def check_images(game: Any, images: Any) -> None:
+def check_images(game: Any, images: Any, shape_name: str = "image_shape") -> None:
     """Check two images that a game made.
+
+    Args:
+        game: The game.
+        images: What it made.
+        shape_name: Which of its attributes is the shape that they should have.
 
     Raises:
         ValueError: If they have not the game's ``image_shape``, or are not finite.
     """
-    name = f"generator of {type(game).__name__}"
+    name, wanted_shape = f"generator of {type(game).__name__}", getattr(game, shape_name)
     if not isinstance(images, Tensor):
-        wanted = ", ".join(map(str, game.image_shape))
+        wanted = ", ".join(map(str, wanted_shape))
         raise ValueError(f"{name} returned {described(images)}: it must return a tensor (N, {wanted})")
     made = f"{name} makes"
     shape = tuple(images.shape[1:])
-    if shape != game.image_shape or len(images) != 2:
+    if shape != wanted_shape or len(images) != 2:
         raise ValueError(
-            f"{made} images of shape {shape}, but image_shape={game.image_shape}: build it for that shape"
+            f"{made} images of shape {shape}, but {shape_name}={wanted_shape}: build it for that shape"
         )
     if not bool(images.isfinite().all()):
         raise ValueError(f"{made} values that are not finite: look at its weights and its last layer")

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -169,3 +170,28 @@ def or_default(value: Any, default: Callable[[], Any], name: str, given: int = 0
         if key not in known:
             raise ValueError(f"{name}: {checks.unknown_argument(key, cls.__name__, known)}")
     return cls(**{**made._arguments, **value}) if recorded else partial(made, **value)
+
+
+def made(name: str, network: nn.Module | Callable[..., nn.Module], *given: Any, **more: Any) -> nn.Module:
+    """Return a network; make it, if it is what makes one.
+
+    Args:
+        name: The argument's name, for messages.
+        network: The network, or what makes it: a class, its ``partial``, a function.
+        given: First arguments of what makes it, such as shapes.
+        more: Further ones, by name.
+
+    Raises:
+        ValueError: If it cannot be made of these.
+    """
+    if isinstance(network, nn.Module):
+        return network
+    if isinstance(network, partial) and (cls := class_of_partial(network)) is not None:
+        # The parser gives arguments without a type hint the value None, these too.
+        first = checks.argument_names(cls)[: len(given)]
+        kept = {k: v for k, v in network.keywords.items() if v is not None or k not in first}
+        network = partial(network.func, *network.args, **kept)
+    try:
+        return network(*given, **more)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name}: {checks.first_line(error)}") from error

@@ -3,6 +3,7 @@
 import csv
 import json
 import warnings
+from functools import partial
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -648,6 +649,27 @@ def test_translations_of_held_out_inputs(tmp_path):
     fcn = FCNScore(2, palette=[[0, 0, 0], [255, 255, 255]], labels="targets")
     fcn.update(translated, to_bytes(targets))
     assert found["pixel_accuracy"] == pytest.approx(float(fcn.compute()["pixel_accuracy"]))
+
+
+def test_translations_back(tmp_path):
+    """Of colours to grey, as grey to colours is the direction of the data."""
+    data = Colorization(str(pair_folder(tmp_path)), image_size=8, batch_size=2, val_fraction=0.5)
+    game = TwoTranslators(data.input_shape, data.image_shape)
+    fcn = partial(FCNScore, 2, palette=[[0], [255]], labels="targets")
+    back = partial(evaluate, every_n_updates=2, direction="BtoA")
+    fit(tmp_path, game, data, [back(fcn(), extractor=None)], 2)
+    grey, colour = map(torch.cat, zip(*data.val_dataloader(), strict=True))
+    expected = fcn()
+    expected.update(to_bytes(game.translate(colour, direction="BtoA")), to_bytes(grey))
+    assert lines(tmp_path)[-1]["pixel_accuracy"] == pytest.approx(float(expected.compute()["pixel_accuracy"]))
+    fit(tmp_path, game, data, [back(FID(), extractor=TinyExtractor())], 2)
+    real, fid = data.real_images("train", inputs=True)[0], FID()
+    assert real.shape == (1, 8, 8)
+    fid.update(TinyExtractor()(real.__getitems__([*range(6)]))[0], real=True)
+    fid.update(TinyExtractor()(to_bytes(game.translate(colour, direction="BtoA")))[0], real=False)
+    assert lines(tmp_path)[-1]["fid"] == pytest.approx(float(fid.compute()["fid"]), rel=1e-5)
+    with pytest.raises(ValueError, match="direction='BtoA' is unknown"):
+        fit(tmp_path, image_game(), digits(), [back(FID())], 2)
 
 
 @pytest.mark.parametrize("paired", [True, False])

@@ -4,12 +4,13 @@ Two heads (ACGAN), an encoder that trains with the generator and latents in the 
 generators and two discriminators between two kinds of images (CycleGAN), and the README's example.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, l1_loss, mse_loss, softplus
 
 from lightning_gans import Digits, LatentGame
-from lightning_gans.game.optimizers import Adam
 from lightning_gans.game.players import Player
 from lightning_gans.game.sides import Side
 from lightning_gans.game.translation import TranslationGame
@@ -109,34 +110,30 @@ class Convolutions(Rebuildable, nn.Module):
 class TwoTranslators(TranslationGame):
     """There and back again: each kind of images has a generator and a discriminator, as in CycleGAN."""
 
+    generators: ClassVar = {"AtoB": "there", "BtoA": "back"}
+    discriminators: ClassVar = {"AtoB": "target_judge", "BtoA": "input_judge"}
+
     def __init__(self, input_shape, image_shape, **arguments):
         super().__init__(input_shape, image_shape, **arguments)
         inputs, outputs = input_shape[0], image_shape[0]
         self.there, self.back = Convolutions(inputs, outputs), Convolutions(outputs, inputs)
         self.target_judge, self.input_judge = Convolutions(outputs, 1), Convolutions(inputs, 1)
 
-    def players(self):
-        return {
-            "generator": Player(("there", "back"), Adam),
-            "discriminator": Player(("target_judge", "input_judge"), Adam),
-        }
-
-    def generate(self, inputs, ema=False):
-        return self.network("there", ema)(inputs).tanh()
-
-    def judge(self, side):
-        return self.target_judge(side.images)
+    def generate(self, inputs, ema=False, direction="AtoB"):
+        return super().generate(inputs, ema, direction).tanh()
 
     def training_step(self, batch, batch_idx):
         real = self.read(batch)
         with self.frozen(self.target_judge, self.input_judge):
-            fake, back = self.draw_fakes(real), self.back(real.images).tanh()
-            fooled = lsgan.generator_loss(self.judge(fake)) + lsgan.generator_loss(self.input_judge(back))
-            cycle = l1_loss(self.back(fake.images).tanh(), real.inputs)
-            cycle = cycle + l1_loss(self.generate(back), real.images)
+            fake = self.draw_fakes(real)
+            back = Side(self.generate(real.images, direction="BtoA"))
+            fooled = lsgan.generator_loss(self.judge(fake)) + lsgan.generator_loss(self.judge(back, "BtoA"))
+            cycle = l1_loss(self.generate(fake.images, direction="BtoA"), real.inputs)
+            cycle = cycle + l1_loss(self.generate(back.images), real.images)
             self.minimise("generator", fooled + 10 * cycle)
         loss = lsgan.discriminator_loss(self.judge(real), self.judge(fake.detach()))
-        loss = loss + lsgan.discriminator_loss(self.input_judge(real.inputs), self.input_judge(back.detach()))
+        real_inputs, back = self.judge(Side(real.inputs), "BtoA"), self.judge(back.detach(), "BtoA")
+        loss = loss + lsgan.discriminator_loss(real_inputs, back)
         self.minimise("discriminator", loss)
         self.report({"generator_loss": fooled, "discriminator_loss": loss, "cycle": cycle})
 
