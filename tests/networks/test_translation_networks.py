@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from lightning_gans.losses import wgan
 from lightning_gans.networks import PatchDiscriminator, ResNetTranslator, UNetGenerator
@@ -225,6 +226,19 @@ def test_instance_norm_is_torchs(layout, count, affine):
     assert normed.is_contiguous(memory_format=layout)
     images = torch.randn(count, 4, 6, 6).contiguous(memory_format=layout)
     wgan.gradient_penalty(lambda x: network(x).square().mean((1, 2, 3)), images, -images)
+
+
+@LAYOUTS
+def test_instance_norm_can_be_replaced(layout):
+    """By what replaces torch's: modes that give parts of an image the statistics of the whole."""
+
+    class Replaced(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            return args[0] if func is F.instance_norm else func(*args, **(kwargs or {}))
+
+    images = torch.randn(2, 4, 6, 6).contiguous(memory_format=layout)
+    with Replaced():
+        assert InstanceNorm(4)(images) is images
 
 
 @LAYOUTS
