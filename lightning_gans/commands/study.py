@@ -5,13 +5,12 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
 import numpy as np
 
-from lightning_gans import checks
+from lightning_gans import __version__, checks
 from lightning_gans.data.decode import Decoder, open_image
 from lightning_gans.data.folder import list_images
 from lightning_gans.drawing.pixels import as_png
@@ -86,7 +85,7 @@ def study(
     settings = {"ask": ask, "paired": paired, "practice": practice, "trials": trials,
                 "exposure": exposure, "size": size, "aspect": aspect}  # fmt: skip
     identity = _identity(settings, {folders[kind]: names for kind, names in files.items()})
-    about = {"format": FORMAT, "version": version("lightning-gans"), "study": identity, "seed": seed}
+    about = {"format": FORMAT, "version": __version__, "study": identity, "seed": seed}
     content = json.dumps({**about, **settings, "pairs": pairs}).replace("<", r"\u003c")
     template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
     write_whole(page, template.replace("{{study}}", content))

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from lightning_gans.commands.study import draw_pairs
+from lightning_gans.commands.study_score import read_session
 from tests.tiny_data import write_pictures, write_session
 
 COUNTS = ("--practice=2", "--trials=6", "--size=16")
@@ -220,9 +221,9 @@ def test_what_cannot_be_scored(fails):
     )]  # fmt: skip
     for text in ("", "{", "[]", "[" * 100_000, '"\udcff"', *map(json.dumps, bad)):
         Path("bad.json").write_text(text, errors="surrogateescape")
-        line = fails("study-score", one, "bad.json")
-        assert "bad.json: no answers of a study, or damaged" in line
-        assert line.isprintable()
+        with pytest.raises(ValueError, match=r"bad\.json: no answers of a study, or damaged") as raised:
+            read_session("bad.json")
+        assert str(raised.value).isprintable()
 
 
 def test_what_workers_type_is_shown_harmlessly(cli, capsys):

@@ -23,8 +23,10 @@ def paper(name):
 EVERY_GAME = (*PAPERS, *SHAPES)
 LATENT_GAMES = tuple(name for name in EVERY_GAME if issubclass(paper(name), LatentGame))
 
+SMALL_JUDGE = {"width": 4, "receptive_field": 16}
 SMALL = {
-    "Pix2Pix": {"generator": {"width": 4}, "discriminator": {"width": 4, "receptive_field": 16}},
+    "CycleGAN": {"generator": {"width": 4, "blocks": 1}, "discriminator": SMALL_JUDGE},
+    "Pix2Pix": {"generator": {"width": 4}, "discriminator": SMALL_JUDGE},
 }
 """Arguments of papers whose default networks are too large for images of 8x8 pixels, or for a test."""
 

@@ -71,6 +71,16 @@ def test_trains_through_the_command_line(name, cli):
     assert same(first, second)
 
 
+def test_networks_are_tried_on_the_device_of_the_run(name, monkeypatch):
+    """Lightning names it before the hook `setup`, and brings the networks there after it."""
+    for check in ("check_images", "warn_of_range"):
+        monkeypatch.setattr(f"lightning_gans.game.trial.{check}", lambda *given: None)  # they look at values
+    module = game(name, data_of(name))
+    module._trainer, module._device = trainer(), torch.device("meta")
+    module.setup("fit")
+    assert {p.device.type for p in module.parameters()} == {"meta"}
+
+
 def test_global_step_counts_generator_updates(name):
     """And the step of one player leaves the weights of the others alone."""
     steps, disturbed = {}, []

@@ -91,7 +91,7 @@ def test_one_seed_gives_the_same_samples_on_cpu_and_gpu(name):
     torch.testing.assert_close(on_device.cpu(), on_cpu, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["DCGAN", "GAN", "CoulombGAN"])
+@pytest.mark.parametrize("name", ["DCGAN", "GAN", "CoulombGAN", "Pix2Pix", "CycleGAN"])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_killed_and_resumed_is_uninterrupted(name, precision):
     """To the bit, with torch's deterministic algorithms."""
@@ -100,7 +100,7 @@ def test_killed_and_resumed_is_uninterrupted(name, precision):
         torch.manual_seed(5)
         callbacks = [Checkpoint(every_n_updates=2, dirpath=folder), GeneratorEMA(0.9), *extra]
         fit = trainer(callbacks, max_steps=14, precision=precision, deterministic=True)
-        fit.fit(game(name), digits(), ckpt_path=ckpt_path)
+        fit.fit(game(name), images_of(name), ckpt_path=ckpt_path)
         return torch.load(Path(folder) / "last.ckpt", weights_only=True)
 
     try:
