@@ -138,7 +138,7 @@ PLACES = ("generator", "discriminator", "latent", "generator_optimizer", "genera
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("loads", [load, GAN.load_from_checkpoint, ClassifierExtractor])
+@pytest.mark.parametrize("loads", [load, GAN.load_from_checkpoint, ClassifierExtractor, TrainedSegmenter])
 def test_hyperparameters_through_load(run, evil, place, loads):
     """Nothing is imported or called; one line says so."""
     for kind, spec in specs(evil).items():
