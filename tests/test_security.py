@@ -18,7 +18,7 @@ from PIL import EpsImagePlugin, Image
 from torch import nn
 
 import lightning_gans
-from lightning_gans import GAN, ClassifierExtractor, Digits, load, load_reference
+from lightning_gans import GAN, ClassifierExtractor, Digits, TrainedSegmenter, load, load_reference
 from lightning_gans.commands.main import main
 from lightning_gans.commands.reproduce.cells import _checkpoint
 from lightning_gans.commands.study_score import read_session
