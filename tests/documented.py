@@ -41,7 +41,10 @@ SHRUNK = [
     (r"lightning-gans fit .*--data (Digits|my_data\.Stripes) .*", "--trainer.max_steps 20"),
     (r"lightning-gans fit --config classifier/cifar10", f"{SMALL_BATCH} {UNCHECKED}"),
     (r"lightning-gans fit --config classifier/\w+", f"{SMALL_BATCH} --trainer.max_epochs -1"),
-    (r"lightning-gans fit --config segmenter/[\w-]+", f"{SMALL_BATCH} --trainer.max_epochs -1"),
+    (
+        r"lightning-gans fit --config segmenter/[\w-]+",
+        f"{SMALL_BATCH} --trainer.max_epochs -1 --data.image_size 32",
+    ),
     (r"lightning-gans fit --config realness/cifar10", f"{SMALL_BATCH} {UNCHECKED} {NO_SCORES}"),
     (
         r"lightning-gans fit --config deligan/cifar10",

@@ -38,7 +38,7 @@ def write_colour(root):
         Image.effect_noise((178, 218), 100).convert("RGB").save(path)
     for split in ("train", "val"):
         write_lmdb(root / f"bedroom_{split}_lmdb", range(20))
-        write_pictures(root / "facades" / split, 9, 32, width=64)
+    write_labelled(root / "facades", 9, 32)
 
 
 def write_pictures(folder, n, size, width=None):

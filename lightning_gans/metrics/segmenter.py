@@ -115,9 +115,9 @@ class DatasetSegmenter(Judge):
         self._unseen = True
 
     def on_train_start(self) -> None:
-        """Have W&B show the best loss and scores."""
+        """Have W&B show the best scores."""
         super().on_train_start()
-        show_best(self.trainer, {"val/loss": False} | {f"val/{name}": True for name in SCORES})
+        show_best(self.trainer, {f"val/{name}": True for name in SCORES})
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the cross entropy of the batch's pixels; the first batch of a run is checked."""
