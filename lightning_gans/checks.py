@@ -220,8 +220,12 @@ def writable_folder(**folders: str | Path | None) -> None:
         _try_to_write(f"{name}={folder}", Path(folder))
 
 
-def empty_folder(**folders: str | Path | None) -> None:
+def empty_folder(overwrite: bool | None = None, **folders: str | Path | None) -> None:
     """Refuse folders that have something in them, which would be mixed with what is to be written.
+
+    Args:
+        overwrite: Whether that is wished, if the command has such an option.
+        folders: The folders, by the names of the arguments.
 
     Raises:
         ValueError: Naming the first argument that is a file or not empty.
@@ -230,8 +234,9 @@ def empty_folder(**folders: str | Path | None) -> None:
     for name, folder in _given(folders):
         if Path(folder).exists() and not Path(folder).is_dir():
             raise ValueError(f"{name}={folder} is a file: give a new folder")
-        if Path(folder).is_dir() and any(Path(folder).iterdir()):
-            raise ValueError(f"{name}={folder} is not empty: give a new folder, or delete it first")
+        if not overwrite and Path(folder).is_dir() and any(Path(folder).iterdir()):
+            advice = "delete it first" if overwrite is None else "add --overwrite to replace files in it"
+            raise ValueError(f"{name}={folder} is not empty: give a new folder, or {advice}")
         writable_folder(**{name: folder})
 
 

@@ -94,12 +94,14 @@ def locked(path: Path, doing: str) -> Iterator[None]:
         yield
 
 
-def write_folder(folder: str | Path, files: Iterable[tuple[str, bytes]], count: int) -> None:
+def write_folder(
+    folder: str | Path, files: Iterable[tuple[str, bytes | Iterable[bytes]]], count: int
+) -> None:
     """Write files, each whole, into a folder; if something goes wrong, the error says how many there are.
 
     Args:
         folder: Made if it is missing.
-        files: The path of each in the folder, and its content, which may be made meanwhile.
+        files: The path of each in the folder, and its content, whole or in pieces; it may be made meanwhile.
         count: How many there will be.
 
     Raises:
@@ -109,7 +111,12 @@ def write_folder(folder: str | Path, files: Iterable[tuple[str, bytes]], count: 
     done = 0
     try:
         for name, content in files:
-            write_whole(Path(folder) / name, content, synced=False)  # thousands of them would wait for hours
+            path = Path(folder) / name  # not synced: thousands of them would wait for hours
+            if isinstance(content, bytes):
+                write_whole(path, content, synced=False)
+            else:
+                with written_whole(path, synced=False) as part, part.open("wb") as file:
+                    file.writelines(content)
             done += 1
     except (OSError, ValueError) as error:
         kind = OSError if isinstance(error, OSError) else ValueError

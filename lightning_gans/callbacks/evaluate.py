@@ -211,16 +211,12 @@ class Evaluate(Callback):
         contracts = [Contract(metric) for metric in self.metrics]
         for metric in contracts:
             metric.check_split(self.split, "give it an Evaluate of its own")
-        shape, real = tuple(game.image_shape if self.direction == "AtoB" else game.input_shape), None
+        back = self.direction == "BtoA"
+        shape, real = tuple(game.input_shape if back else game.image_shape), None
         if any(metric.compares for metric in contracts):
-            if self.direction != "AtoB":
-                raise ValueError(
-                    f"direction={self.direction}: the data gives the real images of its targets only, score "
-                    "the inputs' domain in a run with the data's other direction"
-                )
             source = given_loaders(trainer) if data is None else data
             square = len(shape) == 3 and shape[1] == shape[2]  # others are compared as they are
-            real = real_images_of(source, self.split, shape[-1] if square else None, self.num_real)
+            real = real_images_of(source, self.split, shape[-1] if square else None, self.num_real, back)
         stage: Literal["val", "test"] = "test" if trainer.state.fn == "test" else "val"
         self._stream = samples_of(
             game, self.num_samples, self.weights == "ema", self.seed, data, stage, self.direction

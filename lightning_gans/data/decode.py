@@ -78,6 +78,11 @@ class Decoder:
 
         Torch operations in a decoding thread would start a pool of torch's threads for each such thread.
         """
+        image = self.picture(image, name)
+        return np.asarray(image).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
+
+    def picture(self, image: Image.Image, name: str = "image") -> Image.Image:
+        """Decode as :meth:`__call__` does, to an image of mode ``L`` or ``RGB``."""
         image = to_channels(image, self.channels, name)
         width, height = image.size
         if self.aspect == "crop":
@@ -92,7 +97,7 @@ class Decoder:
         if image.size != (self.size, self.size):
             how = Image.Resampling[self.interpolation.upper()]
             image = image.resize((self.size, self.size), how)
-        return np.asarray(image).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
+        return image
 
 
 def image_endings() -> tuple[str, ...]:
@@ -128,6 +133,19 @@ def look_at_image(file: Path, name: str) -> tuple[bool, tuple[int, int]]:
     # The size of a turned image is for the decoder to say: some formats turn themselves, others do not.
     decoded = open_image(file, name)
     return _is_grey(decoded), decoded.size
+
+
+def stored_size(file: Path) -> tuple[int, int]:
+    """Return how many pixels an image has, and how many bytes when it is open, by its header alone.
+
+    Of what is no image both are 0: :func:`open_image` says what is wrong with it.
+    """
+    try:
+        with Image.open(file, formats=_formats()) as image:
+            pixels = image.width * image.height
+            return pixels, pixels * (4 if len(image.getbands()) > 1 else 2 if image.mode[:2] == "I;" else 1)
+    except Exception:  # as in look_at_image
+        return 0, 0
 
 
 def _is_grey(image: Image.Image) -> bool:

@@ -60,26 +60,27 @@ class _PairViews:
         return (a, b) if self.direction == "AtoB" else (b, a)
 
 
-class _Targets(ImageSource):
-    """The target images of pairs, uint8, as a source of their own."""
+class _Part(ImageSource):
+    """The inputs (0) or targets (1) of pairs, uint8, as a source of their own."""
 
-    def __init__(self, data: Data, views: _PairViews, channels: int) -> None:
+    def __init__(self, data: Data, views: _PairViews, part: int, channels: int) -> None:
         self._pairs = TensorImages(data) if isinstance(data, Tensor) else data
         super().__init__(len(data), (channels, *self._pairs.shape[1:]), self._pairs.title)
-        self._views = views
+        self._views, self._part = views, part
 
     def __getitems__(self, indices: list[int]) -> Tensor:
         """Return a batch, uint8 (n, C, H, W)."""
         images = to_float(self._pairs.__getitems__(self._items[indices].tolist()))
         empty = torch.zeros(len(images), self._views.draws)
-        target = self._views(images, empty, empty)[1]
-        return target.add(1).mul(127.5).round().to(torch.uint8)
+        chosen = self._views(images, empty, empty)[self._part]
+        return chosen.add(1).mul(127.5).round().to(torch.uint8)
 
     def _pixels(self, item: int) -> Any:
         return self.__getitems__([item])[0].numpy()
 
     def _state(self) -> Iterator[bytes]:
-        yield f"{self._views.direction} {self._pairs.fingerprint()} {self._items.tolist()}".encode()
+        which = f"{self._views.direction} {self._part}"
+        yield f"{which} {self._pairs.fingerprint()} {self._items.tolist()}".encode()
 
 
 class _Pairs(FileDataModule):
@@ -101,21 +102,23 @@ class _Pairs(FileDataModule):
         raise NotImplementedError
 
     def real_images(
-        self, split: Literal["train", "test"], size: int | None = None
+        self, split: Literal["train", "test"], size: int | None = None, inputs: bool = False
     ) -> tuple[Data, Tensor, dict[str, str]]:
         """Return the targets of a split, with which translations are compared.
 
         Args:
             split: The split.
             size: Height and width, to which the original images are resized. None: ``image_size``.
+            inputs: Return the inputs instead, with which translations back are compared.
 
         Returns:
             A source of uint8 (C, H, W) images; labels -1 (N,); and a key that identifies
             exactly these images, by which their statistics are cached.
         """
         data, labels, key = super().real_images(split, size)
-        targets = _Targets(data, self.views(), self.image_shape[0])
-        return targets, labels, key | {"target": f"{self.direction} {self.image_shape}"}
+        shape = self.input_shape if inputs else self.image_shape
+        part = _Part(data, self.views(), int(not inputs), shape[0])
+        return part, labels, key | {"input" if inputs else "target": f"{self.direction} {shape}"}
 
 
 class _TwoDomains(FileDataModule):
@@ -348,11 +351,12 @@ class UnpairedImages(_TwoDomains):
         raise ValueError("UnpairedImages holds two sets of images: name the folder of one with ImageFolder")
 
     def real_images(
-        self, split: Literal["train", "test"], size: int | None = None
+        self, split: Literal["train", "test"], size: int | None = None, inputs: bool = False
     ) -> tuple[Data, Tensor, dict[str, str]]:
-        """Return the images of the second domain, with which translations are compared."""
-        data, labels, key = self._attached()[1].real_images(split, size)
-        return data, labels, key | {"data": f"{type(self).__name__} {self.view_names[1]}"}
+        """Return the images of the second domain, with which translations are compared, or of the first."""
+        part = int(not inputs)
+        data, labels, key = self._attached()[part].real_images(split, size)
+        return data, labels, key | {"data": f"{type(self).__name__} {self.view_names[part]}"}
 
     def _training_size(self) -> int:
         return max(domain._training_size() for domain in self._attached())

@@ -9,10 +9,12 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from torchvision.utils import make_grid
 
+from lightning_gans.data.decode import to_channels
 from lightning_gans.drawing.pixels import to_bytes
 from lightning_gans.drawing.style import INK, PAPER, font, new_figure, styled
 
 CELL, LARGE = 48, 96  # pixels a side that small images grow to, and large ones shrink to
+SHOWN = 256  # where an image is to be looked at closely
 GAP, STRIP = 2, 22
 
 
@@ -112,6 +114,28 @@ def beside(*pictures: Image.Image, gap: int = 0) -> Image.Image:
     for picture in pictures:
         canvas.paste(picture, (left, 0))
         left += picture.width + gap
+    return canvas
+
+
+def captioned_pair(left: Image.Image, right: Image.Image, name: str) -> Image.Image:
+    """Draw two images of any mode side by side, both as large as the left one is shown, under a name."""
+    scale = SHOWN / max(left.size)
+    scale = scale if scale < 1 else magnification((1, *left.size))
+    width, height = (max(1, round(side * scale)) for side in left.size)
+    how = None if scale < 1 else Image.Resampling.NEAREST  # of Pillow's own choice: some modes have but one
+    both = (picture.resize((width, height), how, reducing_gap=2) for picture in (left, right))
+    return with_headings(beside(*(to_channels(picture, 3) for picture in both), gap=GAP), [name])
+
+
+def in_rows(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Arrange pictures of any size in rows, on white, each row and column as large as the largest picture."""
+    width, height = (
+        max(sides) + 4 * GAP for sides in zip(*(picture.size for picture in pictures), strict=True)
+    )
+    columns = min(columns, len(pictures))
+    canvas = Image.new("RGB", (columns * width, ceil(len(pictures) / columns) * height), PAPER)
+    for i, picture in enumerate(pictures):
+        canvas.paste(picture, (i % columns * width, i // columns * height))
     return canvas
 
 

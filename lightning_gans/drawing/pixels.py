@@ -1,8 +1,11 @@
 """Images as numbers: from [-1, 1] to the 256 levels of files."""
 
-from collections.abc import Sequence
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -37,6 +40,31 @@ def as_png(picture: Image.Image | Tensor, compress_level: int = 6) -> bytes:
     image = to_pil_image(picture) if isinstance(picture, Tensor) else picture
     image.save(content, "PNG", compress_level=compress_level)
     return content.getvalue()
+
+
+def png_in_strips(strips: Iterable[Tensor], height: int, width: int) -> Iterator[bytes]:
+    """Return the content of a PNG file piece by piece; Pillow writes only pictures that are in memory whole.
+
+    Args:
+        strips: Its rows from top to bottom, uint8 ``(C, rows, width)`` of 1 to 4 channels.
+        height: Height of the picture.
+        width: Width of the picture.
+    """
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+
+    packed = zlib.compressobj()
+    for i, strip in enumerate(strips):
+        if i == 0:
+            kind = {1: 0, 2: 4, 3: 2, 4: 6}[len(strip)]  # grey and colour, without and with transparency
+            yield b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">2I5B", width, height, 8, kind, 0, 0, 0))
+        pixels = strip.permute(1, 2, 0).numpy()
+        # Filter 1, named before each row: what is packed are differences to the pixel at the left.
+        changes = np.diff(pixels, axis=1, prepend=np.uint8(0)).reshape(len(pixels), -1)
+        yield chunk(b"IDAT", packed.compress(np.insert(changes, 0, 1, axis=1).tobytes()))
+    yield chunk(b"IDAT", packed.flush()) + chunk(b"IEND", b"")
 
 
 def drawn_part(shape: Sequence[int]) -> str:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from contextlib import suppress
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from uuid import uuid4
@@ -20,6 +19,7 @@ from lightning.pytorch import Callback, Trainer
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
+from lightning_gans import __version__
 from lightning_gans.checks import existing_file, positive, within, writable_folder
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.cache import cache_folder
@@ -175,7 +175,7 @@ def trained(recipe: str, kind: type[J]) -> J:
     existing_file(checkpoint=config)
     if ".." in config.parts:  # a file must not name another's configuration, which is a program
         raise ValueError(f"checkpoint={recipe}: there is no such recipe")
-    key = hashlib.sha256(config.read_bytes() + version("lightning-gans").encode()).hexdigest()[:16]
+    key = hashlib.sha256(config.read_bytes() + __version__.encode()).hexdigest()[:16]
     file = cache_folder() / f"{kind.kind}s" / f"{recipe.replace('/', '-')}-{key}.ckpt"
     if (found := _readable(file, kind)) is not None:
         return found

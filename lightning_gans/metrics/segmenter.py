@@ -21,7 +21,7 @@ from lightning_gans.metrics.segmentation import (
     nearest_colours,
     segmentation_scores,
 )
-from lightning_gans.networks.rebuild import or_default
+from lightning_gans.networks.rebuild import made, or_default
 from lightning_gans.networks.segmenter import ConvSegmenter
 
 SCORES = ("pixel_accuracy", "class_accuracy", "class_iou")
@@ -64,7 +64,7 @@ class DatasetSegmenter(Judge):
         input_shape: tuple[int, ...],
         image_shape: tuple[int, ...],
         palette: Palette = "facades",
-        network: nn.Module | SegmenterFactory | None = None,
+        network: nn.Module | SegmenterFactory | dict[str, Any] | None = None,
         balance: float = 0.5,
         lr: float = 3e-3,
         weight_decay: float = 1e-2,
@@ -76,9 +76,8 @@ class DatasetSegmenter(Judge):
         self.register_buffer("palette", found, persistent=False)
         self.input_shape, self.image_shape = tuple(input_shape), tuple(image_shape)
         self.num_classes = len(found)
-        network = or_default(network, lambda: ConvSegmenter, "network", given=2)
-        made = network if isinstance(network, nn.Module) else network(self.input_shape, self.num_classes)
-        self.network: nn.Module = made
+        chosen = or_default(network, lambda: ConvSegmenter, "network", given=2)
+        self.network = made("network", chosen, self.input_shape, self.num_classes)
         self.balance = balance
         self.measured: dict[str, float] = {}
         self.tested_on = 0
@@ -116,9 +115,9 @@ class DatasetSegmenter(Judge):
         self._unseen = True
 
     def on_train_start(self) -> None:
-        """Have W&B show the best loss and scores."""
+        """Have W&B show the best scores."""
         super().on_train_start()
-        show_best(self.trainer, {"val/loss": False} | {f"val/{name}": True for name in SCORES})
+        show_best(self.trainer, {f"val/{name}": True for name in SCORES})
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the cross entropy of the batch's pixels; the first batch of a run is checked."""

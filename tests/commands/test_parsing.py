@@ -13,6 +13,7 @@ from torch import nn
 
 from lightning_gans import DCGAN, LatentGame, RealnessGAN, checks, load
 from lightning_gans.commands.fit_parser import Parser, fit_parser
+from lightning_gans.commands.parsing import OneLine
 from lightning_gans.commands.recipes import find_config, recipe_names
 from lightning_gans.commands.reproduce.tables import merge
 from lightning_gans.game.checkpoints import SelfContained
@@ -310,6 +311,24 @@ def test_null_of_an_argument_of_a_class():
     for value in ("null", "None"):
         config = parser.parse_args([*options, f"--model.generator.init_range={value}"])
         assert config.model.init_args.generator.init_args.init_range is None
+
+
+def test_options_of_true_or_false_need_no_value():
+    def command(folder: str, overwrite: bool = False, quiet: bool | None = None):
+        pass
+
+    parser = OneLine()
+    parser.add_function_arguments(command, as_positional=False)
+    for given in (
+        ["--overwrite", "--folder=x"],
+        ["--folder=x", "--overwrite"],
+        ["--folder=x", "--overwrite=true"],
+    ):
+        assert parser.parse_args(given).overwrite is True
+    assert parser.parse_args(["--overwrite", "false", "--folder=x"]).overwrite is False
+    for given in ("--folder", "--quiet"):
+        with pytest.raises(ValueError, match=f"{given} needs a value"):
+            parser.parse_args([given, "--overwrite"])
 
 
 def test_completion(cli, fails, capsys, monkeypatch):
