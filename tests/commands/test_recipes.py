@@ -103,11 +103,13 @@ def test_recipe(name, cli):
         smaller = (*smaller, "--data.limit", 40)
     paper = name.partition("/")[0]
     if paper in ("pix2pix", "cyclegan"):
-        folder = yaml.safe_load((recipes_folder() / f"{name}.yaml").read_text())["data"]["init_args"].get("folder")
+        data = yaml.safe_load((recipes_folder() / f"{name}.yaml").read_text())["data"]
+        folder = data["init_args"].get("folder")
         for split in ("train", "val"):
             write_pictures(Path("data", folder or "facades", split), 8, 64, 64 if folder == "photos" else 128)
         smaller = (*smaller, "--model.generator.width", 4, "--model.discriminator.width", 4)
-        smaller = (*smaller, "--data.image_size", 64 if "small" in name else 80 if paper == "cyclegan" else 128)
+        size = 64 if "small" in name else 80 if paper == "cyclegan" else 128
+        smaller = (*smaller, "--data.image_size", size)
     cli("fit", "--config", name, "--trainer.max_steps", 2, "--trainer.limit_val_batches", 1,
         "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", 1,
         "--data.batch_size", 8, *smaller)  # fmt: skip
