@@ -235,10 +235,10 @@ def resident(key: str) -> int:
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key))
 
 
-def cases(tiny: bool, device: str) -> dict[str, Case]:
+def cases(tiny: bool = False, device: str = "cpu", size: int = 256) -> dict[str, Case]:
     """All comparisons, by name."""
     small = {"generator": {"width": 4}, "discriminator": {"width": 4, "receptive_field": 16}} if tiny else {}
-    size = 32 if tiny else 256
+    size = 32 if tiny else size
     aims = {"ours, fp32": ">= 1.03x", "ours, bf16-mixed, channels_last": FASTEST}
     pix2pix = {**aims, "ours, fp32": ">= 1.1x"}
     return {
@@ -251,9 +251,9 @@ def cases(tiny: bool, device: str) -> dict[str, Case]:
 
 
 def main(given: list[str] | None = None) -> None:
-    parser = arguments(__doc__, rounds=5, steps=1)
+    parser = arguments(__doc__, rounds=5, steps=1, size=256)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--only", nargs="+", choices=list(cases(True, "cpu")), help="default: all")
+    parser.add_argument("--only", nargs="+", choices=list(cases()), help="default: all")
     parser.add_argument("--tiny", action="store_true", help="networks of a few weights, on 32 pixels")
     parser.add_argument("--peak", help="the peak memory of this variant alone")
     options = parser.parse_args(given)
@@ -261,7 +261,7 @@ def main(given: list[str] | None = None) -> None:
     quiet()
     chosen = {
         name: case
-        for name, case in cases(options.tiny, options.device).items()
+        for name, case in cases(options.tiny, options.device, options.size).items()
         if not options.only or name in options.only
     }
     if options.peak:
@@ -282,7 +282,8 @@ def compare(name: str, case: Case, options: Any) -> None:
     # torch's caching allocator would count all variants together: a process for each, and before the timing.
     peaks = {}
     for variant in (REFERENCE, *OURS):
-        same = ["--threads", str(options.threads), "--device", case.device, *["--tiny"] * options.tiny]
+        same = ["--threads", str(options.threads), "--device", case.device, "--size", str(options.size)]
+        same += ["--tiny"] * options.tiny
         command = [sys.executable, __file__, "--only", name, "--peak", variant, *same]
         peaks[variant] = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     steps = WARM_UP + options.rounds * options.steps

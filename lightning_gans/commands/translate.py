@@ -6,8 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
-from math import ceil, lcm, prod
+from itertools import islice, product
+from math import ceil, isqrt, lcm, prod
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -38,12 +38,15 @@ from lightning_gans.drawing.tiles import in_tiles, tile_starts
 from lightning_gans.files import write_folder, write_whole
 from lightning_gans.game.checkpoints import load
 from lightning_gans.game.reference import load_reference
+from lightning_gans.game.shared_norm import SharedNorm
 from lightning_gans.game.translation import PIXELS, TranslationGame
 from lightning_gans.models.pix2pix import Pix2Pix
 from lightning_gans.networks.base import Translator
 
 AHEAD, THREADS = 16, 4
 """Images that are read before their turn, if they are no larger than a tile, and who reads and packs them."""
+PATCH = 256
+"""Side of the parts of a large image by which all of its tiles are normalised."""
 ON_A_SHEET, COLUMNS = 16, 4
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -262,9 +265,17 @@ class _Run:
         ]
         bar = tqdm(total=prod(map(len, sides)), desc=item.name, unit=" tiles", delay=1, leave=False)
 
+        norm = SharedNorm()
+        for samples in self._samples(item):
+            with norm.measured() as found:
+                self._translate(samples, item)
+            if not found:  # it does not normalise by image
+                break
+
         def translate(pixels: NDArray[np.uint8]) -> Tensor:
             bar.update()
-            image = self._translate(pixels[None], item, noise=bar.n)[0]
+            with norm.used():
+                image = self._translate(pixels[None], item, noise=bar.n)[0]
             if image.shape[1:] != pixels.shape[1:]:
                 raise ValueError(
                     f"{item.file}: the generator changes the size, give a --tile as large as this"
@@ -276,6 +287,18 @@ class _Run:
             yield from map(
                 to_bytes, in_tiles(parts, translate, height, width, self.tile, self.overlap, self.multiple)
             )
+
+    def _samples(self, item: _Item) -> Iterator[NDArray[np.uint8]]:
+        """Yield parts from all over an image, (n, C, side, side), which go through at once; up to four times."""
+        side = ceil(PATCH / self.multiple) * self.multiple
+        rows = max(1, isqrt(PIXELS) // side)
+        tops, lefts = (
+            np.linspace(0, max(0, length - side), 2 * rows).astype(int).tolist()
+            for length in (item.image.height, item.image.width)
+        )
+        for i, j in islice(np.ndindex(2, 2), ceil(item.image.height * item.image.width / PIXELS)):
+            places = product(tops[i::2], lefts[j::2])
+            yield np.stack([self._part(item, top, left, side, side) for top, left in places])
 
     def _part(self, item: _Item, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
         """Return a part of an image, (C, height, width), continued by reflection beyond its end."""

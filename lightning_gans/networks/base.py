@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, group_norm
+from torch.overrides import has_torch_function
 
 from lightning_gans import checks
 from lightning_gans.networks.rebuild import Rebuildable
@@ -52,6 +53,8 @@ class InstanceNorm(nn.InstanceNorm2d):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return each map with mean 0 and variance 1, over its pixels, then gain and bias if there are."""
+        if has_torch_function((maps,)):  # whoever replaces torch's norms, for parts of an image, say
+            return super().forward(maps)
         if not maps.is_contiguous():
             each = [
                 batch_norm(image, None, None, self.weight, self.bias, training=True, eps=self.eps)

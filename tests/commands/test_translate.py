@@ -181,9 +181,30 @@ def test_large_images_are_translated_in_tiles(run, checkpoint, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(TranslationGame, "translate", watched)
         made = run("large.png", "out", "--tile=64", "--overlap=16")["large.png"]
-    assert len(sizes) == 3 * 4
-    assert max(sizes) == 64**2
+    assert sizes == [256**2] + [64**2] * (3 * 4)  # the first tell if tiles must be normalised alike
     assert abs(made - by_hand(checkpoint, image).astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_tiles_are_normalised_alike(cli, norm):
+    """Else tiles of the flat half would be as rich in contrast as those of the other."""
+    torch.manual_seed(0)
+    game = Pix2Pix((1, 16, 16), (1, 16, 16), generator={"width": 4, "norm": norm, "downs": 2}, lambda_gan=0,
+                   dropout_at_test=False)  # fmt: skip
+    for layer in game.modules():
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            layer.weight.data *= 10  # untrained, it would hardly answer
+    saved(game, "game.ckpt")
+    image = np.concatenate([drawn(256, 128), drawn(256, 128) // 32 + 100], 1)
+    Image.fromarray(image).save("a.png")
+    made = {}
+    for tile in (48, 64, 512):
+        cli("translate", "--ckpt_path=game.ckpt", "--input=a.png", f"--output={tile}", f"--tile={tile}",
+            "--overlap=32")  # fmt: skip
+        made[tile] = np.asarray(Image.open(f"{tile}/a.png")).astype(float)
+    assert abs(made[48] - made[64]).max() <= 1
+    assert made[512].std() > 5
+    assert abs(made[48] - made[512]).mean() < made[512].std() / 10
 
 
 def test_colour_large_enough_for_several_strips(cli, from_grey):
