@@ -157,24 +157,6 @@ def translate(
     print(f"{len(names):,} translations: {output}" + (f", beside their inputs: {sheets}" if sheets else ""))
 
 
-def _files(
-    pool: ThreadPoolExecutor, images: Iterable["_Item"], run: "_Run", drawn: "_Sheets", bar: tqdm
-) -> Iterator[tuple[str, bytes | Iterator[bytes]]]:
-    """Translate images; yield the name and the content of each file, and write the sheets meanwhile."""
-    for batch in _batches(images, run):
-        if run.is_large(batch[0].image):
-            item, (width, height) = batch[0], batch[0].image.size
-            yield item.name, png_in_strips(drawn.watching(item, run.in_strips(item)), height, width)
-        else:
-            translations = run.together(batch)
-            pngs = pool.map(as_png, translations)
-            for item, translation, png in zip(batch, translations, pngs, strict=True):
-                drawn.add(item, translation)
-                yield item.name, png
-        bar.update(len(batch))
-    drawn.save()
-
-
 @dataclass(frozen=True)
 class _Item:
     """An image that was read: its place among all, the name of its translation, its file, its pixels."""
@@ -211,7 +193,7 @@ class _Reader:
             )
         image = open_image(file, str(file))
         if self.half is not None:
-            middle = image.width // 2
+            middle = max(1, image.width // 2)
             left, right = (0, middle) if self.half == "left" else (middle, 2 * middle)
             image = image.crop((left, 0, right, image.height))
         if self.size is None:
@@ -263,33 +245,29 @@ class _Run:
         sides = [
             tile_starts(side, self.tile, self.overlap, self.multiple) for side in self.padded(item.image)
         ]
-        bar = tqdm(total=prod(map(len, sides)), desc=item.name, unit=" tiles", delay=1, leave=False)
+        tiles = prod(map(len, sides))
+        with tqdm(total=tiles, desc=item.name, unit=" tiles", delay=1, leave=False) as bar:
+            norm = SharedNorm()
+            for samples in self._samples(item):
+                with norm.measured() as found:
+                    self._translate(samples, item)
+                if not found:  # it does not normalise by image
+                    break
 
-        norm = SharedNorm()
-        for samples in self._samples(item):
-            with norm.measured() as found:
-                self._translate(samples, item)
-            if not found:  # it does not normalise by image
-                break
+            def translate(pixels: NDArray[np.uint8]) -> Tensor:
+                bar.update()
+                with norm.used():
+                    image = self._translate(pixels[None], item, noise=bar.n)[0]
+                if image.shape[1:] != pixels.shape[1:]:
+                    raise ValueError(f"{item.file}: this generator changes sizes, raise tile={self.tile}")
+                return image
 
-        def translate(pixels: NDArray[np.uint8]) -> Tensor:
-            bar.update()
-            with norm.used():
-                image = self._translate(pixels[None], item, noise=bar.n)[0]
-            if image.shape[1:] != pixels.shape[1:]:
-                raise ValueError(
-                    f"{item.file}: the generator changes the size, give a --tile as large as this"
-                )
-            return image
-
-        with bar:
-            parts = partial(self._part, item)
-            yield from map(
-                to_bytes, in_tiles(parts, translate, height, width, self.tile, self.overlap, self.multiple)
-            )
+            read = partial(self._part, item)
+            for strip in in_tiles(read, translate, height, width, self.tile, self.overlap, self.multiple):
+                yield to_bytes(strip)
 
     def _samples(self, item: _Item) -> Iterator[NDArray[np.uint8]]:
-        """Yield parts from all over an image, (n, C, side, side), which go through at once; up to four times."""
+        """Yield parts from all over an image, (n, C, side, side), which go through at once; up to 4 times."""
         side = ceil(PATCH / self.multiple) * self.multiple
         rows = max(1, isqrt(PIXELS) // side)
         tops, lefts = (
@@ -319,10 +297,11 @@ class _Run:
         except RuntimeError as error:
             if memory_is_full(error):
                 raise MemoryError(f"{item.file}: lower tile={self.tile}") from error
-            wanted, given = self.game.input_shape[1:], inputs.shape[2:]
+            (height, width), game = inputs.shape[2:], self.game
+            trained = game.input_shape if self.direction == "AtoB" else game.image_shape
             raise ValueError(
-                f"{item.file}: the generator fails at {given[1]}x{given[0]} pixels, give --size "
-                f"{wanted[0]}, which it was trained at ({checks.first_line(error)})"
+                f"{item.file}: the generator fails at {width}x{height} pixels, give --size {trained[1]}, which "
+                f"it was trained at ({checks.first_line(error)})"
             ) from error
         if not images.isfinite().all():
             raise ValueError(f"{item.file}: the translation is not finite: the generator has diverged")
@@ -357,6 +336,24 @@ class _Sheets:
         if self.pairs:
             write_whole(self.paths.pop(0), as_png(in_rows(self.pairs, COLUMNS)))
             self.pairs.clear()
+
+
+def _files(
+    pool: ThreadPoolExecutor, images: Iterable[_Item], run: _Run, drawn: _Sheets, bar: tqdm
+) -> Iterator[tuple[str, bytes | Iterator[bytes]]]:
+    """Translate images; yield the name and the content of each file, and write the sheets meanwhile."""
+    for batch in _batches(images, run):
+        if run.is_large(batch[0].image):
+            item, (width, height) = batch[0], batch[0].image.size
+            yield item.name, png_in_strips(drawn.watching(item, run.in_strips(item)), height, width)
+        else:
+            translations = run.together(batch)
+            pngs = pool.map(as_png, translations)
+            for item, translation, png in zip(batch, translations, pngs, strict=True):
+                drawn.add(item, translation)
+                yield item.name, png
+        bar.update(len(batch))
+    drawn.save()
 
 
 def _keep_inputs(

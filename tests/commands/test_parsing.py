@@ -13,6 +13,7 @@ from torch import nn
 
 from lightning_gans import DCGAN, LatentGame, RealnessGAN, checks, load
 from lightning_gans.commands.fit_parser import Parser, fit_parser
+from lightning_gans.commands.parsing import OneLine
 from lightning_gans.commands.recipes import find_config, recipe_names
 from lightning_gans.commands.reproduce.tables import merge
 from lightning_gans.game.checkpoints import SelfContained
@@ -310,6 +311,25 @@ def test_null_of_an_argument_of_a_class():
     for value in ("null", "None"):
         config = parser.parse_args([*options, f"--model.generator.init_range={value}"])
         assert config.model.init_args.generator.init_args.init_range is None
+
+
+def test_switches_need_no_value():
+    def command(on: bool = False, off: bool = True, n: int = 1):
+        return on, off, n
+
+    for line, found in (
+        ("", (False, True, 1)),
+        ("--on", (True, True, 1)),
+        ("--on --off false --n 2", (True, False, 2)),
+        ("--off=false --on", (True, False, 1)),
+        ("--on false", (False, True, 1)),
+    ):
+        parser = OneLine()
+        parser.add_function_arguments(command, as_positional=False)
+        given = parser.parse_args(line.split())
+        assert (given.on, given.off, given.n) == found
+    with pytest.raises(ValueError, match="--n needs a value"):
+        parser.parse_args(["--n", "--on"])
 
 
 def test_completion(cli, fails, capsys, monkeypatch):
