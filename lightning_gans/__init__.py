@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lightning_gans.game.sides import Side
     from lightning_gans.game.translation import TranslationGame
     from lightning_gans.metrics.classifier import ClassifierExtractor, DatasetClassifier
+    from lightning_gans.metrics.segmenter import DatasetSegmenter, TrainedSegmenter
     from lightning_gans.models import *
 
 __version__ = "0.1.0"
@@ -39,7 +40,9 @@ __all__ = [
     "Colorization",
     "ConditionalGAN",
     "CoulombGAN",
+    "CycleGAN",
     "DatasetClassifier",
+    "DatasetSegmenter",
     "DeLiGAN",
     "Digits",
     "Facades",
@@ -57,6 +60,7 @@ __all__ = [
     "Side",
     "Sketches",
     "StackedMNIST",
+    "TrainedSegmenter",
     "TranslationGame",
     "UnpairedImages",
     "load",
@@ -73,6 +77,7 @@ _HOMES = (
     "data",
     "models",
     "metrics.classifier",
+    "metrics.segmenter",
 )
 
 if not TYPE_CHECKING:  # which would take every name for one that is there

@@ -34,11 +34,17 @@ SHRUNK = [
     (r"lightning-gans evaluate (--ckpt_path \S+|.*--extractor .*)", "--n 40"),
     (r"lightning-gans evaluate .*", "--n 40 --metrics [SWD]"),
     (r"lightning-gans dedup .*", "--epochs 1"),
+    (r"lightning-gans study .*", "--practice 2 --trials 4 --size 32"),
+    (r"lightning-gans study-score .*", ""),
     (r"lightning-gans fitting-capacity .*", "--epochs 1 --seeds 1 --samples_per_epoch 500 --real false"),
     (r"lightning-gans fit --config my_recipe.yaml .*", "--trainer.max_steps 100"),
     (r"lightning-gans fit .*--data (Digits|my_data\.Stripes) .*", "--trainer.max_steps 20"),
     (r"lightning-gans fit --config classifier/cifar10", f"{SMALL_BATCH} {UNCHECKED}"),
     (r"lightning-gans fit --config classifier/\w+", f"{SMALL_BATCH} --trainer.max_epochs -1"),
+    (
+        r"lightning-gans fit --config segmenter/[\w-]+",
+        f"{SMALL_BATCH} --trainer.max_epochs -1 --data.image_size 32",
+    ),
     (r"lightning-gans fit --config realness/cifar10", f"{SMALL_BATCH} {UNCHECKED} {NO_SCORES}"),
     (
         r"lightning-gans fit --config deligan/cifar10",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 PARTS = (
     "tests.models.two_ranks_coulomb",
+    "tests.models.two_ranks_cyclegan",
     "tests.models.two_ranks_realness",
     "tests.metrics.two_ranks",
     "tests.conformance.two_ranks",

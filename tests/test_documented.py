@@ -14,7 +14,7 @@ from jsonargparse import ActionConfigFile
 from lightning_gans.commands.fit import prepare
 from lightning_gans.commands.parsing import OneLine, take_trusted
 from tests.documented import PAGES, RECIPES, ROOT, blocks, of_page, of_recipe, shrunk
-from tests.tiny_data import write_colour, write_galaxies, write_grey, write_npz, write_pictures
+from tests.tiny_data import write_colour, write_galaxies, write_grey, write_npz, write_pictures, write_session
 
 PAPERS = [page for page in PAGES if page.parent.name == "papers"]
 
@@ -57,6 +57,8 @@ def test_commands_are_understood(page, parser):
             parser.parse_args(prepare(arguments)[0])
         elif name == "reproduce":
             module.run([*(each for each in arguments if each != "--as-sweep"), "--dry-run"])
+        elif name == "study-score":
+            module.parser().parse_args(arguments)
         elif name != "fit":
             function = OneLine()
             function.add_function_arguments(getattr(module, name.replace("-", "_")), as_positional=False)
@@ -98,6 +100,7 @@ def prepare_folder(page):
     for name in ("my_samples.npz", "other.npz"):
         write_npz(Path(name), 40, 32)
     write_npz(Path("cifar10.train.npz"), 0, 1, mu=np.zeros(2048), sigma=np.eye(2048))
+    write_session("answers/ada.json", "ada", fooled=10)
     Path("dedup").mkdir()
     Path("dedup/exclude.txt").touch()
 

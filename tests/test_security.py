@@ -21,9 +21,11 @@ import lightning_gans
 from lightning_gans import GAN, ClassifierExtractor, Digits, load, load_reference
 from lightning_gans.commands.main import main
 from lightning_gans.commands.reproduce.cells import _checkpoint
+from lightning_gans.commands.study_score import read_session
 from lightning_gans.files import recipes_folder
 from lightning_gans.game.checkpoints import read_checkpoint
 from tests.game.test_checkpoints import read_or_refused
+from tests.tiny_data import write_pictures, write_session
 
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
          "--trainer.limit_val_batches=0")  # fmt: skip
@@ -472,6 +474,7 @@ def test_pictures_for_other_programs(cli, fails, run, monkeypatch):
         return Image.new("RGB", (8, 8)).im
 
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", ghostscript)
+    write_pictures(Path("samples"), 2, 256)
     for path in (*run.glob("samples/*.png"), Path("theirs/0.png"), Path("theirs/1.png")):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(EPS)
@@ -485,8 +488,18 @@ def test_pictures_for_other_programs(cli, fails, run, monkeypatch):
         ("fit", "--model=GAN", "--data=ImageFolder", "--data.folder=theirs", "--data.image_size=8", *QUIET),
         ("dedup", "--folder=theirs"),
         ("translate", "--ckpt_path", run, "--input=theirs"),
+        ("study", "--real=theirs", "--fake=samples", "--practice=0", "--trials=1"),
     ):
         fails(*command)
+
+
+def test_answers_to_a_study(evil):
+    write_session("answers.json", "ada", fooled=1)
+    good = json.loads(Path("answers.json").read_text())
+    for spec, name in itertools.product(specs(evil).values(), ("seed", "answers", "exposure")):
+        Path("answers.json").write_text(json.dumps({**good, name: spec}))
+        with pytest.raises(ValueError, match=r"is missing or wrong|in place of an object"):
+            read_session("answers.json")
 
 
 def test_a_table_goes_on_from_a_checkpoint(run):

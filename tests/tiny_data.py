@@ -1,11 +1,13 @@
 """A few images in the formats of all data sets that the documentation and the recipes name."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from lightning_gans.metrics import FACADES_PALETTE
 from tests.data.test_datasets import write_idx
 from tests.data.test_official import write_celeba, write_cifar10, write_lmdb
 
@@ -36,13 +38,30 @@ def write_colour(root):
         Image.effect_noise((178, 218), 100).convert("RGB").save(path)
     for split in ("train", "val"):
         write_lmdb(root / f"bedroom_{split}_lmdb", range(20))
-        write_pictures(root / "facades" / split, 9, 32, width=64)
+    write_labelled(root / "facades", 9, 32)
 
 
 def write_pictures(folder, n, size, width=None):
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(n):
         Image.fromarray(noise(size, width or size, 3, seed=number).numpy()).save(folder / f"{number}.png")
+
+
+def write_labelled(folder, n, size, splits=("train", "val")):
+    """Pairs side by side: photographs, and pictures of their labels in the facades' colours, noise on both.
+
+    The photographs are pale, in four squares.
+    """
+    palette = np.array(FACADES_PALETTE)
+    for split in splits:
+        (folder / split).mkdir(parents=True, exist_ok=True)
+        for number in range(n):
+            rng = np.random.default_rng([number, len(split)])
+            classes = rng.integers(0, len(palette), (2, 2)).repeat(size // 2, 0).repeat(size // 2, 1)
+            photograph = 80 + palette[classes] // 3 + rng.integers(-5, 5, (size, size, 3))
+            picture = palette[classes] + rng.integers(-15, 15, (size, size, 3))
+            both = np.concatenate([photograph, picture], 1).clip(0, 255).astype(np.uint8)
+            Image.fromarray(both).save(folder / split / f"{number}.png")
 
 
 def write_npz(path, n, size, **more):
@@ -55,3 +74,24 @@ def write_galaxies(root: Path):
     for split in ("train", "test"):
         root.mkdir(exist_ok=True)
         np.savez(root / f"galaxies_{split}.npz", images=noise(40, 3, 64, 64), labels=np.arange(40) % 2)
+
+
+def write_session(
+    path, worker, fooled, trials=40, practice=0, ask="real", study="0123456789abcdef", shown=1.0
+):
+    """What the page of a study offers at its end; in the practice every fake was taken for real."""
+    answers = []
+    for i in range(practice + trials):
+        left, taken = ("real", "fake")[i % 2], i < practice + fooled
+        wanted = "left" if (left == ask) != taken else "right"
+        answers.append(
+            {
+                **{"practice": i < practice, "real": f"{i}.png", "fake": f"{i}.png", "left": left},
+                **{"choice": wanted, "seconds": 0.5, "shown": shown, "pixels": 256},
+            }
+        )
+    about = {"format": "lightning-gans study 1", "study": study, "seed": 0, "ask": ask, "exposure": 1.0}
+    counts = {"practice": practice, "trials": trials, "worker": worker, "session": f"{worker}-{fooled}"}
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps({**about, **counts, "answers": answers}))
+    return path

@@ -65,6 +65,8 @@ class Evaluate(Callback):
         seed: Decides the latents.
         cache: Keep statistics of real images in ``LIGHTNING_GANS_CACHE``, else ``~/.cache/lightning_gans``;
             in the folder given; or (false) not at all.
+        direction: Which translations are scored: from the inputs to the targets of the batches, ``AtoB``, or
+            back, of games that translate both ways.
         name: Name of this callback, if there are several: scores are logged as ``val/<name>/<score>``.
 
     Raises:
@@ -83,6 +85,7 @@ class Evaluate(Callback):
         batch_size: int = 250,
         seed: int = 0,
         cache: bool | str = True,
+        direction: Literal["AtoB", "BtoA"] = "AtoB",
         name: str | None = None,
     ) -> None:
         super().__init__()
@@ -90,6 +93,7 @@ class Evaluate(Callback):
         at_least(2, num_samples=num_samples, num_real=num_real)
         one_of(("train", "test"), split=split)
         one_of(("ema", "raw"), weights=weights)
+        one_of(("AtoB", "BtoA"), direction=direction)
         if name is not None and (not name or "/" in name):
             raise ValueError(f"name={name!r} becomes part of a file's name: use letters and digits")
         self.name = name
@@ -97,7 +101,7 @@ class Evaluate(Callback):
         self.cadence = None if every_n_updates is None else Cadence(every_n_updates)
         self.num_samples, self.num_real = num_samples, num_real
         self.split, self.weights, self.batch_size, self.seed = split, weights, batch_size, seed
-        self.cache = cache
+        self.cache, self.direction = cache, direction
         self.scores: Scores | None = None
         self._evaluation: Evaluation | None = None
         self._stream: SampleStream | None = None
@@ -137,6 +141,7 @@ class Evaluate(Callback):
                 f"Evaluate asks {kind} for {' and '.join(missing)}, which it does not have: set image_shape, "
                 "(C, H, W) or (d,), and num_classes, a number or None"
             )
+        one_of(getattr(pl_module, "directions", ("AtoB",)), direction=self.direction)
         check_names(trainer.callbacks)  # type: ignore[attr-defined]
         self._owed = sys.maxsize  # a resumed run restores it after this hook
         if stage == "fit" and self.cadence is not None:
@@ -206,13 +211,16 @@ class Evaluate(Callback):
         contracts = [Contract(metric) for metric in self.metrics]
         for metric in contracts:
             metric.check_split(self.split, "give it an Evaluate of its own")
-        shape, real = tuple(game.image_shape), None
+        back = self.direction == "BtoA"
+        shape, real = tuple(game.input_shape if back else game.image_shape), None
         if any(metric.compares for metric in contracts):
             source = given_loaders(trainer) if data is None else data
             square = len(shape) == 3 and shape[1] == shape[2]  # others are compared as they are
-            real = real_images_of(source, self.split, shape[-1] if square else None, self.num_real)
+            real = real_images_of(source, self.split, shape[-1] if square else None, self.num_real, back)
         stage: Literal["val", "test"] = "test" if trainer.state.fn == "test" else "val"
-        self._stream = samples_of(game, self.num_samples, self.weights == "ema", self.seed, data, stage)
+        self._stream = samples_of(
+            game, self.num_samples, self.weights == "ema", self.seed, data, stage, self.direction
+        )
         # The evaluation, with its statistics of real images, is kept from fit to test if all these are equal.
         key = None if real is None else real.key
         made_for = (key, self._stream.count, shape, module.device, trainer.global_rank, trainer.world_size)

@@ -33,7 +33,8 @@ class SampleGrid(Pictures):
       scores; of three or more: the first three coordinates, without landscape. Where the data knows its
       modes (``means`` and ``covariances``), the title counts those that 2,500 samples find.
     - Games from images to images: ``num_samples`` inputs of the validation data, what is made of them, and,
-      of pairs, the targets.
+      of pairs, the targets; of games in both directions images of both domains, what is made of them, and
+      what that is translated back to.
 
     Watching does not change the training: weights are the same, bit for bit, with this callback and without.
 
@@ -65,7 +66,7 @@ class SampleGrid(Pictures):
         self.columns = columns
         self.scale = scale
         self._scatter: Scatter | None = None
-        self._pairs: list[Tensor] = []  # the inputs and, unless the data is unpaired, the targets
+        self._pairs: list[Tensor] = []  # inputs and targets, or images of both domains
 
     def prepare(self, trainer: Trainer, module: LightningModule) -> None:
         """Raise an error if the module cannot be drawn.
@@ -115,16 +116,30 @@ class SampleGrid(Pictures):
         return plot.draw(samples[:DRAWN], title, landscape), {}
 
     def _translations(self, trainer: Trainer, game: TranslationGame) -> Image.Image:
-        paired = "target" in getattr(trainer.datamodule, "view_names", ["target"])  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
         if not self._pairs:
-            self._pairs = _validation_pairs(trainer, game, self.num_samples or PAIRS)[: 1 + paired]
-        inputs, *targets = self._pairs
-        kinds = [inputs, game.translate(inputs, seed=self.seed).cpu(), *targets]
+            self._pairs = _validation_pairs(trainer, game, self.num_samples or PAIRS)
+        inputs, targets = self._pairs
+        if len(game.directions) > 1:
+            there, back = game.directions
+            kinds = [*self._cycle(game, inputs, there, back), *self._cycle(game, targets, back, there)]
+            names = ["input", "output", "back"] * 2
+        else:
+            show = getattr(data, "to_show", lambda _, images: images)
+            output = game.translate(inputs, seed=self.seed).cpu()
+            kinds, names = [inputs, show(inputs, output)], ["input", "output"]
+            if "target" in getattr(data, "view_names", ["target"]):
+                kinds, names = [*kinds, show(inputs, targets)], [*names, "target"]
         # Inputs and targets may differ in channels and size: all are drawn in colour, as large as the output.
         rows = torch.stack([in_colour(kind, game.image_shape[1:]) for kind in kinds], 1)
         across = min(len(inputs), max(1, self.columns // len(kinds)))
         grid = image_grid(rows.flatten(0, 1), across * len(kinds), self.scale)
-        return with_headings(grid, ["input", "output", "target"][: len(kinds)] * across)
+        return with_headings(grid, names * across)
+
+    def _cycle(self, game: TranslationGame, images: Tensor, there: str, back: str) -> list[Tensor]:
+        """Return images, their translations, and what those are translated back to."""
+        output = game.translate(images, direction=there, seed=self.seed)
+        return [images, output.cpu(), game.translate(output, direction=back, seed=self.seed).cpu()]
 
     def captions(self, module: LightningModule, updates: Sequence[int]) -> list[str] | None:
         """Return the update of each grid; scatter plots have it in their title."""

@@ -14,7 +14,8 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torchmetrics import Metric
 
-import lightning_gans.metrics.classifier  # noqa: F401 - imported so that its short name is known
+import lightning_gans.metrics.classifier
+import lightning_gans.metrics.segmenter  # noqa: F401 - imported so that short names are known
 from lightning_gans import checks
 from lightning_gans.commands.parsing import call, take_trusted
 from lightning_gans.commands.stored import as_configured, nameable
@@ -61,6 +62,7 @@ def evaluate(
     split: Literal["train", "test"] = "train",
     weights: Literal["ema", "raw"] = "ema",
     seed: int = 0,
+    direction: Literal["AtoB", "BtoA"] = "AtoB",
     batch_size: int = 250,
     device: str | None = None,
     json: str | None = None,
@@ -72,7 +74,7 @@ def evaluate(
     Args:
         ckpt_path: The checkpoint of a game, or the folder of its run, whose samples are scored; the option's
             name may be left out. The run's data and first Evaluate are the defaults of data, extractor,
-            metrics, n, split, weights and seed.
+            metrics, n, split, weights, seed and direction.
         samples: In place of a checkpoint: a folder of images, or an .npz with uint8 images (n, height, width,
             channels).
         data: The data set of the real images, which are read at the samples' size; any LightningDataModule.
@@ -85,6 +87,7 @@ def evaluate(
             inputs with ``train``, the test data's with ``test``.
         weights: Averaged weights of the checkpoint, if it has some, or those of the last update.
         seed: Decides the latents of a checkpoint's samples.
+        direction: Of games that translate images both ways: which translations are scored.
         batch_size: Images in a pass of the extractor.
         device: The device, such as cpu or cuda. Default: a GPU if there is one.
         json: Write the scores, those of each class and the protocol to this file.
@@ -111,19 +114,21 @@ def evaluate(
             raise ValueError(f"{metric.name} compares with real images: give them, by --data or --reference")
         if data is not None:
             metric.check_split(split, f"give --split {metric.real_split}, or leave it out")
-    num_classes = getattr(data, "num_classes", None)
+    num_classes, back = getattr(data, "num_classes", None), direction == "BtoA"
     stream: SampleStream
     if ckpt_path is not None:
         game: Any = load(ckpt_path, trusted=trusted)
         if not (hasattr(game, "sample_from") or hasattr(game, "translate")) or len(game.image_shape) != 3:
             raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} that makes no images")
-        shape, translates = tuple(game.image_shape[1:]), hasattr(game, "translate")
+        checks.one_of(getattr(game, "directions", ("AtoB",)), direction=direction)
+        shape = tuple((game.input_shape if back else game.image_shape)[1:])
+        translates = hasattr(game, "translate")
         if translates and data is None:
             raise ValueError(f"data=None: a {type(game).__name__} translates, give the data with its inputs")
         if translates:
             _set_up(data, split)
         stage: Literal["val", "test"] = "val" if split == "train" else "test"
-        stream = samples_of(game.to(place), n or 10_000, weights == "ema", seed, data, stage)
+        stream = samples_of(game.to(place), n or 10_000, weights == "ema", seed, data, stage, direction)
         num_classes = getattr(game, "num_classes", num_classes)
         about = {"weights": "ema" if weights == "ema" and game.ema is not None else "raw", "seed": seed}
     else:
@@ -146,7 +151,7 @@ def evaluate(
     if not (translates or isinstance(data, ImageDataModule)):  # these read their images at the samples' size
         _set_up(data, split)
     size = shape[0] if square else None
-    real = real_images_of(data, split, size) if data is not None else _real(reference)
+    real = real_images_of(data, split, size, inputs=back) if data is not None else _real(reference)
     if isinstance(real, RealImages) and real.shape[1:] != shape:
         sizes = [f"{width}x{height}" for height, width in (shape, real.shape[1:])]
         warnings.warn(
@@ -184,7 +189,9 @@ def _as_in_the_run(ckpt: Path, typed: Collection[str], allowed: Sequence[str]) -
         own = [x for x in callbacks if x["class_path"].rpartition(".")[2] == "Evaluate"]
         # That without a name if there are several.
         scored = min((x["init_args"] for x in own), key=lambda each: each.get("name") is not None, default={})
-    known = {name: scored.get(name) for name in ("extractor", "metrics", "split", "weights", "seed")}
+    known = {
+        name: scored.get(name) for name in ("extractor", "metrics", "split", "weights", "seed", "direction")
+    }
     known = {"data": config.get("data"), **known, "n": scored.get("num_samples")}
     if "--reference" in typed:
         del known["data"]

@@ -12,6 +12,7 @@ from torch import nn
 import lightning_gans.data
 import lightning_gans.game.schedulers
 import lightning_gans.metrics.classifier
+import lightning_gans.metrics.segmenter
 import lightning_gans.models  # noqa: F401
 from lightning_gans.callbacks import Checkpoint, SampleGrid, Throughput
 from lightning_gans.commands.parsing import EACH_RUN, LINKED, OneLine

@@ -75,7 +75,7 @@ class OneLine(ArgumentParser):
         """Parse options; see :meth:`_keep_classes`."""
         # The parser writes null so when it hands an option on to the parser of a class, and people do too.
         args = args and [re.sub("^(--.*)=None$", r"\1=null", arg) for arg in args]
-        for i, (option, after) in enumerate(zip(args or [], [*(args or [])[1:], "--"], strict=True)):
+        for i, (option, after) in enumerate(zip(args or [], [*(args or [])[1:], "--"], strict=False)):
             kind = getattr(self._option_string_actions.get(option), "_typehint", None)
             if kind is bool and after.startswith("--"):  # a switch, such as --overwrite
                 args[i] = f"{option}=true"

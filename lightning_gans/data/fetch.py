@@ -2,7 +2,9 @@
 
 import http.client
 import shutil
+import stat
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -90,20 +92,33 @@ def download(url: str, file: Path, md5: str | None, found: Path | None = None) -
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a tar archive of plain files and folders, and delete it.
+    """Unpack a zip or tar archive of plain files and folders, and delete it.
 
     Raises:
         OSError: If it is damaged, or holds links, devices, or paths that lead out of the folder.
     """
-    if not hasattr(tarfile, "data_filter"):
-        raise OSError("this Python cannot unpack archives safely: use 3.10.12, 3.11.4 or newer")
     try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                # The filter alone has been deceived by links.
-                if not (member.isfile() or member.isdir()):
-                    raise OSError(f"{archive.name}: {member.name} is neither a file nor a folder")
-                tar.extract(member, folder, filter="data")
-    except (tarfile.TarError, EOFError, ValueError, zlib.error) as error:
+        (_unzip if archive.suffix == ".zip" else _untar)(archive, folder)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, ValueError, zlib.error) as error:
         raise OSError(f"{archive.name}: cannot be unpacked ({checks.first_line(error)})") from error
     archive.unlink()
+
+
+def _untar(archive: Path, folder: Path) -> None:
+    if not hasattr(tarfile, "data_filter"):
+        raise OSError("this Python cannot unpack archives safely: use 3.10.12, 3.11.4 or newer")
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            # The filter alone has been deceived by links.
+            if not (member.isfile() or member.isdir()):
+                raise OSError(f"{archive.name}: {member.name} is neither a file nor a folder")
+            tar.extract(member, folder, filter="data")
+
+
+def _unzip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as file:
+        for member in file.infolist():
+            inside = (folder / member.filename).resolve().is_relative_to(folder.resolve())
+            if not inside or stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise OSError(f"{archive.name}: {member.filename} is no file or folder inside of it")
+            file.extract(member, folder)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightning_gans import checks
 from lightning_gans.data.base import ELSEWHERE, Data, DataError, FileDataModule, Split
+from lightning_gans.data.colour import lab_to_rgb, rgb_to_lab
 from lightning_gans.data.decode import Decoder, Interpolation
 from lightning_gans.data.fetch import download, fetching, unpack
 from lightning_gans.data.folder import ImageFolder, find_folder, list_images
@@ -25,6 +26,19 @@ Direction = Literal["AtoB", "BtoA"]
 # Layouts: the folders of A and B, or the one of side-by-side files. It is tried last, because it can be
 # the parent of other layouts' folders.
 _LAYOUTS = (("A/{}", "B/{}"), ("{}A", "{}B"), ("{}/A", "{}/B"), ("{}",))
+_SERVER = "https://efrosgans.eecs.berkeley.edu"
+_STORED = {
+    "pix2pix/datasets/{}.tar.gz": "edges2handbags edges2shoes facades maps night2day",
+    "cyclegan/datasets/{}.zip": "ae_photos apple2orange cezanne2photo horse2zebra iphone2dslr_flower "
+    "monet2photo summer2winter_yosemite ukiyoe2photo vangogh2photo",
+}
+SOURCES = {
+    name: f"{_SERVER}/{path}".format(name) for path, names in _STORED.items() for name in names.split()
+}
+"""Addresses of the papers' own data sets, which are fetched by their names."""
+_CITYSCAPES = (
+    "https://www.cityscapes-dataset.com (its licence forbids copies; photographs left, labels right)"
+)
 
 
 @dataclass
@@ -46,26 +60,27 @@ class _PairViews:
         return (a, b) if self.direction == "AtoB" else (b, a)
 
 
-class _Targets(ImageSource):
-    """The target images of pairs, uint8, as a source of their own."""
+class _Part(ImageSource):
+    """The inputs (0) or targets (1) of pairs, uint8, as a source of their own."""
 
-    def __init__(self, data: Data, views: _PairViews, channels: int) -> None:
+    def __init__(self, data: Data, views: _PairViews, part: int, channels: int) -> None:
         self._pairs = TensorImages(data) if isinstance(data, Tensor) else data
         super().__init__(len(data), (channels, *self._pairs.shape[1:]), self._pairs.title)
-        self._views = views
+        self._views, self._part = views, part
 
     def __getitems__(self, indices: list[int]) -> Tensor:
         """Return a batch, uint8 (n, C, H, W)."""
         images = to_float(self._pairs.__getitems__(self._items[indices].tolist()))
         empty = torch.zeros(len(images), self._views.draws)
-        target = self._views(images, empty, empty)[1]
-        return target.add(1).mul(127.5).round().to(torch.uint8)
+        chosen = self._views(images, empty, empty)[self._part]
+        return chosen.add(1).mul(127.5).round().to(torch.uint8)
 
     def _pixels(self, item: int) -> Any:
         return self.__getitems__([item])[0].numpy()
 
     def _state(self) -> Iterator[bytes]:
-        yield f"{self._views.direction} {self._pairs.fingerprint()} {self._items.tolist()}".encode()
+        which = f"{self._views.direction} {self._part}"
+        yield f"{which} {self._pairs.fingerprint()} {self._items.tolist()}".encode()
 
 
 class _Pairs(FileDataModule):
@@ -87,21 +102,23 @@ class _Pairs(FileDataModule):
         raise NotImplementedError
 
     def real_images(
-        self, split: Literal["train", "test"], size: int | None = None
+        self, split: Literal["train", "test"], size: int | None = None, inputs: bool = False
     ) -> tuple[Data, Tensor, dict[str, str]]:
         """Return the targets of a split, with which translations are compared.
 
         Args:
             split: The split.
             size: Height and width, to which the original images are resized. None: ``image_size``.
+            inputs: Return the inputs instead, with which translations back are compared.
 
         Returns:
             A source of uint8 (C, H, W) images; labels -1 (N,); and a key that identifies
             exactly these images, by which their statistics are cached.
         """
         data, labels, key = super().real_images(split, size)
-        targets = _Targets(data, self.views(), self.image_shape[0])
-        return targets, labels, key | {"target": f"{self.direction} {self.image_shape}"}
+        shape = self.input_shape if inputs else self.image_shape
+        part = _Part(data, self.views(), int(not inputs), shape[0])
+        return part, labels, key | {"input" if inputs else "target": f"{self.direction} {shape}"}
 
 
 class _TwoDomains(FileDataModule):
@@ -115,6 +132,8 @@ class _TwoDomains(FileDataModule):
         direction: From which domain to which; batches are ``(a, b)`` or, with ``BtoA``, ``(b, a)``.
         flip: Mirror training images horizontally with probability 1/2.
         interpolation: ``bicubic``, ``bilinear`` or ``nearest`` (which keeps the colours of label maps).
+        interpolation_a: The same for A alone. None: as ``interpolation``.
+        interpolation_b: The same for B alone. None: as ``interpolation``.
         channels_a: 3 (colour) or 1 (grey).
         channels_b: The same for B.
         batch_size: Images of each domain in a training batch and rank.
@@ -133,6 +152,8 @@ class _TwoDomains(FileDataModule):
         direction: Direction = "AtoB",
         flip: bool = True,
         interpolation: Interpolation = "bicubic",
+        interpolation_a: Interpolation | None = None,
+        interpolation_b: Interpolation | None = None,
         channels_a: int = 3,
         channels_b: int = 3,
         batch_size: int = 1,
@@ -146,16 +167,36 @@ class _TwoDomains(FileDataModule):
         checks.one_of(get_args(Direction), direction=direction)
         checks.one_of((1, 3), channels_a=channels_a, channels_b=channels_b)
         self.folder, self.direction = str(folder), direction
-        decoder = partial(Decoder, size=image_size, aspect="squash", interpolation=interpolation)
-        self.decoder_a, self.decoder_b = decoder(channels_a), decoder(channels_b)
+        decoder = partial(Decoder, size=image_size, aspect="squash")
+        self.decoder_a = decoder(channels_a, interpolation=interpolation_a or interpolation)
+        self.decoder_b = decoder(channels_b, interpolation=interpolation_b or interpolation)
         shapes = [(channels, image_size, image_size) for channels in (channels_a, channels_b)]
         self.input_shape, self.image_shape = shapes if direction == "AtoB" else shapes[::-1]
 
     def _find(self) -> tuple[Path, dict[Split, tuple[str, ...]]]:
         """Find the data's folder and, for each split, the folder of its pairs or those of its A and B."""
-        folder = find_folder(self.folder, self.root, type(self).__name__, self.source)
+        source = SOURCES.get(self.folder, "")
+        hint = _CITYSCAPES if self.folder == "cityscapes" else source
+        try:
+            folder = find_folder(self.folder, self.root, type(self).__name__, hint)
+        except FileNotFoundError:
+            if not (source and self.download):
+                raise
+            folder = self.root / self.folder
+            self._fetch(source, folder)
         own: tuple[Split, ...] = ("train", "val", "test")
         return folder, {split: found for split in own if (found := _find_split(folder, split))}
+
+    def _fetch(self, source: str, target: Path) -> None:
+        try:
+            with fetching(target) as part:
+                archive = part / Path(source).name
+                download(source, archive, None)
+                unpack(archive, part)
+        except OSError as error:
+            advice = f"put its files in {target.absolute()}, or {ELSEWHERE}"
+            reason = f"cannot fetch {source} ({checks.first_line(error)})"
+            raise FileNotFoundError(f"folder={self.folder}: {reason}; {advice}") from error
 
     @property
     def has_test_split(self) -> bool:  # type: ignore[override]  # known once the files were found
@@ -192,6 +233,11 @@ class PairedImages(_Pairs, _TwoDomains):
     - ``{train,val,test}A/*`` and ``{train,val,test}B/*``
     - ``{train,val,test}/A/*`` and ``{train,val,test}/B/*``
 
+    The paper's data sets ``edges2handbags``, ``edges2shoes``, ``facades``, ``maps`` and ``night2day`` are
+    downloaded to ``root`` if ``folder`` is their bare name and they are missing. No checksums of the archives
+    were published: they are fetched by https alone, and only plain files are taken out of them, but whoever
+    controls the server decides which pictures these are.
+
     Validation uses ``val``, testing ``test``; if one of the two is missing, the other is used for both.
     Training pairs are resized to ``load_size``, then cut to ``image_size`` and mirrored at random, both
     images alike. The others are resized to ``image_size`` at once. As in the paper's code, images that are
@@ -203,7 +249,8 @@ class PairedImages(_Pairs, _TwoDomains):
     - ``image_size``, ``load_size`` (None: 286 / 256 of ``image_size``; ``image_size``: not cut)
     - ``direction``: ``AtoB`` or ``BtoA``
     - ``flip``: mirror training pairs horizontally with probability 1/2
-    - ``interpolation``: ``bicubic``, ``bilinear`` or ``nearest``, which keeps the colours of label maps
+    - ``interpolation``: ``bicubic``, ``bilinear`` or ``nearest``, which keeps the colours of label maps;
+      ``interpolation_a`` and ``interpolation_b``: that of one domain
     - ``channels_a``, ``channels_b``: 3 (colour) or 1 (grey)
     - ``batch_size``: pairs a training batch and rank
     - those of :class:`~lightning_gans.data.base.FileDataModule`
@@ -232,40 +279,14 @@ class Facades(PairedImages):
 
     Downloaded (30 MB) to ``root/facades`` if they are missing. The paper makes photographs of label maps.
 
-    No checksum of the archive was published. It is fetched by https alone, and only plain files are taken out
-    of it, but whoever controls the server decides which pictures these are.
-
     Args:
         folder: The folder: absolute, or below the current folder, or below ``root``.
         direction: ``BtoA``: from labels to photographs; ``AtoB``: the other way.
         **kwargs: Arguments of :class:`PairedImages`.
     """
 
-    source = "https://efrosgans.eecs.berkeley.edu/pix2pix/datasets/facades.tar.gz"
-
     def __init__(self, folder: str | Path = "facades", direction: Direction = "BtoA", **kwargs: Any) -> None:
         super().__init__(folder, direction=direction, **kwargs)
-
-    def _find(self) -> tuple[Path, dict[Split, tuple[str, ...]]]:
-        try:
-            return super()._find()
-        except FileNotFoundError:
-            if not self.download:
-                raise
-        self._fetch(self.root / self.folder)
-        return super()._find()
-
-    def _fetch(self, target: Path) -> None:
-        try:
-            with fetching(target) as part:
-                archive = part / Path(self.source).name
-                download(self.source, archive, None)
-                unpack(archive, part)
-                (part / "facades").rename(part / target.name)
-        except OSError as error:
-            advice = f"put its files in {target.absolute()}, or {ELSEWHERE}"
-            reason = f"cannot fetch {self.source} ({checks.first_line(error)})"
-            raise FileNotFoundError(f"Facades: {reason}; {advice}") from error
 
 
 class UnpairedImages(_TwoDomains):
@@ -275,6 +296,10 @@ class UnpairedImages(_TwoDomains):
     ``trainA``, ``trainB``, ``testA``, ``testB`` are CycleGAN's. The halves of side-by-side files are drawn
     independently. An epoch is as long as the larger domain, and the smaller one is served again, in another
     order. Crops and mirror images are independent too.
+
+    The paper's data sets ``apple2orange``, ``cezanne2photo``, ``facades``, ``horse2zebra``,
+    ``iphone2dslr_flower``, ``maps``, ``monet2photo``, ``summer2winter_yosemite``, ``ukiyoe2photo``,
+    ``vangogh2photo``, and ``ae_photos``, are downloaded as those of :class:`PairedImages` are.
 
     Args:
         folder: The folder: absolute, or below the current folder, or below ``root``.
@@ -302,7 +327,8 @@ class UnpairedImages(_TwoDomains):
             self._domains, self.view_names = self._domains[::-1], ("B", "A")
 
     def prepare_data(self) -> None:
-        """Decode the images that are not cached, in one process of each machine."""
+        """Fetch missing files and decode images that are not cached, in one process of each machine."""
+        self._find()  # before the domains, whose class nobody knows by name
         for domain in self._attached():
             domain.prepare_data()
 
@@ -325,11 +351,12 @@ class UnpairedImages(_TwoDomains):
         raise ValueError("UnpairedImages holds two sets of images: name the folder of one with ImageFolder")
 
     def real_images(
-        self, split: Literal["train", "test"], size: int | None = None
+        self, split: Literal["train", "test"], size: int | None = None, inputs: bool = False
     ) -> tuple[Data, Tensor, dict[str, str]]:
-        """Return the images of the second domain, with which translations are compared."""
-        data, labels, key = self._attached()[1].real_images(split, size)
-        return data, labels, key | {"data": f"{type(self).__name__} {self.view_names[1]}"}
+        """Return the images of the second domain, with which translations are compared, or of the first."""
+        part = int(not inputs)
+        data, labels, key = self._attached()[part].real_images(split, size)
+        return data, labels, key | {"data": f"{type(self).__name__} {self.view_names[part]}"}
 
     def _training_size(self) -> int:
         return max(domain._training_size() for domain in self._attached())
@@ -398,13 +425,15 @@ class _MadePairs(_Pairs, ImageFolder):
 
 
 class Colorization(_MadePairs):
-    """Your own photographs and their grey copies, in batches ``(input, target)``.
+    """Your own photographs without and with their colours, in batches ``(input, target)``.
 
-    Grey is ITU-R 601 luma, ``0.299 R + 0.587 G + 0.114 B``. As in pix2pix, training images are mirrored but
-    not cut.
+    As in pix2pix, training images are mirrored but not cut.
 
     Args:
         direction: ``AtoB``: from grey to colour; ``BtoA``: from colour to grey.
+        space: What is grey, and what is colour. ``rgb``: ITU-R 601 luma, ``0.299 R + 0.587 G + 0.114 B``, and
+            the photograph. ``lab``, pix2pix's: the lightness L, one channel, and the axes a and b of CIE Lab,
+            two channels (:func:`~lightning_gans.data.colour.rgb_to_lab`).
         **kwargs: ``folder``, ``image_size`` (256), ``flip`` (true), ``interpolation`` (bicubic),
             ``batch_size`` (4) and the other arguments of :class:`~lightning_gans.data.folder.ImageFolder`.
 
@@ -412,16 +441,25 @@ class Colorization(_MadePairs):
         input_shape: (C, H, W) of the input; ``image_shape`` is the target's.
     """
 
-    def __init__(self, folder: str, direction: Direction = "AtoB", **kwargs: Any) -> None:
+    def __init__(
+        self, folder: str, direction: Direction = "AtoB", space: Literal["rgb", "lab"] = "rgb", **kwargs: Any
+    ) -> None:
         checks.one_of(get_args(Direction), direction=direction)
+        checks.one_of(("rgb", "lab"), space=space)
         super().__init__(folder, channels=3, **kwargs)
-        self.direction = direction
-        shapes = [(1, *self.image_shape[1:]), self.image_shape]
+        self.direction, self.space = direction, space
+        shapes = [(channels, *self.image_shape[1:]) for channels in (1, 3 if space == "rgb" else 2)]
         self.input_shape, self.image_shape = shapes if direction == "AtoB" else shapes[::-1]
 
     def views(self) -> _PairViews:
-        """Return the function that makes pairs from photographs: their grey copies and themselves."""
-        return _PairViews(_grey, self.direction)
+        """Return the function that makes pairs from photographs."""
+        return _PairViews(_grey if self.space == "rgb" else _lab, self.direction)
+
+    def to_show(self, inputs: Tensor, images: Tensor) -> Tensor:
+        """Return translations, or targets, of the inputs as pictures: those in Lab with their lightness."""
+        if self.space == "rgb":
+            return images
+        return lab_to_rgb(*((inputs, images) if self.direction == "AtoB" else (images, inputs)))
 
 
 class Inpainting(_MadePairs):
@@ -467,6 +505,11 @@ def _grey(images: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
     weights = images.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
     # clamped, because rounding can give values slightly above 1
     return (images * weights).sum(1, keepdim=True).clamp_(-1, 1), images
+
+
+def _lab(images: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+    """Pair the lightness of RGB images (B, 3, H, W) with their colour (B, 2, H, W)."""
+    return rgb_to_lab(images)
 
 
 def _hole(share: float, random: bool, images: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import inspect
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -92,12 +92,12 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
 
     # ------------------------------------------------------------------ the verbs
 
-    def minimise(self, player: str, loss: Tensor) -> None:
+    def minimise(self, player: str, loss: Tensor | Iterator[Tensor]) -> None:
         """Update ``player`` once, down ``loss``: clear, backward, average over ranks, clip, step."""
         self.gradients(player, loss)
         self.step(player)
 
-    def gradients(self, player: str, loss: Tensor, shared_graph: bool = False) -> None:
+    def gradients(self, player: str, loss: Tensor | Iterator[Tensor], shared_graph: bool = False) -> None:
         """The first half of :meth:`minimise`, for games in which all players are updated at once.
 
         Over ranks, gradients are averaged by the samples of each: that is the gradient of the joint batch
@@ -105,7 +105,8 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
 
         Args:
             player: Whose gradients.
-            loss: A scalar.
+            loss: A scalar; or what yields several, whose sum it is: each is computed when the graph of the
+                one before is gone, so that one at a time is in memory.
             shared_graph: The losses of several players come from one graph: keep it, and let gradients reach
                 the networks of ``player`` alone. (Otherwise that is what ``frozen`` and ``detach`` are for,
                 which also save the work.)
@@ -116,13 +117,16 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
                 checkpoint or a log row is written: reading it every step would stall the device.)
         """
         parameters = self._running[player].parameters
-        check_loss(self, player, loss)
         for parameter in parameters:
             parameter.grad = None
-        # Not manual_backward: DDP would average all gradients; only this player's are averaged, below.
-        loss.backward(inputs=parameters if shared_graph else None, retain_graph=shared_graph)
+        parts = []
+        for part in loss if isinstance(loss, Iterator) else (loss,):
+            check_loss(self, player, part)
+            # Not manual_backward: DDP would average all gradients; only this player's are averaged, below.
+            part.backward(inputs=parameters if shared_graph else None, retain_graph=shared_graph)
+            parts.append(part.detach())
         check_gradients(self, player, parameters)
-        loss = loss.detach()
+        loss = sum(parts[1:], parts[0])
         if self.trainer.world_size > 1:
             loss = average_over_ranks(parameters, loss, self._samples)
         if loss.device.type != "cpu":

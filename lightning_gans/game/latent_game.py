@@ -432,6 +432,7 @@ class LatentGame(AdversarialModule):
         Raises:
             ValueError: If latent, generator, discriminator and data do not fit together.
         """
+        super().setup(stage)
         self._unseen = True
         data = getattr(self.trainer, "datamodule", None)
         trial.check_data(self, data, training=stage == "fit")

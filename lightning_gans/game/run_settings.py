@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
+from lightning_gans import __version__
 from lightning_gans.networks.rebuild import NotRebuildable, Rebuildable, class_path, describe
 
-PACKAGES = ("lightning-gans", "lightning", "torch")
+PACKAGES = ("lightning", "torch")
 
 
 def log_settings(
@@ -42,7 +43,7 @@ def log_settings(
             "callbacks": [type(callback).__name__ for callback in trainer.callbacks],  # type: ignore[attr-defined]
         },
         "seed": torch.initial_seed(),
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": {"lightning-gans": __version__, **{package: version(package) for package in PACKAGES}},
         **more,
     }
     for logger in trainer.loggers:

@@ -13,11 +13,12 @@ class LinearDecay(LRScheduler):
     """A constant learning rate that falls linearly to 0 from ``start`` to ``end``.
 
     DeLiGAN's (released code): epochs 1000 to 4000 for MNIST, 800 to 1200 for CIFAR-10, 2600 to 3900 for
-    sketches.
+    sketches. CycleGAN's and pix2pix's (the authors' PyTorch code): 99 to 200; the last of 200 epochs has
+    1/101.
 
     Args:
         optimizer: Whose learning rates.
-        start: The last update or epoch with the whole learning rate.
+        start: The last update or epoch, counted from 0, with the whole learning rate.
         end: The first one with none.
 
     Raises:

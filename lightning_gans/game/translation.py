@@ -231,8 +231,10 @@ class TranslationGame(AdversarialModule):
             ValueError: If the game has no such direction, or the images do not fit.
         """
         checks.shaped(("n", self.channels(direction)[0], "h", "w"), "float", images=images)
+        if not images.numel():
+            raise ValueError(f"images is empty, of shape {tuple(images.shape)}: give at least one")
         seed = int(torch.randint(2**62, ())) if seed is None else seed
-        size = max(1, PIXELS // images[0, 0].numel()) if len(images) else 1
+        size = max(1, PIXELS // images[0, 0].numel())
         parts = []
         for start, part in enumerate(images.split(size)):
             with self.as_tested(len(part), seed + start * size, deterministic):
@@ -254,6 +256,7 @@ class TranslationGame(AdversarialModule):
         Raises:
             ValueError: If networks and data do not fit together.
         """
+        super().setup(stage)
         self._unseen = True
         name, data = type(self).__name__, getattr(self.trainer, "datamodule", None)
         if hasattr(data, "image_shape") and not hasattr(data, "input_shape"):

@@ -25,6 +25,7 @@ from lightning_gans.metrics.manifold import (
 )
 from lightning_gans.metrics.mixture import ModeCoverage, mode_coverage
 from lightning_gans.metrics.neighbours import FeatureNeighbours, NearestNeighbours, nearest_neighbours
+from lightning_gans.metrics.paired import L1, LPIPS, PSNR, SSIM
 from lightning_gans.metrics.parzen import (
     ParzenEstimate,
     ParzenLikelihood,
@@ -32,6 +33,8 @@ from lightning_gans.metrics.parzen import (
     parzen_log_likelihood,
 )
 from lightning_gans.metrics.segmentation import (
+    FACADES_CLASSES,
+    FACADES_PALETTE,
     FCNScore,
     nearest_colours,
     segmentation_scores,
@@ -39,16 +42,18 @@ from lightning_gans.metrics.segmentation import (
 from lightning_gans.metrics.stacked import StackedModes, mode_count_and_kl, stacked_labels
 from lightning_gans.metrics.statistics import RealStatistics
 from lightning_gans.metrics.stream import Samples
+from lightning_gans.metrics.study import FoolingRate, fooling_rate
 from lightning_gans.metrics.swd import SWD, sliced_wasserstein
 
 __all__ = [
-    "FID", "IS", "KID", "SWD", "ClassBalance", "Contract", "DensityCoverage", "Evaluation", "Extractor",
-    "FCNScore", "FeatureNeighbours", "Inception", "LPIPSDiversity", "ModeCoverage", "ModifiedIS",
+    "FACADES_CLASSES", "FACADES_PALETTE", "FID", "IS", "KID", "L1", "LPIPS", "PSNR", "SSIM", "SWD",
+    "ClassBalance", "Contract", "DensityCoverage", "Evaluation", "Extractor", "FCNScore",
+    "FeatureNeighbours", "FoolingRate", "Inception", "LPIPSDiversity", "ModeCoverage", "ModifiedIS",
     "ModuleExtractor", "NearestNeighbours", "ParzenEstimate", "ParzenLikelihood", "PerClassFID",
     "PerClassLPIPSDiversity", "PrecisionRecall", "RealImages", "RealStatistics", "Samples", "Scores",
-    "StackedModes", "class_balance", "density_coverage",
-    "feature_statistics", "frechet_distance", "inception_score", "kernel_distance", "lpips_diversity",
-    "mode_count_and_kl", "mode_coverage", "modified_inception_score", "nearest_colours",
-    "nearest_neighbours", "parzen_estimate", "parzen_log_likelihood", "precision_recall", "score_names",
-    "segmentation_scores", "sliced_wasserstein", "stacked_labels",
+    "StackedModes", "class_balance", "density_coverage", "feature_statistics", "fooling_rate",
+    "frechet_distance", "inception_score", "kernel_distance", "lpips_diversity", "mode_count_and_kl",
+    "mode_coverage", "modified_inception_score", "nearest_colours", "nearest_neighbours",
+    "parzen_estimate", "parzen_log_likelihood", "precision_recall", "score_names", "segmentation_scores",
+    "sliced_wasserstein", "stacked_labels",
 ]  # fmt: skip

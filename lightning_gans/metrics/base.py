@@ -48,6 +48,7 @@ class Contract:
       real features. ``real_needs = "statistics"`` says that mean and covariance are enough.
     - ``pictures(samples, real)``: returns pictures by name, stored beside the scores. Both arguments are
       functions that return the images (n, C, H, W) at places (n,).
+    - ``protocol``: a flat dict of JSON values that belong beside its scores, such as the network it uses.
     - ``empty_batches``: true if ranks that have no real features must call ``update`` with empty ones.
 
     Attributes:

@@ -1,47 +1,26 @@
 """A classifier of a data set's images: trained once, then used to score what games generate."""
 
-import hashlib
-import math
-import os
-import re
-import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from copy import deepcopy
-from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
-from tqdm import tqdm
 
-from lightning_gans.checks import existing_file, positive, within, writable_folder
-from lightning_gans.data.base import DataModule
-from lightning_gans.data.cache import cache_folder
-from lightning_gans.data.loader import first_loader
-from lightning_gans.files import locked, recipes_folder
-from lightning_gans.game.checkpoints import SelfContained, load
+from lightning_gans.checks import within
 from lightning_gans.game.rows import show_best
 from lightning_gans.metrics.extractors import Extractor, hash_of, resized
+from lightning_gans.metrics.judge import Judge, judge
 from lightning_gans.metrics.stacked import stacked_labels
 from lightning_gans.networks.classifier import ConvClassifier
-from lightning_gans.networks.rebuild import class_path
 
-_KNOWN = ("data_name", "accuracy", "tested_on")  # stored in a checkpoint beside the weights
 ClassifierFactory = Callable[[tuple[int, ...], int], nn.Module]
 """Makes a classifier from ``(image_shape, num_classes)``: a network class, or a ``partial`` of one."""
 
 
-class DatasetClassifier(SelfContained):
+class DatasetClassifier(Judge):
     """Classify the images of a data set: cross entropy, AdamW, a learning rate that rises and falls once.
 
     Unlabeled images (-1) are left out. Every checkpoint holds the accuracy, on the test images, of the
@@ -61,6 +40,9 @@ class DatasetClassifier(SelfContained):
         ValueError: If an argument does not fit, or the data has no labels.
     """
 
+    kind = "classifier"
+    known = ("data_name", "accuracy", "tested_on")
+
     def __init__(
         self,
         image_shape: tuple[int, ...],
@@ -70,11 +52,9 @@ class DatasetClassifier(SelfContained):
         weight_decay: float = 1e-2,
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(lr, weight_decay)
         if not num_classes:
             raise ValueError(f"num_classes={num_classes}: a DatasetClassifier needs data with labels")
-        positive(lr=lr)
-        within("[0, inf)", weight_decay=weight_decay)
         within("[0, 1)", label_smoothing=label_smoothing)
         self.image_shape = tuple(image_shape)
         self.num_classes = num_classes
@@ -85,8 +65,7 @@ class DatasetClassifier(SelfContained):
                 f"network={type(self.network).__name__} has no features_and_logits(images): derive it from "
                 "ConvClassifier, or write that method"
             )
-        self.lr, self.weight_decay, self.label_smoothing = lr, weight_decay, label_smoothing
-        self.data_name = ""
+        self.label_smoothing = label_smoothing
         self.accuracy: float | None = None
         self.tested_on = 0
         self.save_hyperparameters(self.plain_arguments(), logger=False)
@@ -118,18 +97,7 @@ class DatasetClassifier(SelfContained):
         shape = tuple(getattr(data, "image_shape", self.image_shape))
         if shape != self.image_shape:
             raise ValueError(f"image_shape={self.image_shape} of the model is not that of the data, {shape}")
-        if isinstance(data, DataModule) and data.has_test_split:
-            data.setup("test")
-
-    def configure_optimizers(self) -> Any:
-        """Make AdamW and the schedule of its learning rate."""
-        updates = self.trainer.estimated_stepping_batches
-        if math.isinf(updates):
-            raise ValueError("a classifier's learning rate falls to 0: say when, with trainer.max_epochs")
-        optimizer = torch.optim.AdamW(self.parameters(), self.lr, weight_decay=self.weight_decay)
-        # Not torch's OneCycleLR, which fails if a resumed run has more epochs than before.
-        schedule = LambdaLR(optimizer, partial(_one_cycle, updates=int(updates)))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        super().setup(stage)
 
     def on_train_start(self) -> None:
         """Have W&B show the best loss and accuracy."""
@@ -169,156 +137,15 @@ class DatasetClassifier(SelfContained):
         }
         self.log_dict(row, batch_size=len(labels), prog_bar=True, sync_dist=True)
 
-    # ------------------------------------------------------------------ checkpoints
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Measure the accuracy of the weights that are saved, and store it with them. All ranks call this."""
-        super().on_save_checkpoint(checkpoint)
-        self._measure()
-        checkpoint["classifier"] = {name: getattr(self, name) for name in _KNOWN}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint is one of this classifier, and read its accuracy.
-
-        Raises:
-            ValueError: If it is not.
-        """
-        super().on_load_checkpoint(checkpoint)
-        for name in _KNOWN:
-            setattr(self, name, checkpoint["classifier"][name])
-
-    def _measure(self) -> None:
-        loader = self._test_loader()
-        if loader is None:
-            return
+    def measure(self, loader: Any) -> None:
+        """Measure the accuracy on labelled test images."""
         counts = torch.zeros(2, dtype=torch.int64, device=self.device)
-        mode = self.training
-        self.eval()
-        with torch.no_grad():
-            for images, labels, *_ in loader:
-                right = self(images.to(self.device)).argmax(1) == labels.to(self.device)
-                counts += torch.stack([right.sum(), (labels >= 0).sum().to(self.device)])
-        self.train(mode)
+        for images, labels, *_ in loader:
+            right = self(images.to(self.device)).argmax(1) == labels.to(self.device)
+            counts += torch.stack([right.sum(), (labels >= 0).sum().to(self.device)])
         right, n = self.trainer.strategy.reduce(counts, reduce_op="sum").tolist()
         if n > 0:
             self.accuracy, self.tested_on = right / n, n
-
-    def _test_loader(self) -> Any:
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.data_name = type(data).__name__ if data is not None else self.data_name
-        if isinstance(data, DataModule):
-            if data.has_test_split:
-                data.setup("test")
-                return data.test_dataloader()
-            return data.val_dataloader() or None
-        return first_loader(self.trainer.val_dataloaders)
-
-
-def _one_cycle(step: int, updates: int) -> float:
-    rise = max(1, updates // 10)
-    if step < rise:
-        return (step + 1) / (rise + 1)
-    return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (step - rise) / max(1, updates - rise)))
-
-
-class Progress(Callback):
-    """Print how many updates are done, of how many, a line each, for the process that waits for them."""
-
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Print it at each twentieth update."""
-        if trainer.global_step % 20 == 0:
-            print(trainer.global_step, trainer.estimated_stepping_batches, flush=True)
-
-
-def trained(recipe: str) -> SelfContained:
-    """Return the classifier of a recipe from the cache folder; train it if there is none that can be read.
-
-    The file is named by a hash of the recipe's text and this package's version; only a finished training
-    leaves one. Of several processes one trains and the others wait. The data is read from the folder
-    ``LIGHTNING_GANS_DATA``; that is the ``data.root`` of a command whose classifier it is.
-
-    Args:
-        recipe: Name of the recipe, such as ``classifier/digits``.
-
-    Raises:
-        ValueError: If there is no such recipe.
-        OSError: If the cache folder cannot be written, or the training fails; with the last line of its
-            output.
-    """
-    config = recipes_folder() / f"{recipe}.yaml"
-    existing_file(checkpoint=config)
-    if ".." in config.parts:  # a file must not name another's configuration, which is a program
-        raise ValueError(f"checkpoint={recipe}: there is no such recipe")
-    key = hashlib.sha256(config.read_bytes() + version("lightning-gans").encode()).hexdigest()[:16]
-    file = cache_folder() / "classifiers" / f"{recipe.replace('/', '-')}-{key}.ckpt"
-    if (found := _readable(file)) is not None:
-        return found
-    writable_folder(LIGHTNING_GANS_CACHE=file.parent)
-    with locked(file, f"trains {recipe}"):
-        if (found := _readable(file)) is not None:  # of the process that this one waited for
-            return found
-        for leftover in file.parent.glob(f"{file.name}.*.part"):  # of a process that was killed
-            shutil.rmtree(leftover, ignore_errors=True)
-        print(f"training {recipe}, once; it is kept in {file}", file=sys.stderr)
-        _train(recipe, config, file)
-        return load(file)
-
-
-def _readable(file: Path) -> SelfContained | None:
-    """Return a classifier from the cache; None if it is missing, damaged, or of a class that is no more."""
-    try:
-        found = load(file)
-    except Exception:
-        return None
-    return found if isinstance(found, DatasetClassifier) else None
-
-
-def _train(recipe: str, config: Path, file: Path) -> None:
-    # Without the variables that would make it one of this run's ranks, or give it this run's settings.
-    own = (
-        "PL_", "LIGHTNING_GANS__", "RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_",
-        "TORCHELASTIC_",
-    )  # fmt: skip
-    place = file.with_name(f"{file.name}.{uuid4().hex}.part")
-    place.mkdir()
-    try:
-        given = {
-            "default_root_dir": place,
-            "enable_progress_bar": "false",
-            "callbacks+": class_path(Progress),
-        }
-        with (
-            (place / "errors.txt").open("w+") as errors,
-            subprocess.Popen(
-                [sys.executable, "-m", "lightning_gans", "fit", "--config", str(config)]
-                + [f"--trainer.{name}={value}" for name, value in given.items()],
-                env={name: value for name, value in os.environ.items() if not name.startswith(own)},
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            ) as run,
-        ):
-            try:
-                assert run.stdout is not None
-                with tqdm(desc=f"training {recipe}", unit=" updates", leave=False) as bar:
-                    for line in run.stdout:
-                        if re.fullmatch(r"[0-9]+ [0-9]+\n", line):
-                            bar.n, bar.total = map(int, line.split())
-                            bar.refresh()
-            except BaseException:  # such as Ctrl-C: nobody waits for it any more
-                run.kill()
-                raise
-        stored = sorted(place.rglob("last.ckpt"))
-        if run.returncode or not stored:
-            lines = (place / "errors.txt").read_text().split("\n")
-            reason = next((line for line in reversed(lines) if line.strip()), "it left no checkpoint")
-            with suppress(ValueError):  # not ended by a signal
-                number = -run.returncode if run.returncode < 0 else run.returncode - 128
-                reason = f"it was stopped by {signal.Signals(number).name}"
-            raise OSError(f"{recipe} could not be trained: {reason.removeprefix('lightning-gans: ')}")
-        stored[-1].replace(file)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 class ClassifierExtractor(Extractor):
@@ -337,15 +164,7 @@ class ClassifierExtractor(Extractor):
     """
 
     def __init__(self, checkpoint: str | Path | DatasetClassifier) -> None:
-        classifier: Any = checkpoint
-        if isinstance(checkpoint, str | Path):
-            by_recipe = isinstance(checkpoint, str) and checkpoint.startswith("classifier/")
-            classifier = trained(str(checkpoint)) if by_recipe else load(checkpoint)
-        if not isinstance(classifier, DatasetClassifier):
-            raise ValueError(
-                f"checkpoint={checkpoint} is one of a {type(classifier).__name__}, not of a "
-                "DatasetClassifier: train one with lightning-gans fit --config classifier/..."
-            )
+        classifier = judge(checkpoint, DatasetClassifier)
         super().__init__(f"{classifier.data_name.lower() or 'dataset'}-classifier", classifier.image_shape[0])
         self.size, self.num_classes = classifier.image_shape[-1], classifier.num_classes
         self.accuracy, self.tested_on = classifier.accuracy, classifier.tested_on

@@ -82,7 +82,11 @@ class RealImages:
 
 
 def real_images_of(
-    data: Any, split: Literal["train", "test"], size: int | None = None, count: int | None = None
+    data: Any,
+    split: Literal["train", "test"],
+    size: int | None = None,
+    count: int | None = None,
+    inputs: bool = False,
 ) -> RealImages:
     """Return the real images of a data module; if it holds pairs, the targets.
 
@@ -92,14 +96,15 @@ def real_images_of(
         split: The split to use.
         size: Height and width that they are resized to, from their originals. None: the data's image_size.
         count: Number of images to use. None: all.
+        inputs: Return the inputs of pairs instead, with which translations back are compared.
 
     Raises:
         ValueError: If there are fewer, or it is no data module of images.
     """
     if hasattr(data, "real_images"):
-        images, labels, key = data.real_images(split, size)
+        images, labels, key = data.real_images(split, size, **({"inputs": True} if inputs else {}))
     elif isinstance(data, LightningDataModule | Mapping) and not isinstance(data, DataModule):
-        images, labels, key = images_of_loaders(data, split)
+        images, labels, key = images_of_loaders(data, split, inputs)
         size = size if images.shape[2] == images.shape[3] else None  # a crop would be another image
     else:
         kind = "no data" if data is None else type(data).__name__
@@ -119,8 +124,9 @@ class Scores:
         values: Each metric's scores: float64 scalars, and tensors (C,) named ``..._per_class``.
         samples: Number of generated samples.
         real_samples: Number of real ones; None if none are needed, or a file of statistics does not say.
-        protocol: Extractor, hash, resize, precision, and the height and width of the samples (``size``);
-            under ``real`` what the real images are, how many, and the size at which metrics got them.
+        protocol: Extractor, hash, resize, precision, what metrics say of themselves, and the height and width
+            of the samples (``size``); under ``real`` what the real images are, how many, and the size at
+            which metrics got them.
     """
 
     values: dict[str, Tensor]
@@ -401,6 +407,7 @@ class Evaluation:
             found = metric.compute()
             self._check_names(Counter([*values, *found]))
             values |= found
+            protocol |= getattr(metric.metric, "protocol", {})
         return Scores(values, self.count, real_samples, protocol)
 
     def prepare(self, real: RealImages) -> None:

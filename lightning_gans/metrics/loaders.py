@@ -32,7 +32,7 @@ def given_loaders(trainer: Trainer) -> dict[str, Any]:
 
 
 def images_of_loaders(
-    data: LightningDataModule | Mapping[str, Any], split: Literal["train", "test"]
+    data: LightningDataModule | Mapping[str, Any], split: Literal["train", "test"], inputs: bool = False
 ) -> tuple[Tensor, Tensor, dict[str, str]]:
     """Read all real images of a split, in the order of the data set where it has one.
 
@@ -40,6 +40,7 @@ def images_of_loaders(
         data: The data module, of a trainer or set up, or its loaders by the names of its methods. Its batches
             are those that a game trains on; of pairs, the second are taken.
         split: Training images or held-out ones, those of the validation where there are no test images.
+        inputs: Take the first of pairs.
 
     Returns:
         uint8 (N, C, H, W); labels (N,), -1 where there are none; and what tells these images from others.
@@ -50,7 +51,7 @@ def images_of_loaders(
     name = "the loader" if isinstance(data, Mapping) else type(data).__name__
     with isolate_rng():  # training must not notice
         torch.manual_seed(0)
-        parts = list(_batches(_loader(data, split, name), name))
+        parts = list(_batches(_loader(data, split, name), name, inputs))
     if not parts:
         raise ValueError(f"data={name} serves no {split} images to compare with: give it some")
     images, labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
@@ -82,10 +83,10 @@ def _in_order(loader: Any) -> Any:
     return DataLoader(loader.dataset, loader.batch_size, num_workers=workers, collate_fn=collate)
 
 
-def _batches(loader: Any, name: str) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(loader: Any, name: str, inputs: bool) -> Iterator[tuple[Tensor, Tensor]]:
     for number, batch in enumerate(loader):
         pair = isinstance(batch, list | tuple) and len(batch) == 2 and getattr(batch[1], "ndim", 0) == 4
-        real = read_batch(batch[1] if pair else batch)
+        real = read_batch(batch[int(not inputs)] if pair else batch)
         if real.images.ndim != 4:
             found = tuple(real.images.shape)
             raise ValueError(f"data={name} serves {found}, but metrics compare with images (n, C, H, W)")

@@ -10,9 +10,42 @@ from torchmetrics import Metric
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from lightning_gans import checks
+from lightning_gans.metrics.extractors import hash_of
 from lightning_gans.metrics.states import check_images
 
+PIXELS = 2**18  # that are segmented at once
 TINY = 1e-12  # added to denominators, as in pix2pix's script
+
+FACADES_CLASSES = (
+    "background", "facade", "window", "door", "cornice", "sill", "balcony", "blind", "deco", "molding",
+    "pillar", "shop",
+)  # fmt: skip
+"""The classes of the CMP facade database, in its order."""
+FACADES_PALETTE = (
+    (0, 0, 223), (0, 48, 255), (0, 128, 255), (0, 207, 255), (32, 255, 223), (112, 255, 143),
+    (191, 255, 64), (255, 239, 0), (255, 159, 0), (255, 80, 0), (255, 0, 0), (175, 0, 0),
+)  # fmt: skip
+"""Their colours in pix2pix's data set: every fifth of the 64 of MATLAB's map jet."""
+PALETTES = {"facades": FACADES_PALETTE}
+
+Palette = Sequence[Sequence[int]] | Tensor | str
+"""Colours (K, C) of labels, 0 to 255, or the name of a data set's in :data:`PALETTES`."""
+
+
+def colours(palette: Palette) -> Tensor:
+    """Return the colours of a palette, uint8 (K, C).
+
+    Raises:
+        ValueError: If there is none of that name, or they are no colours.
+    """
+    if isinstance(palette, str):
+        checks.one_of(PALETTES, palette=palette)
+        palette = PALETTES[palette]
+    found = torch.as_tensor(palette)
+    checks.shaped(("K", "C"), palette=found)
+    if found.dtype.is_floating_point or found.min() < 0 or found.max() > 255:
+        raise ValueError(f"palette has {found.dtype} from {found.min()} to {found.max()}: give 0 to 255")
+    return found.to(torch.uint8)
 
 
 class FCNScore(Metric):
@@ -25,22 +58,29 @@ class FCNScore(Metric):
     In an evaluation the label maps come from the data module, if it has ``label_maps(split)``; or they are
     read, by the colours of ``palette``, from the pictures of labels that pix2pix's data sets have.
 
-    Values of different segmentation networks are not comparable. The papers' is a Caffe FCN-8s of
-    Cityscapes, for which there is no official port.
+    Values of different segmentation networks are not comparable: the protocol beside them names the network.
+    The papers' is a Caffe FCN-8s of Cityscapes, for which there is no official port. What a network can
+    recognise at all is seen by scoring real photographs (``scored: targets``), the papers' row "ground
+    truth".
 
     The confusion matrix is summed over ranks.
 
     Args:
-        num_classes: Number of classes; labels outside 0 to num_classes - 1 are ignored.
+        num_classes: Number of classes; labels outside 0 to num_classes - 1 are ignored. None: as many as
+            palette or segmenter have, else Cityscapes' 19.
         segmenter: Module that makes logits (n, num_classes, h, w), or a mapping with them under "out", of
             images (n, C, H, W) in [0, 1]. Logits of another size are resized to the label map's.
+            :class:`~lightning_gans.metrics.segmenter.TrainedSegmenter` is one.
         mean: Subtracted from the images' channels, in [0, 1].
         std: The images' channels are divided by it.
-        palette: Colours (num_classes, C) of the labels, 0 to 255.
+        palette: Colours (num_classes, C) of the labels, 0 to 255, or ``facades``. None: the segmenter's, if
+            it has a ``palette``.
         labels: Where an evaluation finds the true labels: ``label_maps`` of the data module, or the pictures
             that are its ``inputs`` (labels to photographs) or its ``targets`` (photographs to labels).
         absent: "zero" counts classes that are not in any label map as 0, as pix2pix's script does; "skip"
             leaves them out of the means.
+        scored: What an evaluation scores: the generator's ``translations``, or the real ``targets`` in their
+            place, which is the ceiling of a segmenter. Needs pairs.
 
     Raises:
         ValueError: If there is neither segmenter nor palette, or both where label maps are no pictures; or an
@@ -55,31 +95,48 @@ class FCNScore(Metric):
 
     def __init__(
         self,
-        num_classes: int = 19,
+        num_classes: int | None = None,
         segmenter: nn.Module | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
-        palette: Sequence[Sequence[int]] | Tensor | None = None,
+        palette: Palette | None = None,
         absent: Literal["zero", "skip"] = "zero",
         labels: Literal["label_maps", "inputs", "targets"] = "label_maps",
+        scored: Literal["translations", "targets"] = "translations",
     ) -> None:
         super().__init__()
-        _check_arguments(num_classes, absent)
         checks.one_of(("label_maps", "inputs", "targets"), labels=labels)
+        checks.one_of(("translations", "targets"), scored=scored)
         if labels == "label_maps" and (segmenter is None) == (palette is None):
             raise ValueError("give either a segmenter or a palette")
         if labels != "label_maps" and palette is None:
-            raise ValueError(f"labels={labels} are pictures: give the palette of their colours")
-        self.wants = ("images", labels)
+            palette = getattr(segmenter, "palette", None)
+            if palette is None:
+                raise ValueError(f"labels={labels} are pictures: give the palette of their colours")
+        found = None if palette is None else colours(palette)
+        if num_classes is None:
+            num_classes = len(found) if found is not None else getattr(segmenter, "num_classes", 19)
+        _check_arguments(num_classes, absent)
+        checks.shaped((num_classes, "C"), palette=found)
+        self.wants = ("images" if scored == "translations" else "targets", labels)
         self.num_classes = num_classes
         self.absent = absent
         self.segmenter = segmenter.eval() if segmenter is not None else None
         self.mean, self.std = mean, std
-        colours = None if palette is None else torch.as_tensor(palette)
-        checks.shaped((num_classes, "C"), palette=colours)
-        self.register_buffer("palette", colours, persistent=False)
+        self.register_buffer("palette", found, persistent=False)
         zeros = torch.zeros(num_classes, num_classes, dtype=torch.int64)
         self.add_state("confusion", zeros, dist_reduce_fx="sum")
+
+    @property
+    def protocol(self) -> dict[str, str]:
+        """What was scored, against which labels, and by which network."""
+        about = {"scored_images": self.wants[0].replace("images", "translations"), "labels": self.wants[1]}
+        if self.segmenter is None:
+            return {**about, "segmenter": "nearest colour"}
+        if hasattr(self.segmenter, "protocol"):
+            return {**about, **self.segmenter.protocol}  # type: ignore[dict-item]
+        name = type(self.segmenter).__name__
+        return {**about, "segmenter": name, "segmenter_hash": hash_of(self.segmenter)}
 
     @torch.no_grad()
     def update(self, images: Tensor, label_maps: Tensor) -> None:
@@ -94,35 +151,34 @@ class FCNScore(Metric):
         checks.shaped((len(images), "H", "W"), "whole", label_maps=label_maps)
         known = (label_maps >= 0) & (label_maps < self.num_classes)
         label_maps = label_maps.long().where(known, -1)
-        # One image at a time: the logits of 1024x2048 pixels and 19 classes take 160 MB.
-        for image, label_map in zip(images.split(1), label_maps.split(1), strict=True):
-            found = self._segment(image, (label_map.shape[1], label_map.shape[2]))
-            self.confusion += multiclass_confusion_matrix(
-                found, label_map, self.num_classes, ignore_index=-1, validate_args=False
-            )
+        # The logits of one image of 1024x2048 pixels and 19 classes take 160 MB.
+        size = max(1, PIXELS // max(1, label_maps[0].numel())) if len(label_maps) else 1
+        for part, label_map in zip(images.split(size), label_maps.split(size), strict=True):
+            found = self._segment(part, (label_map.shape[1], label_map.shape[2]))
+            self.confusion += confusion_matrix(found, label_map, self.num_classes)
 
-    def _segment(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+    def _segment(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         if self.segmenter is None:
             assert self.palette is not None
-            labels = nearest_colours(image, self.palette)
+            labels = nearest_colours(images, self.palette)
             if labels.shape[1:] != size:
                 labels = interpolate(labels[None].float(), size, mode="nearest-exact")[0].long()
             return labels
-        values = image.float()
+        values = images.float()
         if values.shape[2:] != size:
             values = interpolate(values, size, mode="bilinear", antialias=True).round().clamp(0, 255)
         values = values / 255
         for numbers, operation in ((self.mean, torch.sub), (self.std, torch.div)):
             if numbers is not None:
                 values = operation(values, values.new_tensor(numbers).view(1, -1, 1, 1))
-        with torch.autocast(image.device.type, enabled=False):
+        with torch.autocast(images.device.type, enabled=False):
             logits = self.segmenter(values)
         if isinstance(logits, Mapping):
             logits = logits["out"]
-        if logits.dim() != 4 or logits.shape[:2] != (1, self.num_classes):
+        if logits.dim() != 4 or logits.shape[:2] != (len(images), self.num_classes):
             raise ValueError(
-                f"the segmenter makes {tuple(logits.shape)} of one image: it should be "
-                f"(1, {self.num_classes}, h, w)"
+                f"the segmenter makes {tuple(logits.shape)} of {len(images)} images: it should be "
+                f"({len(images)}, {self.num_classes}, h, w)"
             )
         if not logits.isfinite().all():
             raise ValueError("the segmenter's logits are not finite")
@@ -134,6 +190,14 @@ class FCNScore(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Return the scores that :func:`segmentation_scores` describes."""
         return segmentation_scores(self.confusion, self.absent)
+
+
+def confusion_matrix(found: Tensor, true: Tensor, num_classes: int) -> Tensor:
+    """Return how many pixels of each true class (rows) were taken for which, int64; true -1 is ignored."""
+    matrix: Tensor = multiclass_confusion_matrix(
+        found, true, num_classes, ignore_index=-1, validate_args=False
+    )
+    return matrix
 
 
 def segmentation_scores(confusion: Tensor, absent: Literal["zero", "skip"] = "zero") -> dict[str, Tensor]:

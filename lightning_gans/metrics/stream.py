@@ -127,6 +127,7 @@ class TranslatedSamples:
         ema: Use averaged weights, if there are any.
         split: The split whose inputs are translated: ``val`` or ``test``.
         seed: Decides the noise of a game that has some.
+        direction: From the inputs to the targets of the batches, ``AtoB``, or back.
 
     Raises:
         ValueError: If the data has no such loader.
@@ -140,8 +141,9 @@ class TranslatedSamples:
         ema: bool = True,
         split: Literal["val", "test"] = "val",
         seed: int = 0,
+        direction: str = "AtoB",
     ) -> None:
-        self.game, self.ema, self.seed = game, ema, seed
+        self.game, self.ema, self.seed, self.direction = game, ema, seed, direction
         self._data = copy(data)
         if data is not None:
             self._data.trainer = None  # with a trainer, loaders would serve only this rank's part of the data
@@ -158,7 +160,8 @@ class TranslatedSamples:
         """Yield inputs, targets and the place of the first of each batch that has any of the places."""
         loader = first_loader(getattr(self._data, f"{self._split}_dataloader", list)())
         stop = 0
-        for inputs, targets, *_ in loader or ():
+        for a, b, *_ in loader or ():
+            inputs, targets = (a, b) if self.direction == "AtoB" else (b, a)
             start, stop = stop, stop + len(inputs)
             part = slice(max(places.start - start, 0), places.stop - start)
             if stop > places.start:
@@ -172,7 +175,9 @@ class TranslatedSamples:
 
             def make(part: slice, inputs: Tensor = inputs, first: int = first) -> Tensor:
                 chosen = inputs[part.start - first : part.stop - first].to(self.game.device)
-                made: Tensor = self.game.translate(chosen, ema=self.ema, seed=self.seed + part.start)
+                made: Tensor = self.game.translate(
+                    chosen, ema=self.ema, direction=self.direction, seed=self.seed + part.start
+                )
                 return made
 
             for part, values in rounded(make, range(first, first + len(inputs)), batch_size):
@@ -193,6 +198,7 @@ def samples_of(
     seed: int = 0,
     data: Any = None,
     split: Literal["val", "test"] = "val",
+    direction: str = "AtoB",
 ) -> SampleStream:
     """Return a game's samples, or its translations of a data module's inputs if it translates images.
 
@@ -200,5 +206,5 @@ def samples_of(
         ValueError: If there is nothing to translate.
     """
     if hasattr(game, "translate"):
-        return TranslatedSamples(game, data, count, ema, split, seed)
+        return TranslatedSamples(game, data, count, ema, split, seed, direction)
     return LatentSamples(game, count, ema, seed)

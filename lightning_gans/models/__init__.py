@@ -2,6 +2,7 @@
 
 from lightning_gans.models.conditional_gan import ConditionalGAN
 from lightning_gans.models.coulomb import CoulombGAN
+from lightning_gans.models.cyclegan import CycleGAN
 from lightning_gans.models.dcgan import DCGAN
 from lightning_gans.models.deligan import DeLiGAN
 from lightning_gans.models.gan import GAN
@@ -19,6 +20,7 @@ __all__ = [
     "WGANGP",
     "ConditionalGAN",
     "CoulombGAN",
+    "CycleGAN",
     "DeLiGAN",
     "HingeGAN",
     "Pix2Pix",

@@ -25,6 +25,7 @@ from lightning_gans.networks.mlp import (
 from lightning_gans.networks.patchgan import PatchDiscriminator
 from lightning_gans.networks.rebuild import Rebuildable
 from lightning_gans.networks.resnet import ResNetDiscriminator, ResNetGenerator
+from lightning_gans.networks.segmenter import ConvSegmenter
 from lightning_gans.networks.translator import ResNetTranslator
 from lightning_gans.networks.unet import UNetGenerator
 from lightning_gans.networks.wgan import ConstantFiltersGenerator, SmallDiscriminator, SmallGenerator
@@ -37,6 +38,7 @@ __all__ = [
     "ConstantFiltersGenerator",
     "ConvClassifier",
     "ConvMaxoutDiscriminator",
+    "ConvSegmenter",
     "DCGANDiscriminator",
     "DCGANGenerator",
     "DCGANImageNetDiscriminator",

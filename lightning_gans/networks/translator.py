@@ -4,14 +4,32 @@ from typing import get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from lightning_gans import checks
 from lightning_gans.networks import initialisers
 from lightning_gans.networks.base import Norm, Translator, norm_of
 
 
-def _reflected(inputs: int, outputs: int, kernel: int, bias: bool = True) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, padding_mode="reflect", bias=bias)
+class ReflectedConv(nn.Conv2d):
+    """A convolution that keeps the size, with borders reflected.
+
+    Args:
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+        kernel: Side of the kernel, odd.
+        bias: Add a bias.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, kernel, bias=bias)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (N, inputs, height, width) to (N, outputs, height, width)."""
+        border = self.kernel_size[0] // 2
+        with torch.autocast("cpu", enabled=False):  # which would pad in float32, and convert there and back
+            maps = pad(maps, (border,) * 4, "reflect")
+        return super().forward(maps)
 
 
 class ReflectedBlock(nn.Module):
@@ -27,11 +45,11 @@ class ReflectedBlock(nn.Module):
     def __init__(self, channels: int, norm: Norm, dropout: bool, bias: bool) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            _reflected(channels, channels, 3, bias),
+            ReflectedConv(channels, channels, 3, bias),
             *norm_of(norm, channels),
             nn.ReLU(inplace=True),
             *[nn.Dropout(0.5)] * dropout,
-            _reflected(channels, channels, 3, bias),
+            ReflectedConv(channels, channels, 3, bias),
             *norm_of(norm, channels),
         )
 
@@ -80,13 +98,13 @@ class ResNetTranslator(Translator):
         def normed(conv: nn.Module, outputs: int) -> list[nn.Module]:
             return [conv, *norm_of(norm, outputs), nn.ReLU(inplace=True)]
 
-        layers = normed(_reflected(self.input_shape[0], width, 7, bias), width)
+        layers = normed(ReflectedConv(self.input_shape[0], width, 7, bias), width)
         for maps in (width, 2 * width):
             layers += normed(nn.Conv2d(maps, 2 * maps, 3, 2, 1, bias=bias), 2 * maps)
         layers += [ReflectedBlock(4 * width, norm, dropout, bias) for _ in range(blocks)]
         for maps in (2 * width, width):
             layers += normed(nn.ConvTranspose2d(2 * maps, maps, 3, 2, 1, 1, bias=bias), maps)
-        self.layers = nn.Sequential(*layers, _reflected(width, self.image_shape[0], 7))
+        self.layers = nn.Sequential(*layers, ReflectedConv(width, self.image_shape[0], 7))
         initialisers.normal_(self)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, relu
+from torch.nn.functional import fold, leaky_relu, relu
 
 from lightning_gans import checks
 from lightning_gans.networks import initialisers
@@ -13,7 +13,40 @@ from lightning_gans.networks.base import Norm, Translator, norm_of, three
 DEEPEST = 8
 """So often the default network halves at most: images of 256 pixels to one."""
 
+FEW = 16
+"""Up to so many pixels of a batch the weights of a convolution take longer than its sums."""
+
 Dropout = Literal["paper", "middle", "none"]
+
+
+class UpConv(nn.ConvTranspose2d):
+    """A transposed 4x4 convolution of stride 2 that is fast on the CPU where there are few pixels.
+
+    There the time goes into the weights, which torch's CPU kernel reorders in every pass. So few pixels are
+    multiplied with them as they lie in memory, and the products added up where patches overlap.
+
+    Args:
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+        bias: Add a bias.
+    """
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, 4, 2, 1, bias=bias)
+
+    def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Map (N, inputs, height, width) to (N, outputs, 2 height, 2 width)."""
+        count, _, height, width = maps.shape
+        if maps.device.type != "cpu" or count * height * width > FEW:
+            return super().forward(maps, output_size)
+        pixels = maps.flatten(2).transpose(1, 2)
+        if self.weight.is_contiguous():
+            patches = (pixels @ self.weight.flatten(1)).transpose(1, 2)
+        else:  # channels_last: a kernel's places first
+            products = pixels @ self.weight.permute(0, 2, 3, 1).flatten(1)
+            patches = products.unflatten(2, (16, -1)).permute(0, 3, 2, 1).flatten(1, 2)
+        summed = fold(patches, (2 * height, 2 * width), 4, padding=1, stride=2)
+        return summed if self.bias is None else summed + self.bias[:, None, None]
 
 
 class UNetGenerator(Translator):
@@ -82,10 +115,10 @@ class UNetGenerator(Translator):
         self.decoder = nn.ModuleList()
         inputs = widths[-1]
         for i, outputs in enumerate(reversed(widths[:-1])):
-            stage = [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=bias), *norm_of(norm, outputs)]
+            stage = [UpConv(inputs, outputs, bias), *norm_of(norm, outputs)]
             self.decoder.append(nn.Sequential(*stage, *[nn.Dropout(0.5)] * (i in dropped)))
             inputs = outputs * (2 if skips else 1)
-        self.last = nn.ConvTranspose2d(inputs, self.image_shape[0], 4, 2, 1)
+        self.last = UpConv(inputs, self.image_shape[0])
         initialisers.normal_(self)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -101,10 +134,10 @@ class UNetGenerator(Translator):
             self._check_bottleneck(maps)
         maps = relu(innermost(maps), inplace=True)
         for stage in self.decoder:
-            maps = stage(maps)
+            # Also before they are joined: a norm's gradient is slow for maps that are a part of others.
+            maps = relu(stage(maps), inplace=True)
             if self.skips:
-                maps = torch.cat([joined.pop(), maps], 1)
-            maps = relu(maps, inplace=True)
+                maps = relu(torch.cat([joined.pop(), maps], 1), inplace=True)
         return torch.tanh(self.last(maps))
 
     def _check_bottleneck(self, maps: Tensor) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import warnings
+from functools import partial
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -15,7 +16,7 @@ from torchmetrics import Metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchvision.io import write_png
 
-from lightning_gans import load
+from lightning_gans import Pix2Pix, load
 from lightning_gans.callbacks import Checkpoint, Evaluate, GeneratorEMA, SampleGrid
 from lightning_gans.callbacks.evaluate import check_names
 from lightning_gans.data import Colorization, Digits, GaussianMixtures, PairedImages, UnpairedImages
@@ -44,6 +45,7 @@ from lightning_gans.metrics.stream import samples_of
 from ..conformance.shapes import TwoTranslators
 from ..metrics.own import Brightness, MeanFeature, NeedsColour, Pixels
 from ..metrics.tiny import MeanColour, TinyExtractor
+from ..tiny_data import write_labelled
 from .helpers import Save, digits, fit, image_game, norm_game, point_game, ring, weights
 from .test_sample_grid import Watcher
 
@@ -650,6 +652,27 @@ def test_translations_of_held_out_inputs(tmp_path):
     assert found["pixel_accuracy"] == pytest.approx(float(fcn.compute()["pixel_accuracy"]))
 
 
+def test_translations_back(tmp_path):
+    """Of colours to grey, as grey to colours is the direction of the data."""
+    data = Colorization(str(pair_folder(tmp_path)), image_size=8, batch_size=2, val_fraction=0.5)
+    game = TwoTranslators(data.input_shape, data.image_shape)
+    fcn = partial(FCNScore, 2, palette=[[0], [255]], labels="targets")
+    back = partial(evaluate, every_n_updates=2, direction="BtoA")
+    fit(tmp_path, game, data, [back(fcn(), extractor=None)], 2)
+    grey, colour = map(torch.cat, zip(*data.val_dataloader(), strict=True))
+    expected = fcn()
+    expected.update(to_bytes(game.translate(colour, direction="BtoA")), to_bytes(grey))
+    assert lines(tmp_path)[-1]["pixel_accuracy"] == pytest.approx(float(expected.compute()["pixel_accuracy"]))
+    fit(tmp_path, game, data, [back(FID(), extractor=TinyExtractor())], 2)
+    real, fid = data.real_images("train", inputs=True)[0], FID()
+    assert real.shape == (1, 8, 8)
+    fid.update(TinyExtractor()(real.__getitems__([*range(6)]))[0], real=True)
+    fid.update(TinyExtractor()(to_bytes(game.translate(colour, direction="BtoA")))[0], real=False)
+    assert lines(tmp_path)[-1]["fid"] == pytest.approx(float(fid.compute()["fid"]), rel=1e-5)
+    with pytest.raises(ValueError, match="direction='BtoA' is unknown"):
+        fit(tmp_path, image_game(), digits(), [back(FID())], 2)
+
+
 @pytest.mark.parametrize("paired", [True, False])
 def test_shares_of_translations_are_the_whole(tmp_path, paired):
     """Each rank translates its part, whatever batches the loader serves."""
@@ -679,6 +702,26 @@ def test_shares_of_translations_are_the_whole(tmp_path, paired):
     assert len(real) == (7 if paired else 3)
     assert tuple(real[0].shape) == (3, 8, 8)
     assert key["split"] == "test"
+
+
+def test_noise_of_translations_follows_from_seed_and_place(tmp_path):
+    """pix2pix's protocol, batch statistics and dropout: the same each time, on each number of ranks."""
+    write_labelled(tmp_path / "pairs", 5, 16)
+    data = PairedImages(str(tmp_path / "pairs"), image_size=16, batch_size=2, cache=False, drop_last=False)
+    data.setup("fit")
+    torch.manual_seed(0)
+    game = Pix2Pix(data.input_shape, data.image_shape, {"width": 4}, {"width": 4, "receptive_field": 16})
+
+    def made(*shares, seed=3):
+        stream = samples_of(game, 100, seed=seed, data=data)
+        return torch.cat([batch.values for share in shares for batch in stream.batches(share, 250)]).int()
+
+    whole, inputs = made(range(5)), torch.cat([batch[0] for batch in data.val_dataloader()])
+    assert torch.equal(whole, made(range(5)))
+    assert (whole - made(range(1), range(1, 4), range(4, 5))).abs().max() <= 1  # of 255: of batches
+    assert (whole - to_bytes(game.translate(inputs, seed=3)).int()).abs().max() <= 1
+    assert (whole - made(range(5), seed=30)).abs().max() > 1
+    assert (whole - to_bytes(game.translate(inputs, deterministic=True)).int()).abs().max() > 1
 
 
 def test_translations_without_held_out_inputs(tmp_path):

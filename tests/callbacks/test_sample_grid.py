@@ -15,7 +15,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gans.callbacks import GeneratorEMA, SampleGrid, Throughput
-from lightning_gans.data import GaussianMixtures
+from lightning_gans.data import Colorization, GaussianMixtures
+from lightning_gans.data.colour import lab_to_rgb
 from lightning_gans.drawing.grids import image_grid
 from lightning_gans.game.interruption import Interrupted
 from lightning_gans.game.translation import TranslationGame
@@ -372,6 +373,50 @@ def test_translations_stand_between_inputs_and_targets(names):
     kinds = [inputs, -inputs.mean(1, keepdim=True).expand(-1, 3, -1, -1)]
     kinds += [targets.expand(-1, 3, -1, -1)] * (names == ("input", "target"))
     expected = np.asarray(image_grid(torch.stack(kinds, 1)[:4].flatten(0, 1), len(kinds), 1))
+    assert np.array_equal(np.asarray(picture)[-len(expected) :], expected)
+
+
+class BothWays(Inverter):
+    """Makes bright colour of grey, and grey of colour."""
+
+    directions = ("AtoB", "BtoA")
+
+    def generate(self, inputs, ema=False, direction="AtoB"):
+        return -inputs.mean(1, keepdim=True) if direction == "AtoB" else inputs.expand(-1, 3, -1, -1) / 2
+
+
+def test_translations_in_both_directions_and_back():
+    a, b = torch.rand(4, 3, 8, 8) * 2 - 1, torch.rand(4, 1, 8, 8) * 2 - 1
+    data = LightningDataModule()
+    data.view_names = ("A", "B")
+    trainer = SimpleNamespace(datamodule=data, val_dataloaders=[[(a, b)]], global_step=0)
+    picture, _ = SampleGrid(num_samples=4, scale=1).picture(trainer, BothWays())
+    grey = -a.mean(1, keepdim=True)
+    kinds = [a, grey, grey / 2, b, b / 2, -b / 2]
+    rows = torch.stack([kind.expand(-1, 3, -1, -1) for kind in kinds], 1).flatten(0, 1)
+    expected = np.asarray(image_grid(rows, 6, 1))
+    assert np.array_equal(np.asarray(picture)[-len(expected) :], expected)
+
+
+class Colours(Inverter):
+    """Knows the two axes of colour from the lightness: there is none."""
+
+    def __init__(self):
+        TranslationGame.__init__(self, (1, 8, 8), (2, 8, 8))
+
+    def generate(self, inputs, ema=False, direction="AtoB"):
+        return 0 * inputs.expand(-1, 2, -1, -1)
+
+
+def test_translations_are_drawn_as_the_data_shows_them(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.png")
+    data = LightningDataModule()
+    data.to_show = Colorization(str(tmp_path), image_size=8, space="lab").to_show
+    light, colour = torch.rand(2, 1, 8, 8) * 2 - 1, torch.rand(2, 2, 8, 8) / 2
+    trainer = SimpleNamespace(datamodule=data, val_dataloaders=[[(light, colour)]], global_step=0)
+    picture, _ = SampleGrid(num_samples=2, columns=3, scale=1).picture(trainer, Colours())
+    kinds = [light.expand(-1, 3, -1, -1), lab_to_rgb(light, 0 * colour), lab_to_rgb(light, colour)]
+    expected = np.asarray(image_grid(torch.stack(kinds, 1).flatten(0, 1), 3, 1))
     assert np.array_equal(np.asarray(picture)[-len(expected) :], expected)
 
 

@@ -14,13 +14,15 @@ from lightning_gans.callbacks import Evaluate
 from lightning_gans.commands.recipes import recipe_names
 from lightning_gans.data.base import data_root
 from lightning_gans.files import recipes_folder
-from lightning_gans.metrics import Inception, classifier
+from lightning_gans.metrics import Inception, judge
 from lightning_gans.metrics.classifier import DatasetClassifier
+from lightning_gans.metrics.segmenter import DatasetSegmenter
 from tests.data.test_official import write_celeba, write_cifar10, write_lmdb
-from tests.tiny_data import write_grey
+from tests.tiny_data import write_grey, write_labelled, write_pictures
 
 CLASSIFIERS = [name for name in recipe_names() if name.startswith("classifier/")]
-GAMES = [name for name in recipe_names() if name not in CLASSIFIERS]
+SEGMENTERS = [name for name in recipe_names() if name.startswith("segmenter/")]
+GAMES = [name for name in recipe_names() if name not in (*CLASSIFIERS, *SEGMENTERS)]
 
 
 @pytest.fixture
@@ -43,11 +45,24 @@ def test_classifier(name, cli):
     assert 0 <= load(run / "checkpoints" / "last.ckpt").accuracy <= 1
 
 
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_segmenter(name, cli):
+    write_labelled(Path("data/facades"), 16, 32)
+    cli("fit", "--config", name, "--trainer.max_epochs", -1, "--trainer.max_steps", 2,
+        "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", 1, "--data.root", "data",
+        "--data.batch_size", 8, "--data.image_size", 32)  # fmt: skip
+    run = Path("runs") / name / "version_0"
+    assert (run / "metrics.csv").stat().st_size > 0
+    assert 0 <= load(run / "checkpoints" / "last.ckpt").measured["pixel_accuracy"] <= 1
+
+
 @pytest.fixture
 def judges(monkeypatch, tmp_path):
     """Extractors that have not learned anything, and evaluations of few samples."""
 
-    def untrained(recipe):
+    def untrained(recipe, kind):
+        if kind is DatasetSegmenter:
+            return DatasetSegmenter((3, 32, 32), (3, 32, 32), network={"width": 4})
         shapes = {"classifier/digits": (1, 8, 8), "classifier/cifar10": (3, 32, 32)}
         return DatasetClassifier(shapes.get(recipe, (1, 28, 28)), 10)
 
@@ -62,7 +77,7 @@ def judges(monkeypatch, tmp_path):
     protocol = {"extractor": "flat", "hash": "", "resize": "tf", "precision": "fp32"}
     monkeypatch.setattr(Inception, "extract", flat)
     monkeypatch.setattr(Inception, "protocol", protocol)
-    monkeypatch.setattr(classifier, "trained", untrained)
+    monkeypatch.setattr(judge, "trained", untrained)
     monkeypatch.setattr(Evaluate, "setup", few)
     monkeypatch.setenv("LIGHTNING_GANS_CACHE", str(tmp_path / "cache"))
 
@@ -86,6 +101,15 @@ def test_recipe(name, cli):
             smaller = (*smaller, f"--model.{player}", network, f"--model.{player}.width", 16)
     if name == "deligan/cifar10":
         smaller = (*smaller, "--data.limit", 40)
+    paper = name.partition("/")[0]
+    if paper in ("pix2pix", "cyclegan"):
+        data = yaml.safe_load((recipes_folder() / f"{name}.yaml").read_text())["data"]
+        folder = data["init_args"].get("folder")
+        for split in ("train", "val"):
+            write_pictures(Path("data", folder or "facades", split), 8, 64, 64 if folder == "photos" else 128)
+        smaller = (*smaller, "--model.generator.width", 4, "--model.discriminator.width", 4)
+        size = 64 if "small" in name else 80 if paper == "cyclegan" else 128
+        smaller = (*smaller, "--data.image_size", size)
     cli("fit", "--config", name, "--trainer.max_steps", 2, "--trainer.limit_val_batches", 1,
         "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", 1,
         "--data.batch_size", 8, *smaller)  # fmt: skip
@@ -93,6 +117,8 @@ def test_recipe(name, cli):
     for file in ("config.yaml", "metrics.csv", "samples.gif", "checkpoints/last.ckpt"):
         assert (run / file).stat().st_size > 0
     assert len(list((run / "samples").glob("update=*.png"))) == 2
+    if paper in ("pix2pix", "cyclegan"):
+        return
     cli("sample", "--ckpt_path", run / "checkpoints" / "last.ckpt", "--n", 4, "--out", "four.png")
 
 
@@ -122,13 +148,13 @@ def test_a_reader_that_has_enough():
 @pytest.mark.usefixtures("data", "judges")
 def test_classifiers_are_trained_on_the_data_of_the_run(cli, monkeypatch, capsys):
     """The root that is typed holds for the classifier too, in every command that has data; not afterwards."""
-    seen, untrained = [], classifier.trained
+    seen, untrained = [], judge.trained
 
-    def trained(recipe):
+    def trained(recipe, kind):
         seen.append(str(data_root(None)))
-        return untrained(recipe)
+        return untrained(recipe, kind)
 
-    monkeypatch.setattr(classifier, "trained", trained)
+    monkeypatch.setattr(judge, "trained", trained)
     Path("data").rename("elsewhere")
     cli("fit", "--config", "dcgan/mnist", "--data.root", "elsewhere", "--trainer.max_steps", 2)
     (run,) = Path("runs/dcgan/mnist").iterdir()

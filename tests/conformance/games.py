@@ -23,6 +23,13 @@ def paper(name):
 EVERY_GAME = (*PAPERS, *SHAPES)
 LATENT_GAMES = tuple(name for name in EVERY_GAME if issubclass(paper(name), LatentGame))
 
+SMALL_JUDGE = {"width": 4, "receptive_field": 16}
+SMALL = {
+    "CycleGAN": {"generator": {"width": 4, "blocks": 1}, "discriminator": SMALL_JUDGE},
+    "Pix2Pix": {"generator": {"width": 4}, "discriminator": SMALL_JUDGE},
+}
+"""Arguments of papers whose default networks are too large for images of 8x8 pixels, or for a test."""
+
 
 def digits(**arguments):
     return Digits(**{"batch_size": 16, "limit": 160, **arguments})
@@ -36,17 +43,21 @@ def pairs(**arguments):
     return shapes.Negatives(**{"batch_size": 16, "limit": 160, **arguments})
 
 
+def images_of(name, **arguments):
+    """Images that the game can learn from, or pairs of them."""
+    return (digits if name in LATENT_GAMES else pairs)(**arguments)
+
+
 def data_of(name, **arguments):
     """Data that the game can learn from: points where it does not matter, for they are cheapest."""
-    cls = paper(name)
-    if not issubclass(cls, LatentGame):
-        return pairs(**arguments)
-    return digits(**arguments) if cls.conditional else ring(**arguments)
+    points = name in LATENT_GAMES and not paper(name).conditional
+    return ring(**arguments) if points else images_of(name, **arguments)
 
 
 def game(name, data=None, **arguments):
     """A game of the default kind for the data, small enough for a test."""
-    data = data or digits()
+    data = data or images_of(name)
+    arguments = {**SMALL.get(name, {}), **arguments}
     if name == "DCGAN" and len(data.image_shape) == 1:  # the only paper without networks for vectors
         arguments = {
             "generator": partial(MLPGenerator, hidden=(32,), output="none"),
@@ -54,7 +65,7 @@ def game(name, data=None, **arguments):
             **arguments,
         }
     torch.manual_seed(0)
-    if not issubclass(paper(name), LatentGame):
+    if name not in LATENT_GAMES:
         return paper(name)(data.input_shape, data.image_shape, **arguments)
     return paper(name)(image_shape=data.image_shape, num_classes=data.num_classes, **arguments)
 
@@ -72,7 +83,7 @@ def outputs(module, ema=True):
     """What a game makes of fixed latents or inputs."""
     if isinstance(module, LatentGame):
         return module.sample(5, seed=1, ema=ema)
-    return module.translate(torch.linspace(-1, 1, 5 * 64).view(5, 1, 8, 8), ema=ema)
+    return module.translate(torch.linspace(-1, 1, 5 * 64).view(5, 1, 8, 8), ema=ema, seed=1)
 
 
 def trainer(callbacks=(), **arguments):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from .games import PAPERS, digits, game, trainer
+from .games import PAPERS, game, images_of, trainer
 
 
 class Losses(Callback):
@@ -22,7 +22,8 @@ def test_compiled_by_inductor(name):
     for compiled in (False, True):
         torch.compiler.reset()
         losses = Losses()
-        trainer([losses], max_steps=3).fit(game(name, digits(), compile=compiled), digits())
+        data = images_of(name)
+        trainer([losses], max_steps=3).fit(game(name, data, compile=compiled), data)
         rows.append(losses.rows)
     for plain, fast in zip(*rows, strict=True):
         assert plain == pytest.approx(fast, rel=1e-2, abs=1e-3)

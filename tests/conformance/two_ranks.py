@@ -14,7 +14,7 @@ from lightning_gans.models import DeLiGAN, RealnessGAN
 from lightning_gans.models.deligan.threshold import Threshold
 from lightning_gans.models.realness.anchors import ReleasedAnchors
 from lightning_gans.networks import MLPGenerator
-from tests.conformance.games import PAPERS, digits, game, ring, same, trainer
+from tests.conformance.games import LATENT_GAMES, PAPERS, game, images_of, ring, same, trainer
 
 torch.set_num_threads(1)
 
@@ -37,7 +37,11 @@ UNCOUPLED = {
     "RealnessGAN": {
         "resample": "none",
         "generator": partial(MLPGenerator, hidden=(32,), output="none"),
-    }
+    },
+    "Pix2Pix": {
+        "generator": {"width": 4, "norm": "none", "dropout": "none"},
+        "discriminator": {"width": 4, "norm": "none", "receptive_field": 16},
+    },
 }
 """Papers whose networks or noise couple them by default: the same paper without that."""
 
@@ -58,6 +62,8 @@ class Latents(Callback):
         self.components = []
 
     def on_train_start(self, trainer, module):
+        if not hasattr(module, "latent"):
+            return
         module.latent.register_forward_hook(
             lambda *arguments: self.drawn.append(arguments[-1].detach().clone())
         )
@@ -82,9 +88,11 @@ def again(latent, drawn, components):
 def weights_and_noise(name, folder):
     torch.manual_seed(0)
     latents = Latents()
-    module = game(name, digits())
-    trainer([latents], max_steps=3, strategy="ddp", devices=2).fit(module, digits())
-    noise = torch.cat([z.flatten() for z in latents.drawn])
+    module, data = game(name), images_of(name)
+    trainer([latents], max_steps=3, strategy="ddp", devices=2).fit(module, data)
+    # Games without latents draw from two streams: networks from torch's, themselves from their own.
+    noise = latents.drawn or [torch.rand(2), torch.rand(2, generator=module.rng)]
+    noise = torch.cat([z.flatten() for z in noise])
     return {"weights": digest(reachable(module)), "noise": noise[:4].tolist()}
 
 
@@ -107,23 +115,23 @@ def resumed(name, folder):
 
     def run(where, ckpt_path=None, **limit):
         torch.manual_seed(3)
-        module = game(name, digits())  # five batches an epoch
+        module = game(name)  # five batches an epoch
         fit = trainer([Checkpoint(2, dirpath=str(folder / where))], strategy="ddp", devices=2, **limit)
-        fit.fit(module, digits(), ckpt_path=ckpt_path)
+        fit.fit(module, images_of(name), ckpt_path=ckpt_path)
         torch.distributed.barrier()
         stored = torch.load(folder / where / "last.ckpt", weights_only=True)
         keys = ("state_dict", "optimizer_states", "run_state", "global_step", "loops")
         return {key: stored[key] for key in keys}, reachable(module)
 
     whole = run(f"{name}-whole", max_epochs=2)
-    run(f"{name}-part", max_steps=1 if game(name, digits()).discriminator_steps > 1 else 7)
+    run(f"{name}-part", max_steps=1 if getattr(game(name), "discriminator_steps", 1) > 1 else 7)
     last = str(folder / f"{name}-part" / "last.ckpt")
     return {"resumed": same(whole, run(f"{name}-part", last, max_epochs=2))}
 
 
 def one_process_step(name, folder):
     """One update on two ranks equals one update of one process on the joined batch and noise."""
-    data = ring(batch_size=8)
+    data = ring(batch_size=8) if name in LATENT_GAMES else images_of(name, batch_size=8)
     # Plain gradient steps: Adam would blow rounding errors of vanishing gradients up to whole steps.
     sgd = dict.fromkeys(("generator_optimizer", "discriminator_optimizer"), partial(SGD, lr=1e-3))
     apart = UNCOUPLED.get(name, {})
@@ -153,7 +161,8 @@ def one_process_step(name, folder):
 
     class Joined(Callback):
         def on_train_start(self, trainer, module):
-            module.latent.register_forward_hook(lambda *_: again(module.latent, *next(draws)))
+            if name in LATENT_GAMES:
+                module.latent.register_forward_hook(lambda *_: again(module.latent, *next(draws)))
 
         def on_train_batch_start(self, trainer, module, batch, batch_idx):
             for old, new in zip(batch, batches[batch_idx], strict=True):

@@ -1,6 +1,8 @@
 import io
 import pickle
+import stat
 import tarfile
+import zipfile
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +10,8 @@ import torch
 from jsonargparse import ArgumentParser
 from PIL import Image
 
-from lightning_gans.data import DataModule, fetch
+from lightning_gans.data import DataModule, fetch, pairs
+from lightning_gans.data.colour import rgb_to_lab
 from lightning_gans.data.loader import to_float
 from lightning_gans.data.pairs import Colorization, Facades, Inpainting, PairedImages, UnpairedImages
 
@@ -350,9 +353,13 @@ def server(tmp_path, monkeypatch):
     archive.parent.mkdir()
 
     class Response(io.BytesIO):
-        url, headers = Facades.source, {}
+        url, headers = "https://somewhere", {}
 
-    monkeypatch.setattr(fetch, "urlopen", lambda request, timeout: Response(archive.read_bytes()))
+    def answer(request, timeout):
+        (file,) = [file for file in archive.parent.iterdir() if request.full_url.endswith(f"/{file.name}")]
+        return Response(file.read_bytes())
+
+    monkeypatch.setattr(fetch, "urlopen", answer)
     return archive
 
 
@@ -365,6 +372,42 @@ def test_facades_are_fetched(tmp_path, server):
     data = ready(Facades(root=tmp_path / "root", image_size=16))
     assert len(data.train_dataloader()) == 2
     assert [file.name for file in (tmp_path / "root").iterdir()] == ["facades"]
+
+
+@pytest.mark.parametrize("kind", [PairedImages, UnpairedImages])
+def test_data_sets_are_fetched_by_name(tmp_path, server, kind):
+    write_pairs(tmp_path / "maps", "train", count=3)
+    write_pairs(tmp_path / "maps", "val", count=1)
+    with tarfile.open(server.with_name("maps.tar.gz"), "w:gz") as archive:
+        archive.add(tmp_path / "maps", "maps")
+    assert len(ready(kind("maps", root=tmp_path / "root", image_size=16)).train_dataloader()) == 3
+    with pytest.raises(FileNotFoundError, match=f"{kind.__name__}.*paintings"):
+        kind("paintings", root=tmp_path / "root").prepare_data()
+    with pytest.raises(FileNotFoundError, match=r"cityscapes-dataset\.com.*licence"):
+        kind("cityscapes", root=tmp_path / "root").prepare_data()
+
+
+def test_unpaired_data_sets_are_fetched_as_zip(tmp_path, server):
+    write_domains(tmp_path, {"trainA": 2, "trainB": 4, "testA": 1, "testB": 1})
+    with zipfile.ZipFile(server.with_name("horse2zebra.zip"), "w") as archive:
+        for file in tmp_path.glob("t*/*.png"):
+            archive.write(file, f"horse2zebra/{file.relative_to(tmp_path)}")
+    data = ready(UnpairedImages("horse2zebra", root=tmp_path / "root", image_size=16))
+    assert len(data.train_dataloader()) == 4
+    assert [file.name for file in (tmp_path / "root").iterdir()] == ["horse2zebra"]
+
+
+@pytest.mark.parametrize("name", ["../evil/a.jpg", "/evil/a.jpg", "horse2zebra/link"])
+def test_evil_zip(tmp_path, server, name):
+    (tmp_path / "evil").mkdir()
+    entry = zipfile.ZipInfo(name.replace("/evil", f"{tmp_path}/evil") if name[0] == "/" else name)
+    entry.external_attr = (stat.S_IFLNK if "link" in name else stat.S_IFREG) << 16
+    with zipfile.ZipFile(server.with_name("horse2zebra.zip"), "w") as archive:
+        archive.writestr(entry, f"{tmp_path}/evil")
+    with pytest.raises(FileNotFoundError, match=r"cannot fetch .*horse2zebra\.zip"):
+        UnpairedImages("horse2zebra", root=tmp_path / "root").prepare_data()
+    assert not (tmp_path / "root").exists()
+    assert not list((tmp_path / "evil").iterdir())
 
 
 def member(name, kind=tarfile.REGTYPE, link=""):
@@ -409,12 +452,11 @@ def test_absolute_paths_stay_in_the_archives_folder(tmp_path, server):
 
 def test_facades_come_encrypted(tmp_path, server, monkeypatch):
     server.write_bytes(b"something")
-    plain = Facades.source.replace("https:", "http:")
     response = fetch.urlopen
 
     def redirected(request, timeout):
         answer = response(request, timeout)
-        answer.url = plain
+        answer.url = "http://somewhere"
         return answer
 
     monkeypatch.setattr(fetch, "urlopen", redirected)
@@ -433,7 +475,7 @@ def test_facades_that_arrive_damaged_leave_nothing(tmp_path, server, content):
 
 @pytest.mark.parametrize("download", [True, False])
 def test_missing_facades(tmp_path, monkeypatch, download):
-    monkeypatch.setattr(Facades, "source", "http://127.0.0.1:9/facades.tar.gz")
+    monkeypatch.setitem(pairs.SOURCES, "facades", "http://127.0.0.1:9/facades.tar.gz")
     data = Facades(root=tmp_path / "none", download=download)
     with pytest.raises(FileNotFoundError) as error:
         (data.prepare_data if download else data.setup)()
@@ -583,6 +625,27 @@ def test_colorization_mirrors_both(tmp_path):
     assert {place[2] for place in mirrored} == {False, True}
     luma = (colour * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True)
     torch.testing.assert_close(grey, luma, rtol=0, atol=1e-6)
+
+
+def test_lab_of_known_colours():
+    """Red, green, blue, white, black, and a dark grey below the knee of both curves."""
+    colours = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255] * 3, [0] * 3, [10] * 3])
+    light, colour = rgb_to_lab(to_float(colours.to(torch.uint8)[:, :, None, None]))
+    lab = torch.cat([(light + 1) * 50, colour * 110], 1).flatten(1)
+    expected = [[53.241, 80.092, 67.203], [87.735, -86.183, 83.179], [32.297, 79.188, -107.860]]
+    expected += [[100, 0, 0], [0, 0, 0], [2.742, 0, 0]]
+    torch.testing.assert_close(lab, torch.tensor(expected), rtol=0, atol=0.02)
+
+
+def test_colorization_in_lab(tmp_path):
+    images = write_folder(tmp_path)
+    data = ready(Colorization(str(tmp_path), image_size=16, batch_size=4, space="lab"))
+    assert (data.input_shape, data.image_shape) == ((1, 16, 16), (2, 16, 16))
+    light, colour = next(iter(data.test_dataloader()))
+    assert max(light.abs().max(), colour.abs().max()) <= 1
+    torch.testing.assert_close(data.to_show(light, colour), images, rtol=0, atol=1e-3)
+    assert data.to_show(light, 9 * colour).abs().max() <= 1  # beyond what a screen has
+    assert data.real_images("test")[0][0].shape == (2, 16, 16)
 
 
 def holes(broken, whole):

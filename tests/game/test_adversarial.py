@@ -192,6 +192,39 @@ def test_the_base_carries_games_without_a_latent():
     assert set(module.ema) == {"there", "back"}
 
 
+class InParts(AdversarialModule):
+    """One player, whose loss is the sum of two."""
+
+    def __init__(self, whole):
+        super().__init__()
+        self.whole, self.layer = whole, nn.Linear(2, 1)
+
+    def players(self):
+        return {"generator": Player(("layer",), SGD)}
+
+    def training_step(self, batch, batch_idx):
+        losses = self.losses(batch[0])
+        self.minimise("generator", sum(list(losses)) if self.whole else losses)
+
+    def losses(self, x):
+        first = self.layer(x).square().mean()
+        yield first
+        if not self.whole:
+            with pytest.raises(RuntimeError, match="second time"):  # its graph is gone
+                first.backward()
+        yield self.layer(3 * x).abs().mean()
+
+
+def test_a_loss_in_parts_is_their_sum():
+    weights = []
+    for whole in (True, False):
+        torch.manual_seed(0)
+        module = InParts(whole)
+        trainer(max_steps=3).fit(module, ring())
+        weights.append(module.layer.weight)
+    torch.testing.assert_close(*weights)
+
+
 def test_one_player_is_the_generator():
     class NoGenerator(GAN):
         def players(self):

@@ -41,6 +41,15 @@ def test_released_learning_rates(lr, start, end, known):
     assert min(found) >= 0
 
 
+@pytest.mark.parametrize(
+    ("epoch", "factor"),
+    [(1, 1.0), (100, 1.0), (101, 0.9900990099), (150, 0.5049504950), (200, 0.0099009901)],
+)
+def test_learning_rates_of_cyclegan(epoch, factor):
+    """Of the authors' PyTorch code: 1 - max(0, e - 100) / 101 in epoch e, counted from 1."""
+    assert rates(1.0, 99, 200, 199)[epoch - 1] == pytest.approx(factor, abs=5e-11)
+
+
 @pytest.mark.parametrize(("start", "end"), [(-1, 3), (3, 3), (4, 3)])
 def test_bad_arguments(start, end):
     with pytest.raises(ValueError, match=f"start={start} and end={end}"):

@@ -15,7 +15,7 @@ from lightning.pytorch import Callback
 from lightning_gans import ClassifierExtractor, DatasetClassifier
 from lightning_gans.callbacks import Checkpoint, Evaluate, GeneratorEMA
 from lightning_gans.metrics import FID, IS
-from tests.conformance.games import PAPERS, digits, game, same
+from tests.conformance.games import PAPERS, digits, game, images_of, outputs, same
 from tests.kill import KillAt, Killed
 
 from ..conformance.games import trainer as cpu_trainer
@@ -69,28 +69,29 @@ class Batches(Callback):
 def test_trains(name, mode):
     settings, options = MODES[mode]
     torch.compiler.reset()
-    data, batches = digits(), Batches()
+    data, batches = images_of(name), Batches()
     module = game(name, data, **options)
-    before = [p.detach().clone() for p in module.generator.parameters()]
+    (network, *_) = module.player_networks("generator").values()
+    before = [p.detach().clone() for p in network.parameters()]
     fit = trainer([GeneratorEMA(), batches], max_steps=2, **settings)
     fit.fit(module, data)
     assert fit.global_step == 2
     assert batches.devices == {DEVICE}
     assert all(p.isfinite().all() and p.dtype == torch.float32 for p in module.parameters())
-    assert not same(before, [p.detach().cpu() for p in module.generator.parameters()])
-    assert module.sample(3).isfinite().all()
+    assert not same(before, [p.detach().cpu() for p in network.parameters()])
+    assert outputs(module).isfinite().all()
 
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_one_seed_gives_the_same_samples_on_cpu_and_gpu(name):
     module = game(name)
-    on_cpu = module.sample(16, seed=1)
-    on_device = module.to(DEVICE).sample(16, seed=1)
+    on_cpu = outputs(module)
+    on_device = outputs(module.to(DEVICE))
     assert on_device.device.type == DEVICE
     torch.testing.assert_close(on_device.cpu(), on_cpu, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["DCGAN", "GAN", "CoulombGAN"])
+@pytest.mark.parametrize("name", ["DCGAN", "GAN", "CoulombGAN", "Pix2Pix", "CycleGAN"])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_killed_and_resumed_is_uninterrupted(name, precision):
     """To the bit, with torch's deterministic algorithms."""
@@ -99,7 +100,7 @@ def test_killed_and_resumed_is_uninterrupted(name, precision):
         torch.manual_seed(5)
         callbacks = [Checkpoint(every_n_updates=2, dirpath=folder), GeneratorEMA(0.9), *extra]
         fit = trainer(callbacks, max_steps=14, precision=precision, deterministic=True)
-        fit.fit(game(name), digits(), ckpt_path=ckpt_path)
+        fit.fit(game(name), images_of(name), ckpt_path=ckpt_path)
         return torch.load(Path(folder) / "last.ckpt", weights_only=True)
 
     try:

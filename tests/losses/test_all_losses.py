@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from lightning_gans.losses import gan, hinge, lsgan, wgan
+from lightning_gans.losses import gan, hinge, lsgan, translation, wgan
 
-MODULES = [gan, wgan, lsgan, hinge]
+MODULES = [gan, wgan, lsgan, hinge, translation]
 IN_NUMPY = {
     gan: (
         lambda r, f: np.logaddexp(0, -r).mean() + np.logaddexp(0, f).mean(),
@@ -16,6 +16,10 @@ IN_NUMPY = {
     wgan: (lambda r, f: f.mean() - r.mean(), lambda f: -f.mean()),
     lsgan: (lambda r, f: ((r - 1) ** 2).mean() / 2 + (f**2).mean() / 2, lambda f: ((f - 1) ** 2).mean() / 2),
     hinge: (lambda r, f: np.maximum(0, 1 - r).mean() + np.maximum(0, 1 + f).mean(), lambda f: -f.mean()),
+    translation: (
+        lambda r, f: (np.logaddexp(0, -r).mean() + np.logaddexp(0, f).mean()) / 2,
+        lambda f: np.logaddexp(0, -f).mean(),
+    ),
 }
 
 

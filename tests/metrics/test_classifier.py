@@ -19,8 +19,9 @@ from torch import nn
 import lightning_gans
 from lightning_gans import GAN, Digits, files
 from lightning_gans.callbacks import Checkpoint
-from lightning_gans.metrics import classifier as module
-from lightning_gans.metrics.classifier import ClassifierExtractor, DatasetClassifier, _one_cycle
+from lightning_gans.metrics import judge as module
+from lightning_gans.metrics.classifier import ClassifierExtractor, DatasetClassifier
+from lightning_gans.metrics.judge import _one_cycle
 from lightning_gans.networks.classifier import ConvClassifier, LeNet
 from tests.damage import damaged
 

@@ -155,7 +155,13 @@ def test_bad_input():
     with pytest.raises(ValueError, match="either a segmenter or a palette"):
         FCNScore(4, Colours(), palette=COLOURS)
     with pytest.raises(ValueError, match=r"palette is .*give \(19, 3\)"):
-        FCNScore(palette=COLOURS)
+        FCNScore(19, palette=COLOURS)
+    with pytest.raises(ValueError, match=r"palette='facade'.*facades"):
+        FCNScore(palette="facade")
+    with pytest.raises(ValueError, match="give 0 to 255"):
+        FCNScore(palette=COLOURS / 255)
+    with pytest.raises(ValueError, match="give the palette"):
+        FCNScore(4, Colours(), labels="inputs")
     with pytest.raises(ValueError, match="absent='drop'"):
         FCNScore(4, Colours(), absent="drop")
     with pytest.raises(ValueError, match=r"it should be \(1, 19, h, w\)"):

@@ -87,6 +87,7 @@ def test_every_network_is_here():
         N.ConditionalMLPGenerator,
         N.ConditionalMLPDiscriminator,
         N.ConvClassifier,
+        N.ConvSegmenter,
         N.LeNet,
         N.HashAutoencoder,
         N.Maxout,

@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from lightning_gans.losses import wgan
 from lightning_gans.networks import PatchDiscriminator, ResNetTranslator, UNetGenerator
+from lightning_gans.networks.base import InstanceNorm
 from lightning_gans.networks.rebuild import describe
+from lightning_gans.networks.unet import UpConv
 
 SMALL, TINY = (3, 32, 32), (2, 16, 16)
 TRANSLATORS = {
@@ -194,6 +197,56 @@ def test_resnet_is_what_the_sheet_says():
 
 def convolutions(network):
     return [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+
+
+LAYOUTS = pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+
+
+def same_as_torchs(network, plain, shape, layout):
+    """Values and gradients of a layer of ours and of torch's; the memory order is kept."""
+    plain.load_state_dict(network.state_dict())
+    found = []
+    for layer in (network, plain):
+        torch.manual_seed(0)
+        images = torch.randn(shape).contiguous(memory_format=layout).requires_grad_()
+        maps = layer.to(memory_format=layout)(images)
+        (maps * torch.randn_like(maps.contiguous())).sum().backward()
+        found.append([maps, images.grad, *(p.grad for p in layer.parameters())])
+    for ours, torchs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, torchs, rtol=1e-4, atol=1e-4)
+    return found[0][0]
+
+
+@LAYOUTS
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("affine", [True, False])
+def test_instance_norm_is_torchs(layout, count, affine):
+    network = InstanceNorm(4, affine=affine)
+    normed = same_as_torchs(network, nn.InstanceNorm2d(4, affine=affine), (count, 4, 6, 5), layout)
+    assert normed.is_contiguous(memory_format=layout)
+    images = torch.randn(count, 4, 6, 6).contiguous(memory_format=layout)
+    wgan.gradient_penalty(lambda x: network(x).square().mean((1, 2, 3)), images, -images)
+
+
+@LAYOUTS
+def test_instance_norm_can_be_replaced(layout):
+    """By what replaces torch's: modes that give parts of an image the statistics of the whole."""
+
+    class Replaced(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            return args[0] if func is F.instance_norm else func(*args, **(kwargs or {}))
+
+    images = torch.randn(2, 4, 6, 6).contiguous(memory_format=layout)
+    with Replaced():
+        assert InstanceNorm(4)(images) is images
+
+
+@LAYOUTS
+@pytest.mark.parametrize("shape", [(1, 4, 1, 1), (2, 4, 2, 4), (1, 4, 8, 8)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_transposed_convolution_is_torchs(layout, shape, bias):
+    """With few pixels, which are multiplied, and with many."""
+    same_as_torchs(UpConv(4, 3, bias), nn.ConvTranspose2d(4, 3, 4, 2, 1, bias=bias), shape, layout)
 
 
 @translators

@@ -20,6 +20,7 @@ import psutil
 import yaml
 from filelock import FileLock, Timeout
 
+from lightning_gans import __version__
 from lightning_gans.commands.reproduce.tables import Cell
 from lightning_gans.files import write_whole
 
@@ -274,7 +275,7 @@ def machine(config: Mapping[str, Any]) -> dict[str, Any]:
         "device": device,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        **{name: version(name) for name in PROGRAMS},
+        **{name: __version__ if name == "lightning-gans" else version(name) for name in PROGRAMS},
     }
 
 

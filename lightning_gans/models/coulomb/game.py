@@ -144,7 +144,7 @@ class CoulombGAN(LatentGame):
         if self.remember_previous:
             self.previous = fake.images
 
-    def minimise(self, player: str, loss: Tensor) -> None:
+    def minimise(self, player: str, loss: Any) -> None:
         """As the base, with the L2 penalty of the player's convolution kernels."""
         if self.weight_decay:
             squares = [kernel.square().sum() for kernel in self._kernels[player]]
