@@ -23,6 +23,7 @@ from tqdm import tqdm
 from lightning_gans import checks
 from lightning_gans.commands.main import memory_is_full
 from lightning_gans.data.base import free_memory
+from lightning_gans.data.colour import lab_to_rgb, rgb_to_lab
 from lightning_gans.data.decode import (
     DamagedImage,
     Decoder,
@@ -47,6 +48,8 @@ AHEAD, THREADS = 16, 4
 """Images that are read before their turn, if they are no larger than a tile, and who reads and packs them."""
 PATCH = 256
 """Side of the parts of a large image by which all of its tiles are normalised."""
+LAB = (1, 2)
+"""Channels of a game that finds the colours a and b of a lightness L: its translations are shown in colour."""
 ON_A_SHEET, COLUMNS = 16, 4
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -75,7 +78,8 @@ def translate(
     """Translate images with a trained game from images to images.
 
     Each image is translated at its own size, unless ``size`` is given: it is continued by reflection to the
-    next size that the generator takes, and the translation is cut back.
+    next size that the generator takes, and the translation is cut back. A game of lightness and colour (Lab)
+    gets the lightness of the images.
 
     Args:
         ckpt_path: The checkpoint, or the folder of its run; or a generator of the authors' PyTorch code, a
@@ -133,11 +137,13 @@ def translate(
             "for: leave direction out"
         )
     channels, made = game.channels(direction)
-    if channels not in (1, 3) or made not in (1, 3):
+    lab = (channels, made) == LAB
+    if not lab and (channels not in (1, 3) or made not in (1, 3)):
         raise ValueError(
             f"ckpt_path={ckpt_path}: from {channels} to {made} channels, and image files have 1 or 3: use "
             "translate() in Python"
         )
+    channels = 3 if lab else channels
     generator = getattr(game, game.generators[direction], None)
     multiple = lcm(getattr(generator, "size_multiple", 1), getattr(generator, "smallest", 1))
     tile = max(1, tile // multiple) * multiple
@@ -145,8 +151,9 @@ def translate(
     tile_starts(2 * tile, tile, overlap, multiple)  # which refuses tiles that are too small
 
     read = _Reader(channels, half, size, aspect, interpolation)
+    ema = weights == "ema"
     run = _Run(
-        game.to(place), direction, weights == "ema", deterministic, seed, precision, multiple, tile, overlap
+        game.to(place), channels, direction, ema, deterministic, seed, precision, multiple, tile, overlap
     )
     with (
         _any_size(),
@@ -211,6 +218,7 @@ class _Run:
     """Translates images of any size to uint8."""
 
     game: TranslationGame
+    channels: int  # of the images that are read
     direction: str
     ema: bool
     deterministic: bool
@@ -280,15 +288,17 @@ class _Run:
 
     def _part(self, item: _Item, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
         """Return a part of an image, (C, height, width), continued by reflection beyond its end."""
-        channels, image = self.game.channels(self.direction)[0], item.image
+        image = item.image
         box = (left, top, min(left + width, image.width), min(top + height, image.height))
-        part = np.asarray(to_channels(image.crop(box), channels, str(item.file)))
-        part = part.reshape(*part.shape[:2], channels)
+        part = np.asarray(to_channels(image.crop(box), self.channels, str(item.file)))
+        part = part.reshape(*part.shape[:2], self.channels)
         missing = ((0, height - part.shape[0]), (0, width - part.shape[1]), (0, 0))
         return np.pad(part, missing, mode="reflect").transpose(2, 0, 1)
 
     def _translate(self, pixels: NDArray[np.uint8], item: _Item, noise: int = 0) -> Tensor:
         inputs = torch.from_numpy(pixels).float() / 127.5 - 1
+        lab = self.game.channels(self.direction) == LAB
+        inputs = rgb_to_lab(inputs)[0] if lab else inputs
         seed = self.seed + item.number + (noise << 40)  # of the first; what follows counts on
         place = self.game.device.type
         try:
@@ -300,12 +310,12 @@ class _Run:
             (height, width), game = inputs.shape[2:], self.game
             trained = game.input_shape if self.direction == "AtoB" else game.image_shape
             raise ValueError(
-                f"{item.file}: the generator fails at {width}x{height} pixels, give --size {trained[1]}, which "
-                f"it was trained at ({checks.first_line(error)})"
+                f"{item.file}: the generator fails at {width}x{height} pixels, give --size {trained[1]}, "
+                f"which it was trained at ({checks.first_line(error)})"
             ) from error
         if not images.isfinite().all():
             raise ValueError(f"{item.file}: the translation is not finite: the generator has diverged")
-        return images
+        return lab_to_rgb(inputs, images) if lab else images
 
 
 @dataclass
