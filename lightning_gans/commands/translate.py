@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice, product
 from math import ceil, isqrt, lcm, prod
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import torch
@@ -49,10 +49,8 @@ AHEAD, THREADS = 16, 4
 PATCH = 256
 """Side of the parts of a large image by which all of its tiles are normalised."""
 LAB = (1, 2)
-"""Channels of a game that finds the colours a and b of a lightness L: its translations are shown in colour."""
+"""Channels of a game that finds the colours a and b for a lightness L: its translations are in colour."""
 ON_A_SHEET, COLUMNS = 16, 4
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def translate(
