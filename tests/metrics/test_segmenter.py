@@ -171,6 +171,7 @@ def test_back_to_labels(root, cli, tmp_path):
     expected = FCNScore(labels="targets", palette="facades")
     expected.update(to_bytes(game.translate(photographs, direction="BtoA")), to_bytes(labels))
     assert found["pixel_accuracy"] == pytest.approx(float(expected.compute()["pixel_accuracy"]))
+    assert found["protocol"]["direction"] == "BtoA"
     perfect = FCNScore(labels="targets", palette="facades")
     perfect.update(to_bytes(labels), to_bytes(labels))
     assert perfect.compute()["pixel_accuracy"] == pytest.approx(1)
