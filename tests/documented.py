@@ -17,6 +17,7 @@ NARROW = (
     "--model.discriminator CoulombDiscriminator --model.discriminator.width 16"
 )
 SMALL_FACES = f"{SMALL_BATCH} --data.image_size 32 --data.verify false"
+SMALL_PAIRS = "--data.image_size 64 --model.generator.width 4 --model.discriminator.width 4"
 UNCHECKED = "--data.verify false"
 FEW = "--data.limit 40"
 
@@ -30,6 +31,7 @@ SHRUNK = [
     (r"lightning-gans reproduce .*", "--dry-run"),
     (r"lightning-gans preview .*", "--seconds 0.1"),
     (r"lightning-gans sample .*", "--n 4"),
+    (r"lightning-gans translate .*", ""),
     (r"lightning-gans evaluate .*cifar10.train.npz.*", None),  # needs Inception's weights
     (r"lightning-gans evaluate (--ckpt_path \S+|.*--extractor .*)", "--n 40"),
     (r"lightning-gans evaluate .*", "--n 40 --metrics [SWD]"),
@@ -41,7 +43,10 @@ SHRUNK = [
     (r"lightning-gans fit .*--data (Digits|my_data\.Stripes) .*", "--trainer.max_steps 20"),
     (r"lightning-gans fit --config classifier/cifar10", f"{SMALL_BATCH} {UNCHECKED}"),
     (r"lightning-gans fit --config classifier/\w+", f"{SMALL_BATCH} --trainer.max_epochs -1"),
-    (r"lightning-gans fit --config segmenter/[\w-]+", f"{SMALL_BATCH} --trainer.max_epochs -1"),
+    (
+        r"lightning-gans fit --config segmenter/[\w-]+",
+        f"{SMALL_BATCH} --trainer.max_epochs -1 --data.image_size 32",
+    ),
     (r"lightning-gans fit --config realness/cifar10", f"{SMALL_BATCH} {UNCHECKED} {NO_SCORES}"),
     (
         r"lightning-gans fit --config deligan/cifar10",
@@ -56,6 +61,7 @@ SHRUNK = [
         r"lightning-gans fit --config (coulomb/ring|coulomb/grid|deligan/bimodal|deligan/mnist|my.yaml).*",
         SMALL_BATCH,
     ),
+    (r"lightning-gans fit --config (pix2pix|cyclegan)/.*", f"{SMALL_BATCH} {NO_SCORES} {SMALL_PAIRS}"),
     (r"lightning-gans fit --config .*", f"{SMALL_BATCH} {JUDGED}"),
     (r"lightning-gans fit --ckpt_path .*", "--trainer.max_steps 4"),
     (r"lightning-gans fit --model DCGAN --data galaxies.*", f"{SMALL_BATCH} {FEW}"),

@@ -186,11 +186,6 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
         again = any(isinstance(callback, NoGPUCheck) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
         return [] if again else [NoGPUCheck()]
 
-    def setup(self, stage: str) -> None:
-        """Move the networks to the device of the run, to be tried there before any long work starts."""
-        # Lightning moves them only after this hook, in which `device` already says otherwise.
-        self.to(self.device)
-
     def configure_optimizers(self) -> Any:
         """Make each player's optimizer and scheduler."""
         return make_optimizers(self, self.players())

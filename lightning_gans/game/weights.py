@@ -112,6 +112,11 @@ class Weights(LightningModule):
         elif self.ema is not None and not averaged:
             weights.update({f"ema.{key}": weights[key] for key in self.ema.state_dict()})
 
+    def setup(self, stage: str) -> None:
+        """Move the networks to the device of the run, to be tried there before any long work starts."""
+        # Lightning moves them only after this hook, in which `device` already says otherwise.
+        self.to(self.device)
+
     def prepare_networks(self, names: Iterable[str]) -> None:
         """Bring the networks into the memory order of this run, and compile them if it asks for it.
 

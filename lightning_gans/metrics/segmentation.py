@@ -13,6 +13,7 @@ from lightning_gans import checks
 from lightning_gans.metrics.extractors import hash_of
 from lightning_gans.metrics.states import check_images
 
+PIXELS = 2**18  # that are segmented at once
 TINY = 1e-12  # added to denominators, as in pix2pix's script
 
 FACADES_CLASSES = (
@@ -132,8 +133,10 @@ class FCNScore(Metric):
         about = {"scored_images": self.wants[0].replace("images", "translations"), "labels": self.wants[1]}
         if self.segmenter is None:
             return {**about, "segmenter": "nearest colour"}
-        own = {"segmenter": type(self.segmenter).__name__, "segmenter_hash": hash_of(self.segmenter)}
-        return about | getattr(self.segmenter, "protocol", own)
+        if hasattr(self.segmenter, "protocol"):
+            return {**about, **self.segmenter.protocol}  # type: ignore[dict-item]
+        name = type(self.segmenter).__name__
+        return {**about, "segmenter": name, "segmenter_hash": hash_of(self.segmenter)}
 
     @torch.no_grad()
     def update(self, images: Tensor, label_maps: Tensor) -> None:
@@ -148,33 +151,34 @@ class FCNScore(Metric):
         checks.shaped((len(images), "H", "W"), "whole", label_maps=label_maps)
         known = (label_maps >= 0) & (label_maps < self.num_classes)
         label_maps = label_maps.long().where(known, -1)
-        # One image at a time: the logits of 1024x2048 pixels and 19 classes take 160 MB.
-        for image, label_map in zip(images.split(1), label_maps.split(1), strict=True):
-            found = self._segment(image, (label_map.shape[1], label_map.shape[2]))
+        # The logits of one image of 1024x2048 pixels and 19 classes take 160 MB.
+        size = max(1, PIXELS // max(1, label_maps[0].numel())) if len(label_maps) else 1
+        for part, label_map in zip(images.split(size), label_maps.split(size), strict=True):
+            found = self._segment(part, (label_map.shape[1], label_map.shape[2]))
             self.confusion += confusion_matrix(found, label_map, self.num_classes)
 
-    def _segment(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+    def _segment(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         if self.segmenter is None:
             assert self.palette is not None
-            labels = nearest_colours(image, self.palette)
+            labels = nearest_colours(images, self.palette)
             if labels.shape[1:] != size:
                 labels = interpolate(labels[None].float(), size, mode="nearest-exact")[0].long()
             return labels
-        values = image.float()
+        values = images.float()
         if values.shape[2:] != size:
             values = interpolate(values, size, mode="bilinear", antialias=True).round().clamp(0, 255)
         values = values / 255
         for numbers, operation in ((self.mean, torch.sub), (self.std, torch.div)):
             if numbers is not None:
                 values = operation(values, values.new_tensor(numbers).view(1, -1, 1, 1))
-        with torch.autocast(image.device.type, enabled=False):
+        with torch.autocast(images.device.type, enabled=False):
             logits = self.segmenter(values)
         if isinstance(logits, Mapping):
             logits = logits["out"]
-        if logits.dim() != 4 or logits.shape[:2] != (1, self.num_classes):
+        if logits.dim() != 4 or logits.shape[:2] != (len(images), self.num_classes):
             raise ValueError(
-                f"the segmenter makes {tuple(logits.shape)} of one image: it should be "
-                f"(1, {self.num_classes}, h, w)"
+                f"the segmenter makes {tuple(logits.shape)} of {len(images)} images: it should be "
+                f"({len(images)}, {self.num_classes}, h, w)"
             )
         if not logits.isfinite().all():
             raise ValueError("the segmenter's logits are not finite")

@@ -16,7 +16,7 @@ from torchmetrics import Metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchvision.io import write_png
 
-from lightning_gans import load
+from lightning_gans import Pix2Pix, load
 from lightning_gans.callbacks import Checkpoint, Evaluate, GeneratorEMA, SampleGrid
 from lightning_gans.callbacks.evaluate import check_names
 from lightning_gans.data import Colorization, Digits, GaussianMixtures, PairedImages, UnpairedImages
@@ -45,6 +45,7 @@ from lightning_gans.metrics.stream import samples_of
 from ..conformance.shapes import TwoTranslators
 from ..metrics.own import Brightness, MeanFeature, NeedsColour, Pixels
 from ..metrics.tiny import MeanColour, TinyExtractor
+from ..tiny_data import write_labelled
 from .helpers import Save, digits, fit, image_game, norm_game, point_game, ring, weights
 from .test_sample_grid import Watcher
 
@@ -701,6 +702,26 @@ def test_shares_of_translations_are_the_whole(tmp_path, paired):
     assert len(real) == (7 if paired else 3)
     assert tuple(real[0].shape) == (3, 8, 8)
     assert key["split"] == "test"
+
+
+def test_noise_of_translations_follows_from_seed_and_place(tmp_path):
+    """pix2pix's protocol, batch statistics and dropout: the same each time, on each number of ranks."""
+    write_labelled(tmp_path / "pairs", 5, 16)
+    data = PairedImages(str(tmp_path / "pairs"), image_size=16, batch_size=2, cache=False, drop_last=False)
+    data.setup("fit")
+    torch.manual_seed(0)
+    game = Pix2Pix(data.input_shape, data.image_shape, {"width": 4}, {"width": 4, "receptive_field": 16})
+
+    def made(*shares, seed=3):
+        stream = samples_of(game, 100, seed=seed, data=data)
+        return torch.cat([batch.values for share in shares for batch in stream.batches(share, 250)]).int()
+
+    whole, inputs = made(range(5)), torch.cat([batch[0] for batch in data.val_dataloader()])
+    assert torch.equal(whole, made(range(5)))
+    assert (whole - made(range(1), range(1, 4), range(4, 5))).abs().max() <= 1  # of 255: of batches
+    assert (whole - to_bytes(game.translate(inputs, seed=3)).int()).abs().max() <= 1
+    assert (whole - made(range(5), seed=30)).abs().max() > 1
+    assert (whole - to_bytes(game.translate(inputs, deterministic=True)).int()).abs().max() > 1
 
 
 def test_translations_without_held_out_inputs(tmp_path):

@@ -9,6 +9,7 @@ from lightning import Trainer
 from PIL import Image
 
 from lightning_gans import Pix2Pix, load
+from lightning_gans.data.colour import lab_to_rgb, rgb_to_lab
 from lightning_gans.drawing.grids import GAP, STRIP
 from lightning_gans.drawing.pixels import to_bytes
 from lightning_gans.game.translation import TranslationGame
@@ -167,6 +168,17 @@ def test_neighbours_in_a_batch_change_nothing(cli, from_grey):
         )  # convolutions of batches
 
 
+def test_a_game_from_lightness_to_colour(cli):
+    torch.manual_seed(0)
+    game = saved(Pix2Pix((1, 16, 16), (2, 16, 16), generator={"width": 4}, lambda_gan=0), "lab.ckpt")
+    image = drawn(16, 16, 3)
+    Image.fromarray(image).save("a.png")
+    cli("translate", "--ckpt_path=lab.ckpt", "--input=a.png", "--output=out")
+    lightness = rgb_to_lab(torch.from_numpy(image).permute(2, 0, 1)[None] / 127.5 - 1)[0]
+    wanted = to_bytes(lab_to_rgb(lightness, game.translate(lightness, seed=0)))[0]
+    assert np.array_equal(np.asarray(Image.open("out/a.png")).transpose(2, 0, 1), wanted)
+
+
 def test_large_images_are_translated_in_tiles(run, checkpoint, monkeypatch):
     """Never more than a tile at a time; a local network makes of them what it makes of the whole."""
     image = drawn(150, 201)
@@ -181,9 +193,30 @@ def test_large_images_are_translated_in_tiles(run, checkpoint, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(TranslationGame, "translate", watched)
         made = run("large.png", "out", "--tile=64", "--overlap=16")["large.png"]
-    assert len(sizes) == 3 * 4
-    assert max(sizes) == 64**2
+    assert sizes == [256**2] + [64**2] * (3 * 4)  # the first tell if tiles must be normalised alike
     assert abs(made - by_hand(checkpoint, image).astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_tiles_are_normalised_alike(cli, norm):
+    """Else tiles of the flat half would be as rich in contrast as those of the other."""
+    torch.manual_seed(0)
+    game = Pix2Pix((1, 16, 16), (1, 16, 16), generator={"width": 4, "norm": norm, "downs": 2}, lambda_gan=0,
+                   dropout_at_test=False)  # fmt: skip
+    for layer in game.modules():
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            layer.weight.data *= 10  # untrained, it would hardly answer
+    saved(game, "game.ckpt")
+    image = np.concatenate([drawn(256, 128), drawn(256, 128) // 32 + 100], 1)
+    Image.fromarray(image).save("a.png")
+    made = {}
+    for tile in (48, 64, 512):
+        cli("translate", "--ckpt_path=game.ckpt", "--input=a.png", f"--output={tile}", f"--tile={tile}",
+            "--overlap=32")  # fmt: skip
+        made[tile] = np.asarray(Image.open(f"{tile}/a.png")).astype(float)
+    assert abs(made[48] - made[64]).max() <= 1
+    assert made[512].std() > 5
+    assert abs(made[48] - made[512]).mean() < made[512].std() / 10
 
 
 def test_colour_large_enough_for_several_strips(cli, from_grey):
@@ -225,7 +258,7 @@ def test_generators_of_the_authors_code(cli, fails):
     cli("translate", "--ckpt_path=latest_net_G.pth", "--input=a.png", "--output=out")
     inputs = torch.from_numpy(np.pad(image, ((0, 4), (0, 0), (0, 0)), mode="reflect")).permute(2, 0, 1)
     wanted = to_bytes(forward(inputs[None] / 127.5 - 1))[0, :, :36]
-    made = torch.from_numpy(np.asarray(Image.open("out/a.png"))).permute(2, 0, 1)
+    made = torch.from_numpy(np.array(Image.open("out/a.png"))).permute(2, 0, 1)
     assert (made.int() - wanted.int()).abs().max() <= 1
     as_the_authors_save(patches(3)[0], "latest_net_D.pth")
     assert "holds a discriminator" in fails(

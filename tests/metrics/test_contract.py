@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torchmetrics import Metric
 from torchmetrics.functional.classification import multiclass_confusion_matrix
+from torchmetrics.functional.image import peak_signal_noise_ratio as psnr
+from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
@@ -44,6 +46,7 @@ def data(real):
         "logits": torch.randn(N, 2, generator=generator),
         "labels": torch.arange(N) % 2,
         "modes": torch.arange(N) % 4,
+        "targets": torch.randint(0, 256, images.shape, dtype=torch.uint8, generator=generator),
         "label_maps": torch.randint(2, (N, 32, 32), generator=generator),
         "index": torch.arange(N),
         "order": torch.arange(N),
@@ -88,6 +91,11 @@ def fcn():
     return m.segmentation_scores(multiclass_confusion_matrix(found, FAKE["label_maps"], 2))
 
 
+def paired(name, function, **options):
+    pair = (FAKE[side].float() for side in ("images", "targets"))
+    return {name: torch.as_tensor(function(*pair, **options)).double().mean()}
+
+
 TWINS = {
     "FID": ({}, fid),
     "PerClassFID": ({"num_classes": 2}, per_class_fid),
@@ -121,6 +129,13 @@ TWINS = {
     ),
     "PerClassLPIPSDiversity": ({"net": Distance(), "num_classes": 2}, class_lpips),
     "FCNScore": ({"num_classes": 2, "palette": PALETTE}, fcn),
+    "L1": ({}, lambda: paired("l1", lambda x, y: (x - y).abs() / 127.5)),
+    "PSNR": (
+        {},
+        lambda: paired("psnr", psnr, data_range=255.0, reduction="none", dim=(1, 2, 3)),
+    ),
+    "SSIM": ({}, lambda: paired("ssim", ssim, data_range=255.0)),
+    "LPIPS": ({"net": Distance()}, lambda: paired("lpips", lambda x, y: (x - y).abs() / 127.5)),
 }
 
 

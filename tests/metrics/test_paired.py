@@ -30,12 +30,12 @@ class Distance(nn.Module):
 def score(metric, *pair):
     for part in zip(*(images.split(7) for images in pair), strict=True):
         metric.update(*part)
-    return float(metric.compute())
+    return float(metric.compute()[metric.scores[0]])
 
 
 def test_l1():
     images, targets = (part.double() / 127.5 - 1 for part in PAIR)
-    assert score(L1(), *PAIR) == pytest.approx(float((images - targets).abs().mean()), rel=1e-12)
+    assert score(L1(), *PAIR) == pytest.approx(float((images - targets).abs().mean()), rel=1e-7)
     assert score(L1(), PAIR[0] * 0, PAIR[0] * 0 + 255) == 2
 
 

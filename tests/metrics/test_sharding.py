@@ -11,6 +11,7 @@ from lightning_gans.metrics.balance import ClassBalance
 from lightning_gans.metrics.diversity import LPIPSDiversity, PerClassLPIPSDiversity
 from lightning_gans.metrics.mixture import ModeCoverage
 from lightning_gans.metrics.neighbours import FeatureNeighbours, NearestNeighbours
+from lightning_gans.metrics.paired import L1, LPIPS, PSNR
 from lightning_gans.metrics.parzen import ParzenLikelihood
 from lightning_gans.metrics.segmentation import FCNScore
 from lightning_gans.metrics.stacked import StackedModes
@@ -35,6 +36,9 @@ def metrics():
         "segmentation": FCNScore(4, palette=[[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]]),
         "diversity": LPIPSDiversity(20, 50, Difference()),
         "class_diversity": PerClassLPIPSDiversity(10, 20, 3, Difference()),
+        "l1": L1(),
+        "psnr": PSNR(),
+        "lpips": LPIPS(Difference()),
         "mixture": ModeCoverage(ring.means, ring.covariances),
         "parzen": ParzenLikelihood(num_validation=5),
     }
@@ -51,6 +55,7 @@ def data(real):
         "logits": torch.randn(N, 5, generator=generator),
         "labels": torch.randint(10, (N,), generator=generator),
         "modes": torch.randint(10, (N,), generator=generator),
+        "targets": images.roll(1, 0),
         "label_maps": torch.randint(4, (N, 16, 16), generator=generator),
         "samples": torch.randn(N, 2, generator=generator),
         "index": torch.arange(N),
