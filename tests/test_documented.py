@@ -97,6 +97,8 @@ def prepare_folder(page):
     write_pictures(Path("my_photos"), 24, 40)
     write_galaxies(Path("my_data"))
     write_pictures(Path("my_samples"), 40, 32)
+    for folder in ("my_pairs/train", "my_pairs/val", "my_domains/train", "my_domains/test"):
+        write_pictures(Path(folder), 9, 64, width=128)
     for name in ("my_samples.npz", "other.npz"):
         write_npz(Path(name), 40, 32)
     write_npz(Path("cifar10.train.npz"), 0, 1, mu=np.zeros(2048), sigma=np.eye(2048))

@@ -18,7 +18,7 @@ from PIL import EpsImagePlugin, Image
 from torch import nn
 
 import lightning_gans
-from lightning_gans import GAN, ClassifierExtractor, Digits, load, load_reference
+from lightning_gans import GAN, ClassifierExtractor, Digits, TrainedSegmenter, load, load_reference
 from lightning_gans.commands.main import main
 from lightning_gans.commands.reproduce.cells import _checkpoint
 from lightning_gans.commands.study_score import read_session
@@ -138,7 +138,7 @@ PLACES = ("generator", "discriminator", "latent", "generator_optimizer", "genera
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("loads", [load, GAN.load_from_checkpoint, ClassifierExtractor])
+@pytest.mark.parametrize("loads", [load, GAN.load_from_checkpoint, ClassifierExtractor, TrainedSegmenter])
 def test_hyperparameters_through_load(run, evil, place, loads):
     """Nothing is imported or called; one line says so."""
     for kind, spec in specs(evil).items():

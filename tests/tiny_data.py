@@ -12,6 +12,7 @@ from tests.data.test_datasets import write_idx
 from tests.data.test_official import write_celeba, write_cifar10, write_lmdb
 
 SKETCHES = ["apple", "candle", "canoe", "carrot", "cup", "fish", "pear", "scissors", "strawberry", "tomato"]
+PAIRS = ["cityscapes", "edges2shoes", "facades", "horse2zebra", "maps", "monet2photo"]
 SKETCHES += ["tree", "violin", "wine-bottle", "wineglass"]
 
 
@@ -31,14 +32,15 @@ def write_grey(root):
 
 
 def write_colour(root):
-    """CIFAR-10, CelebA, LSUN's bedrooms and the facades."""
+    """CIFAR-10, CelebA, LSUN's bedrooms, the facades and other pairs."""
     write_cifar10(root)
     write_celeba(root)
     for path in root.glob("celeba/*/*.jpg"):  # bright ones of one colour look like [0, 1]
         Image.effect_noise((178, 218), 100).convert("RGB").save(path)
     for split in ("train", "val"):
         write_lmdb(root / f"bedroom_{split}_lmdb", range(20))
-    write_labelled(root / "facades", 9, 32)
+    for name in PAIRS:
+        write_labelled(root / name, 9, 32)
 
 
 def write_pictures(folder, n, size, width=None):
