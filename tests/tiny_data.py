@@ -41,6 +41,7 @@ def write_colour(root):
         write_lmdb(root / f"bedroom_{split}_lmdb", range(20))
     for name in PAIRS:
         write_labelled(root / name, 9, 32)
+    write_pictures(root / "photos", 9, 32)
 
 
 def write_pictures(folder, n, size, width=None):

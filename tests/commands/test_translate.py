@@ -9,6 +9,7 @@ from lightning import Trainer
 from PIL import Image
 
 from lightning_gans import Pix2Pix, load
+from lightning_gans.commands import translate as command
 from lightning_gans.data.colour import lab_to_rgb, rgb_to_lab
 from lightning_gans.drawing.grids import GAP, STRIP
 from lightning_gans.drawing.pixels import to_bytes
@@ -232,6 +233,33 @@ def test_colour_large_enough_for_several_strips(cli, from_grey):
     a, *others = (np.asarray(Image.open(f"out/{name}.png")) for name in "abcd")
     assert a.shape == (70, 90, 3)
     assert all(np.array_equal(a, other) for other in others)
+
+
+@pytest.mark.parametrize(("pixels", "most"), [(4 * 64, command.AHEAD + 2 * 4), (63, 1)])
+def test_memory_stays_flat(run, monkeypatch, pixels, most):
+    """Of many images only those of a batch and some more are open; of large ones, one."""
+    Path("in").mkdir()
+    for i in range(60):
+        Image.fromarray(drawn(8, 8, seed=i)).save(f"in/{i}.png")
+    opened, ahead = [0], [0]
+    open_image, together = command.open_image, command._Run.together
+
+    def counted(*arguments):
+        opened[0] += 1
+        ahead.append(opened[0])
+        return open_image(*arguments)
+
+    def done(self, batch):
+        made = together(self, batch)
+        opened[0] -= len(batch)
+        return made
+
+    monkeypatch.setattr(command, "PIXELS", pixels)
+    monkeypatch.setattr(command, "open_image", counted)
+    monkeypatch.setattr(command._Run, "together", done)
+    assert len(run("in")) == 60
+    assert opened == [0]
+    assert max(ahead) <= most + 1
 
 
 def test_sheets(cli, from_grey):
