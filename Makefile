@@ -70,7 +70,7 @@ $(DOCS_STAMP): $(STAMP)
 	@touch $@
 
 bench: install ## the benchmarks; each prints ratios against a reference in the same run
-	@for name in overhead dcgan loader coulomb; do \
+	@for name in overhead dcgan translation loader coulomb; do \
 	  echo; echo "== benchmarks/$$name.py"; $(BIN)/python benchmarks/$$name.py || exit 1; \
 	done
 
