@@ -11,13 +11,17 @@ tests       the tests marked `gpu` (tests/gpu): all papers in all precisions, sa
 dcgan-128   images/s of DCGAN at 64 pixels, batch 128: fp32, TF32, bf16, compiled, CUDA graphs
 dcgan-512   the same with batch 512
 wgan-gp     the same for WGAN-GP's residual networks at 32 pixels, batch 64
+pix2pix     the same for a step of Pix2Pix at 256 pixels, batch 1, against the order of its authors' code
+cyclegan    the same for CycleGAN with generators of 9 blocks
 mnist       seconds until MNIST digits of DCGAN have a mean top probability of 0.92 in a classifier of digits
 cifar10     FID, in the features of a classifier trained here, of four papers after equally long training
 
-Speeds: in each line a `Trainer.fit` from the resident data and the textbook loop, with a DataLoader of all
-cores, take turns in one process; both get synthetic images that are in memory. `ratio` is the median over the
-turns of ours to the textbook's. GiB: the most that was allocated on the GPU within a turn, without what the
-other side holds; ours with the data. busy %: utilisation, as nvidia-smi has it, the mean over a turn.
+Speeds: in each line a `Trainer.fit` and the reference take turns in one process: images in memory against
+the textbook loop with a DataLoader of all cores, or both with the same pairs. The references' precision is
+torch's own, TF32 in convolutions; that is ours, too, where nobody says otherwise, and the lines fp32 are
+without. `ratio` is the median over the turns of ours to the reference's. GiB: the most that was allocated on
+the GPU within a turn, without what the other side holds; ours with the data. busy %: utilisation, as nvidia-
+smi has it, the mean over a turn.
 
 To prepare: a Python with the package's dependencies (wandb, torch-fidelity and jsonargparse may be missing;
 pytest for `tests`; the package itself need not be installed), and below LIGHTNING_GANS_DATA (or --data)
@@ -43,13 +47,12 @@ import sys
 import tempfile
 import threading
 import time
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from importlib.util import find_spec
-from itertools import islice, repeat
+from itertools import cycle, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +62,14 @@ import torch
 from common import machine, quiet, silent_trainer
 from dcgan import Synthetic
 from lightning import seed_everything
+from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Timer
 from textbook import Textbook, TextbookWGANGP
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import normalize, to_pil_image, to_tensor
+from translation import cases
 
 from lightning_gans import (
     DCGAN,
@@ -220,41 +225,35 @@ def table(rows: list[dict[str, Any]]) -> str:
 def tests(bench: Bench, part: str, seconds: float) -> None:
     """Run the tests marked gpu in processes of their own, several at a time if pytest-xdist is there."""
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder, "report.xml")
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/gpu", f"--junitxml={report}"]
-        command += ["-p", "no:cacheprovider", *(["-k", "DCGAN or not trains"] if bench.tiny else [])]
+        results = Path(folder, "results.jsonl")
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/gpu", "-p", "no:cacheprovider"]
+        command += ["-k", "DCGAN or not trains"] if bench.tiny else []
         workers = min(8, (os.cpu_count() or 1) // 2)
         if find_spec("xdist") and workers > 1:
-            command += ["-p", "xdist.plugin", "-n", str(workers)]
-        environment = {**os.environ, "LIGHTNING_GANS_TEST_DEVICE": bench.device.type}
-        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-        environment["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # a pool of compilers for each worker is too many
+            command += ["-p", "xdist.plugin", "-n", str(workers), "--dist", "worksteal"]
+        environment = {
+            **os.environ,
+            "LIGHTNING_GANS_TEST_DEVICE": bench.device.type,
+            "LIGHTNING_GANS_TEST_RESULTS": str(results),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "TORCHINDUCTOR_COMPILE_THREADS": "1",  # a pool of compilers for each worker is too many
+        }
         run = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
-        note = ""
+        note = None
         try:
             run.wait(seconds)
         except subprocess.TimeoutExpired:
             note = "stopped: no more time"
         finally:
-            if run.poll() is None:  # pytest writes its report
-                os.killpg(run.pid, signal.SIGINT)
-                try:
-                    run.wait(8)
-                except subprocess.TimeoutExpired:
-                    os.killpg(run.pid, signal.SIGKILL)
-        if not report.is_file():
-            bench.status = 1
-            bench.add(part, "failed", note=note or f"pytest ended with {run.returncode}")
-            return
-        cases = list(ET.parse(report).getroot().iter("testcase"))
-    faults = {case.get("name"): [x for x in case if x.tag in ("failure", "error")] for case in cases}
-    bad = {name: found[0] for name, found in faults.items() if found}
-    skipped = sum(case.find("skipped") is not None for case in cases)
-    passed = len(cases) - len(bad) - skipped
-    bench.status = bench.status or int(bool(bad))
-    bench.add(part, "all", passed=passed, failed=len(bad), skipped=skipped, note=note or None)
-    for name, fault in bad.items():
-        bench.add(part, name, note=(fault.get("message") or "failed").split("\n")[0][:200])
+            if run.poll() is None:
+                os.killpg(run.pid, signal.SIGKILL)
+        rows = [json.loads(row) for row in results.read_text().splitlines()] if results.is_file() else []
+    counts = {kind: sum(row["outcome"] == kind for row in rows) for kind in ("passed", "failed", "skipped")}
+    bench.status = bench.status or int(counts["failed"] > 0 or not rows)
+    bench.add(part, "all", **counts, note=note or (None if rows else f"pytest ended with {run.returncode}"))
+    for row in rows:
+        if row["outcome"] == "failed":
+            bench.add(part, row["name"], note=" ".join(row["message"])[:200] or "failed")
 
 
 # ---------------------------------------------------------------------- (b) images a second
@@ -307,42 +306,41 @@ class Turn:
 
 
 class Reference:
-    """The textbook loop and its DataLoader, which go on for as long as they are told to."""
+    """The loop to compare with, which goes on for as long as it is told to.
 
-    def __init__(self, bench: Bench, loop: Callable[..., Textbook], data: Synthetic, batch: int) -> None:
-        self.bench, self.batch = bench, batch
+    Args:
+        bench: The run.
+        make: Makes the loop's networks; returns what does a step with a batch.
+        batches: On the CPU, without end.
+        batch: Images in each.
+        ahead: Batches that are prepared ahead, while others have their turn.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        make: Callable[[], Callable[[Any], Any]],
+        batches: Iterator[Any],
+        batch: int,
+        ahead: int = 0,
+    ) -> None:
+        self.bench, self.batches, self.batch, self.ahead = bench, batches, batch, ahead
         before = bench.allocated()
-        self.loop = loop(data.image_shape, str(bench.device))
-        self.workers = 0
-        if not bench.tiny:
-            # Each worker has three batches in shared memory, of which some containers have little.
-            room = shutil.disk_usage("/dev/shm").free // (3 * 4 * batch * math.prod(data.image_shape))
-            self.workers = min(len(os.sched_getaffinity(0)), room)
-        options = {"num_workers": self.workers, "persistent_workers": True} if self.workers else {}
-        loader = DataLoader(
-            Pictures(data.training_images()[0]),
-            batch,
-            shuffle=True,
-            drop_last=True,
-            pin_memory=bench.on_gpu,
-            **options,
-        )
-        self.batches = (real for _ in repeat(None) for real in loader)
-        bench.loaders.append(loader)
+        self.step = make()
         self.turns: list[dict[str, Any]] = []
         self.train(10)
         bench.wait()
         self.held = bench.allocated() - before
 
     def train(self, steps: int) -> None:
-        for real in islice(self.batches, steps):
-            self.loop.step(real.to(self.bench.device, non_blocking=True))
+        for batch in islice(self.batches, steps):
+            self.step(move_data_to_device(batch, self.bench.device))
 
     def turn(self, seconds: float) -> float:
         """Train for so long, with torch's own settings; return images a second."""
         before = tf32_flags()
         set_tf32(*TORCHS_OWN)
-        for _ in islice(self.batches, 2 * self.workers):  # prepared while others had their turn
+        for _ in islice(self.batches, self.ahead):
             pass
         turn = Turn(self.bench, seconds, self.bench.allocated() - self.held)
         steps = 0
@@ -401,24 +399,63 @@ def medians(turns: list[dict[str, Any]]) -> dict[str, float | None]:
 def speed(
     bench: Bench, part: str, seconds: float, game: type, loop: type[Textbook], size: int, batch: int
 ) -> None:
-    """Each variant in turns with the reference; the turns share the part's time with compiling."""
+    """A game from latents to images against the textbook's loop, whose images come from a DataLoader."""
     options = {"width": 4} if bench.tiny else {}
     size, batch = (min(size, 32), 4) if bench.tiny else (size, batch)
-    turns, length, warm_up = (1, 0.0, 2) if bench.tiny else (3, min(1.0, seconds / 80), 30)
     shape = (3, size, size)
     data = Synthetic(shape, 16 if bench.tiny else 16_384, batch_size=batch)
     data.setup("fit")
-    reference = Reference(bench, partial(loop, **options), data, batch)
-    networks = dict(
-        zip(
-            ("generator", "discriminator"),
-            (partial(network, **options) for network in loop.networks),
-            strict=True,
-        )
+    workers = 0
+    if not bench.tiny:
+        # Each worker has three batches in shared memory, of which some containers have little.
+        room = shutil.disk_usage("/dev/shm").free // (3 * 4 * batch * math.prod(shape))
+        workers = min(len(os.sched_getaffinity(0)), room)
+    more = {"num_workers": workers, "persistent_workers": True} if workers else {}
+    pictures = Pictures(data.training_images()[0])
+    loader = DataLoader(pictures, batch, shuffle=True, drop_last=True, pin_memory=bench.on_gpu, **more)
+    bench.loaders.append(loader)
+    batches = (real for _ in repeat(None) for real in loader)
+    reference = Reference(
+        bench, lambda: loop(shape, str(bench.device), **options).step, batches, batch, 2 * workers
     )
+    networks = zip(
+        ("generator", "discriminator"), (partial(net, **options) for net in loop.networks), strict=True
+    )
+    make = partial(game, shape, **dict(networks))
+    compete(bench, part, seconds, reference, f"textbook loop, {workers} workers", make, data, VARIANTS)
+
+
+def translation(bench: Bench, part: str, seconds: float) -> None:
+    """A game of translation against the order of passes of its authors' code; both copy their batches."""
+    case = cases(bench.tiny, bench.device.type)[part]
+    pairs = case.batches()
+
+    def make() -> Callable[[Any], Any]:
+        reference = case.reference(case.made().to(bench.device))
+        return lambda pair: reference.step(*pair)
+
+    reference = Reference(bench, make, cycle(pairs), 1)
+    loader = DataLoader(pairs * 10_000, batch_size=None)
+    variants = {name: options for name, options in VARIANTS.items() if "graphs" not in options}
+    compete(bench, part, seconds, reference, "authors' order", case.made, loader, variants)
+
+
+def compete(
+    bench: Bench,
+    part: str,
+    seconds: float,
+    reference: Reference,
+    name_of_reference: str,
+    make: Callable[..., Any],
+    data: Any,
+    variants: dict[str, dict[str, Any]],
+) -> None:
+    """Each variant in turns with the reference; the turns share the part's time with compiling."""
+    length = 0.0 if bench.tiny else min(1.0, seconds / (15 * len(variants)))
+    turns, warm_up = (1, 2) if bench.tiny else (3, 30)
     before = tf32_flags()
     try:
-        for name, variant in VARIANTS.items():
+        for name, variant in variants.items():
             gc.collect()  # the last fit
             torch.compiler.reset()
             variant = dict(variant)
@@ -428,7 +465,7 @@ def speed(
             try:
                 with tempfile.TemporaryDirectory() as folder:
                     trainer = bench.trainer(folder, precision=precision, max_epochs=-1, callbacks=[timed])
-                    trainer.fit(game(shape, **networks, **variant), datamodule=data)
+                    trainer.fit(make(**variant), data)
                 note = None
             except Exception as error:  # the other variants go on
                 note, bench.status = first_line(error), 1
@@ -437,8 +474,7 @@ def speed(
     finally:
         set_tf32(*before)
         if reference.turns:
-            row = {**medians(reference.turns), "ratio": 1.0}
-            bench.add(part, f"textbook loop, {reference.workers} workers", **row)
+            bench.add(part, name_of_reference, **{**medians(reference.turns), "ratio": 1.0})
 
 
 # ---------------------------------------------------------------------- (c) time to quality
@@ -543,6 +579,8 @@ PARTS: dict[str, tuple[Part, float]] = {  # and its part of the time; what it le
     "dcgan-128": (partial(speed, game=DCGAN, loop=Textbook, size=64, batch=128), 75),
     "dcgan-512": (partial(speed, game=DCGAN, loop=Textbook, size=64, batch=512), 65),
     "wgan-gp": (partial(speed, game=WGANGP, loop=TextbookWGANGP, size=32, batch=64), 50),
+    "pix2pix": (translation, 45),
+    "cyclegan": (translation, 60),
     "mnist": (mnist, 60),
     "cifar10": (cifar10, 140),
 }

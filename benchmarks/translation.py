@@ -1,16 +1,19 @@
 """One step of CycleGAN and of Pix2Pix against the order of passes of their authors' PyTorch code.
 
 The references are written anew from the papers and that order: every pass of a network by itself, one graph
-for both directions, `torch.optim.Adam` as it comes, single precision. Ours is the whole `Trainer.fit`. Same
-networks, same first weights, same batches, noise of 256 pixels in batches of 1; CycleGAN with residual
-networks of 9 blocks, Pix2Pix with the U-Net of 8 halvings, both with 70x70 patches.
+for both directions, `torch.optim.Adam` as it comes, single precision. The first has torch's layers where the
+networks of this package have faster ones (instance norms, transposed convolutions), the second has ours. Ours
+is the whole `Trainer.fit`. Same first weights, same batches: noise of 256 pixels, one image at a time;
+CycleGAN with residual networks of 9 blocks, Pix2Pix with the U-Net of 8 halvings, both with 70x70 patches.
 
     python benchmarks/translation.py --threads 2      # about 15 minutes of two cores
-    python benchmarks/translation.py --device cuda    # a minute or two: look at the wall-clock columns
-    python benchmarks/translation.py --tiny           # seconds: whether it runs
+    python benchmarks/translation.py --device cuda    # a few minutes: look at the wall-clock columns
+    python benchmarks/translation.py --tiny           # whether it runs
 
-Variants alternate in one process. Peak memory: the most that a process with one variant alone holds, beyond
-what it holds when everything is imported; on a GPU the most that torch has allocated there.
+Each variant alternates with the first reference, in a process of these two: among more of them, the allocator
+would keep so much memory that none needs new pages, unlike in a real run. Peak memory is the most that a
+process with one variant alone holds, beyond what it holds when everything is imported; on a GPU the most that
+torch has allocated there.
 """
 
 import random
@@ -30,8 +33,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss, mse_l
 from torch.utils.data import DataLoader
 
 from lightning_gans import CycleGAN, Pix2Pix
+from lightning_gans.networks.base import InstanceNorm
+from lightning_gans.networks.unet import UpConv
 
-WARM_UP = 1
+WARM_UP = 2
 PEAK_STEPS = 2
 
 
@@ -151,7 +156,8 @@ class ReferencePix2Pix:
         return loss.detach(), judged.detach()
 
 
-REFERENCE = "authors' order, fp32"
+REFERENCE = "authors' order, torch's layers"
+SAME_LAYERS = "authors' order, our layers"
 OURS: dict[str, dict[str, Any]] = {
     "ours, fp32": {},
     "ours, fp32, channels_last": {"channels_last": True},
@@ -185,9 +191,10 @@ class Case:
 
     def variant(self, name: str, steps: int) -> Callable[[int], None]:
         """What does so many steps of a variant."""
-        if name != REFERENCE:
+        if name in OURS:
             return PausedFit(lambda pause: self.fit(pause, **OURS[name]), steps)
-        reference = self.reference(self.made().to(self.device))
+        game = self.made().to(self.device)
+        reference = self.reference(game if name == SAME_LAYERS else with_torchs_layers(game))
         pairs = cycle(self.batches())
 
         def run(steps: int) -> None:
@@ -229,6 +236,14 @@ class Case:
         return peak / 2**30
 
 
+def with_torchs_layers(game: nn.Module) -> nn.Module:
+    """Have the layers of this package do what those of torch do from which they are derived."""
+    for layer in game.modules():
+        if type(layer) in (InstanceNorm, UpConv):
+            layer.__class__ = type(layer).__bases__[0]
+    return game
+
+
 def resident(key: str) -> int:
     """Bytes of memory that this process holds now (VmRSS), or held at most (VmHWM)."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -253,49 +268,50 @@ def cases(tiny: bool = False, device: str = "cpu", size: int = 256) -> dict[str,
 def main(given: list[str] | None = None) -> None:
     parser = arguments(__doc__, rounds=5, steps=1, size=256)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--only", nargs="+", choices=list(cases()), help="default: all")
+    parser.add_argument("--only", nargs="+", choices=list(cases()), default=list(cases()), metavar="GAME")
     parser.add_argument("--tiny", action="store_true", help="networks of a few weights, on 32 pixels")
-    parser.add_argument("--peak", help="the peak memory of this variant alone")
+    parser.add_argument(
+        "--time", metavar="VARIANT", help="this variant beside the reference, in this process"
+    )
+    parser.add_argument("--peak", metavar="VARIANT", help="the memory of this variant, in this process")
     options = parser.parse_args(given)
     torch.set_num_threads(options.threads)
     quiet()
-    chosen = {
-        name: case
-        for name, case in cases(options.tiny, options.device, options.size).items()
-        if not options.only or name in options.only
-    }
-    if options.peak:
-        (case,) = chosen.values()
-        print(case.peak(options.peak))
+    chosen = [cases(options.tiny, options.device, options.size)[name] for name in options.only]
+    if options.time or options.peak:
+        for case in chosen:
+            compare(case, options) if options.time else print(case.peak(options.peak))
         return
     print(machine() + (f"; {torch.cuda.get_device_name()}" if options.device == "cuda" else ""))
-    for name, case in chosen.items():
-        compare(name, case, options)
+    for name, case in zip(options.only, chosen, strict=True):
+        networks = case.made().named_children()
+        sizes = ", ".join(f"{key} {parameters(network)}" for key, network in networks)
+        print(f"\n{name}, {case.size} px, batch 1; parameters: {sizes}; {options.steps} steps a round")
+        given = [sys.executable, __file__, "--only", name, *["--tiny"] * options.tiny]
+        for key in ("rounds", "steps", "size", "threads", "device"):
+            given += [f"--{key}", str(getattr(options, key))]
+        for variant in (SAME_LAYERS, *OURS):
+            print(output([*given, "--time", variant]), end="", flush=True)
+        peaks = {variant: float(output([*given, "--peak", variant])) for variant in (REFERENCE, *OURS)}
+        for variant, peak in peaks.items():
+            print(f"{variant:{max(map(len, peaks))}}  peak {peak:.2f} GiB, {peak / peaks[REFERENCE]:.2f}x")
 
 
-def compare(name: str, case: Case, options: Any) -> None:
-    """Print times and peaks of a game and its reference."""
-    game = case.made()
-    sizes = ", ".join(f"{key} {parameters(network)}" for key, network in game.named_children())
-    del game
-    print(f"\n{name}, {case.size} px, batch 1; parameters: {sizes}; {options.steps} steps a round")
-    # torch's caching allocator would count all variants together: a process for each, and before the timing.
-    peaks = {}
-    for variant in (REFERENCE, *OURS):
-        same = ["--threads", str(options.threads), "--device", case.device, "--size", str(options.size)]
-        same += ["--tiny"] * options.tiny
-        command = [sys.executable, __file__, "--only", name, "--peak", variant, *same]
-        peaks[variant] = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def output(command: list[str]) -> str:
+    """What a process prints."""
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def compare(case: Case, options: Any) -> None:
+    """Print the times of a variant beside those of the reference."""
     steps = WARM_UP + options.rounds * options.steps
-    variants = {variant: case.variant(variant, steps) for variant in (REFERENCE, *OURS)}
-    waited = {variant: case.waited(run) for variant, run in variants.items()}
+    variants = {name: case.variant(name, steps) for name in (REFERENCE, options.time)}
+    waited = {name: case.waited(run) for name, run in variants.items()}
     for run in waited.values():
         run(WARM_UP)
     timings = alternate(waited, options.rounds, options.steps)
     finish(variants)
     table(timings, REFERENCE, 1, targets=case.aims)
-    for variant, peak in peaks.items():
-        print(f"{variant:{max(map(len, peaks))}}  peak {peak:.2f} GiB, {peak / peaks[REFERENCE]:.2f}x")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ SHRUNK = [
     (r"lightning-gans reproduce .*", "--dry-run"),
     (r"lightning-gans preview .*", "--seconds 0.1"),
     (r"lightning-gans sample .*", "--n 4"),
+    (r"lightning-gans translate .*", ""),
     (r"lightning-gans evaluate .*cifar10.train.npz.*", None),  # needs Inception's weights
     (r"lightning-gans evaluate (--ckpt_path \S+|.*--extractor .*)", "--n 40"),
     (r"lightning-gans evaluate .*", "--n 40 --metrics [SWD]"),

@@ -86,6 +86,15 @@ def test_a_folder_with_something_in_it(tmp_path: Path) -> None:
             checks.empty_folder(out=folder)
 
 
+def test_a_folder_that_may_be_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    checks.empty_folder(overwrite=True, out=tmp_path)
+    with pytest.raises(ValueError, match="--overwrite"):
+        checks.empty_folder(overwrite=False, out=tmp_path)
+    with pytest.raises(ValueError, match=r"^out="):
+        checks.empty_folder(overwrite=True, out=tmp_path / "file")
+
+
 def test_devices() -> None:
     assert checks.device("cpu") == torch.device("cpu")
     assert checks.device(None).type == ("cuda" if torch.cuda.is_available() else "cpu")

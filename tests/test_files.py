@@ -75,6 +75,21 @@ def test_a_folder_is_complete_or_the_error_says_how_much_of_it_there_is(tmp_path
     assert [path.read_bytes() for path in written] == [b"0123"] * 3
 
 
+def test_a_file_of_a_folder_in_pieces(tmp_path):
+    def pieces(*parts):
+        for part in parts:
+            if part is None:
+                raise ValueError("a piece is broken")
+            yield part
+
+    write_folder(tmp_path, [("a/b.txt", pieces(b"01", b"", b"23"))], 1)
+    assert (tmp_path / "a/b.txt").read_bytes() == b"0123"
+    with pytest.raises(ValueError, match=r"a piece is broken.*0 of 1 files"):
+        write_folder(tmp_path, [("a/b.txt", pieces(b"new", None))], 1)
+    assert (tmp_path / "a/b.txt").read_bytes() == b"0123"
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.txt"]
+
+
 def test_names_of_files_of_any_bytes(tmp_path):
     write_whole(tmp_path / "names.txt", "\udcff.png")
     assert (tmp_path / "names.txt").read_bytes() == b"\xff.png"

@@ -18,7 +18,7 @@ from PIL import EpsImagePlugin, Image
 from torch import nn
 
 import lightning_gans
-from lightning_gans import GAN, ClassifierExtractor, Digits, load, load_reference
+from lightning_gans import GAN, ClassifierExtractor, Digits, TrainedSegmenter, load, load_reference
 from lightning_gans.commands.main import main
 from lightning_gans.commands.reproduce.cells import _checkpoint
 from lightning_gans.commands.study_score import read_session
@@ -138,7 +138,7 @@ PLACES = ("generator", "discriminator", "latent", "generator_optimizer", "genera
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("loads", [load, GAN.load_from_checkpoint, ClassifierExtractor])
+@pytest.mark.parametrize("loads", [load, GAN.load_from_checkpoint, ClassifierExtractor, TrainedSegmenter])
 def test_hyperparameters_through_load(run, evil, place, loads):
     """Nothing is imported or called; one line says so."""
     for kind, spec in specs(evil).items():
@@ -181,7 +181,7 @@ def test_every_command(run, evil, fails, command):
             continue  # these do not look at it
         value = f"{evil}.Evil" if place == "_class_path" else system
         path = edited(run, lambda content: content[part].update({place: value}))  # noqa: B023
-        more = ("--input=.",) if command == "translate" else ()
+        more = ("--input=.", "--output=../new") if command == "translate" else ()
         assert str(path) in fails(command, "--ckpt_path", path, *more)
 
 
@@ -197,7 +197,7 @@ def test_pickles(run, fails, command):
         for name in old.namelist():
             new.writestr(name, pickle.dumps(Trap()) if name.endswith("data.pkl") else old.read(name))
     for name in ("callbacks", "legacy", "whole", "zip"):
-        more = ("--input=.",) if command == "translate" else ()
+        more = ("--input=.", "--output=../new") if command == "translate" else ()
         assert f"{name}.ckpt is damaged or not a checkpoint" in fails(
             command, "--ckpt_path", f"{name}.ckpt", *more
         )

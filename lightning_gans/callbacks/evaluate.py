@@ -291,6 +291,8 @@ class Evaluate(Callback):
             self.scores = evaluation.run(batches, self._real)
         averaged = self.weights == "ema" and getattr(module, "ema", None) is not None
         self.scores.protocol.update(weights="ema" if averaged else "raw", seed=self.seed)
+        if hasattr(module, "translate"):
+            self.scores.protocol["direction"] = self.direction
         self._last = trainer.global_step
         folder = Path(trainer.log_dir or trainer.default_root_dir)  # all ranks must call this
         # Without a logger, validate and test have no folder of their own.

@@ -131,6 +131,7 @@ def evaluate(
         stream = samples_of(game.to(place), n or 10_000, weights == "ema", seed, data, stage, direction)
         num_classes = getattr(game, "num_classes", num_classes)
         about = {"weights": "ema" if weights == "ema" and game.ema is not None else "raw", "seed": seed}
+        about |= {"direction": direction} if translates else {}
     else:
         assert samples is not None
         stream = given = read_images(samples, n, "samples")

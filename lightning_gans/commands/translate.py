@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice, product
 from math import ceil, isqrt, lcm, prod
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from tqdm import tqdm
 from lightning_gans import checks
 from lightning_gans.commands.main import memory_is_full
 from lightning_gans.data.base import free_memory
+from lightning_gans.data.colour import lab_to_rgb, rgb_to_lab
 from lightning_gans.data.decode import (
     DamagedImage,
     Decoder,
@@ -47,9 +48,9 @@ AHEAD, THREADS = 16, 4
 """Images that are read before their turn, if they are no larger than a tile, and who reads and packs them."""
 PATCH = 256
 """Side of the parts of a large image by which all of its tiles are normalised."""
+LAB = (1, 2)
+"""Channels of a game that finds the colours a and b for a lightness L: its translations are in colour."""
 ON_A_SHEET, COLUMNS = 16, 4
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def translate(
@@ -75,7 +76,8 @@ def translate(
     """Translate images with a trained game from images to images.
 
     Each image is translated at its own size, unless ``size`` is given: it is continued by reflection to the
-    next size that the generator takes, and the translation is cut back.
+    next size that the generator takes, and the translation is cut back. A game of lightness and colour (Lab)
+    gets the lightness of the images.
 
     Args:
         ckpt_path: The checkpoint, or the folder of its run; or a generator of the authors' PyTorch code, a
@@ -133,11 +135,13 @@ def translate(
             "for: leave direction out"
         )
     channels, made = game.channels(direction)
-    if channels not in (1, 3) or made not in (1, 3):
+    lab = (channels, made) == LAB
+    if not lab and (channels not in (1, 3) or made not in (1, 3)):
         raise ValueError(
             f"ckpt_path={ckpt_path}: from {channels} to {made} channels, and image files have 1 or 3: use "
             "translate() in Python"
         )
+    channels = 3 if lab else channels
     generator = getattr(game, game.generators[direction], None)
     multiple = lcm(getattr(generator, "size_multiple", 1), getattr(generator, "smallest", 1))
     tile = max(1, tile // multiple) * multiple
@@ -145,8 +149,9 @@ def translate(
     tile_starts(2 * tile, tile, overlap, multiple)  # which refuses tiles that are too small
 
     read = _Reader(channels, half, size, aspect, interpolation)
+    ema = weights == "ema"
     run = _Run(
-        game.to(place), direction, weights == "ema", deterministic, seed, precision, multiple, tile, overlap
+        game.to(place), channels, direction, ema, deterministic, seed, precision, multiple, tile, overlap
     )
     with (
         _any_size(),
@@ -155,24 +160,6 @@ def translate(
     ):
         write_folder(output, _files(pool, _read(pool, read, names), run, drawn, bar), len(names))
     print(f"{len(names):,} translations: {output}" + (f", beside their inputs: {sheets}" if sheets else ""))
-
-
-def _files(
-    pool: ThreadPoolExecutor, images: Iterable["_Item"], run: "_Run", drawn: "_Sheets", bar: tqdm
-) -> Iterator[tuple[str, bytes | Iterator[bytes]]]:
-    """Translate images; yield the name and the content of each file, and write the sheets meanwhile."""
-    for batch in _batches(images, run):
-        if run.is_large(batch[0].image):
-            item, (width, height) = batch[0], batch[0].image.size
-            yield item.name, png_in_strips(drawn.watching(item, run.in_strips(item)), height, width)
-        else:
-            translations = run.together(batch)
-            pngs = pool.map(as_png, translations)
-            for item, translation, png in zip(batch, translations, pngs, strict=True):
-                drawn.add(item, translation)
-                yield item.name, png
-        bar.update(len(batch))
-    drawn.save()
 
 
 @dataclass(frozen=True)
@@ -211,7 +198,7 @@ class _Reader:
             )
         image = open_image(file, str(file))
         if self.half is not None:
-            middle = image.width // 2
+            middle = max(1, image.width // 2)
             left, right = (0, middle) if self.half == "left" else (middle, 2 * middle)
             image = image.crop((left, 0, right, image.height))
         if self.size is None:
@@ -229,6 +216,7 @@ class _Run:
     """Translates images of any size to uint8."""
 
     game: TranslationGame
+    channels: int  # of the images that are read
     direction: str
     ema: bool
     deterministic: bool
@@ -263,33 +251,29 @@ class _Run:
         sides = [
             tile_starts(side, self.tile, self.overlap, self.multiple) for side in self.padded(item.image)
         ]
-        bar = tqdm(total=prod(map(len, sides)), desc=item.name, unit=" tiles", delay=1, leave=False)
+        tiles = prod(map(len, sides))
+        with tqdm(total=tiles, desc=item.name, unit=" tiles", delay=1, leave=False) as bar:
+            norm = SharedNorm()
+            for samples in self._samples(item):
+                with norm.measured() as found:
+                    self._translate(samples, item)
+                if not found:  # it does not normalise by image
+                    break
 
-        norm = SharedNorm()
-        for samples in self._samples(item):
-            with norm.measured() as found:
-                self._translate(samples, item)
-            if not found:  # it does not normalise by image
-                break
+            def translate(pixels: NDArray[np.uint8]) -> Tensor:
+                bar.update()
+                with norm.used():
+                    image = self._translate(pixels[None], item, noise=bar.n)[0]
+                if image.shape[1:] != pixels.shape[1:]:
+                    raise ValueError(f"{item.file}: this generator changes sizes, raise tile={self.tile}")
+                return image
 
-        def translate(pixels: NDArray[np.uint8]) -> Tensor:
-            bar.update()
-            with norm.used():
-                image = self._translate(pixels[None], item, noise=bar.n)[0]
-            if image.shape[1:] != pixels.shape[1:]:
-                raise ValueError(
-                    f"{item.file}: the generator changes the size, give a --tile as large as this"
-                )
-            return image
-
-        with bar:
-            parts = partial(self._part, item)
-            yield from map(
-                to_bytes, in_tiles(parts, translate, height, width, self.tile, self.overlap, self.multiple)
-            )
+            read = partial(self._part, item)
+            for strip in in_tiles(read, translate, height, width, self.tile, self.overlap, self.multiple):
+                yield to_bytes(strip)
 
     def _samples(self, item: _Item) -> Iterator[NDArray[np.uint8]]:
-        """Yield parts from all over an image, (n, C, side, side), which go through at once; up to four times."""
+        """Yield parts from all over an image, (n, C, side, side), which go through at once; up to 4 times."""
         side = ceil(PATCH / self.multiple) * self.multiple
         rows = max(1, isqrt(PIXELS) // side)
         tops, lefts = (
@@ -302,15 +286,17 @@ class _Run:
 
     def _part(self, item: _Item, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
         """Return a part of an image, (C, height, width), continued by reflection beyond its end."""
-        channels, image = self.game.channels(self.direction)[0], item.image
+        image = item.image
         box = (left, top, min(left + width, image.width), min(top + height, image.height))
-        part = np.asarray(to_channels(image.crop(box), channels, str(item.file)))
-        part = part.reshape(*part.shape[:2], channels)
+        part = np.asarray(to_channels(image.crop(box), self.channels, str(item.file)))
+        part = part.reshape(*part.shape[:2], self.channels)
         missing = ((0, height - part.shape[0]), (0, width - part.shape[1]), (0, 0))
         return np.pad(part, missing, mode="reflect").transpose(2, 0, 1)
 
     def _translate(self, pixels: NDArray[np.uint8], item: _Item, noise: int = 0) -> Tensor:
         inputs = torch.from_numpy(pixels).float() / 127.5 - 1
+        lab = self.game.channels(self.direction) == LAB
+        inputs = rgb_to_lab(inputs)[0] if lab else inputs
         seed = self.seed + item.number + (noise << 40)  # of the first; what follows counts on
         place = self.game.device.type
         try:
@@ -319,14 +305,15 @@ class _Run:
         except RuntimeError as error:
             if memory_is_full(error):
                 raise MemoryError(f"{item.file}: lower tile={self.tile}") from error
-            wanted, given = self.game.input_shape[1:], inputs.shape[2:]
+            (height, width), game = inputs.shape[2:], self.game
+            trained = game.input_shape if self.direction == "AtoB" else game.image_shape
             raise ValueError(
-                f"{item.file}: the generator fails at {given[1]}x{given[0]} pixels, give --size "
-                f"{wanted[0]}, which it was trained at ({checks.first_line(error)})"
+                f"{item.file}: the generator fails at {width}x{height} pixels, give --size {trained[1]}, "
+                f"which it was trained at ({checks.first_line(error)})"
             ) from error
         if not images.isfinite().all():
             raise ValueError(f"{item.file}: the translation is not finite: the generator has diverged")
-        return images
+        return lab_to_rgb(inputs, images) if lab else images
 
 
 @dataclass
@@ -357,6 +344,24 @@ class _Sheets:
         if self.pairs:
             write_whole(self.paths.pop(0), as_png(in_rows(self.pairs, COLUMNS)))
             self.pairs.clear()
+
+
+def _files(
+    pool: ThreadPoolExecutor, images: Iterable[_Item], run: _Run, drawn: _Sheets, bar: tqdm
+) -> Iterator[tuple[str, bytes | Iterator[bytes]]]:
+    """Translate images; yield the name and the content of each file, and write the sheets meanwhile."""
+    for batch in _batches(images, run):
+        if run.is_large(batch[0].image):
+            item, (width, height) = batch[0], batch[0].image.size
+            yield item.name, png_in_strips(drawn.watching(item, run.in_strips(item)), height, width)
+        else:
+            translations = run.together(batch)
+            pngs = pool.map(as_png, translations)
+            for item, translation, png in zip(batch, translations, pngs, strict=True):
+                drawn.add(item, translation)
+                yield item.name, png
+        bar.update(len(batch))
+    drawn.save()
 
 
 def _keep_inputs(

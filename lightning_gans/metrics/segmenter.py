@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from lightning_gans import checks
+from lightning_gans.data.pairs import UnpairedImages
 from lightning_gans.drawing.pixels import to_bytes
 from lightning_gans.game.rows import log_scores, show_best
 from lightning_gans.metrics.extractors import hash_of
@@ -25,7 +26,7 @@ from lightning_gans.networks.rebuild import made, or_default
 from lightning_gans.networks.segmenter import ConvSegmenter
 
 SCORES = ("pixel_accuracy", "class_accuracy", "class_iou")
-FAR = 64  # in 255 levels: half of the distance of the facades' most similar colours is 40
+FAR = 64  # levels from the nearest colour: more than the noise of JPEG inside of an area
 SegmenterFactory = Callable[[tuple[int, ...], int], nn.Module]
 """Makes a segmenter from ``(input_shape, num_classes)``: a network class, or a ``partial`` of one."""
 
@@ -102,10 +103,10 @@ class DatasetSegmenter(Judge):
             ValueError: If it does not fit.
         """
         data = getattr(self.trainer, "datamodule", None)
-        if data is not None and not hasattr(data, "input_shape"):
+        if data is not None and (not hasattr(data, "input_shape") or isinstance(data, UnpairedImages)):
             raise ValueError(
-                f"data={type(data).__name__} serves single images, but a segmenter needs pairs of "
-                "photographs and pictures of their labels: use Facades or PairedImages"
+                f"data={type(data).__name__} serves no pairs, but a segmenter needs photographs and pictures "
+                "of their labels: use Facades or PairedImages"
             )
         for name in ("input_shape", "image_shape"):
             given, found = getattr(self, name), getattr(data, name, None)

@@ -92,6 +92,20 @@ class _SpectralNorm(parametrizations._SpectralNorm):
         return normed
 
 
+class _FirstLayer(nn.ConvTranspose2d):
+    """The transposed convolution of images of one pixel: a product of matrices.
+
+    It is faster, and as a convolution it cannot be compiled for a GPU with weights in channels-last order:
+    cuDNN returns their gradient in another order than torch's compiler (2.11) expects.
+    """
+
+    def forward(self, latents: Tensor, output_size: list[int] | None = None) -> Tensor:
+        last = self.weight.is_contiguous(memory_format=torch.channels_last)
+        weight = self.weight.movedim(1, -1) if last else self.weight
+        images: Tensor = (latents.flatten(1) @ weight.flatten(1)).unflatten(1, weight.shape[1:])
+        return images.movedim(-1, 1) if last else images
+
+
 class DCGANGenerator(Generator):
     """Generator with 4x4 kernels: latents (N, latent_dim) to images (N, *image_shape) in [-1, 1].
 
@@ -123,7 +137,7 @@ class DCGANGenerator(Generator):
         checks.at_least(0, extra_layers=extra_layers)
         checks.one_of(("batch", "none"), norm=norm)
         maps = width * size // 8
-        layers = [nn.Unflatten(1, (latent_dim, 1, 1)), nn.ConvTranspose2d(latent_dim, maps, 4, bias=False)]
+        layers = [nn.Unflatten(1, (latent_dim, 1, 1)), _FirstLayer(latent_dim, maps, 4, bias=False)]
         layers += [*_norm(norm, maps), nn.ReLU(), *_up_stages(maps, _halved(width, size), norm, 4)]
         for _ in range(extra_layers):
             layers += [nn.Conv2d(width, width, 3, 1, 1, bias=False), *_norm(norm, width), nn.ReLU()]

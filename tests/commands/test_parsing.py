@@ -25,17 +25,18 @@ SMALL = ("--data=Digits", "--data.batch_size=16", "--data.limit=64")
 GAMES = [name for name in recipe_names() if not name.startswith(("classifier/", "segmenter/"))]
 SHAPES = {"GaussianMixtures": [2], "Digits": [1, 8, 8], "MNIST": [1, 28, 28], "CIFAR10": [3, 32, 32],
           "Sketches": [1, 32, 32], "CelebA": [3, 64, 64], "LSUN": [3, 64, 64]}  # fmt: skip
+PAIRS = ("PairedImages", "UnpairedImages", "Facades", "Colorization", "Inpainting")
 
 
 def build(recipe, *options):
     """The model of a recipe with further options, without its data; weights are not drawn."""
     written = yaml.safe_load(Path(find_config(recipe)[0]).read_text())
     model, data = written["model"], written["data"]
-    shape = SHAPES[data["class_path"]]
+    shape = SHAPES.get(data["class_path"], [3, 256, 256])
     size = data.get("init_args", {}).get("image_size") or shape[-1]
-    model.setdefault("init_args", {}).update(
-        image_shape=[shape[0], size, size] if shape[1:] else shape, num_classes=10
-    )
+    shape = [shape[0], size, size] if shape[1:] else shape
+    follows = {"input_shape": shape} if data["class_path"] in PAIRS else {"num_classes": 10}
+    model.setdefault("init_args", {}).update(image_shape=shape, **follows)
     parser = Parser()
     parser.add_argument("--config", action="config")
     parser.add_lightning_class_args(SelfContained, "model", subclass_mode=True)
@@ -45,13 +46,24 @@ def build(recipe, *options):
         return parser.instantiate(parser.parse_args(["--config=model.yaml", *options])).model
 
 
+def network_of(game, part):
+    """What an argument of a game becomes; of the two networks of each kind of a CycleGAN the first."""
+    first = {"generator": "generator_ab", "discriminator": "discriminator_a"}.get(part, part)
+    return getattr(game, part, getattr(game, first, None))
+
+
 @pytest.mark.parametrize("recipe", GAMES)
 def test_first_keys_of_every_recipe(recipe):
     """The first argument of latent, networks and optimizers, named by the recipe or the paper's own."""
     before, wanted = build(recipe), {}
     for part in ("latent", "generator", "discriminator"):
-        network = getattr(before, part)
-        names = [name for name in checks.argument_names(type(network)) if name not in checks.FOLLOWS]
+        if (network := network_of(before, part)) is None:
+            continue
+        names = [
+            name
+            for name in checks.argument_names(type(network))
+            if name not in (*checks.FOLLOWS, "receptive_field")
+        ]
         if names:
             default = inspect.signature(type(network)).parameters[names[0]].default
             value = network._arguments.get(names[0], default)
@@ -60,15 +72,15 @@ def test_first_keys_of_every_recipe(recipe):
     rates = [f"--model.{player}_optimizer.lr=0.125" for player in ("generator", "discriminator")]
     game = build(recipe, *options, *rates)
     for (part, name), value in wanted.items():
-        network = getattr(game, part)
-        assert type(network) is type(getattr(before, part))
+        network = network_of(game, part)
+        assert type(network) is type(network_of(before, part))
         found = network._arguments[name]
         assert found == value or list(found) == value
         # The rest is as it was.
-        others = {key: value for key, value in getattr(before, part)._arguments.items() if key != name}
+        others = {key: value for key, value in network_of(before, part)._arguments.items() if key != name}
         others.pop("latent_dim", None)
         assert others.items() <= {**network._arguments, **others}.items()
-    assert game.generator.latent_dim == game.latent.dim if hasattr(game.generator, "latent_dim") else True
+    assert not isinstance(game, LatentGame) or game.generator.latent_dim == game.latent.dim
     for player in ("generator", "discriminator"):
         optimizer = getattr(game, f"{player}_optimizer")([nn.Parameter(torch.zeros(1))])
         assert optimizer.param_groups[0]["lr"] == 0.125

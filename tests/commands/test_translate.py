@@ -9,6 +9,8 @@ from lightning import Trainer
 from PIL import Image
 
 from lightning_gans import Pix2Pix, load
+from lightning_gans.commands import translate as command
+from lightning_gans.data.colour import lab_to_rgb, rgb_to_lab
 from lightning_gans.drawing.grids import GAP, STRIP
 from lightning_gans.drawing.pixels import to_bytes
 from lightning_gans.game.translation import TranslationGame
@@ -167,6 +169,17 @@ def test_neighbours_in_a_batch_change_nothing(cli, from_grey):
         )  # convolutions of batches
 
 
+def test_a_game_from_lightness_to_colour(cli):
+    torch.manual_seed(0)
+    game = saved(Pix2Pix((1, 16, 16), (2, 16, 16), generator={"width": 4}, lambda_gan=0), "lab.ckpt")
+    image = drawn(16, 16, 3)
+    Image.fromarray(image).save("a.png")
+    cli("translate", "--ckpt_path=lab.ckpt", "--input=a.png", "--output=out")
+    lightness = rgb_to_lab(torch.from_numpy(image).permute(2, 0, 1)[None] / 127.5 - 1)[0]
+    wanted = to_bytes(lab_to_rgb(lightness, game.translate(lightness, seed=0)))[0]
+    assert np.array_equal(np.asarray(Image.open("out/a.png")).transpose(2, 0, 1), wanted)
+
+
 def test_large_images_are_translated_in_tiles(run, checkpoint, monkeypatch):
     """Never more than a tile at a time; a local network makes of them what it makes of the whole."""
     image = drawn(150, 201)
@@ -222,6 +235,33 @@ def test_colour_large_enough_for_several_strips(cli, from_grey):
     assert all(np.array_equal(a, other) for other in others)
 
 
+@pytest.mark.parametrize(("pixels", "most"), [(4 * 64, command.AHEAD + 2 * 4), (63, 1)])
+def test_memory_stays_flat(run, monkeypatch, pixels, most):
+    """Of many images only those of a batch and some more are open; of large ones, one."""
+    Path("in").mkdir()
+    for i in range(60):
+        Image.fromarray(drawn(8, 8, seed=i)).save(f"in/{i}.png")
+    opened, ahead = [0], [0]
+    open_image, together = command.open_image, command._Run.together
+
+    def counted(*arguments):
+        opened[0] += 1
+        ahead.append(opened[0])
+        return open_image(*arguments)
+
+    def done(self, batch):
+        made = together(self, batch)
+        opened[0] -= len(batch)
+        return made
+
+    monkeypatch.setattr(command, "PIXELS", pixels)
+    monkeypatch.setattr(command, "open_image", counted)
+    monkeypatch.setattr(command._Run, "together", done)
+    assert len(run("in")) == 60
+    assert opened == [0]
+    assert max(ahead) <= most + 1
+
+
 def test_sheets(cli, from_grey):
     Path("in/b").mkdir(parents=True)
     for i in range(17):
@@ -246,7 +286,7 @@ def test_generators_of_the_authors_code(cli, fails):
     cli("translate", "--ckpt_path=latest_net_G.pth", "--input=a.png", "--output=out")
     inputs = torch.from_numpy(np.pad(image, ((0, 4), (0, 0), (0, 0)), mode="reflect")).permute(2, 0, 1)
     wanted = to_bytes(forward(inputs[None] / 127.5 - 1))[0, :, :36]
-    made = torch.from_numpy(np.asarray(Image.open("out/a.png"))).permute(2, 0, 1)
+    made = torch.from_numpy(np.array(Image.open("out/a.png"))).permute(2, 0, 1)
     assert (made.int() - wanted.int()).abs().max() <= 1
     as_the_authors_save(patches(3)[0], "latest_net_D.pth")
     assert "holds a discriminator" in fails(

@@ -79,6 +79,8 @@ def test_parts(gpu, images, monkeypatch):
         assert set(gpu.VARIANTS) < set(own)
         assert len(own) == len(gpu.VARIANTS) + 1
         assert all(row["images/s"] > 0 and row["ratio"] > 0 for row in own.values())
+    for part in ("pix2pix", "cyclegan"):
+        assert all(row["images/s"] > 0 and row["ratio"] > 0 for row in rows if row["part"] == part)
     assert {"classifier", "DCGAN"} == {row["name"] for row in rows if row["part"] == "mnist"}
     scores = {row["name"]: row.get("FID") for row in rows if row["part"] == "cifar10"}
     assert all(scores[name] > 0 for name in gpu.GAMES)

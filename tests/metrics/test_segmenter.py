@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from lightning.pytorch import Trainer
 
 import lightning_gans
-from lightning_gans import Digits, Facades
+from lightning_gans import Digits, Facades, UnpairedImages
 from lightning_gans.callbacks import Checkpoint
 from lightning_gans.drawing.pixels import to_bytes
 from lightning_gans.metrics import FACADES_CLASSES, FACADES_PALETTE, FCNScore, judge
@@ -171,6 +171,7 @@ def test_back_to_labels(root, cli, tmp_path):
     expected = FCNScore(labels="targets", palette="facades")
     expected.update(to_bytes(game.translate(photographs, direction="BtoA")), to_bytes(labels))
     assert found["pixel_accuracy"] == pytest.approx(float(expected.compute()["pixel_accuracy"]))
+    assert found["protocol"]["direction"] == "BtoA"
     perfect = FCNScore(labels="targets", palette="facades")
     perfect.update(to_bytes(labels), to_bytes(labels))
     assert perfect.compute()["pixel_accuracy"] == pytest.approx(1)
@@ -205,7 +206,11 @@ def fitted(module, data):
         (lambda root: segmenter(balance=2), "balance=2"),
         (lambda root: segmenter(network={"wide": 4}), "wide"),
         (lambda root: ConvSegmenter((3, 8, 16), 12), "cannot be halved 4 times"),
-        (lambda root: fitted(segmenter(), Digits(image_size=16)), "Digits serves single images"),
+        (lambda root: fitted(segmenter(), Digits(image_size=16)), "Digits serves no pairs"),
+        (
+            lambda root: fitted(segmenter(), UnpairedImages("facades", root=str(root), image_size=16)),
+            "UnpairedImages serves no pairs",
+        ),
         (lambda root: fitted(segmenter(), pairs(root, image_size=32)), r"is not the data's, \(3, 32, 32\)"),
         (lambda root: fitted(segmenter(), pairs(root, direction="BtoA")), "direction=AtoB"),
         (lambda root: TrainedSegmenter("segmenter/none"), r"none\.yaml: there is no such file"),

@@ -53,7 +53,7 @@ def test_same_losses_and_weights_as_pass_by_pass(translation, game, settings):
     discriminator = {"width": 4, "receptive_field": 16, **settings.pop("discriminator", {})}
     case = translation.cases(tiny=True, device="cpu")[game.__name__.lower()]
     case.size, case.settings = 16, {**settings, "discriminator": discriminator}
-    ours, theirs = case.made(), case.made().double()
+    ours, theirs = case.made(), translation.with_torchs_layers(case.made().double())
     reference = case.reference(theirs)
     batches = [(a.double(), b.double()) for a, b in case.batches(UPDATES)]
     losses = InFloat64()
@@ -70,7 +70,9 @@ def test_same_losses_and_weights_as_pass_by_pass(translation, game, settings):
 
 
 def test_the_benchmark_runs(translation, capsys):
-    translation.main(["--tiny", "--rounds", "1", "--only", "pix2pix"])
-    printed = capsys.readouterr().out
-    assert all(f"\n{name}" in printed for name in (translation.REFERENCE, *translation.OURS))
-    assert translation.cases(tiny=True, device="cpu")["cyclegan"].peak(translation.REFERENCE) > 0
+    arguments = ["--tiny", "--rounds", "1", "--only", "pix2pix"]
+    translation.main([*arguments, "--time", "ours, fp32"])
+    translation.main([*arguments, "--peak", translation.REFERENCE])
+    *lines, peak = capsys.readouterr().out.splitlines()
+    assert [line.partition("  ")[0] for line in lines[1:3]] == [translation.REFERENCE, "ours, fp32"]
+    assert float(peak) > 0

@@ -114,6 +114,15 @@ def test_features_are_pooled_maxima():
     torch.testing.assert_close(network(images), network.layers[-1](high).flatten())
 
 
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_first_layer_is_a_transposed_convolution(order):
+    layer = DCGANGenerator((1, 16, 16), latent_dim=5, width=8).to(memory_format=order).layers[1]
+    latents = torch.randn(3, 5, 1, 1)
+    images = layer(latents)
+    torch.testing.assert_close(images, nn.functional.conv_transpose2d(latents, layer.weight))
+    assert images.is_contiguous(memory_format=order)
+
+
 def test_joint_batches_leak_through_batch_norm():
     """Why real and fake images go through the discriminator one after the other."""
     norm = nn.BatchNorm2d(1, affine=False)
