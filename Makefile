@@ -75,7 +75,7 @@ bench: install ## the benchmarks; each prints ratios against a reference in the 
 	done
 
 # Not installed: the machine may have no network. PYTHON=... names another Python than that of .venv.
-bench-gpu: ## tests, speeds and quality on one CUDA GPU: 8 minutes; benchmarks/gpu.py says what it needs
+bench-gpu: ## tests, speeds and quality on one CUDA GPU: 10 minutes; benchmarks/gpu.py says what it needs
 	$(or $(PYTHON),$(wildcard $(BIN)/python),python3) benchmarks/gpu.py $(ARGS)
 
 build: install ## wheel and source distribution, into dist/
