@@ -183,7 +183,7 @@ class CycleGAN(TranslationGame):
     def held_out_losses(self, batch: Any) -> dict[str, Tensor]:
         """Return the losses of both players on held-out images, and these translations."""
         images, fakes = self.by_direction(batch), dict[str, Tensor]()
-        with torch.no_grad():
+        with self.inference():
             found = {"generator_loss": torch.stack([*self.generator_losses(images, fakes)]).sum()}
             if fakes:
                 found["discriminator_loss"] = self.discriminator_loss(images, fakes)
