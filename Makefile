@@ -70,12 +70,12 @@ $(DOCS_STAMP): $(STAMP)
 	@touch $@
 
 bench: install ## the benchmarks; each prints ratios against a reference in the same run
-	@for name in overhead dcgan loader coulomb; do \
+	@for name in overhead dcgan translation loader coulomb; do \
 	  echo; echo "== benchmarks/$$name.py"; $(BIN)/python benchmarks/$$name.py || exit 1; \
 	done
 
 # Not installed: the machine may have no network. PYTHON=... names another Python than that of .venv.
-bench-gpu: ## tests, speeds and quality on one CUDA GPU: 8 minutes; benchmarks/gpu.py says what it needs
+bench-gpu: ## tests, speeds and quality on one CUDA GPU: 10 minutes; benchmarks/gpu.py says what it needs
 	$(or $(PYTHON),$(wildcard $(BIN)/python),python3) benchmarks/gpu.py $(ARGS)
 
 build: install ## wheel and source distribution, into dist/

@@ -10,10 +10,10 @@ CycleGAN with residual networks of 9 blocks, Pix2Pix with the U-Net of 8 halving
     python benchmarks/translation.py --device cuda    # a few minutes: look at the wall-clock columns
     python benchmarks/translation.py --tiny           # whether it runs
 
-Each variant alternates with the first reference in a process of their own: with more of them in one, the
-allocator would have kept so much memory that none needs new pages, unlike in a real run. Peak memory: the most
-that a process with one variant alone holds, beyond what it holds when everything is imported; on a GPU the
-most that torch has allocated there.
+Each variant alternates with the first reference, in a process of these two: among more of them, the allocator
+would keep so much memory that none needs new pages, unlike in a real run. Peak memory is the most that a
+process with one variant alone holds, beyond what it holds when everything is imported; on a GPU the most that
+torch has allocated there.
 """
 
 import random

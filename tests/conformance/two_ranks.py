@@ -5,6 +5,7 @@ from functools import partial
 
 import torch
 from lightning.pytorch import Callback
+from torch.utils.data import DataLoader
 
 from lightning_gans.callbacks import Checkpoint
 from lightning_gans.game.latents import GaussianMixture
@@ -164,11 +165,8 @@ def one_process_step(name, folder):
             if name in LATENT_GAMES:
                 module.latent.register_forward_hook(lambda *_: again(module.latent, *next(draws)))
 
-        def on_train_batch_start(self, trainer, module, batch, batch_idx):
-            for old, new in zip(batch, batches[batch_idx], strict=True):
-                old.resize_(new.shape).copy_(new)
-
-    trainer([Joined()], max_steps=1).fit(joined, data)
+    # No data module: Lightning would wait for the other process before it prepares data.
+    trainer([Joined()], max_steps=1).fit(joined, DataLoader(batches, batch_size=None))
     wrong, moved = [], []
     for key, value in reachable(joined).items():
         # The steps are compared, not the weights: these hardly move, and would be alike in any case.

@@ -112,9 +112,12 @@ def test_each_cycle_has_its_weight_and_shares_it_with_the_identity():
     """F(G(x)) = 2x + 0.2 and G(F(y)) = 2y + 0.1, of images that are 0; G(y) is off by 0.1, F(x) by 0."""
     game = small(generator=Moved, lambda_gan=0, lambda_a=3, lambda_b=5, lambda_identity=0.5)
     game.generator_ab, game.generator_ba = Moved(add=0.1), Moved(times=2.0)
-    zeros = torch.zeros(1, *SHAPE)
+    zeros, reported = torch.zeros(1, *SHAPE), {}
+    game.report = reported.update
     total = sum(game.generator_losses(game.by_direction((zeros, zeros)), {})).item()
     assert total == pytest.approx(3 * 0.2 + 5 * 0.1 + 0.5 * 5 * 0.1)
+    wanted = {"cycle_a": 0.2, "cycle_b": 0.1, "identity_a": 0, "identity_b": 0.1, "generator_loss": total}
+    assert {name: value.item() for name, value in reported.items()} == pytest.approx(wanted)
 
 
 def test_negatives_there_and_back_have_no_cycle_loss():

@@ -287,7 +287,8 @@ def _origin(joined: Tensor) -> Tensor:
     samples that lie apart are as far as from the rest, which is near; a single sample could be one of them.
     """
     step = -(-len(joined) // WITNESSES)
-    return joined[::step].median(0).values
+    ordered = joined[::step].sort(0).values  # median() refuses torch's deterministic algorithms on a GPU
+    return ordered[(len(ordered) - 1) // 2]
 
 
 def _squared_distances(points: Tensor, joined: Tensor, origin: Tensor) -> Tensor:

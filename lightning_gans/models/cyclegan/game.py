@@ -16,6 +16,8 @@ from lightning_gans.models.cyclegan.pool import ImagePool
 from lightning_gans.networks.patchgan import PatchDiscriminator
 from lightning_gans.networks.translator import ResNetTranslator
 
+_Images = dict[str, tuple[Tensor, Tensor]]
+
 
 class CycleGAN(TranslationGame):
     """Two translators between two domains without pairs: there and back again must end where it began.
@@ -28,8 +30,9 @@ class CycleGAN(TranslationGame):
       ``lambda_a mean |F(G(x)) - x| + lambda_b mean |G(F(y)) - y|``, plus the identity loss
       ``lambda_identity (lambda_b mean |G(y) - y| + lambda_a mean |F(x) - x|)``, in one step of Adam;
     - then D_B minimises half of ``mean (D_B(y) - 1)^2 + mean D_B(y')^2``, and D_A likewise. y' is from a
-      history of generated images, which G(x), as it was before that step, has just joined.
+      history of generated images, to which G(x) of before that step was offered.
 
+    The terms are reported without their weights: ``gan_b``, ``cycle_a``, ``identity_b`` of A to B, and so on.
     The paper's ablations: cycle alone, ``lambda_gan=0``, without discriminators; GAN alone, ``lambda_a=0``
     and ``lambda_b=0``; GAN and forward cycle, ``lambda_b=0``; GAN and backward cycle, ``lambda_a=0``. What
     has the weight 0 is not computed.
@@ -42,21 +45,20 @@ class CycleGAN(TranslationGame):
         image_shape: ``(channels, height, width)`` of domain B.
         generator: What makes each generator from ``(input_shape, image_shape)``: a class or its ``partial``,
             or a dict of arguments of the default, ``ResNetTranslator``.
-        discriminator: What makes each discriminator from the shape that it sees; the default is a
+        discriminator: What makes each discriminator from the shape that it sees, likewise; by default a
             ``PatchDiscriminator`` of 70x70 patches with instance norm.
         objective: ``lsgan``, least squares, or ``gan``: the logarithms of the paper's equation 1, the
             generators' in the form that does not saturate.
         lambda_gan: Weight of the adversarial losses.
         lambda_a: Weight of the cycle from A to B and back.
         lambda_b: Weight of the cycle from B to A and back.
-        lambda_identity: Weight of the identity losses, as a share of these two; the paper's for paintings
-            to photographs is 0.5.
+        lambda_identity: Share of these two for the identity losses; 0.5 in the paper's paintings to photos.
         pool_size: Images in the history of each domain, on each rank; 0: the newest translations are judged.
         kwargs: Arguments of :class:`~lightning_gans.game.translation.TranslationGame`.
 
     Raises:
-        ValueError: If a weight is negative, all are 0, there are identity losses between different numbers of
-            channels or without cycle weights, or a network is an instance, of which two are needed.
+        ValueError: If a weight is negative, all are 0, identity losses have no cycle's weight or other
+            numbers of channels, or a network is an instance.
     """
 
     generators: ClassVar = {"AtoB": "generator_ab", "BtoA": "generator_ba"}
@@ -81,13 +83,9 @@ class CycleGAN(TranslationGame):
         weights = {"lambda_gan": lambda_gan, "lambda_a": lambda_a, "lambda_b": lambda_b}
         checks.within("[0, inf)", **weights, lambda_identity=lambda_identity)
         if not any(weights.values()):
-            raise ValueError(
-                "lambda_gan=0, lambda_a=0, lambda_b=0: nothing is left to learn, keep one of them"
-            )
+            raise ValueError("lambda_gan=0, lambda_a=0, lambda_b=0: nothing is learned, keep one of them")
         if lambda_identity and not (lambda_a or lambda_b):
-            raise ValueError(
-                f"lambda_identity={lambda_identity} is a share of lambda_a=0 and lambda_b=0: leave it out"
-            )
+            raise ValueError(f"lambda_identity={lambda_identity} is a share of lambda_a and lambda_b, both 0")
         if lambda_identity and self.input_shape[0] != self.image_shape[0]:
             raise ValueError(
                 f"lambda_identity={lambda_identity}: an image of {self.input_shape[0]} channels cannot stay "
@@ -96,8 +94,7 @@ class CycleGAN(TranslationGame):
         for name, network in (("generator", generator), ("discriminator", discriminator)):
             if isinstance(network, nn.Module):
                 raise ValueError(
-                    f"{name} is one {type(network).__name__}, but a CycleGAN has two: give the class, or a "
-                    "partial of it"
+                    f"{name} is one {type(network).__name__}, and two are needed: give the class or a partial"
                 )
         self.objective: losses.Objective = objective
         self.lambda_gan, self.lambda_identity = lambda_gan, lambda_identity
@@ -127,21 +124,16 @@ class CycleGAN(TranslationGame):
             pooled = {way: self.pools[way].query(made, self.rng) for way, made in fakes.items()}
             self.minimise("discriminator", self.discriminator_loss(images, pooled))
 
-    def by_direction(self, batch: Any) -> dict[str, tuple[Tensor, Tensor]]:
+    def by_direction(self, batch: Any) -> _Images:
         """Return the images ``(n, C, H, W)`` of source and target of each direction."""
         real = self.read(batch)
         assert real.inputs is not None
-        a, b = real.inputs, real.images
-        return {"AtoB": (a, b), "BtoA": (b, a)}
+        return {"AtoB": (real.inputs, real.images), "BtoA": (real.images, real.inputs)}
 
-    def generator_losses(
-        self, images: dict[str, tuple[Tensor, Tensor]], fakes: dict[str, Tensor]
-    ) -> Iterator[Tensor]:
+    def generator_losses(self, images: _Images, fakes: dict[str, Tensor]) -> Iterator[Tensor]:
         """Yield what both generators minimise, in two parts: one direction's graph is in memory at a time.
 
-        Args:
-            images: Source and target of each direction.
-            fakes: Gets the translations of the sources, without graph.
+        ``images`` are source and target of each direction; ``fakes`` gets the translations, without graph.
         """
         cycles = {"AtoB": self.lambda_a, "BtoA": self.lambda_b}
         total = []
@@ -150,8 +142,7 @@ class CycleGAN(TranslationGame):
             given = [source] * bool(self.lambda_gan or cycle) + [target] * bool(identity)
             if not given:
                 continue
-            translate = partial(self.generate, direction=way)
-            made = self.at_once(translate, self.generators[way], *given)
+            made = self.at_once(partial(self.generate, direction=way), self.generators[way], *given)
             terms = {}
             if self.lambda_gan:
                 fakes[way] = made[0].detach()
@@ -167,9 +158,7 @@ class CycleGAN(TranslationGame):
             yield loss
         self.report({"generator_loss": torch.stack(total).sum()})
 
-    def discriminator_loss(
-        self, images: dict[str, tuple[Tensor, Tensor]], fakes: dict[str, Tensor]
-    ) -> Tensor:
+    def discriminator_loss(self, images: _Images, fakes: dict[str, Tensor]) -> Tensor:
         """Return the sum of what both discriminators minimise, on targets and translations."""
         total = []
         for way, fake in fakes.items():
@@ -186,7 +175,7 @@ class CycleGAN(TranslationGame):
         return logits
 
     def at_once(self, call: Callable[[Tensor], Tensor], network: str, *batches: Tensor) -> Sequence[Tensor]:
-        """Call a network for several batches: once, unless batch norm would mix them up."""
+        """Call a network for several batches: once, unless its batch norm would mix them up."""
         if len(batches) == 1 or network in self._coupled:
             return [call(batch) for batch in batches]
         return torch.split(call(torch.cat(batches)), [len(batch) for batch in batches])
@@ -194,7 +183,7 @@ class CycleGAN(TranslationGame):
     def held_out_losses(self, batch: Any) -> dict[str, Tensor]:
         """Return the losses of both players on held-out images, and these translations."""
         images, fakes = self.by_direction(batch), dict[str, Tensor]()
-        with torch.no_grad():
+        with self.inference():
             found = {"generator_loss": torch.stack([*self.generator_losses(images, fakes)]).sum()}
             if fakes:
                 found["discriminator_loss"] = self.discriminator_loss(images, fakes)
