@@ -197,6 +197,23 @@ def test_direction_and_channels(tmp_path):
     assert source.is_contiguous()
 
 
+@pytest.mark.parametrize("kind", [PairedImages, UnpairedImages])
+@pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
+def test_each_domain_has_its_interpolation(tmp_path, kind, direction):
+    """Labels of two values, resized by nearest, keep them; photographs get what is in between."""
+    black_or_white = (torch.rand(4, 1, 24, 48, generator=torch.Generator().manual_seed(0)) < 0.5).to(
+        torch.uint8
+    ) * 255
+    for split in ("train", "test"):
+        for i, image in enumerate(black_or_white):
+            write(tmp_path / split / f"{i}.png", image)
+    data = ready(kind(tmp_path, image_size=16, batch_size=4, direction=direction, interpolation_b="nearest"))
+    for loader in (data.train_dataloader(), data.test_dataloader()):
+        a, b = next(iter(loader))[:: 1 if direction == "AtoB" else -1]
+        assert b.unique().tolist() == [-1, 1]
+        assert len(a.unique()) > 2
+
+
 def test_names_with_other_endings_are_partners(tmp_path):
     for split in ("train", "test"):
         for i in range(3):

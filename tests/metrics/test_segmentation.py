@@ -125,6 +125,8 @@ def test_nearest_colours():
     assert torch.equal(nearest_colours(images, COLOURS), labels)
     distances = torch.cdist(images.permute(0, 2, 3, 1).reshape(-1, 3).double(), COLOURS.double())
     assert torch.equal(nearest_colours(images, COLOURS).flatten(), distances.argmin(1))
+    between = torch.full((1, 1, 2, 2), 5, dtype=torch.uint8)
+    assert not nearest_colours(between, torch.tensor([[0], [10]])).any()  # of two, the first
 
 
 def test_labels_of_another_size():

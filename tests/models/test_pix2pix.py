@@ -67,7 +67,11 @@ def test_follows_the_algorithm():
     g, d = deepcopy(module.generator), deepcopy(module.discriminator)
     calls = []
     module.generator.register_forward_hook(lambda *_: calls.append("g"))
-    module.discriminator.register_forward_hook(lambda *_: calls.append("d"))
+
+    def judged(judge, *_):
+        calls.append("d" if judge.layers[0].weight.requires_grad else "frozen d")
+
+    module.discriminator.register_forward_hook(judged)
     batches = []
 
     class Batches(Callback):
@@ -76,7 +80,7 @@ def test_follows_the_algorithm():
             batches.append(batch)
 
     trainer([Batches()], max_steps=3).fit(module, data)
-    assert calls == ["g", "d", "d", "d"]
+    assert calls == ["g", "d", "d", "frozen d"]
     of_g, of_d = Adam(g.parameters()), Adam(d.parameters())
     for x, y in batches:
         fake = g(x)
