@@ -218,7 +218,7 @@ class TranslationGame(AdversarialModule):
         What becomes of an image does not depend on the others.
 
         Args:
-            images: ``(n, channels, height, width)`` float32 in [-1, 1], of any size that the generator takes.
+            images: ``(n, channels, height, width)`` float in [-1, 1], of any size that the generator takes.
             ema: Use averaged weights if there are any.
             deterministic: Without noise and with running statistics, where the paper has it otherwise.
             direction: From inputs to targets of the batches, ``AtoB``, or back.
@@ -238,7 +238,7 @@ class TranslationGame(AdversarialModule):
         parts = []
         for start, part in enumerate(images.split(size)):
             with self.as_tested(len(part), seed + start * size, deterministic):
-                inputs = self.memory_format(part.to(self.device))
+                inputs = self.memory_format(part.to(self.device, torch.float32))
                 parts.append(self.generate(inputs, ema, direction).float())
         return torch.cat(parts)
 

@@ -127,6 +127,7 @@ def test_images_of_any_size_and_number(monkeypatch):
     assert whole.shape == (5, 1, 12, 6)
     monkeypatch.setattr("lightning_gans.game.translation.PIXELS", 150)  # two at once
     torch.testing.assert_close(module.translate(images, seed=0), whole)
+    torch.testing.assert_close(module.translate(images.double(), seed=0), whole)  # NumPy's default
 
 
 def test_directions():

@@ -91,6 +91,7 @@ def test_default_networks():
 @pytest.mark.parametrize("n", [1, 3])
 def test_losses_of_identities_before_unsure_discriminators(n):
     assert losses(Moved(), Moved(), n) == pytest.approx((2.0, 2 * 0.5))
+    assert losses(Moved(), Moved(), n, lambda_gan=3.0) == pytest.approx((3 * 2.0, 2 * 0.5))
 
 
 def test_logarithmic_form():

@@ -47,6 +47,8 @@ def test_known_losses():
     module = game(generator=Constant(1), discriminator=Constant(1), objective="lsgan", lambda_l2=8)
     assert module.discriminator_loss(real, fake).item() == pytest.approx(0.5)
     assert module.generator_loss(real, fake).item() == pytest.approx(1 + 50 + 2)
+    module.lambda_gan = 3
+    assert module.generator_loss(real, fake).item() == pytest.approx(3 + 50 + 2)
 
 
 @pytest.mark.parametrize(("conditional", "seen"), [(True, 4), (False, 1)])
@@ -148,6 +150,15 @@ def test_translates_with_dropout_and_the_statistics_of_each_image():
     torch.testing.assert_close(without.translate(images), torch.cat(alone), rtol=1e-4, atol=1e-5)
     running = game(dropout_at_test=False, norm_at_test="running")
     assert same(running.translate(images), running.translate(images, deterministic=True))
+
+
+def test_held_out_losses_are_those_of_translations():
+    module, (x, y) = game(lambda_gan=0), torch.rand(2, 3, 1, 8, 8) * 2 - 1
+    module.generator.train()(torch.rand(9, 1, 8, 8))  # running statistics of its own
+    for seed in (1, 2):
+        module.rng.manual_seed(seed)
+        expected = l1_loss(module.translate(x, seed=seed << 32), y)
+        assert module.held_out_losses((x, y))["l1"].item() == pytest.approx(expected.item())
 
 
 def test_evaluations_draw_the_same_noise_each_time_and_none_of_the_trainings():
