@@ -94,7 +94,7 @@ def translate(
         interpolation: With ``size``: how images are resized.
         half: Only this half of each image, ``left`` or ``right``, of files that hold pairs side by side.
         tile: Images of more than ``tile`` times ``tile`` pixels are translated in tiles of this side, whose
-            seams are blended. A tile is normalised by what it shows: larger ones differ less.
+            seams are blended. All are normalised alike, by parts from all over the image.
         overlap: Pixels that neighbouring tiles share, or more. Default: an eighth of a tile.
         sheets: A new folder for pictures in which translations stand beside their inputs, 16 on each.
         overwrite: Write into folders that are not empty; files of the same name are replaced.
