@@ -24,9 +24,9 @@ PAPERS = [page for page in PAGES if page.parent.name == "papers"]
 
 @pytest.fixture(scope="module")
 def parser():
-    from lightning_gans.commands.fit_parser import fit_parser
+    from lightning_gans.commands.fit_parser import parser_of_fit
 
-    parser = fit_parser()
+    parser = parser_of_fit()
     parser.add_argument("--config", action=ActionConfigFile)
     return parser
 

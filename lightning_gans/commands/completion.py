@@ -25,7 +25,7 @@ def completion(shell: Literal["bash", "zsh", "tcsh"] = "bash") -> None:
         raise ImportError(f"completion needs the package shtab: {advice}") from error
     from lightning.pytorch import LightningDataModule
 
-    from lightning_gans.commands.fit_parser import fit_parser
+    from lightning_gans.commands.fit_parser import parser_of_fit
     from lightning_gans.commands.main import known_commands
     from lightning_gans.commands.parsing import OneLine, subclasses
     from lightning_gans.game.checkpoints import SelfContained
@@ -41,7 +41,7 @@ def completion(shell: Literal["bash", "zsh", "tcsh"] = "bash") -> None:
     for name, line in known_commands().items():
         own = name.replace("-", "_")
         function = getattr(import_module(f"lightning_gans.commands.{own}"), own, None)
-        options = OneLine() if function else fit_parser()
+        options = OneLine() if function else parser_of_fit()
         if function:
             options.add_function_arguments(function, as_positional=False)
         command = commands.add_parser(name, help=line)

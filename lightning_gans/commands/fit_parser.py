@@ -55,7 +55,7 @@ def add_arguments(parser: LightningArgumentParser, name: str | None = None) -> N
         parser.link_arguments(f"data.{key}", f"model.init_args.{key}", apply_on="instantiate")
 
 
-def fit_parser() -> Parser:
+def parser_of_fit() -> Parser:
     """Return a parser of the configuration of ``fit``."""
     parser = Parser()
     parser.add_argument("--seed_everything", type=bool | int)

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule
 from torch import nn
 
 from lightning_gans import DCGAN, LatentGame, RealnessGAN, checks, load
-from lightning_gans.commands.fit_parser import Parser, fit_parser
+from lightning_gans.commands.fit_parser import Parser, parser_of_fit
 from lightning_gans.commands.parsing import OneLine
 from lightning_gans.commands.recipes import find_config, recipe_names
 from lightning_gans.commands.reproduce.tables import merge
@@ -310,7 +310,7 @@ def test_arguments_of_defaults_in_a_table():
     for recipe in ("quickstart", "wgan_gp/ring"):
         config = yaml.safe_load(Path(find_config(recipe)[0]).read_text())
         merge(config, {"model.latent.dim": 5, "model.generator_optimizer.lr": 0.5})
-        model = fit_parser().parse_object(config).model.init_args
+        model = parser_of_fit().parse_object(config).model.init_args
         latent = model.latent if recipe == "quickstart" else model.latent.init_args
         assert latent["dim"] == 5
         assert model.generator_optimizer.init_args.lr == 0.5

@@ -107,7 +107,7 @@ def grid_of(table="small.yaml", budget="quick", folder=OUT) -> Grid:
 def one_parser():
     """It takes a second to build."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit_parser, "fit_parser", cache(fit_parser.fit_parser))
+        patch.setattr(fit_parser, "parser_of_fit", cache(fit_parser.parser_of_fit))
         yield
 
 

@@ -439,9 +439,9 @@ def check(grid: Grid, cells: Iterable[Cell]) -> None:
     different = {(cell.row, cell.data): cell for cell in cells}.values()
     if not different:
         return
-    from lightning_gans.commands.fit_parser import fit_parser
+    from lightning_gans.commands.fit_parser import parser_of_fit
 
-    parser = fit_parser()
+    parser = parser_of_fit()
     for cell in different:
         try:
             config = parser.parse_object(deepcopy(dict(cell.config)))
