@@ -85,7 +85,8 @@ def suggestion(given: object, choices: Iterable[Any], otherwise: str = "use") ->
     asked = str(given).casefold()
     near = difflib.get_close_matches(asked, folded, n=1, cutoff=0.5)
     near = near or sorted((name for name in folded if asked and name.startswith(asked)), key=len)
-    meant = f"did you mean {folded[near[0]]}?" if near else ""
+    # Of numbers none is near by its digits.
+    meant = f"did you mean {folded[near[0]]}?" if near and isinstance(given, str) else ""
     listed = (
         f"{otherwise} {', '.join(known[:20] + ['...'] * (len(known) > 20))}" if known else "there are none"
     )

@@ -159,9 +159,10 @@ class CLI(LightningCLI):
             parameter = inspect.signature(model).parameters.get(key)
             if parameter and parameter.default is parameter.empty and arguments.get(key) is None:
                 data = config.data.class_path.rpartition(".")[2] if config.get("data") else None
+                pairs = ", or use data of pairs: PairedImages, UnpairedImages" if key == "input_shape" else ""
                 raise ValueError(
                     f"data={data} has no attribute {key} when a {model.__name__} is built from it: set it "
-                    f"there, or give --model.{key}"
+                    f"there, or give --model.{key}{pairs}"
                 )
         return model(**arguments)
 

@@ -108,7 +108,7 @@ class FCNScore(Metric):
         checks.one_of(("label_maps", "inputs", "targets"), labels=labels)
         checks.one_of(("translations", "targets"), scored=scored)
         if labels == "label_maps" and (segmenter is None) == (palette is None):
-            raise ValueError("give either a segmenter or a palette")
+            raise ValueError("segmenter and palette: give FCNScore one of them")
         if labels != "label_maps" and palette is None:
             palette = getattr(segmenter, "palette", None)
             if palette is None:
