@@ -152,9 +152,9 @@ def test_batches_give_the_score_of_the_whole():
 def test_bad_input():
     labels = label_maps(1, 4)
     images = painted(labels)
-    with pytest.raises(ValueError, match="either a segmenter or a palette"):
+    with pytest.raises(ValueError, match="segmenter and palette"):
         FCNScore()
-    with pytest.raises(ValueError, match="either a segmenter or a palette"):
+    with pytest.raises(ValueError, match="segmenter and palette"):
         FCNScore(4, Colours(), palette=COLOURS)
     with pytest.raises(ValueError, match=r"palette is .*give \(19, 3\)"):
         FCNScore(19, palette=COLOURS)
