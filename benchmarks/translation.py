@@ -6,9 +6,11 @@ networks of this package have faster ones (instance norms, transposed convolutio
 is the whole `Trainer.fit`. Same first weights, same batches: noise of 256 pixels, one image at a time;
 CycleGAN with residual networks of 9 blocks, Pix2Pix with the U-Net of 8 halvings, both with 70x70 patches.
 
-    python benchmarks/translation.py --threads 2      # about 15 minutes of two cores
+    python benchmarks/translation.py                  # about 5 minutes of a core that has nothing else to do
     python benchmarks/translation.py --device cuda    # a few minutes: look at the wall-clock columns
     python benchmarks/translation.py --tiny           # whether it runs
+
+`--only` and `--variants` name other games and variants than those with an aim.
 
 Each variant alternates with the first reference, in a process of these two: among more of them, the allocator
 would keep so much memory that none needs new pages, unlike in a real run. Peak memory is the most that a
@@ -36,7 +38,7 @@ from lightning_gans import CycleGAN, Pix2Pix
 from lightning_gans.networks.base import InstanceNorm
 from lightning_gans.networks.unet import UpConv
 
-WARM_UP = 2
+WARM_UP = 1
 PEAK_STEPS = 2
 
 
@@ -163,6 +165,7 @@ OURS: dict[str, dict[str, Any]] = {
     "ours, fp32, channels_last": {"channels_last": True},
     "ours, bf16-mixed, channels_last": {"channels_last": True, "precision": "bf16-mixed"},
 }
+AIMED = ("ours, fp32", "ours, bf16-mixed, channels_last")
 FASTEST = ">= 2.3x with bf16 instructions"
 
 
@@ -254,8 +257,8 @@ def cases(tiny: bool = False, device: str = "cpu", size: int = 256) -> dict[str,
     """All comparisons, by name."""
     small = {"generator": {"width": 4}, "discriminator": {"width": 4, "receptive_field": 16}} if tiny else {}
     size = 32 if tiny else size
-    aims = {"ours, fp32": ">= 1.03x", "ours, bf16-mixed, channels_last": FASTEST}
-    pix2pix = {**aims, "ours, fp32": ">= 1.1x"}
+    aims = dict(zip(AIMED, (">= 1.03x", FASTEST), strict=True))
+    pix2pix = dict(zip(AIMED, (">= 1.1x", FASTEST), strict=True))
     return {
         "cyclegan": Case(CycleGAN, ReferenceCycleGAN, aims, small, size, device),
         "cyclegan-identity": Case(
@@ -266,9 +269,11 @@ def cases(tiny: bool = False, device: str = "cpu", size: int = 256) -> dict[str,
 
 
 def main(given: list[str] | None = None) -> None:
-    parser = arguments(__doc__, rounds=5, steps=1, size=256)
+    parser = arguments(__doc__, rounds=3, steps=1, size=256)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--only", nargs="+", choices=list(cases()), default=list(cases()), metavar="GAME")
+    games, others = ["cyclegan-identity", "pix2pix"], [SAME_LAYERS, *OURS]
+    parser.add_argument("--only", nargs="+", choices=cases(), default=games, metavar="GAME")
+    parser.add_argument("--variants", nargs="+", choices=others, default=AIMED, metavar="VARIANT")
     parser.add_argument("--tiny", action="store_true", help="networks of a few weights, on 32 pixels")
     parser.add_argument(
         "--time", metavar="VARIANT", help="this variant beside the reference, in this process"
@@ -290,9 +295,11 @@ def main(given: list[str] | None = None) -> None:
         given = [sys.executable, __file__, "--only", name, *["--tiny"] * options.tiny]
         for key in ("rounds", "steps", "size", "threads", "device"):
             given += [f"--{key}", str(getattr(options, key))]
-        for variant in (SAME_LAYERS, *OURS):
+        for variant in options.variants:
             print(output([*given, "--time", variant]), end="", flush=True)
-        peaks = {variant: float(output([*given, "--peak", variant])) for variant in (REFERENCE, *OURS)}
+        peaks = {
+            variant: float(output([*given, "--peak", variant])) for variant in (REFERENCE, *options.variants)
+        }
         for variant, peak in peaks.items():
             print(f"{variant:{max(map(len, peaks))}}  peak {peak:.2f} GiB, {peak / peaks[REFERENCE]:.2f}x")
 

@@ -56,11 +56,9 @@ class InstanceNorm(nn.InstanceNorm2d):
         if has_torch_function((maps,)):  # whoever replaces torch's norms, for parts of an image, say
             return super().forward(maps)
         if not maps.is_contiguous():
-            each = [
-                batch_norm(image, None, None, self.weight, self.bias, training=True, eps=self.eps)
-                for image in maps.split(1)
-            ]
-            return each[0] if len(each) == 1 else torch.cat(each)
+            if len(maps) == 1:  # its gradient need not be put together
+                return batch_norm(maps, None, None, self.weight, self.bias, training=True, eps=self.eps)
+            return torch.cat([self(image) for image in maps.split(1)])
         if maps.device.type == "cpu":
             return group_norm(maps, self.num_features, self.weight, self.bias, self.eps)
         return super().forward(maps)  # autocast on GPUs computes group norms in float32

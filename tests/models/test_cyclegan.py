@@ -182,14 +182,20 @@ class Passes(Callback):
 
 
 BOTH = {"generator_ab": 2, "generator_ba": 2}
-JUDGED = {"discriminator_a": 2, "discriminator_b": 2}
+JUDGED = {"discriminator_a": 3, "discriminator_b": 3}
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """As on an accelerator, on which a network takes several batches at once."""
+    monkeypatch.setattr("lightning_gans.models.cyclegan.game.ONE_BY_ONE", ())
 
 
 @pytest.mark.parametrize(
     ("settings", "calls"),
     [
         ({}, BOTH | JUDGED),
-        ({"lambda_identity": 0.5}, BOTH | JUDGED),  # at once with the translations
+        ({"lambda_identity": 0.5}, dict.fromkeys(BOTH | JUDGED, 3)),
         ({"lambda_gan": 0}, BOTH),
         ({"lambda_gan": 0, "lambda_b": 0}, {"generator_ab": 1, "generator_ba": 1}),
         ({"lambda_gan": 0, "lambda_b": 0, "lambda_identity": 0.5}, {"generator_ab": 1, "generator_ba": 2}),
@@ -206,7 +212,13 @@ def test_nothing_is_computed_twice_or_for_nothing(settings, calls):
     assert passes.calls == calls
 
 
-def test_batch_norm_sees_one_batch_at_a_time():
+def test_targets_are_taken_at_once_with_what_is_translated_and_translations(at_once):
+    passes = Passes()
+    fit(small(lambda_identity=0.5), 1, [passes])
+    assert passes.calls == dict.fromkeys(BOTH | JUDGED, 2)
+
+
+def test_batch_norm_sees_one_batch_at_a_time(at_once):
     passes = Passes()
     norm = {"norm": "batch"}
     game = small(
@@ -228,8 +240,8 @@ def test_discriminators_learn_from_what_the_generators_made_before_their_update(
         (b, "generator_ab", "discriminator_b"),
         (a, "generator_ba", "discriminator_a"),
     ):
-        (fooled, learned_from), made = passes.judged[judge], passes.made[maker]
-        assert same(learned_from, torch.cat([real, fooled]))
+        (fooled, *learned_from), made = passes.judged[judge], passes.made[maker]
+        assert same(learned_from, [real, fooled])
         assert any(same(fooled, images) for images in made)
 
 
@@ -238,7 +250,7 @@ def test_discriminators_learn_from_the_history():
     fit(small(pool_size=1), 12, [passes])
     for name in JUDGED:
         judged = passes.judged[name]
-        new, learned_from = judged[::2], [both[1:] for both in judged[1::2]]
+        new, learned_from = judged[::3], judged[2::3]
         kept = new[0]
         older = 0
         for fake, given in zip(new[1:], learned_from[1:], strict=True):

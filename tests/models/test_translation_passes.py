@@ -40,6 +40,7 @@ class InFloat64(Callback):
         module.report = recorded
 
 
+@pytest.mark.parametrize("device", ["takes batches one by one", "at once"])
 @pytest.mark.parametrize(
     ("game", "settings"),
     [
@@ -49,8 +50,10 @@ class InFloat64(Callback):
         (Pix2Pix, {"generator": {"width": 4, "dropout": "none"}}),
     ],
 )
-def test_same_losses_and_weights_as_pass_by_pass(translation, game, settings):
-    discriminator = {"width": 4, "receptive_field": 16, **settings.pop("discriminator", {})}
+def test_same_losses_and_weights_as_pass_by_pass(translation, game, settings, device, monkeypatch):
+    if device == "at once":  # as accelerators
+        monkeypatch.setattr("lightning_gans.models.cyclegan.game.ONE_BY_ONE", ())
+    discriminator = {"width": 4, "receptive_field": 16, **settings.get("discriminator", {})}
     case = translation.cases(tiny=True, device="cpu")[game.__name__.lower()]
     case.size, case.settings = 16, {**settings, "discriminator": discriminator}
     ours, theirs = case.made(), translation.with_torchs_layers(case.made().double())
