@@ -20,6 +20,7 @@ from torch.utils.data import default_collate
 
 from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
+from lightning_gans.data.base import DataModule
 from lightning_gans.data.loader import first_loader
 from lightning_gans.drawing.gifs import save_gif
 from lightning_gans.drawing.pixels import as_png
@@ -234,7 +235,9 @@ def fixed_batches(trainer: Trainer, n: int) -> Iterator[Any]:
     data, loader = trainer.datamodule, trainer.val_dataloaders  # type: ignore[attr-defined]
     if data is not None and is_overridden("val_dataloader", data):
         loader = data.val_dataloader()
-    if (loader := first_loader(loader)) is None:
+    if (loader := first_loader(loader)) is None and isinstance(data, DataModule):
+        loader = data._loader("train", training=False)
+    elif loader is None:
         dataset = getattr(trainer.train_dataloader, "dataset", None)
         loader = [default_collate([dataset[i] for i in range(min(n, len(dataset)))])] if dataset else []
     yield from loader

@@ -420,6 +420,17 @@ def test_translations_are_drawn_as_the_data_shows_them(tmp_path):
     assert np.array_equal(np.asarray(picture)[-len(expected) :], expected)
 
 
+def test_translations_of_training_images_where_none_are_held_out(tmp_path):
+    for number in range(3):
+        Image.new("RGB", (8, 8), (80 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    data = Colorization(str(tmp_path), image_size=8, space="lab", cache=str(tmp_path / "cache"))
+    data.prepare_data()
+    data.setup("fit")
+    trainer = SimpleNamespace(datamodule=data, val_dataloaders=[], global_step=0)
+    picture, _ = SampleGrid(num_samples=3, columns=3, scale=1).picture(trainer, Colours())
+    assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 3
+
+
 def test_two_ranks_draw_once_and_do_not_wait_for_each_other(tmp_path):
     drawing = [Failing(2), GeneratorEMA(0.9), Throughput(4)]
     fit(tmp_path, point_game(), ring(), drawing, 6, devices=2, strategy="ddp_fork")
