@@ -437,18 +437,13 @@ class LatentGame(AdversarialModule):
         data = getattr(self.trainer, "datamodule", None)
         trial.check_data(self, data, training=stage == "fit")
         if stage == "fit":
-            batch_size = getattr(data, "batch_size", None)
-            if batch_size is not None:
-                trial.check_batches(self.check_batch, batch_size, getattr(data, "smallest_batch", batch_size))
+            trial.check_served(self, data)
             self._try_networks()
 
     def on_train_start(self) -> None:
         """Check the sizes of batches that no data module of this package serves."""
         super().on_train_start()
-        data = getattr(self.trainer, "datamodule", None)
-        sizes = trial.batch_sizes(self.trainer.train_dataloader)
-        if sizes is not None and not hasattr(data, "smallest_batch"):
-            trial.check_batches(self.check_batch, *sizes)
+        trial.check_loader(self)
 
     def check_batch(self, batch_size: int) -> None:
         """Check that the game can learn from batches of this size on each rank.

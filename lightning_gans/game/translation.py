@@ -264,22 +264,15 @@ class TranslationGame(AdversarialModule):
                 f"data={type(data).__name__} serves single images, but a {name} translates one kind into "
                 "another: use PairedImages or UnpairedImages"
             )
-        for key in ("input_shape", "image_shape"):
-            given, found = getattr(self, key), getattr(data, key, None)
-            if found is not None and tuple(found) != given:
-                raise ValueError(f"{key}={given} of the model is not the data's, {tuple(found)}: use that")
+        trial.check_shapes(self, data)
         self._try_networks(self.norm_at_test == "batch")
-        batch_size = getattr(data, "batch_size", None)
-        if stage == "fit" and batch_size is not None:
-            trial.check_batches(self.check_batch, batch_size, getattr(data, "smallest_batch", batch_size))
+        if stage == "fit":
+            trial.check_served(self, data)
 
     def on_train_start(self) -> None:
         """Check the sizes of batches that no data module of this package serves."""
         super().on_train_start()
-        data = getattr(self.trainer, "datamodule", None)
-        sizes = trial.batch_sizes(self.trainer.train_dataloader)
-        if sizes is not None and not hasattr(data, "smallest_batch"):
-            trial.check_batches(self.check_batch, *sizes)
+        trial.check_loader(self)
 
     def check_batch(self, batch_size: int) -> None:
         """Check that the game can learn from batches of this size on each rank.
@@ -287,7 +280,7 @@ class TranslationGame(AdversarialModule):
         Raises:
             ValueError: If it is 1, and batch norm would have one value a channel.
         """
-        if batch_size == 1:
+        if batch_size == 1 and self.norm_at_test != "batch":  # else that was tried before
             self._try_networks(batch_statistics=True)
 
     def _try_networks(self, batch_statistics: bool) -> None:

@@ -155,6 +155,40 @@ def batch_sizes(loader: Any) -> tuple[int, int] | None:
     return loader.batch_size, rest or loader.batch_size
 
 
+def check_served(game: Any, data: Any) -> None:
+    """Check the sizes of the batches that a data module says it serves, if it does.
+
+    Raises:
+        ValueError: If the game cannot learn from them.
+    """
+    batch_size = getattr(data, "batch_size", None)
+    if batch_size is not None:
+        check_batches(game.check_batch, batch_size, getattr(data, "smallest_batch", batch_size))
+
+
+def check_loader(game: Any) -> None:
+    """Check the sizes of the batches of training, unless they come from a data module of this package.
+
+    Raises:
+        ValueError: If the game cannot learn from them.
+    """
+    sizes = batch_sizes(game.trainer.train_dataloader)
+    if sizes is not None and not hasattr(getattr(game.trainer, "datamodule", None), "smallest_batch"):
+        check_batches(game.check_batch, *sizes)
+
+
+def check_shapes(model: Any, data: Any) -> None:
+    """Check that a model was built for the inputs and targets of a data module, as far as that says them.
+
+    Raises:
+        ValueError: If it was built for others.
+    """
+    for key in ("input_shape", "image_shape"):
+        given, found = getattr(model, key), getattr(data, key, None)
+        if found is not None and tuple(found) != given:
+            raise ValueError(f"{key}={given} of the model is not the data's, {tuple(found)}: use that")
+
+
 def check_loss(game: nn.Module, player: str, loss: Any) -> None:
     """Check what a player is to minimise.
 

@@ -13,6 +13,7 @@ from lightning_gans import checks
 from lightning_gans.data.pairs import UnpairedImages
 from lightning_gans.drawing.pixels import to_bytes
 from lightning_gans.game.rows import log_scores, show_best
+from lightning_gans.game.trial import check_shapes
 from lightning_gans.metrics.extractors import hash_of
 from lightning_gans.metrics.judge import Judge, judge
 from lightning_gans.metrics.segmentation import (
@@ -108,10 +109,7 @@ class DatasetSegmenter(Judge):
                 f"data={type(data).__name__} serves no pairs, but a segmenter needs photographs and pictures "
                 "of their labels: use Facades or PairedImages"
             )
-        for name in ("input_shape", "image_shape"):
-            given, found = getattr(self, name), getattr(data, name, None)
-            if found is not None and tuple(found) != given:
-                raise ValueError(f"{name}={given} of the model is not the data's, {tuple(found)}: use that")
+        check_shapes(self, data)
         super().setup(stage)
         self._unseen = True
 
