@@ -185,7 +185,7 @@ def _of_data(results: Results, data: DataSet) -> list[str]:
         heads += [column.name + ARROWS[column.better]]
         heads += [f"published{'' if data.stands_for == data.name else f' ({data.stands_for})'}"] * beside
         for row, pair, line in zip(rows, published, entries, strict=True):
-            text = _measured(column, results.of(row.name, data.name, column), counted)
+            text = measured(results.of(row.name, data.name, column), counted)
             line += [f"**{text}**" if row.name == best else text]
             line += [_pair(column, pair) if pair else "–"] * beside  # noqa: RUF001 - a dash for an empty cell, no minus
     return [_line(heads), _line(["---"] + ["--:"] * (len(heads) - 1)), *map(_line, entries)]
@@ -205,12 +205,13 @@ def _best(column: Column, found: Mapping[str, Sequence[float]]) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
-def _measured(column: Column, figures: Sequence[Figure], counted: bool) -> str:
+def measured(figures: Sequence[Figure], counted: bool = False) -> str:
+    """Return mean and deviation of a column over seeds, as text; ``counted``: with their number."""
     values = [figure.value for figure in figures if figure.value is not None]
     pair = summary(values)
     if pair is None:  # the score of a class without samples, for example
         return "no score" if any(figure.state == "finished" for figure in figures) else MISSING
-    text = _pair(column, pair)
+    text = _pair(figures[0].column, pair)
     if len(values) < len(figures):
         return f"{text} ({len(values)} of {plural(len(figures), 'seed')})"
     return f"{text} ({plural(len(values), 'seed')})" if counted else text
