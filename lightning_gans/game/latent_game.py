@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from lightning_gans import checks
 from lightning_gans.game import trial
-from lightning_gans.game.adversarial import AdversarialModule
 from lightning_gans.game.latents import Latent, Normal
 from lightning_gans.game.optimizers import Adam
 from lightning_gans.game.players import Player
+from lightning_gans.game.replicas import Replicas
 from lightning_gans.game.sides import Side, check_labels, check_real, read_batch
 from lightning_gans.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from lightning_gans.networks.mlp import MLPDiscriminator, MLPGenerator
@@ -43,7 +43,7 @@ class _Round:
     discriminator_steps: int = 1
 
 
-class LatentGame(AdversarialModule):
+class LatentGame(Replicas):
     """A generator maps latent vectors to images, a discriminator (or critic) tells them from real ones.
 
     A paper writes two losses of the two sides; it may name other latents and networks than DCGAN's (MLPs for
@@ -74,7 +74,7 @@ class LatentGame(AdversarialModule):
         discriminator_scheduler: Makes that of the discriminator.
         discriminator_steps: Discriminator updates in a round, each on a fresh batch.
         generator_steps: Generator updates in a round.
-        kwargs: Arguments of :class:`~lightning_gans.game.adversarial.AdversarialModule`.
+        kwargs: Arguments of :class:`~lightning_gans.game.replicas.Replicas`.
 
     Raises:
         ValueError: If a number of steps is not positive, or ``image_shape`` is no shape.
@@ -187,7 +187,7 @@ class LatentGame(AdversarialModule):
 
     def fake_labels(self, real: Side) -> Tensor | None:
         """Choose the classes ``(n,)`` of as many fakes as ``real`` has: all alike in conditional games."""
-        return self.draw_labels(len(real), self.rng) if self.conditional else None
+        return self.draw(len(real), self.draw_labels) if self.conditional else None
 
     def after_discriminator_step(self) -> None:
         """Do what the paper does after each discriminator update (WGAN clips its weights here)."""
@@ -308,7 +308,7 @@ class LatentGame(AdversarialModule):
 
     def draw_fakes(self, real: Side) -> Side:
         """Draw as many fakes as there are real samples, with this rank's noise."""
-        latents, labels = self.latent(len(real), self.rng), self.fake_labels(real)
+        latents, labels = self.draw(len(real), self.latent), self.fake_labels(real)
         return Side(self.generate(latents, labels), labels, latents)
 
     def draw_labels(self, n: int, rng: torch.Generator) -> Tensor:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
@@ -171,8 +172,9 @@ class WGANGP(_Wasserstein):
     def discriminator_loss(self, real: Side, fake: Side) -> Tensor:
         """``E[f(G(z))] - E[f(x)]`` plus the penalty; the reported estimate is without it."""
         loss = losses.discriminator_loss(self.judge(real), self.judge(fake))
+        places = self.draw(len(real), lambda n, rng: torch.rand(n, generator=rng, device=rng.device))
         penalty = losses.gradient_penalty(
-            lambda images: self.judge(replace(fake, images=images)), real.images, fake.images, rng=self.rng
+            lambda images: self.judge(replace(fake, images=images)), real.images, fake.images, t=places
         )
         self.report({"wasserstein_estimate": -loss.detach(), "gradient_penalty": penalty})
         return loss + self.penalty * penalty

@@ -182,7 +182,7 @@ def one_process_step(name, folder):
 def found(folder):
     penalty = wgan.gradient_penalty
     # The random points of the penalty would differ between one stream of noise and two: all in the middle.
-    wgan.gradient_penalty = lambda d, real, fake, rng: penalty(d, real, fake, t=torch.full((len(real),), 0.5))
+    wgan.gradient_penalty = lambda d, real, fake, t: penalty(d, real, fake, t=torch.full_like(t, 0.5))
     results = {name: shared_state(name) for name in EXTRA}
     for name in PAPERS:
         results[name] = {}

@@ -138,7 +138,7 @@ class DeLiGAN(GAN):
     def _gate(self, real: Side) -> float:
         """Return the generator's loss, without penalty, in evaluation mode; the same on all ranks."""
         with torch.no_grad():
-            latents = self.latent(len(real), self.rng)  # as in training, where they may be stratified
+            latents = self.draw(len(real), self.latent)  # as in training, where they may be stratified
         with self.inference():
             loss = self.generator_loss(real, Side(self.generate(latents), latents=latents))
         return float(self.trainer.strategy.reduce(loss, reduce_op="mean"))

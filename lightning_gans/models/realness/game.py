@@ -111,12 +111,12 @@ class RealnessGAN(LatentGame):
             )
         if not self.training or self.resample == "none":
             return outputs[:, : self.num_outcomes]
-        noise = torch.randn(
-            len(side), self.num_outcomes, generator=self.rng, device=outputs.device, dtype=torch.float32
+        noise = self.draw(
+            len(side), lambda n, rng: torch.randn(n, self.num_outcomes, generator=rng, device=rng.device)
         )
         if self.resample == "adaptive":
             return losses.reparametrise(outputs, noise)
-        return losses.resample(outputs, noise, self.gather)
+        return losses.resample(self.per_replica(outputs), self.per_replica(noise), self.gather).flatten(0, 1)
 
     def discriminator_loss(self, real: Side, fake: Side) -> Tensor:
         """``E[CE(A1, D(x))] + E[CE(A0, D(G(z)))]``: the divergences and two constants."""

@@ -129,18 +129,18 @@ def resample(logits: Tensor, noise: Tensor, gather: bool = False) -> Tensor:
     population). The rows are no longer those of the images (feature resampling, section 3.3 of the paper).
 
     Args:
-        logits: (n, N), of images of one kind: real or generated.
-        noise: Standard normal, (n, N).
+        logits: (..., n, N), of images of one kind: real or generated; a Gaussian for each of the others.
+        noise: Standard normal, (..., n, N).
         gather: Fit the Gaussian over the equally large batches of all processes. Gradients reach the logits
             of all of them: averaged over processes, they are those of the joined batch.
 
     Returns:
-        (n, N).
+        (..., n, N).
 
     Raises:
         ValueError: If there are fewer than two samples, which have no spread.
     """
-    n = len(logits) * (_world_size() if gather else 1)
+    n = logits.shape[-2] * (_world_size() if gather else 1)
     if n < 2:
         raise ValueError(f"logits of {n} sample have no spread: use batches of 2 or more, the last one too")
     logits = full_precision(logits)
@@ -151,7 +151,7 @@ def resample(logits: Tensor, noise: Tensor, gather: bool = False) -> Tensor:
 
 def _mean(values: Tensor, gather: bool) -> Tensor:
     """Return the mean over rows, of all processes if ``gather``."""
-    mean = values.mean(0)
+    mean = values.mean(-2, keepdim=True)
     if gather and _world_size() > 1:
         # Differentiable; imported here, as not every torch has it.
         from torch.distributed.nn.functional import all_reduce
