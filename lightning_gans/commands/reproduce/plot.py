@@ -75,7 +75,7 @@ def _draw_rows(axis: Any, results: Results, data: DataSet, column: Column) -> No
             axis.errorbar(place, mean, deviation, color=colour, alpha=0.4, linewidth=5)
             axis.plot(place, mean, color=colour, marker="_", markersize=12, markeredgewidth=2)
             published = results.grid.published(row.name, data.name, column.name)
-            if published and results.grid.budget.comparable:
+            if published and results.grid.budget.comparable and column.comparable:
                 style = {"color": ACCENT, "marker": "D", "linestyle": "", "zorder": 3}
                 axis.errorbar(place, published[0], published[1], label="published", **style)
             if not values:
