@@ -69,6 +69,11 @@ class Results:
         """Return the values of all seeds."""
         return [x.value for x in self.of(row, data, column) if x.value is not None]
 
+    def finished(self, row: str, data: str) -> list[Cell]:
+        """Return the runs that have finished, by seed."""
+        cells = {x.cell.folder: x.cell for x in self.of(row, data) if x.state == "finished"}
+        return sorted(cells.values(), key=lambda cell: cell.seed)
+
     def rows(self, data: DataSet) -> list[Row]:
         """Return the rows that have runs or published figures on a data set."""
         return [
