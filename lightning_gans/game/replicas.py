@@ -102,13 +102,18 @@ class Replicas(AdversarialModule):
         each: Tensor = values.unflatten(0, (self.replicas if self.stacked else 1, -1))
         return each
 
-    def replica(self, number: int) -> Self:
+    def seed_of(self, number: int) -> int:
+        """Return the seed of the run that a replica is equal to."""
+        return (self._seed + number) % 2**63
+
+    def replica(self, number: int, into: Self | None = None) -> Self:
         """Return the game that a replica plays, with its weights as they are now, in evaluation mode.
 
         Where there is one, that is this game itself.
 
         Args:
             number: Which, from 0.
+            into: A game that this method returned before, to be given these weights. None: a new one.
 
         Raises:
             ValueError: If there is none.
@@ -117,7 +122,7 @@ class Replicas(AdversarialModule):
         if self.replicas == 1:
             return self
         self.configure_model()
-        game = self._built(0).to(self.device)
+        game = self._built(0).to(self.device) if into is None else into
         if self.ema is not None:
             game.start_ema()
         weights = self.state_dict()
@@ -230,7 +235,7 @@ class Replicas(AdversarialModule):
         """Build the game of one replica as its own run would."""
         arguments = {**self._arguments, "replicas": 1}
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed((self._seed + number) % 2**63)
+            torch.manual_seed(self.seed_of(number))
             return type(self)(**built_again(arguments))
 
 
