@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torchmetrics import Metric
 
 from lightning_gans.callbacks.cadence import Cadence
+from lightning_gans.callbacks.clock import Clock
 from lightning_gans.checks import at_least, one_of
 from lightning_gans.data.cache import cache_folder
 from lightning_gans.drawing.pixels import as_png
@@ -21,13 +23,41 @@ from lightning_gans.files import write_whole
 from lightning_gans.game.ranks import share_buffers
 from lightning_gans.game.rows import show_best, update_of, write_row
 from lightning_gans.metrics.base import Contract, score_names, snake_case
-from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores, real_images_of
+from lightning_gans.metrics.evaluation import (
+    Evaluation,
+    RealImages,
+    Scores,
+    over_replicas,
+    real_images_of,
+)
 from lightning_gans.metrics.extractors import Extractor
 from lightning_gans.metrics.loaders import given_loaders
 from lightning_gans.metrics.stream import SampleStream, samples_at, samples_of
 
 NO_SCORES = ("_std", "_error", "_sigma", "_classes")
 """What metrics say about their scores, of which no value is the best."""
+
+
+@dataclass
+class _Game:
+    """What is scored: the game of the run, or one of its replicas.
+
+    Attributes:
+        game: With the weights to score.
+        data: Its data module, if the run has one.
+        stream: Its samples.
+        real: Real images that they are compared with, if metrics compare.
+        evaluation: Scores the samples.
+        made_for: The evaluation, with its statistics of real images, is kept from fit to test if all these
+            are equal.
+    """
+
+    game: Any
+    data: Any
+    stream: SampleStream
+    real: RealImages | None
+    evaluation: Evaluation
+    made_for: tuple[Any, ...]
 
 
 class Evaluate(Callback):
@@ -43,9 +73,14 @@ class Evaluate(Callback):
     ``trainer.callback_metrics``, so that Lightning's ``ModelCheckpoint`` and ``EarlyStopping`` can go by
     them: both after each validation with ``every_n_updates=None``; otherwise only a ``ModelCheckpoint``, with
     ``every_n_train_steps`` of the same number. ``evaluations.jsonl`` in the run's folder has a line an
-    evaluation: update, name, scores, scores of each class, numbers of samples and real images, and the
+    evaluation: update, name, ``seconds`` (of training up to there, over all resumes, without those of
+    evaluations and validations), scores, scores of each class, numbers of samples and real images, and the
     protocol (extractor, hash of its weights, resize, weights). ``validate`` and ``test`` write it only if
     there is a logger. ``fast_dev_run`` tests everything with two samples, and scores nothing.
+
+    Each replica of a game that has several is scored as the run of its seed would be, with a line of its own:
+    ``replica``, its ``seed``, and of how many ``replicas`` the seconds are. Logged is the mean over replicas,
+    and as ``val/<score>_std`` the standard deviation (of a sample, n - 1).
 
     Metrics that need different splits, extractors or cadences go into several of these, each with its name.
 
@@ -103,11 +138,9 @@ class Evaluate(Callback):
         self.split, self.weights, self.batch_size, self.seed = split, weights, batch_size, seed
         self.cache, self.direction = cache, direction
         self.scores: Scores | None = None
-        self._evaluation: Evaluation | None = None
-        self._stream: SampleStream | None = None
-        self._real: RealImages | None = None
-        self._made_for: tuple[Any, ...] = ()
+        self._games: list[_Game] = []
         self._last, self._owed = -1, sys.maxsize
+        self._clock, self._seconds = Clock(), 0.0
 
     @property
     def state_key(self) -> str:
@@ -143,7 +176,7 @@ class Evaluate(Callback):
             )
         one_of(getattr(pl_module, "directions", ("AtoB",)), direction=self.direction)
         check_names(trainer.callbacks)  # type: ignore[attr-defined]
-        self._owed = sys.maxsize  # a resumed run restores it after this hook
+        self._owed, self._seconds = sys.maxsize, 0.0  # a resumed run restores them after this hook
         if stage == "fit" and self.cadence is not None:
             self._check_monitors(trainer, self.cadence.every)
 
@@ -152,14 +185,20 @@ class Evaluate(Callback):
         self._begin(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """In ``validate``, do what :meth:`on_fit_start` does."""
+        """Stop the clock; in ``validate``, do what :meth:`on_fit_start` does."""
+        self._clock.stop()
         if trainer.state.fn == "validate":
             self._begin(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the clock go on."""
+        self._clock.go()
 
     on_test_start = on_fit_start
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Plan the first evaluation; make up for one that the resumed run was killed before."""
+        self._clock.start(self._seconds)
         if self.cadence is not None:
             self.cadence.start(trainer.global_step)
             if self._owed <= trainer.global_step:
@@ -195,53 +234,62 @@ class Evaluate(Callback):
             print(*([] if self.name is None else [f"{self.name}:"]), self.scores.table())
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the update that was evaluated last, and the next that will be."""
-        return {"last": self._last, "next": sys.maxsize if self.cadence is None else self.cadence.next}
+        """Return the update that was evaluated last, the next that will be, and the seconds of training."""
+        following = sys.maxsize if self.cadence is None else self.cadence.next
+        return {"last": self._last, "next": following, "seconds": self._clock.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         self._last, self._owed = state_dict["last"], state_dict["next"]
+        self._seconds = state_dict.get("seconds", 0.0)
 
     # ------------------------------------------------------------------ how it evaluates
 
     def _begin(self, trainer: Trainer, module: LightningModule) -> None:
-        """Set up metrics, game and data for evaluations, and test them with two samples."""
-        game: Any = module
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        contracts = [Contract(metric) for metric in self.metrics]
-        for metric in contracts:
+        """Set up metrics, games and data for evaluations, and test them with two samples."""
+        for metric in map(Contract, self.metrics):
             metric.check_split(self.split, "give it an Evaluate of its own")
+        sources: list[tuple[Any, Any]] = [(module, trainer.datamodule)]  # type: ignore[attr-defined]
+        if (replicas := getattr(module, "replicas", 1)) > 1:
+            sources = [(module.replica(r), module.data_of(r)) for r in range(replicas)]
+        before, self._games, self.scores = self._games, [], None
+        for number, (game, data) in enumerate(sources):
+            known = before[number] if number < len(before) else None
+            self._games.append(self._prepared(trainer, game, data, known))
+
+    def _prepared(self, trainer: Trainer, game: Any, data: Any, before: _Game | None) -> _Game:
+        """Return what one game needs to be scored, with the evaluation of an earlier stage if it fits."""
         back = self.direction == "BtoA"
         shape, real = tuple(game.input_shape if back else game.image_shape), None
-        if any(metric.compares for metric in contracts):
+        if any(metric.compares for metric in map(Contract, self.metrics)):
             source = given_loaders(trainer) if data is None else data
             square = len(shape) == 3 and shape[1] == shape[2]  # others are compared as they are
             real = real_images_of(source, self.split, shape[-1] if square else None, self.num_real, back)
         stage: Literal["val", "test"] = "test" if trainer.state.fn == "test" else "val"
-        self._stream = samples_of(
-            game, self.num_samples, self.weights == "ema", self.seed, data, stage, self.direction
-        )
-        # The evaluation, with its statistics of real images, is kept from fit to test if all these are equal.
-        key = None if real is None else real.key
-        made_for = (key, self._stream.count, shape, module.device, trainer.global_rank, trainer.world_size)
-        if self._evaluation is None or self._made_for != made_for:
-            self._evaluation = Evaluation(
+        averaged = self.weights == "ema"
+        stream = samples_of(game, self.num_samples, averaged, self.seed, data, stage, self.direction)
+        key, device = None if real is None else real.key, trainer.lightning_module.device
+        made_for = (key, stream.count, shape, device, trainer.global_rank, trainer.world_size)
+        if before is not None and before.made_for == made_for:
+            evaluation = before.evaluation
+        else:
+            evaluation = Evaluation(
                 self.metrics,
                 self.extractor,
-                count=self._stream.count,
-                device=module.device,
+                count=stream.count,
+                device=device,
                 batch_size=self.batch_size,
                 folder=None if self.cache is False else cache_folder(self.cache),
                 rank=trainer.global_rank,
                 world_size=trainer.world_size,
                 progress=trainer.progress_bar_callback is not None,
             )
-        self._real, self._made_for, self.scores = real, made_for, None
-        self._evaluation.fill_in(data, getattr(game, "num_classes", None))
+        evaluation.fill_in(data, getattr(game, "num_classes", None))
         with isolate_rng(), torch.no_grad():
-            self._evaluation.try_out(self._stream, real)
+            evaluation.try_out(stream, real)
             if real is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-                self._evaluation.prepare(real)
+                evaluation.prepare(real)
+        return _Game(game, data, stream, real, evaluation, made_for)
 
     def _check_monitors(self, trainer: Trainer, every: int) -> None:
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -281,46 +329,65 @@ class Evaluate(Callback):
         """Score the current weights, store the scores, and return them by their names in the log."""
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return {}
-        evaluation, stream = self._evaluation, self._stream
-        assert evaluation is not None
-        assert stream is not None
+        if module.device.type == "cuda":  # steps that it has not done yet are part of the training
+            torch.cuda.synchronize(module.device)
+        clocks = [x._clock for x in trainer.callbacks if isinstance(x, Evaluate)]  # type: ignore[attr-defined]
+        for clock in clocks:
+            clock.stop()
         share_buffers(module)  # all ranks must sample from equal networks: each scores a part of the samples
-        # Gradients and random states of the training must stay as they are.
-        with isolate_rng(), torch.no_grad():
-            batches = stream.batches(evaluation.share(stream.count), self.batch_size)
-            self.scores = evaluation.run(batches, self._real)
-        averaged = self.weights == "ema" and getattr(module, "ema", None) is not None
-        self.scores.protocol.update(weights="ema" if averaged else "raw", seed=self.seed)
-        if hasattr(module, "translate"):
-            self.scores.protocol["direction"] = self.direction
+        found = [self._score(trainer, module, number) for number in range(len(self._games))]
+        self.scores = found[0] if len(found) == 1 else over_replicas(found)
         self._last = trainer.global_step
-        folder = Path(trainer.log_dir or trainer.default_root_dir)  # all ranks must call this
-        # Without a logger, validate and test have no folder of their own.
-        if trainer.is_global_zero and (trainer.state.fn == "fit" or trainer.loggers):
-            folder.mkdir(parents=True, exist_ok=True)
-            line = {"update": update_of(trainer), "name": self.name, **self.scores.as_json()}
-            with (folder / "evaluations.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            with isolate_rng(), torch.no_grad():
-                self._draw(stream, folder, update_of(trainer))
         row = {f"{self._prefix(stage)}{name}": value for name, value in self.scores.scalars().items()}
         better = {name: getattr(self._metric_of(name), "higher_is_better", None) for name in row}
         show_best(
             trainer,
             {k: higher for k, higher in better.items() if higher is not None and not k.endswith(NO_SCORES)},
         )
+        for clock in clocks:
+            clock.go()
         return row
 
-    def _draw(self, stream: SampleStream, folder: Path, update: int) -> None:
+    def _score(self, trainer: Trainer, module: Any, number: int) -> Scores:
+        """Score the game, or one replica of it; write its line, and the pictures of its metrics."""
+        scored, about = self._games[number], dict[str, Any]()
+        if len(self._games) > 1:
+            module.replica(number, into=scored.game)
+            scored.evaluation.fill_in(
+                scored.data, scored.game.num_classes
+            )  # metrics are those of all replicas
+            about = {"replica": number, "replicas": module.replicas, "seed": module.seed_of(number)}
+        # Gradients and random states of the training must stay as they are.
+        with isolate_rng(), torch.no_grad():
+            share = scored.evaluation.share(scored.stream.count)
+            scores = scored.evaluation.run(scored.stream.batches(share, self.batch_size), scored.real)
+        averaged = self.weights == "ema" and getattr(module, "ema", None) is not None
+        scores.protocol.update(weights="ema" if averaged else "raw", seed=self.seed)
+        if hasattr(module, "translate"):
+            scores.protocol["direction"] = self.direction
+        folder = Path(trainer.log_dir or trainer.default_root_dir)  # all ranks must call this
+        fitting = trainer.state.fn == "fit"
+        # Without a logger, validate and test have no folder of their own.
+        if trainer.is_global_zero and (fitting or trainer.loggers):
+            folder.mkdir(parents=True, exist_ok=True)
+            line = {"update": update_of(trainer), "name": self.name, **about}
+            line |= {"seconds": round(self._clock.seconds, 3)} if fitting else {}
+            with (folder / "evaluations.jsonl").open("a") as file:
+                file.write(json.dumps({**line, **scores.as_json()}) + "\n")
+            with isolate_rng(), torch.no_grad():
+                self._draw(scored, folder / f"replica={number}" if about else folder, update_of(trainer))
+        return scores
+
+    def _draw(self, scored: _Game, folder: Path, update: int) -> None:
         """Store the pictures of those metrics that have a method ``pictures``."""
         for metric in self.metrics:
-            if not hasattr(metric, "pictures") or self._real is None:
+            if not hasattr(metric, "pictures") or scored.real is None:
                 continue
-            drawn = metric.pictures(lambda places: samples_at(stream, places), self._real.at)  # type: ignore[operator]
+            drawn = metric.pictures(lambda places: samples_at(scored.stream, places), scored.real.at)  # type: ignore[operator]
             for title, picture in drawn.items():
                 path = folder / title
                 name = path.name if self.name is None else f"{self.name}-{path.name}"
-                path.parent.mkdir(exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(path.with_name(f"{name}-update={update:08d}.png"), as_png(picture))
 
 

@@ -4,7 +4,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -158,6 +158,21 @@ class Scores:
             numbers = [number if math.isfinite(number) else None for number in value.reshape(-1).tolist()]
             plain[name] = numbers if value.dim() else numbers[0]
         return {**plain, "protocol": dict(self.protocol)}
+
+
+def over_replicas(scores: Sequence[Scores]) -> Scores:
+    """Return the mean of each score over replicas, and as ``<score>_std`` the standard deviation.
+
+    The deviation is that of a sample (n - 1); what a metric itself calls by that name is left out.
+    """
+    found: dict[str, Tensor] = {}
+    for name in scores[0].values:
+        if name.removesuffix("_std") == name or name.removesuffix("_std") not in scores[0].values:
+            values = torch.stack([x.values[name].double() for x in scores])
+            found[name] = values.mean(0)
+            if values.dim() == 1:
+                found[f"{name}_std"] = values.std(0)
+    return replace(scores[0], values=found, protocol={**scores[0].protocol, "replicas": len(scores)})
 
 
 def _check_shares(count: int, what: str, world_size: int) -> None:

@@ -12,7 +12,17 @@ from typing import NoReturn
 from lightning_gans import checks
 from lightning_gans.commands.parsing import explain
 from lightning_gans.commands.reproduce.cells import State, last_line, read_status, run_cells, state
-from lightning_gans.commands.reproduce.results import as_csv, as_markdown, duration, gather, measure, plural
+from lightning_gans.commands.reproduce.joint import as_runs
+from lightning_gans.commands.reproduce.results import (
+    Figure,
+    as_csv,
+    as_markdown,
+    duration,
+    gather,
+    measure,
+    measured,
+    plural,
+)
 from lightning_gans.commands.reproduce.sweep import reported, write_sweep
 from lightning_gans.commands.reproduce.tables import Cell, Grid, check, load_table, slug, table_names
 from lightning_gans.files import write_whole
@@ -74,7 +84,7 @@ def reproduce(
 
     A run that has finished is not run again, one that was interrupted goes on from its checkpoint, one that
     failed is tried again, and one made before table or recipe were changed is kept beside the new one.
-    ``results.csv``, ``table.md`` and ``plot.png`` in ``OUT/TABLE/BUDGET`` are written anew each time from all
+    ``results.csv``, ``table.md`` and the pictures in ``OUT/TABLE/BUDGET`` are written anew each time from all
     runs that are there.
 
     Args:
@@ -106,9 +116,10 @@ def reproduce(
     all_cells = grid.cells(seeds and list(dict.fromkeys(seeds)))
     wanted = _choose(grid, all_cells, only=("row", only), data=("data", data), cells=("title", cells))
     states = {cell: state(cell) for cell in wanted}
-    missing = [cell for cell, now in states.items() if now not in ("finished", "running")]
+    missing = as_runs(grid, states)
     if dry_run:
-        _print_plan(grid, states, f"{_total(grid, missing, jobs)} to go{f' with {jobs} jobs' * (jobs > 1)}")
+        how = f" with {jobs} jobs" * (jobs > 1) + ", seeds as replicas" * any(x.members for x in missing)
+        _print_plan(grid, states, f"{_total(grid, missing, jobs)} to go{how}")
         return
     checks.writable_folder(out=grid.folder)
     check(grid, wanted if as_sweep else missing)
@@ -153,7 +164,7 @@ def _expected(grid: Grid, cell: Cell) -> float | None:
     """Return a run's expected seconds: the mean of finished runs of its row and data, else the table's."""
     same = [x for x in grid.made() if (x.row, x.data) == (cell.row, cell.data)]
     spent = [read_status(x.folder)["seconds"] for x in same if state(x, locked=True) == "finished"]
-    return statistics.fmean(spent) if spent else cell.seconds
+    return statistics.fmean(spent) * max(1, len(cell.members)) if spent else cell.seconds
 
 
 def _total(grid: Grid, cells: Sequence[Cell], jobs: int) -> str:
@@ -175,10 +186,7 @@ def _run(grid: Grid, missing: Sequence[Cell], jobs: int) -> list[str]:
     def done(cell: Cell, ended: State, code: int, seconds: float) -> None:
         left.remove(cell)
         if ended == "finished":
-            scores = {
-                x.column.name: x.problem or f"{x.value:.{x.column.digits}f}" for x in measure(grid, cell)
-            }
-            text = ", ".join([duration(seconds), *(f"{name} {score}" for name, score in scores.items())])
+            text = ", ".join([duration(seconds), *_scores(grid, cell)])
         elif ended == "running":
             text = "another process runs it"
         else:
@@ -199,14 +207,28 @@ def _run(grid: Grid, missing: Sequence[Cell], jobs: int) -> list[str]:
     return failed
 
 
+def _scores(grid: Grid, cell: Cell) -> list[str]:
+    """Return what a finished run found, as text: each column over its seeds, or why there is none."""
+    figures: dict[str, list[Figure]] = {}
+    for member in cell.members or (cell,):
+        for figure in measure(grid, member):
+            figures.setdefault(figure.column.name, []).append(figure)
+    problems = {name: [x.problem for x in own if x.problem] for name, own in figures.items()}
+    return [f"{name} {problems[name][0] if problems[name] else measured(x)}" for name, x in figures.items()]
+
+
 def _write_results(grid: Grid, command: str) -> None:
-    from lightning_gans.commands.reproduce.plot import draw
+    from lightning_gans.commands.reproduce.figures import figures
 
     results = gather(grid)
     write_whole(grid.folder / "results.csv", as_csv(results))
     write_whole(grid.folder / "table.md", as_markdown(results, command))
-    write_whole(grid.folder / "plot.png", draw(results))
-    print(f"The table is in {grid.folder / 'table.md'}, with results.csv and plot.png", flush=True)
+    names = ["results.csv"]
+    for name, content in figures(results):
+        write_whole(grid.folder / name, content)
+        names.append(name)
+    listed = f"{', '.join(names[:-1])} and {names[-1]}"
+    print(f"The table is in {grid.folder / 'table.md'}, with {listed}", flush=True)
 
 
 def _print_plan(grid: Grid, states: Mapping[Cell, State], rest: str) -> None:

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from threading import Event, Lock
@@ -79,7 +80,7 @@ def evaluations(folder: Path) -> list[dict[str, Any]]:
 
     After a kill, the resumed run repeats the evaluations since the last checkpoint: the later line counts.
     """
-    found: dict[tuple[int, str], dict[str, Any]] = {}
+    found: dict[tuple[int, str, int], dict[str, Any]] = {}
     for place in versions(folder):
         path = place / "evaluations.jsonl"
         for text in path.read_text().splitlines() if path.is_file() else ():
@@ -87,7 +88,7 @@ def evaluations(folder: Path) -> list[dict[str, Any]]:
                 line = json.loads(text)
             except json.JSONDecodeError:  # the process was killed while it wrote
                 continue
-            found[line["update"], line["name"] or ""] = line
+            found[line["update"], line["name"] or "", line.get("replica", 0)] = line
     return [found[key] for key in sorted(found)]
 
 
@@ -118,7 +119,7 @@ def run_cells(cells: Sequence[Cell], jobs: int, done: Callable[[Cell, State, int
             if stopping.is_set():
                 return BUSY, 0.0
             processes.append(process := _start(cell, jobs))
-        process.communicate(json.dumps(cell.config))
+        process.communicate(json.dumps([(x.config, str(x.folder)) for x in (cell, *cell.members)]))
         return process.returncode, time.monotonic() - started
 
     pool = ThreadPoolExecutor(jobs)
@@ -128,7 +129,8 @@ def run_cells(cells: Sequence[Cell], jobs: int, done: Callable[[Cell, State, int
             # With a time limit, because Windows delivers Ctrl-C only between two waits.
             for future in wait(left, timeout=1, return_when=FIRST_COMPLETED).done:
                 cell, (code, seconds) = left.pop(future), future.result()
-                done(cell, "running" if code == BUSY else state(cell), code, seconds)
+                ended = [state(x) for x in cell.members or (cell,)]
+                done(cell, "running" if code == BUSY else min(ended, key="finished".__eq__), code, seconds)
     finally:
         with starting:
             stopping.set()
@@ -162,15 +164,17 @@ def _end(processes: "Sequence[subprocess.Popen[str]]") -> None:
 
 
 def main(cell: Cell) -> int:
-    """Run one cell in this process; return the exit code.
+    """Run one cell in this process, or several as replicas; return the exit code.
 
-    The process holds the cell's lock while it lives. Output goes to ``log.txt``.
+    The process holds the locks of all of them while it lives. Output goes to ``log.txt``.
     """
     try:
         cell.folder.parent.mkdir(parents=True, exist_ok=True)
-        # Another process may hold it for a moment to check the state.
-        with FileLock(_lock_path(cell.folder), timeout=1):
-            return _run(cell)
+        with ExitStack() as held:
+            for x in (cell, *cell.members):
+                # Another process may hold it for a moment to check the state.
+                held.enter_context(FileLock(_lock_path(x.folder), timeout=1))
+            return _run_all(cell) if cell.members else _run(cell)
     except Timeout:
         return BUSY
     except OSError as error:  # the log cannot be made, or the disk is full
@@ -178,16 +182,53 @@ def main(cell: Cell) -> int:
         return 1
 
 
-def _run(cell: Cell) -> int:
-    folder, before = cell.folder, state(cell, locked=True)
-    if before == "finished":
-        return 0
-    if before == "stale":
-        number = 1
+def _run_all(cell: Cell) -> int:
+    """Run the cell of several, and make a finished cell of each of them that is not."""
+    left = {r: x for r, x in enumerate(cell.members) if state(x, locked=True) != "finished"}
+    about = {"joint": cell.folder.name, "replicas": len(cell.members)}
+    for member in left.values():
+        _make_folder(member)
+        write_whole(member.folder / "config.yaml", yaml.safe_dump(dict(member.config), sort_keys=False))
+        _write_status(member, {**about, "identity": member.identity, "state": "running"})
+    code = _run(cell)
+    status = read_status(cell.folder)
+    if code == 0:
+        from lightning_gans.commands.reproduce.split import split
+
+        try:
+            places = {r: member.folder / "runs" / RUN / "version_0" for r, member in left.items()}
+            split(versions(cell.folder), evaluations(cell.folder), places, cell.seed)
+        except Exception as error:
+            traceback.print_exc()
+            code, status = 1, {**status, "state": "failed", "error": str(error)}
+    for member in left.values():
+        seconds = status["seconds"] / len(cell.members)
+        _write_status(member, {**status, **about, "identity": member.identity, "seconds": seconds})
+    if code == 0:
+        # Of no settings any more: if its cells are removed, they are run anew.
+        _write_status(cell, {**status, "identity": None, "state": "split"})
+    return code
+
+
+def _make_folder(cell: Cell) -> None:
+    """Make a cell's folder; what other settings have left there is kept under another name."""
+    folder, number = cell.folder, 1
+    if state(cell, locked=True) == "stale":
         while (kept := folder.with_name(f"{folder.name}.stale-{number}")).exists():
             number += 1
         folder.rename(kept)
     folder.mkdir(exist_ok=True)
+
+
+def _write_status(cell: Cell, status: Mapping[str, Any]) -> None:
+    write_whole(cell.folder / "status.json", json.dumps(status, indent=1))
+
+
+def _run(cell: Cell) -> int:
+    folder, before = cell.folder, state(cell, locked=True)
+    if before == "finished":
+        return 0
+    _make_folder(cell)
     _speak_into(folder / "log.txt")
     checkpoint = _checkpoint(folder) if before in ("interrupted", "failed") else None
     earlier = read_status(folder) if checkpoint else {"before": 0.0}
@@ -204,7 +245,7 @@ def _run(cell: Cell) -> int:
         **machine(cell.config),
     }
     write_whole(folder / "config.yaml", yaml.safe_dump(dict(cell.config), sort_keys=False))
-    write_whole(folder / "status.json", json.dumps(status, indent=1))
+    _write_status(cell, status)
     print(f"$ {status['command']}", flush=True)
     from lightning_gans.callbacks.checkpoint import is_finished
 
@@ -214,7 +255,7 @@ def _run(cell: Cell) -> int:
     status["seconds"] = status["before"] + time.time() - status["started"]
     if status["state"] == "failed":
         status["error"] = last_line(folder / "log.txt")
-    write_whole(folder / "status.json", json.dumps(status, indent=1))
+    _write_status(cell, status)
     return 0 if status["state"] == "finished" else 1
 
 

@@ -49,6 +49,7 @@ class Column(Named):
         better: Whether lower or higher is better; None: neither.
         digits: Digits after the decimal point.
         evaluate: Name of the ``Evaluate`` callback, if several of a run give this score.
+        comparable: Whether published figures may be compared, where those of the budget may.
     """
 
     score: str
@@ -58,6 +59,7 @@ class Column(Named):
     better: Literal["high", "low"] | None = None
     digits: int = 2
     evaluate: str | None = None
+    comparable: bool = True
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -126,7 +128,8 @@ class Budget(Named):
         set: Overrides of all recipes.
         data: The data sets, if they are not the table's.
         rows: Its changes to some rows.
-        seconds: Approximate seconds that a run takes.
+        seconds: Approximate seconds that a run takes, or its share of those that run as replicas.
+        replicas: Whether seeds run as replicas of one process. None: as the table says.
     """
 
     describe: str
@@ -137,6 +140,7 @@ class Budget(Named):
     data: dict[str, DataSet] = field(default_factory=dict)
     rows: dict[str, Change] = field(default_factory=dict)
     seconds: float | None = None
+    replicas: bool | None = None
 
     def __post_init__(self) -> None:
         """Check seeds and time."""
@@ -161,6 +165,8 @@ class Table(Named):
         x: Label of the x axis.
         notes: Shown below the table.
         set: Overrides of all recipes.
+        replicas: Whether the seeds of a row run as replicas of one process, each with the seed as the data's
+            seed too.
     """
 
     title: str
@@ -172,9 +178,10 @@ class Table(Named):
     x: str = ""
     notes: list[str] = field(default_factory=list)
     set: Overrides = field(default_factory=dict)
+    replicas: bool = False
 
     def __post_init__(self) -> None:
-        """Pass the table's columns and data sets on to data sets and budgets, and check all names.
+        """Pass the table's columns, data sets and replicas on to data sets and budgets; check all names.
 
         Raises:
             ValueError: If a name is unknown, or a figure or a note is missing.
@@ -192,6 +199,7 @@ class Table(Named):
             where = f"budgets.{budget.name}"
             _check_names(f"{where}.rows", budget.rows, self.rows)
             budget.data = budget.data or self.data
+            budget.replicas = self.replicas if budget.replicas is None else budget.replicas
             for change in budget.rows.values():
                 _check_names(f"{where}.rows.{change.name}.recipe", _data_of(change.recipe), budget.data)
             if budget.comparable is None and self.compares:
@@ -218,15 +226,16 @@ class Table(Named):
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One run: a row on a data set with a seed.
+    """One run: a row on a data set with a seed; or with several, as replicas of one process.
 
     Attributes:
         row: Name of the row.
         data: Name of the data set.
-        seed: Seed of the run.
+        seed: Seed of the run, the first of several.
         config: The whole configuration for ``fit``.
         folder: Folder of the run.
         seconds: Seconds that it takes, by the table.
+        members: The runs of one seed each that a run of several stands for, in the order of its replicas.
     """
 
     row: str
@@ -235,6 +244,7 @@ class Cell:
     config: Mapping[str, Any]
     folder: Path
     seconds: float | None = None
+    members: "tuple[Cell, ...]" = ()
 
     @property
     def identity(self) -> str:
@@ -244,7 +254,8 @@ class Cell:
     @property
     def title(self) -> str:
         """The name of the run in messages."""
-        return f"{self.row}, {self.data}, seed {self.seed}"
+        seeds = f"seeds {self.seed} to {self.members[-1].seed}" if self.members else f"seed {self.seed}"
+        return f"{self.row}, {self.data}, {seeds}"
 
 
 @dataclass(frozen=True)
@@ -262,7 +273,7 @@ class Grid:
             seeds: Used in place of the budget's.
         """
         return [
-            Cell(row, data, seed, {**config, "seed_everything": seed}, folder, seconds)
+            Cell(row, data, seed, self._seeded(config, seed), folder, seconds)
             for seed in (self.budget.seeds if seeds is None else seeds)
             for (row, data), config in self._configs.items()
             for folder in [self.folder / slug(row) / slug(data) / f"seed={seed}"]
@@ -287,6 +298,12 @@ class Grid:
         found = {(row.name, data.name): self._config(row, data) for data, row in pairs}
         return {pair: config for pair, config in found.items() if config is not None}
 
+    def _seeded(self, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        seeded = {**deepcopy(dict(config)), "seed_everything": seed}
+        if self.budget.replicas:
+            merge(seeded, {"data.seed": seed})
+        return seeded
+
     def _config(self, row: Row, data: DataSet) -> dict[str, Any] | None:
         """Merge the settings of recipe, table, data set, row, budget and the budget's row; later ones win."""
         change = self.budget.rows.get(row.name, Change())
@@ -298,6 +315,8 @@ class Grid:
             config = read_yaml(Path(find_config(name)[0]))
             for overrides in (self.table.set, data.set, row.set, self.budget.set, change.set):
                 merge(config, overrides)
+            if self.budget.replicas and "seed" in (_open(config, "data", "data").get("init_args") or {}):
+                raise ValueError("data.seed is each run's own where replicas is true: leave it out")
         except FileNotFoundError as error:
             raise ValueError(f"rows.{row.name}.recipe: {str(error).removeprefix('--config ')}") from error
         except ValueError as error:

@@ -1,0 +1,31 @@
+"""The time that a run has spent on training."""
+
+from time import perf_counter
+
+
+class Clock:
+    """Count seconds, except those for which it is stopped; stops may lie within each other."""
+
+    def __init__(self) -> None:
+        self._began = perf_counter()
+        self._stopped: list[float] = []
+
+    def start(self, seconds: float = 0.0) -> None:
+        """Go on from so many seconds."""
+        self._began = perf_counter() - seconds
+        self._stopped.clear()
+
+    def stop(self) -> None:
+        """Stop, until :meth:`go` has been called for each call of this."""
+        self._stopped.append(perf_counter())
+
+    def go(self) -> None:
+        """Take back one :meth:`stop`."""
+        stopped = self._stopped.pop()
+        if not self._stopped:
+            self._began += perf_counter() - stopped
+
+    @property
+    def seconds(self) -> float:
+        """The seconds so far."""
+        return (self._stopped[0] if self._stopped else perf_counter()) - self._began
