@@ -32,6 +32,7 @@ __all__ = [
     "MNIST",
     "STL10",
     "SVHN",
+    "VEEGAN",
     "WGAN",
     "WGANGP",
     "AdversarialModule",
@@ -63,6 +64,7 @@ __all__ = [
     "TrainedSegmenter",
     "TranslationGame",
     "UnpairedImages",
+    "UnrolledGAN",
     "load",
     "load_reference",
 ]

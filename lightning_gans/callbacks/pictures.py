@@ -26,6 +26,7 @@ from lightning_gans.drawing.gifs import save_gif
 from lightning_gans.drawing.pixels import as_png
 from lightning_gans.files import write_whole
 from lightning_gans.game.interruption import Interrupted
+from lightning_gans.game.replicas import Replicas
 from lightning_gans.game.rows import write_row
 from lightning_gans.game.sides import read_batch
 
@@ -35,9 +36,10 @@ class Pictures(Callback, ABC):
 
     They go to ``<folder>/update=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a
     logger is attached; ``<folder>.gif`` is the whole training, over all resumes of a run: earlier pictures
-    are copied from the folder that the checkpoint lies in, or where its run wrote them. Rank 0 draws, with
-    random numbers of its own: the training stays the same, bit for bit. A picture that fails is a warning,
-    not the end of the run.
+    are copied from the folder that the checkpoint lies in, or where its run wrote them. Of a game with
+    replicas the first one is drawn, into the folder ``replica=0`` of the run's. Rank 0 draws, with random
+    numbers of its own: the training stays the same, bit for bit. A picture that fails is a warning, not the
+    end of the run.
 
     A subclass names its :attr:`folder` and writes :meth:`picture`; beside it :meth:`prepare` or
     :meth:`stands_aside` if not every game can be drawn, and :meth:`release` if it keeps something from
@@ -67,6 +69,7 @@ class Pictures(Callback, ABC):
         self.frame_duration = frame_duration
         self._cadence = Cadence(every_n_updates)
         self._place: Path | None = None  # the run's folder; None where nothing is to be drawn
+        self._within = ""  # the folder of the replica that is drawn
         self._updates: list[int] = []  # the updates that were drawn
         self._earlier: Path | None = None  # where the resumed run drew them
 
@@ -114,7 +117,8 @@ class Pictures(Callback, ABC):
             self._updates = []
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        place = Path(trainer.log_dir or trainer.default_root_dir)  # all ranks must call this
+        self._within = "replica=0" if getattr(pl_module, "replicas", 1) > 1 else ""
+        place = Path(trainer.log_dir or trainer.default_root_dir) / self._within  # all ranks must call this
         if trainer.is_global_zero:
             checks.writable_folder(**{f"folder of {type(self).__name__}": place / self.folder})
         self._place = place
@@ -174,7 +178,8 @@ class Pictures(Callback, ABC):
             path = self._file(update)
             with failure_is_a_warning(f"the picture {path}"):
                 with isolate_rng():
-                    picture, values = self.picture(trainer, module)
+                    shown = module.replica(0) if isinstance(module, Replicas) else module
+                    picture, values = self.picture(trainer, shown)
                 write_whole(path, as_png(picture, compress_level=1))
                 drawn = True
                 self._show(trainer, picture, update)
@@ -196,14 +201,17 @@ class Pictures(Callback, ABC):
         if self._place is None or not trainer.is_global_zero or not trainer.ckpt_path:
             return
         # The run may have been moved, or its checkpoint taken out of it.
-        runs = [run for run in (*Path(trainer.ckpt_path).absolute().parents[:2], self._earlier) if run]
+        around = [run / self._within for run in Path(trainer.ckpt_path).absolute().parents[:2]]
+        runs = [run for run in (*around, self._earlier) if run]
         missing = 0
         with failure_is_a_warning(f"copying earlier pictures to {self._place / self.folder}"):
             for update in self._updates:
                 path = self._file(update)
                 earlier = next((e for run in runs if (e := self._file(update, run)).is_file()), None)
                 if earlier is not None and not path.exists():
-                    write_whole(path, earlier.read_bytes())
+                    for kind in (".npz", ".png"):  # what a picture shows may be stored beside it
+                        if (file := earlier.with_suffix(kind)).is_file():
+                            write_whole(path.with_suffix(kind), file.read_bytes())
                 missing += not path.exists()
         if missing:
             where = f"are not in {runs[-1]} any more: {self.folder}.gif will not have them"

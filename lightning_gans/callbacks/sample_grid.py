@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
@@ -12,6 +13,7 @@ from lightning_gans import checks
 from lightning_gans.callbacks.pictures import Pictures, check_game, fixed_batches, real_samples
 from lightning_gans.drawing.grids import image_grid, in_colour, most_images, with_headings
 from lightning_gans.drawing.scatter import Scatter
+from lightning_gans.files import written_whole
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.game.translation import TranslationGame
 from lightning_gans.metrics import mode_coverage
@@ -31,7 +33,8 @@ class SampleGrid(Pictures):
     - Images: a grid of ``num_samples``; of conditional games, the classes one after the other.
     - Points of two dimensions: 1,000 real and 1,000 fake ones over the landscape of the discriminator's
       scores; of three or more: the first three coordinates, without landscape. Where the data knows its
-      modes (``means`` and ``covariances``), the title counts those that 2,500 samples find.
+      modes (``means`` and ``covariances``), the title counts those that 2,500 samples find. Beside each
+      picture ``update=<update>.npz`` has what it shows: ``fake`` and ``real`` points, ``(n, d)``.
     - Games from images to images: ``num_samples`` inputs of the validation data, what is made of them, and,
       of pairs, the targets; of games in both directions images of both domains, what is made of them, and
       what that is translated back to.
@@ -66,6 +69,7 @@ class SampleGrid(Pictures):
         self.columns = columns
         self.scale = scale
         self._scatter: Scatter | None = None
+        self._real: Tensor | None = None  # points
         self._pairs: list[Tensor] = []  # inputs and targets, or images of both domains
 
     def prepare(self, trainer: Trainer, module: LightningModule) -> None:
@@ -88,7 +92,7 @@ class SampleGrid(Pictures):
 
     def release(self) -> None:
         """Delete the real points and images that were kept for the pictures of the run."""
-        self._scatter, self._pairs = None, []
+        self._scatter, self._real, self._pairs = None, None, []
 
     def picture(self, trainer: Trainer, module: LightningModule) -> tuple[Image.Image, dict[str, float]]:
         """Draw a grid of images, translated or made of latents, or a scatter of points."""
@@ -102,8 +106,9 @@ class SampleGrid(Pictures):
         if not vectors:
             return image_grid(samples, self.columns, self.scale), {}
         if self._scatter is None:
-            real = real_samples(trainer, DRAWN)
+            real = self._real = real_samples(trainer, DRAWN)
             self._scatter = Scatter(samples[:DRAWN], real=False) if real is None else Scatter(real)
+        self._store(samples[:DRAWN], trainer.global_step)
         title = f"update {trainer.global_step:,}"
         data = trainer.datamodule  # type: ignore[attr-defined]
         if getattr(data, "means", None) is not None:
@@ -114,6 +119,12 @@ class SampleGrid(Pictures):
         plot = self._scatter
         landscape = game.score(plot.mesh()) if plot.flat and labels is None else None
         return plot.draw(samples[:DRAWN], title, landscape), {}
+
+    def _store(self, fake: Tensor, update: int) -> None:
+        if self._place is not None:
+            real = fake[:0] if self._real is None else self._real
+            with written_whole(self._file(update).with_suffix(".npz")) as part, part.open("wb") as file:
+                np.savez(file, fake=fake[:, :3].numpy(), real=real[:, :3].cpu().numpy())
 
     def _translations(self, trainer: Trainer, game: TranslationGame) -> Image.Image:
         data = trainer.datamodule  # type: ignore[attr-defined]

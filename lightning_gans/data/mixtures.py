@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_gans import checks
-from lightning_gans.data.base import DataModule, Split
+from lightning_gans.data.base import DataModule, Split, image_key
 
 Layout = Literal["ring", "grid", "random_grid", "cube", "grid9", "single", "pair"]
 _STD = {"ring": 0.01, "grid": 0.05, "cube": 0.05, "grid9": math.sqrt(0.05), "single": 0.3, "pair": 0.15}
@@ -83,6 +83,24 @@ class GaussianMixtures(DataModule):
         labels = torch.randint(len(means), (size,), generator=rng)
         noise = torch.randn(size, means.shape[1], 1, dtype=torch.float64, generator=rng)
         return (means[labels] + (scales[labels] @ noise).squeeze(-1)).float(), labels
+
+    def real_images(
+        self, split: Literal["train", "test"], size: int | None = None
+    ) -> tuple[Tensor, Tensor, dict[str, str]]:
+        """Return the samples of a split for an evaluation; needs no ``setup``.
+
+        Args:
+            split: The split; of ``train`` the samples that the arguments choose.
+            size: None; samples have no size.
+
+        Returns:
+            float32 (N, d); int64 labels (N,); and a key that identifies these samples.
+        """
+        samples, labels = self.load(split)
+        if split == "train":
+            _, kept, labels = self._choose(labels)
+            samples = samples[kept]
+        return samples, labels, image_key(type(self).__name__, split, samples, labels)
 
 
 def _geometry(layout: Layout) -> tuple[Tensor, Tensor]:

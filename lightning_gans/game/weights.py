@@ -1,7 +1,7 @@
 """The networks of a game: frozen, averaged, in evaluation mode, compiled, in another memory order."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 
@@ -40,6 +40,41 @@ class Weights(LightningModule):
         finally:
             for parameter in parameters:
                 parameter.requires_grad_(True)
+
+    @contextmanager
+    def played_with(self, name: str, weights: Mapping[str, Tensor]) -> Iterator[None]:
+        """Within this block network ``name`` has other weights, and the same code calls it.
+
+        Gradients reach these weights, and what they were computed from. The network's own are not touched,
+        and what happens to its buffers (the statistics of batch norm) is undone at the end.
+
+        Args:
+            name: Of an attribute that is a network.
+            weights: By the names of the network's parameters; those that are not named stay.
+
+        Raises:
+            KeyError: If the network has no parameter of such a name.
+        """
+        network: nn.Module = getattr(self, name)
+        own = dict(network.named_parameters())
+        others = {id(own[key]): weight for key, weight in weights.items()}
+        others.update({id(buffer): buffer.clone() for buffer in network.buffers()})
+        # The places of a module are swapped as torch.func.functional_call does it, which would cost twice as
+        # much, as it does so at every call of the network.
+        places = [
+            (place, key, tensor)
+            for module in network.modules()
+            for place in (module._parameters, module._buffers)
+            for key, tensor in place.items()
+            if id(tensor) in others
+        ]
+        for place, key, tensor in places:
+            place[key] = others[id(tensor)]
+        try:
+            yield
+        finally:
+            for place, key, tensor in places:
+                place[key] = tensor
 
     def trainable(self, network: nn.Module) -> tuple[nn.Parameter, ...]:
         """Return the parameters of a network that learn, frozen at the moment or not."""

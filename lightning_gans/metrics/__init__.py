@@ -23,7 +23,7 @@ from lightning_gans.metrics.manifold import (
     density_coverage,
     precision_recall,
 )
-from lightning_gans.metrics.mixture import ModeCoverage, mode_coverage
+from lightning_gans.metrics.mixture import MixtureJSD, ModeCoverage, mixture_jsd, mode_coverage
 from lightning_gans.metrics.neighbours import FeatureNeighbours, NearestNeighbours, nearest_neighbours
 from lightning_gans.metrics.paired import L1, LPIPS, PSNR, SSIM
 from lightning_gans.metrics.parzen import (
@@ -48,12 +48,12 @@ from lightning_gans.metrics.swd import SWD, sliced_wasserstein
 __all__ = [
     "FACADES_CLASSES", "FACADES_PALETTE", "FID", "IS", "KID", "L1", "LPIPS", "PSNR", "SSIM", "SWD",
     "ClassBalance", "Contract", "DensityCoverage", "Evaluation", "Extractor", "FCNScore",
-    "FeatureNeighbours", "FoolingRate", "Inception", "LPIPSDiversity", "ModeCoverage", "ModifiedIS",
-    "ModuleExtractor", "NearestNeighbours", "ParzenEstimate", "ParzenLikelihood", "PerClassFID",
+    "FeatureNeighbours", "FoolingRate", "Inception", "LPIPSDiversity", "MixtureJSD", "ModeCoverage",
+    "ModifiedIS", "ModuleExtractor", "NearestNeighbours", "ParzenEstimate", "ParzenLikelihood", "PerClassFID",
     "PerClassLPIPSDiversity", "PrecisionRecall", "RealImages", "RealStatistics", "Samples", "Scores",
     "StackedModes", "class_balance", "density_coverage", "feature_statistics", "fooling_rate",
-    "frechet_distance", "inception_score", "kernel_distance", "lpips_diversity", "mode_count_and_kl",
-    "mode_coverage", "modified_inception_score", "nearest_colours", "nearest_neighbours",
+    "frechet_distance", "inception_score", "kernel_distance", "lpips_diversity", "mixture_jsd",
+    "mode_count_and_kl", "mode_coverage", "modified_inception_score", "nearest_colours", "nearest_neighbours",
     "parzen_estimate", "parzen_log_likelihood", "precision_recall", "score_names", "segmentation_scores",
     "sliced_wasserstein", "stacked_labels",
 ]  # fmt: skip

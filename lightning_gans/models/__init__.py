@@ -10,12 +10,15 @@ from lightning_gans.models.hinge import HingeGAN
 from lightning_gans.models.lsgan import LSGAN
 from lightning_gans.models.pix2pix import Pix2Pix
 from lightning_gans.models.realness import RealnessGAN
+from lightning_gans.models.unrolled import UnrolledGAN
+from lightning_gans.models.veegan import VEEGAN
 from lightning_gans.models.wgan import WGAN, WGANGP
 
 __all__ = [
     "DCGAN",
     "GAN",
     "LSGAN",
+    "VEEGAN",
     "WGAN",
     "WGANGP",
     "ConditionalGAN",
@@ -25,4 +28,5 @@ __all__ = [
     "HingeGAN",
     "Pix2Pix",
     "RealnessGAN",
+    "UnrolledGAN",
 ]

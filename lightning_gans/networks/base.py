@@ -17,7 +17,7 @@ POWERS_OF_TWO = tuple(2**n for n in range(3, 11))
 def check_latents(latents: Tensor, latent_dim: int) -> None:
     """Raise a ValueError unless ``latents`` has the shape (N, latent_dim)."""
     if latents.shape[1:] != (latent_dim,):
-        advice = f"this generator takes (N, {latent_dim}), as its latent_dim says"
+        advice = f"this network takes (N, {latent_dim}), as its latent_dim says"
         raise ValueError(f"latents has shape {tuple(latents.shape)}: {advice}")
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import warnings
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from lightning_gans.metrics import (
     DensityCoverage,
     FCNScore,
     FeatureNeighbours,
+    MixtureJSD,
     ModeCoverage,
     ModifiedIS,
     NearestNeighbours,
@@ -247,6 +249,19 @@ def test_modes_of_the_data(tmp_path):
     assert callback.metrics[0].means.shape[1] == 3
 
 
+def test_points_are_compared_with_held_out_ones(tmp_path):
+    data = ring()
+    metrics = [ModeCoverage(), MixtureJSD()]
+    fit(tmp_path, point_game(), data, [Evaluate(metrics, num_samples=100, split="test")], 2)
+    line = lines(tmp_path)[-1]
+    assert line["real_samples"] == 10_000
+    assert line["protocol"]["real"]["split"] == "test"
+    assert line["protocol"]["bins"] == 32
+    assert 0 < line["cell_jsd"] <= math.log(2)
+    with pytest.raises(ValueError, match="MixtureJSD needs split=test, not train"):
+        fit(tmp_path, point_game(), data, [Evaluate(metrics, num_samples=100)], 1)
+
+
 def test_modes_that_nobody_knows(tmp_path):
     callback = evaluate(ModeCoverage(), extractor=None, every_n_updates=2)
     with pytest.raises(ValueError, match=r"ModeCoverage needs means and covariances.* Digits has none"):
@@ -445,7 +460,7 @@ def test_what_does_not_fit_is_refused(tmp_path, metrics, given, words):
 
 
 def test_data_that_cannot_be_compared_with(tmp_path):
-    with pytest.raises(ValueError, match="not with GaussianMixtures"):
+    with pytest.raises(ValueError, match=r"images is float32 of shape \(2, 2\): give uint8"):
         fit(tmp_path, point_game(), ring(), [evaluate(SWD(), extractor=None)], 1)
 
 

@@ -13,7 +13,7 @@ from lightning_gans.networks import MLPDiscriminator, MLPGenerator
 from . import shapes
 
 PAPERS = sorted(models.__all__)
-SHAPES = ("ACGAN", "RelativisticGAN", "TwoTranslators", "VEEGAN")
+SHAPES = ("ACGAN", "EncoderGAN", "RelativisticGAN", "TwoTranslators")
 
 
 def paper(name):

@@ -1,6 +1,6 @@
 """Games of other shapes than the catalogue's, as users would write them, for the conformance suite.
 
-Two heads (ACGAN), an encoder that trains with the generator and latents in the discriminator (VEEGAN), two
+Two heads (ACGAN), an encoder that trains with the generator and latents in the discriminator, two
 generators and two discriminators between two kinds of images (CycleGAN), and the README's example.
 """
 
@@ -67,7 +67,7 @@ def mlp(inputs, outputs):
     return nn.Sequential(nn.Flatten(), nn.Linear(inputs, 32), nn.ReLU(), nn.Linear(32, outputs))
 
 
-class VEEGAN(LatentGame):
+class EncoderGAN(LatentGame):
     """An encoder finds latents of real samples; the discriminator sees samples with their latents."""
 
     def __init__(self, image_shape, **arguments):

@@ -1,5 +1,6 @@
 """What every game promises, whatever it is played on: see DESIGN section 2 and docs/design.md."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -119,19 +120,22 @@ def test_an_update_leaves_the_other_players_alone(name):
 
     class Update(Callback):
         def on_train_start(self, trainer, module):
-            minimise = module.minimise
+            """Both halves of an update are watched: where players are updated at once, one is still to step."""
+            module.gradients = partial(self.watched, module.gradients)
+            module.step = partial(self.watched, module.step)
 
-            def watched(player, loss):
-                parameters = others(module, player)
-                for p in parameters:
-                    p.grad = torch.full_like(p, 7.0)
-                weights = [p.detach().clone() for p in parameters]
-                minimise(player, loss)
-                alone = all(bool((p.grad == 7).all()) for p in parameters)
-                alone = alone and same(weights, [p.detach() for p in parameters])
-                seen[player] = alone and seen.get(player, True)
-
-            module.minimise = watched
+        def watched(self, half, player, *arguments, **options):
+            parameters = others(module, player)
+            gradients = [p.grad for p in parameters]
+            for p in parameters:
+                p.grad = torch.full_like(p, 7.0)
+            weights = [p.detach().clone() for p in parameters]
+            half(player, *arguments, **options)
+            alone = all(bool((p.grad == 7).all()) for p in parameters)
+            alone = alone and same(weights, [p.detach() for p in parameters])
+            seen[player] = alone and seen.get(player, True)
+            for p, gradient in zip(parameters, gradients, strict=True):
+                p.grad = gradient
 
     trainer([Update()], max_steps=2).fit(module, data)
     assert seen == {"discriminator": True, "generator": True}

@@ -43,6 +43,8 @@ UNCOUPLED = {
         "generator": {"width": 4, "norm": "none", "dropout": "none"},
         "discriminator": {"width": 4, "norm": "none", "receptive_field": 16},
     },
+    "UnrolledGAN": {"unrolled_steps": 0},  # each rank unrolls with its own batch
+    "VEEGAN": {"latent_noise": False},
 }
 """Papers whose networks or noise couple them by default: the same paper without that."""
 

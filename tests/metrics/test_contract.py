@@ -115,6 +115,10 @@ TWINS = {
         {"means": MEANS, "covariances": COVARIANCES},
         lambda: m.mode_coverage(FAKE["samples"], MEANS, COVARIANCES),
     ),
+    "MixtureJSD": (
+        {"means": MEANS, "covariances": COVARIANCES},
+        lambda: m.mixture_jsd(REAL["samples"], FAKE["samples"], MEANS, COVARIANCES),
+    ),
     "StackedModes": ({"num_modes": 4}, lambda: m.mode_count_and_kl(FAKE["modes"], 4)),
     "ClassBalance": ({}, lambda: m.class_balance(FAKE["logits"].argmax(1), 2)),
     "NearestNeighbours": ({}, lambda: near("neighbour", "images")),

@@ -9,7 +9,7 @@ from lightning_gans.data import GaussianMixtures
 from lightning_gans.metrics import Contract
 from lightning_gans.metrics.balance import ClassBalance
 from lightning_gans.metrics.diversity import LPIPSDiversity, PerClassLPIPSDiversity
-from lightning_gans.metrics.mixture import ModeCoverage
+from lightning_gans.metrics.mixture import MixtureJSD, ModeCoverage
 from lightning_gans.metrics.neighbours import FeatureNeighbours, NearestNeighbours
 from lightning_gans.metrics.paired import L1, LPIPS, PSNR
 from lightning_gans.metrics.parzen import ParzenLikelihood
@@ -40,6 +40,7 @@ def metrics():
         "psnr": PSNR(),
         "lpips": LPIPS(Difference()),
         "mixture": ModeCoverage(ring.means, ring.covariances),
+        "cells": MixtureJSD(ring.means, ring.covariances),
         "parzen": ParzenLikelihood(num_validation=5),
     }
 

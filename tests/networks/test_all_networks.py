@@ -117,7 +117,7 @@ def test_generated_images(name):
 def test_wrong_latents(name):
     network, _ = generator(name)
     for shape in [(4, 6), (4,), (4, 5, 1, 1)]:
-        with pytest.raises(ValueError, match=r"latents has shape .*: this generator takes \(N, 5\)"):
+        with pytest.raises(ValueError, match=r"latents has shape .*: this network takes \(N, 5\)"):
             network(torch.zeros(shape))
 
 

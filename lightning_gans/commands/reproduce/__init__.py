@@ -84,7 +84,7 @@ def reproduce(
 
     A run that has finished is not run again, one that was interrupted goes on from its checkpoint, one that
     failed is tried again, and one made before table or recipe were changed is kept beside the new one.
-    ``results.csv``, ``table.md`` and ``plot.png`` in ``OUT/TABLE/BUDGET`` are written anew each time from all
+    ``results.csv``, ``table.md`` and the pictures in ``OUT/TABLE/BUDGET`` are written anew each time from all
     runs that are there.
 
     Args:
@@ -218,13 +218,17 @@ def _scores(grid: Grid, cell: Cell) -> list[str]:
 
 
 def _write_results(grid: Grid, command: str) -> None:
-    from lightning_gans.commands.reproduce.plot import draw
+    from lightning_gans.commands.reproduce.figures import figures
 
     results = gather(grid)
     write_whole(grid.folder / "results.csv", as_csv(results))
     write_whole(grid.folder / "table.md", as_markdown(results, command))
-    write_whole(grid.folder / "plot.png", draw(results))
-    print(f"The table is in {grid.folder / 'table.md'}, with results.csv and plot.png", flush=True)
+    names = ["results.csv"]
+    for name, content in figures(results):
+        write_whole(grid.folder / name, content)
+        names.append(name)
+    listed = f"{', '.join(names[:-1])} and {names[-1]}"
+    print(f"The table is in {grid.folder / 'table.md'}, with {listed}", flush=True)
 
 
 def _print_plan(grid: Grid, states: Mapping[Cell, State], rest: str) -> None:

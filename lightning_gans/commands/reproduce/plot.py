@@ -1,17 +1,29 @@
-"""The plot of a table: a dot for each seed, means with deviations, published figures as diamonds."""
+"""The plot of a table: a dot for each seed, means with deviations; and curves of scores over the training."""
 
 import io
 import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
+import numpy as np
+from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
-from lightning_gans.commands.reproduce.results import ARROWS, Results, summary
+from lightning_gans.commands.reproduce.cells import evaluations
+from lightning_gans.commands.reproduce.results import ARROWS, Results, figure_of, summary
 from lightning_gans.commands.reproduce.tables import Column, DataSet, Row
 from lightning_gans.drawing.style import INK, new_figure, styled
 
 GREY, RULE, ACCENT = "#7b8190", "#e3e5ea", "#c1442e"
 COLOURS = ("#2a6f97", "#e08e2b", "#5b8e55", "#8b5fa8", "#b5495b", "#4a4e69")
+STYLES = ("-", "--", ":")
+
+Curve = list[tuple[float, float, float, float]]
+"""Update, seconds of training, mean of a score over seeds, and its deviation; NaN: unknown."""
 
 
 @styled
@@ -30,13 +42,8 @@ def draw(results: Results) -> bytes:
     axes = canvas.subplots(down, across, squeeze=False).flatten()
     named: dict[str, Any] = {}
     for axis, (data, column) in zip(axes, panels, strict=False):
-        axis.spines[["top", "right", "left"]].set_visible(False)
-        axis.spines["bottom"].set_color(RULE)
-        axis.tick_params(labelcolor=GREY, length=0)
-        axis.grid(axis="y", color=RULE, linewidth=0.8)
-        axis.set_axisbelow(True)
         title = f"{data.name}: {column.name}" if len(budget.data) > 1 else column.name
-        axis.set_title(f"{title} {ARROWS[column.better]}", weight="bold")
+        _plain(axis, f"{title} {ARROWS[column.better]}")
         _draw_rows(axis, results, data, column)
         handles, labels = axis.get_legend_handles_labels()
         named |= dict(zip(labels, handles, strict=True))
@@ -45,6 +52,81 @@ def draw(results: Results) -> bytes:
     about = f"budget {budget.name}; a dot a seed, mean ± standard deviation"
     about += "; not comparable with the published figures" * (table.compares and not budget.comparable)
     canvas.suptitle(f"{table.title}\n{about}", x=0.01, ha="left")
+    return _png(canvas, named)
+
+
+@styled
+def draw_curves(results: Results, data: DataSet) -> bytes | None:
+    """Draw the scores of a data set's runs, a panel each, over updates and over seconds of training.
+
+    Returns:
+        The bytes of a PNG; None if no run that has finished has several evaluations.
+    """
+    curves = curves_of(results, data)
+    drawn = [curve for rows in curves.values() for curve in rows.values()]
+    if max(map(len, drawn), default=0) < 2:
+        return None
+    timed = any(seconds >= 0 for curve in drawn for _, seconds, *_ in curve)
+    labels = ["generator updates", "seconds of training"][: 1 + timed]
+    canvas = new_figure(max(330 * len(curves), 500) + 150, 270 * len(labels) + 70)
+    panels = canvas.subplots(len(labels), len(curves), squeeze=False, sharey="col")
+    names, named = list(results.grid.table.rows), dict[str, Any]()
+    for column, (title, rows) in zip(panels.T, curves.items(), strict=True):
+        for time, (axis, label) in enumerate(zip(column, labels, strict=True)):
+            _plain(axis, "" if time else title)
+            axis.set_xlabel(label, color=GREY)
+            axis.locator_params(nbins=5)
+            for name, curve in rows.items():
+                *times, mean, deviation = np.transpose(curve)
+                number = names.index(name)
+                colour = COLOURS[number % len(COLOURS)]
+                style = STYLES[number // len(COLOURS) % len(STYLES)]
+                (named[name],) = axis.plot(times[time], mean, style, color=colour, linewidth=1.6)
+                ends = mean - deviation, mean + deviation
+                axis.fill_between(times[time], *ends, color=colour, alpha=0.15, linewidth=0)
+    canvas.suptitle(title_of(results, data, "mean ± standard deviation over seeds"), x=0.01, ha="left")
+    return _png(canvas, {name: named[name] for name in names if name in named})
+
+
+def curves_of(results: Results, data: DataSet) -> dict[str, dict[str, Curve]]:
+    """Return, by the title of each score and the name of each row, the means over seeds."""
+    found: dict[str, dict[str, Curve]] = {}
+    for column in data.columns.values():
+        # Columns may be the minimum, the mean, ... of one score.
+        title = f"{column.name if column.over == 'last' else column.score}{ARROWS[column.better]}"
+        single = replace(column, over="last", first=1)
+        for row in results.rows(data):
+            scored = [
+                (line["update"], line.get("seconds", math.nan) / line.get("replicas", 1), value)
+                for cell in results.finished(row.name, data.name)
+                for line in evaluations(cell.folder)
+                if (value := figure_of(cell, single, [line]).value) is not None
+            ]
+            curve = []
+            for update, seeds in groupby(sorted(scored, key=itemgetter(0)), itemgetter(0)):
+                _, seconds, values = zip(*seeds, strict=True)
+                curve.append((update, statistics.fmean(seconds), *(summary(values) or ())))
+            if curve:
+                found.setdefault(title, {}).setdefault(row.name, curve)
+    return found
+
+
+def title_of(results: Results, data: DataSet, about: str) -> str:
+    """Return the title of a picture of a data set's runs."""
+    table, budget = results.grid.table, results.grid.budget
+    return f"{table.title}\n{data.name}; budget {budget.name}; {about}"
+
+
+def _plain(axis: Any, title: str) -> None:
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.spines["bottom"].set_color(RULE)
+    axis.tick_params(labelcolor=GREY, length=0)
+    axis.grid(axis="y", color=RULE, linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.set_title(title, weight="bold")
+
+
+def _png(canvas: Canvas, named: Mapping[str, Any]) -> bytes:
     if named:
         canvas.legend(named.values(), named, loc="outside right upper", handletextpad=0.5)
     file = io.BytesIO()
@@ -75,7 +157,7 @@ def _draw_rows(axis: Any, results: Results, data: DataSet, column: Column) -> No
             axis.errorbar(place, mean, deviation, color=colour, alpha=0.4, linewidth=5)
             axis.plot(place, mean, color=colour, marker="_", markersize=12, markeredgewidth=2)
             published = results.grid.published(row.name, data.name, column.name)
-            if published and results.grid.budget.comparable:
+            if published and results.grid.budget.comparable and column.comparable:
                 style = {"color": ACCENT, "marker": "D", "linestyle": "", "zorder": 3}
                 axis.errorbar(place, published[0], published[1], label="published", **style)
             if not values:

@@ -69,6 +69,11 @@ class Results:
         """Return the values of all seeds."""
         return [x.value for x in self.of(row, data, column) if x.value is not None]
 
+    def finished(self, row: str, data: str) -> list[Cell]:
+        """Return the runs that have finished, by seed."""
+        cells = {x.cell.folder: x.cell for x in self.of(row, data) if x.state == "finished"}
+        return sorted(cells.values(), key=lambda cell: cell.seed)
+
     def rows(self, data: DataSet) -> list[Row]:
         """Return the rows that have runs or published figures on a data set."""
         return [
@@ -141,7 +146,8 @@ def as_csv(results: Results) -> str:
                 spent = read_status(x.cell.folder)["seconds"] if x.state == "finished" else None
                 line = {"row": row.name, "data": data.name, "seed": x.cell.seed, "column": column.name}
                 line |= {"measured": x.value, "published": value, "published_sd": deviation}
-                line |= {"comparable": published and str(bool(grid.budget.comparable)).lower()}
+                comparable = bool(grid.budget.comparable and column.comparable)
+                line |= {"comparable": published and str(comparable).lower()}
                 line |= {"state": x.state, "update": x.update, "evaluations": x.evaluations}
                 line |= {name: x.protocol.get(name) for name in ("samples", "extractor", "hash")}
                 line |= {"seconds": spent and round(spent, 1)}
@@ -183,7 +189,9 @@ def _of_data(results: Results, data: DataSet) -> list[str]:
         published = [grid.published(row.name, data.name, column.name) for row in rows]
         beside = any(published)
         heads += [column.name + ARROWS[column.better]]
-        heads += [f"published{'' if data.stands_for == data.name else f' ({data.stands_for})'}"] * beside
+        about = [data.stands_for] if data.stands_for != data.name else []
+        about += [] if column.comparable else ["not comparable"]
+        heads += [f"published ({', '.join(about)})" if about else "published"] * beside
         for row, pair, line in zip(rows, published, entries, strict=True):
             text = measured(results.of(row.name, data.name, column), counted)
             line += [f"**{text}**" if row.name == best else text]

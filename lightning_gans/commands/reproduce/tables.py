@@ -49,6 +49,7 @@ class Column(Named):
         better: Whether lower or higher is better; None: neither.
         digits: Digits after the decimal point.
         evaluate: Name of the ``Evaluate`` callback, if several of a run give this score.
+        comparable: Whether published figures may be compared, where those of the budget may.
     """
 
     score: str
@@ -58,6 +59,7 @@ class Column(Named):
     better: Literal["high", "low"] | None = None
     digits: int = 2
     evaluate: str | None = None
+    comparable: bool = True
 
     def __post_init__(self) -> None:
         """Check the numbers."""
