@@ -274,8 +274,8 @@ def mixture_jsd(
     """
     _check_options(cells, bins, base)
     whitening = _whitening(means, covariances)
-    counts = [_cell_counts(samples, means, whitening, cells, bins) for samples in (real, fake)]
-    return _cell_jsd(*counts, base, sqrt)
+    real_counts, fake_counts = (_cell_counts(x, means, whitening, cells, bins) for x in (real, fake))
+    return _cell_jsd(real_counts, fake_counts, base, sqrt)
 
 
 def _whitening(means: Tensor, covariances: Tensor) -> Tensor:
