@@ -5,8 +5,8 @@ from lightning_gans.models.coulomb import CoulombGAN
 from lightning_gans.models.cyclegan import CycleGAN
 from lightning_gans.models.dcgan import DCGAN
 from lightning_gans.models.deligan import DeLiGAN
-from lightning_gans.models.gan import GAN
 from lightning_gans.models.diwgan import DIWGAN
+from lightning_gans.models.gan import GAN
 from lightning_gans.models.hinge import HingeGAN
 from lightning_gans.models.lsgan import LSGAN
 from lightning_gans.models.pix2pix import Pix2Pix

@@ -24,7 +24,7 @@ class Autoencoder(Rebuildable, nn.Module):
         ValueError: If it is given samples of another shape.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], encoder: nn.Module, decoder: nn.Module) -> None:
+    def __init__(self, image_shape: tuple[int, ...], encoder: nn.Sequential, decoder: nn.Sequential) -> None:
         super().__init__()
         self.image_shape = image_shape
         self.encoder, self.decoder = encoder, decoder
@@ -87,12 +87,14 @@ class ConvAutoencoder(Autoencoder):
     """DIWGAN's for images: three convolutions 5x5 and two linear layers; one and three transposed back.
 
     The paper gives the number of layers and the kernels. Here each convolution halves height and width, of
-    any size; leaky ReLU in the encoder, ReLU in the decoder, tanh at its end, no normalisation.
+    any size; leaky ReLU in the encoder, ReLU in the decoder, tanh at its end, no normalisation. Where most
+    pixels are black, call :meth:`start_at` before training: the first updates would push all pixels there,
+    and the decoder's ReLUs would die of it.
 
     Args:
         image_shape: (channels, height, width), images in [-1, 1].
         code_dim: Numbers in a code. None: 32 for one channel, 128 for more.
-        channels: Of the encoder's convolutions; the decoder has them in the opposite order.
+        width: Channels of the first convolution; the second has twice, the third four times as many.
         features: Units of the linear layer before the code.
 
     Raises:
@@ -103,24 +105,22 @@ class ConvAutoencoder(Autoencoder):
         self,
         image_shape: tuple[int, ...],
         code_dim: int | None = None,
-        channels: tuple[int, int, int] = (32, 64, 128),
+        width: int = 32,
         features: int = 256,
     ) -> None:
         shape = three(image_shape, "image_shape")
-        checks.at_least(1, code_dim=code_dim, features=features)
-        if len(channels) != 3:
-            raise ValueError(f"channels={channels}: give three numbers, of the three convolutions")
-        for number in channels:
-            checks.at_least(1, channels=number)
+        checks.at_least(1, code_dim=code_dim, width=width, features=features)
         code_dim = code_dim or (32 if shape[0] == 1 else 128)
-        widths = [shape[0], *channels]
+        widths = [shape[0], width, 2 * width, 4 * width]
         sizes = [shape[1:]]
         down: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
             down += [nn.Conv2d(inputs, outputs, 5, 2, 2), nn.LeakyReLU(0.2)]
             sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
         up: list[nn.Module] = []
-        for inputs, outputs, (height, width) in zip(widths[:0:-1], widths[-2::-1], sizes[-2::-1], strict=True):
+        for inputs, outputs, (height, width) in zip(
+            widths[:0:-1], widths[-2::-1], sizes[-2::-1], strict=True
+        ):
             extra = (1 - height % 2, 1 - width % 2)  # without, 2n - 1 pixels
             up += [nn.ReLU(), nn.ConvTranspose2d(inputs, outputs, 5, 2, 2, extra)]
         smallest = (widths[-1], *sizes[-1])
@@ -128,15 +128,29 @@ class ConvAutoencoder(Autoencoder):
         super().__init__(
             shape,
             nn.Sequential(
-                *down, nn.Flatten(), nn.Linear(size, features), nn.LeakyReLU(0.2), nn.Linear(features, code_dim)
+                *down,
+                nn.Flatten(),
+                nn.Linear(size, features),
+                nn.LeakyReLU(0.2),
+                nn.Linear(features, code_dim),
             ),
             nn.Sequential(nn.Linear(code_dim, size), nn.Unflatten(1, smallest), *up, nn.Tanh()),
         )
 
+    @torch.no_grad()
+    def start_at(self, images: Tensor) -> None:
+        """Make the first reconstructions the mean of images in each channel."""
+        last = self.decoder[-2]
+        assert isinstance(last, nn.ConvTranspose2d)
+        assert last.bias is not None
+        last.bias.copy_(images.mean((0, 2, 3)).clamp(-0.95, 0.95).atanh())
+
 
 def _linear(sizes: Sequence[int]) -> list[nn.Module]:
     """Return linear layers of these sizes with ReLU between them."""
-    layers = [layer for inputs, outputs in pairwise(sizes) for layer in (nn.Linear(inputs, outputs), nn.ReLU())]
+    layers = [
+        layer for inputs, outputs in pairwise(sizes) for layer in (nn.Linear(inputs, outputs), nn.ReLU())
+    ]
     return layers[:-1]
 
 

@@ -24,15 +24,19 @@ def trained_encoder(path: str) -> nn.Module:
     try:
         game = load(path)
     except (FileNotFoundError, ValueError) as error:
-        raise ValueError(f"encoder={path}: {error}; give identity, a checkpoint or an auto-encoder") from error
+        raise ValueError(
+            f"encoder={path}: {error}; give identity, a checkpoint or an auto-encoder"
+        ) from error
     encoder = getattr(game, "encoder", None)
     if not isinstance(encoder, nn.Module) or not hasattr(encoder, "encode"):
-        raise ValueError(f"encoder={path}: this {type(game).__name__} has no auto-encoder, give one of a DIWGAN")
+        raise ValueError(
+            f"encoder={path}: this {type(game).__name__} has no auto-encoder, give one of a DIWGAN"
+        )
     return encoder
 
 
 def largest_error(data: Any, variance: float) -> float:
-    """Return the largest mean squared error of reconstructions at which codes still show the data's structure.
+    """Return the largest mean squared error of reconstructions whose codes still show the data's structure.
 
     Args:
         data: The data module; one of mixtures has ``covariances`` ``(K, d, d)``.

@@ -26,11 +26,12 @@ from lightning_gans.networks.rebuild import or_default
 class DIWGAN(GAN):
     """A GAN whose generator is pulled to real samples, one by one, the more the longer it has missed them.
 
-    ``min_G -E[log D(G(z))] + alpha E[(w_r w_g)^gamma |s_r - s_g|]``: codes s_g of generated samples are paired
-    with the codes s_r of a fixed real set. w_g is large where the generator has lately been often, w_r where it
-    has been far away (:mod:`lightning_gans.models.diwgan.weights`). The codes are those of an auto-encoder that
-    is trained by the run before all else, and frozen. D's loss is GAN's. Networks by default: DCGAN's for
-    images, for vectors MLPs of two layers of 128 (G) and one (D), and two normal variables.
+    ``min_G -E[log D(G(z))] + alpha E[(w_r w_g)^gamma |s_r - s_g|]``: codes s_g of generated samples are
+    paired with the codes s_r of a fixed real set. w_g is large where the generator has lately been often, w_r
+    where it has been far away (:mod:`lightning_gans.models.diwgan.weights`). The codes are those of an
+    auto-encoder that is trained by the run before all else, and frozen. D's loss is GAN's. Networks by
+    default: DCGAN's for images; for vectors MLPs of two layers of 128 (G) and one (D), and two normal
+    variables.
 
     Args:
         image_shape: ``(channels, height, width)``, or ``(d,)`` for vectors.
@@ -99,7 +100,9 @@ class DIWGAN(GAN):
         if not 0 <= low <= 1 <= high:
             raise ValueError(f"weight_clip={weight_clip}: weights have mean 1, give what 1 is between")
         if real_set == "kde" and bandwidth is None:
-            raise ValueError("bandwidth=None: real_set=kde needs one, Scott's would be far wider than the modes")
+            raise ValueError(
+                "bandwidth=None: real_set=kde needs one, Scott's would be far wider than the modes"
+            )
         if real_set == "redraw" and (num_real or target_weight not in ("coverage", "none")):
             raise ValueError(
                 f"real_set=redraw remembers no real sample: num_real={num_real} and target_weight="
@@ -128,7 +131,9 @@ class DIWGAN(GAN):
         self._batch_size = 0  # of a replica and rank; the largest that was announced
         if alpha > 0:
             default = IdentityAutoencoder if encoder == "identity" else self.default_encoder()
-            network = or_default(None if isinstance(encoder, str) else encoder, lambda: default, "encoder", given=1)
+            network = or_default(
+                None if isinstance(encoder, str) else encoder, lambda: default, "encoder", given=1
+            )
             self.encoder = self._made("encoder", network, self.image_shape).requires_grad_(False)
             if not callable(getattr(self.encoder, "encode", None)):
                 raise ValueError(f"encoder={type(self.encoder).__name__}: it has no method encode(images)")
@@ -205,10 +210,8 @@ class DIWGAN(GAN):
                     "fake_weight_share": weights.effective_share(fake_weights),
                 }
             )
-        if self.target_weight == "min":
-            seen = away.amin(2)
-        else:
-            seen = away.gather(2, order[:, :, None]).squeeze(2)
+        nearest = self.target_weight == "min"
+        seen = away.amin(2) if nearest else away.gather(2, order[:, :, None]).squeeze(2)
         memory.remember(block, seen, everyone, self.past_sets, self.target_weight)
         return weights.weighted(distances, own_real, own_fake, self.gamma)
 
@@ -329,7 +332,9 @@ class DIWGAN(GAN):
         if not self.alpha:
             return
         if batch_size < self._batch_size:
-            raise ValueError(f"a batch of {batch_size} is smaller than the number of pairs, {self._batch_size}")
+            raise ValueError(
+                f"a batch of {batch_size} is smaller than the number of pairs, {self._batch_size}"
+            )
         self._batch_size, pairs = batch_size, self._pairs(batch_size)
         if self.num_real is not None and self.num_real % pairs:
             raise ValueError(f"num_real={self.num_real}: give a multiple of the {pairs} pairs of an update")
@@ -359,5 +364,7 @@ class DIWGAN(GAN):
         super().load_run_state(state)
         if self.alpha:
             if not state.get("memory"):
-                raise ValueError("the checkpoint has no real set: it was written before one was chosen, or with alpha=0")
+                raise ValueError(
+                    "the checkpoint has no real set: it was written before one was chosen, or with alpha=0"
+                )
             self.memory = Memory.of(state["memory"])

@@ -32,7 +32,7 @@ class Pairs:
 
 
 def costs(real: Tensor, fake: Tensor) -> Tensor:
-    """Return the Euclidean distances ``(R, B, B)`` of real codes, the rows, and generated ones ``(R, B, k)``."""
+    """Return the distances ``(R, B, B)`` of real codes, the rows, and generated ones, ``(R, B, k)``."""
     # By differences: products of matrices would be inexact where samples lie close together.
     return torch.cdist(real, fake, compute_mode="donot_use_mm_for_euclid_dist")
 

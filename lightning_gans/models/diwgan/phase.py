@@ -14,6 +14,7 @@ from lightning_gans.data.sources import ImageSource
 from lightning_gans.game.sides import read_batch
 from lightning_gans.models.diwgan.memory import Memory
 from lightning_gans.models.diwgan.real_set import RealSet, choose
+from lightning_gans.networks.autoencoder import ConvAutoencoder
 
 ENCODED = 20_000
 """Samples of the data, at most, whose codes are scaled by and which the real set is chosen from."""
@@ -90,6 +91,8 @@ def train(
         progress: Whether to show a bar.
         after_update: Called after each update.
     """
+    if isinstance(autoencoder, ConvAutoencoder):
+        autoencoder.start_at(samples[0].at(torch.arange(min(len(samples[0]), TESTED))))
     parameters = list(autoencoder.parameters())
     optimizer = torch.optim.Adam(parameters, lr)
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1 / updates, updates)
@@ -103,7 +106,9 @@ def train(
     ):
         torch.manual_seed(rngs[0].initial_seed())
         for update in range(updates):
-            drawn = (torch.randint(len(s), (batch_size,), generator=g) for s, g in zip(samples, rngs, strict=True))
+            drawn = (
+                torch.randint(len(s), (batch_size,), generator=g) for s, g in zip(samples, rngs, strict=True)
+            )
             images = torch.cat([s.at(indices) for s, indices in zip(samples, drawn, strict=True)])
             loss = len(samples) * mse_loss(autoencoder(images), images)
             optimizer.zero_grad()
@@ -173,8 +178,8 @@ def begin(
     flat = std <= 1e-6 * mean.abs().clamp(min=1)
     if flat.any():
         raise ValueError(
-            f"encoder: {int(flat.any(0).sum())} of {codes.shape[2]} numbers of the codes are the same for all "
-            "samples, zero variance: give it a smaller code_dim, or train it longer"
+            f"encoder: {int(flat.any(0).sum())} of {codes.shape[2]} numbers of the codes are the same for "
+            "all samples, zero variance: give it a smaller code_dim, or train it longer"
         )
     codes = (codes - mean) / std
     sets = [choose(c, size, how, g) if size else torch.arange(0) for c, g in zip(codes, rngs, strict=True)]

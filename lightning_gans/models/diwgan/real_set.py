@@ -44,7 +44,10 @@ def choose(codes: Tensor, size: int, how: RealSet, rng: torch.Generator) -> Tens
     if how == "kmeans":
         return _medoids(codes, size, rng)
     subsets = torch.stack(
-        [torch.randperm(len(codes), generator=rng)[:size] for _ in range(CANDIDATES if how == "best_of" else 1)]
+        [
+            torch.randperm(len(codes), generator=rng)[:size]
+            for _ in range(CANDIDATES if how == "best_of" else 1)
+        ]
     )
     if len(subsets) == 1:
         return subsets[0]

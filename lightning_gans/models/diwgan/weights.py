@@ -12,7 +12,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-
 GeneratorWeight = Literal["density", "rank", "inverse", "none"]
 TargetWeight = Literal["history", "cumulative", "min", "coverage", "none"]
 
@@ -96,7 +95,7 @@ def generator_weights(
 
 
 def distance(real: Tensor, paired: Tensor) -> Tensor:
-    """Return the Euclidean distances ``(R, B)`` of paired codes ``(R, B, k)``; its gradient is finite at 0."""
+    """Return the distances ``(R, B)`` of paired codes ``(R, B, k)``, with a finite gradient at 0."""
     return ((real - paired).square().sum(2) + 1e-12).sqrt()
 
 
