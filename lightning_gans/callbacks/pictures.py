@@ -26,6 +26,7 @@ from lightning_gans.drawing.gifs import save_gif
 from lightning_gans.drawing.pixels import as_png
 from lightning_gans.files import write_whole
 from lightning_gans.game.interruption import Interrupted
+from lightning_gans.game.replicas import Replicas
 from lightning_gans.game.rows import write_row
 from lightning_gans.game.sides import read_batch
 
@@ -177,7 +178,8 @@ class Pictures(Callback, ABC):
             path = self._file(update)
             with failure_is_a_warning(f"the picture {path}"):
                 with isolate_rng():
-                    picture, values = self.picture(trainer, module)
+                    shown = module.replica(0) if isinstance(module, Replicas) else module
+                    picture, values = self.picture(trainer, shown)
                 write_whole(path, as_png(picture, compress_level=1))
                 drawn = True
                 self._show(trainer, picture, update)

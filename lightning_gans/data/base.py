@@ -5,6 +5,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -20,6 +21,7 @@ from lightning_gans.data.decode import DamagedImage
 from lightning_gans.data.loader import (
     BatchLoader,
     MemoryLoader,
+    ReplicaLoader,
     Views,
     WorkerLoader,
     ZipLoader,
@@ -115,6 +117,7 @@ class DataModule(LightningDataModule):
         self.flip = flip
         self.seed = seed
         self._splits: dict[str, tuple[Data, Tensor]] = {}
+        self._others: list[DataModule] = []  # of replicas 1, 2, ... of a game
         self._names: Callable[[int], str] = str
         self._resumed: dict[str, Any] = {}
         self.save_hyperparameters()
@@ -240,9 +243,35 @@ class DataModule(LightningDataModule):
             raise RuntimeError(f"{type(self).__name__}: call prepare_data() and setup() first")
         return self._splits[split]
 
+    def serve_replicas(self, replicas: int, stage: str) -> None:
+        """From now on serve the batches of several games as one, each of data with a seed of its own.
+
+        Args:
+            replicas: How many games; replica ``r`` has the data of ``seed + r``.
+            stage: What they are set up for.
+
+        Raises:
+            ValueError: If the data is not in memory.
+        """
+        self._others = []
+        for number in range(1, replicas):
+            other = copy(self)
+            other.seed, other._splits, other._others = self.seed + number, {}, []
+            other.setup(stage)
+            self._others.append(other)
+        if any(not isinstance(data, Tensor) for data, _ in self._splits.values()):
+            raise ValueError(
+                f"replicas={replicas}: {type(self).__name__} reads images while it serves them, which is too "
+                "slow for several games: keep them in memory (data.in_memory), or leave replicas out"
+            )
+
+    def of_replica(self, number: int) -> "DataModule":
+        """Return the data of a replica, set up as this module is."""
+        return (self, *self._others)[number]
+
     def _loader(self, split: str, *, training: bool) -> Any:
-        data, labels = self.stored(split)
-        return self._serve(data, labels, training=training)
+        of_all = [other._serve(*other.stored(split), training=training) for other in (self, *self._others)]
+        return ReplicaLoader(*of_all) if self._others else of_all[0]
 
     def _serve(self, data: Data, labels: Tensor, *, training: bool, **options: Any) -> BatchLoader:
         trainer = self.trainer

@@ -410,6 +410,22 @@ class ZipLoader:
             loader.load_state_dict(part)
 
 
+class ReplicaLoader(ZipLoader):
+    """Serve the batches of several loaders as one: those of the first, then those of the second.
+
+    Args:
+        *loaders: Of the replicas of a game, with equally many batches an epoch, each with a seed of its own.
+
+    Raises:
+        ValueError: If the numbers of batches differ.
+    """
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        """Return an iterator over the next ``len(self)`` batches, ``(replicas * batch_size, ...)``."""
+        for batches in zip(*self.loaders, strict=True):
+            yield tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
+
+
 def first_loader(loaders: Any) -> Any:
     """Return the first of what a method of a data module returned, one loader or several; None without."""
     if isinstance(loaders, list | tuple):

@@ -24,7 +24,7 @@ from lightning_gans.game.held_out import HeldOutLosses
 from lightning_gans.game.monitors import check_monitors, monitors
 from lightning_gans.game.players import Player, RunningPlayer, make_optimizers, running_players
 from lightning_gans.game.progress import epoch_is_whole
-from lightning_gans.game.ranks import average_over_ranks, batch_length, share_buffers
+from lightning_gans.game.ranks import average_over_ranks, batch_length, noise_seed, share_buffers
 from lightning_gans.game.rows import write_row
 from lightning_gans.game.trainer_settings import NoGPUCheck, check_trainer
 from lightning_gans.game.trial import check_gradients, check_loss
@@ -57,6 +57,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
     """
 
     rng: torch.Generator
+    replicas: int = 1
 
     def __init__(
         self,
@@ -123,7 +124,9 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
         for part in loss if isinstance(loss, Iterator) else (loss,):
             check_loss(self, player, part)
             # Not manual_backward: DDP would average all gradients; only this player's are averaged, below.
-            part.backward(inputs=parameters if shared_graph else None, retain_graph=shared_graph)
+            # A mean over the samples of all replicas: times their number, each one's gradient is its own.
+            times, inputs = torch.full_like(part, self.replicas), parameters if shared_graph else None
+            part.backward(times, shared_graph, inputs=inputs)
             parts.append(part.detach())
         check_gradients(self, player, parameters)
         loss = sum(parts[1:], parts[0])
@@ -134,7 +137,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
         elif not math.isfinite(loss.item()):
             self._stop(player, self.trainer.global_step, loss)
         if self.gradient_clip_norm is not None:
-            nn.utils.clip_grad_norm_(parameters, self.gradient_clip_norm)
+            self._running[player].clip(self.gradient_clip_norm)
 
     def step(self, player: str) -> None:
         """The second half of :meth:`minimise`: the optimizer's step."""
@@ -152,8 +155,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
         if self._trainer is not None and self._trainer.evaluating:
             return  # losses on held-out data call this, too
         for name, value in values.items():
-            value = value.detach() if isinstance(value, Tensor) else value
-            self._reported[name] = value
+            self._reported[name] = value = value.detach() if isinstance(value, Tensor) else value
             if f"train/{name}" in self._monitored:  # callbacks look before the row is written
                 self.trainer.callback_metrics[f"train/{name}"] = torch.as_tensor(value)
 
@@ -194,12 +196,11 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
         """Prepare networks and the random numbers of this rank; look up once what every step needs."""
         super().on_fit_start()
         self.prepare_networks(name for player in self.players().values() for name in player.networks)
-        # A seed for each rank: Lightning gives all the same one, and all would draw the same fakes.
-        seed = (torch.initial_seed() * 1_000_003 + 7_919 * (self.global_rank + 1)) % 2**63
+        seed = noise_seed(torch.initial_seed(), self.global_rank)
         self.rng = torch.Generator(self.device).manual_seed(seed)
         if self.trainer.world_size > 1:
             torch.manual_seed(seed)  # dropout masks must differ between ranks too
-        self._running = running_players(self.players(), self.optimizers(), self.trainer)
+        self._running = running_players(self.players(), self.optimizers(), self.trainer, self.replicas)
         # Lightning asks for the signature of training_step at every batch: stored, it need not be computed.
         step = type(self).training_step
         step.__signature__ = inspect.signature(step)  # type: ignore[attr-defined]
@@ -292,7 +293,8 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
     def _stop(self, player: str, update: int, loss: Tensor) -> NoReturn:
         path = Path(self.trainer.log_dir or self.trainer.default_root_dir) / "checkpoints" / "not-finite.ckpt"
         self.trainer.save_checkpoint(path)
+        where = f"at generator update {update}{self._running[player].lost()}; the state was saved to {path}"
         raise FloatingPointError(
-            f"{type(self).__name__}: the loss of the {player} is {loss.item()} at generator update {update}; "
-            f"the state was saved to {path}. Try a smaller learning rate or model.gradient_clip_norm"
+            f"{type(self).__name__}: the loss of the {player} is {loss.item()} {where}. Try a smaller "
+            "learning rate or model.gradient_clip_norm"
         )

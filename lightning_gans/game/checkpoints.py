@@ -70,6 +70,11 @@ class SelfContained(Rebuildable, LightningModule):
     _resumed: dict[str, Any] | None = None
     _interruption: Interruption | None = None
 
+    @property
+    def rngs(self) -> list[torch.Generator]:
+        """Return all of this module's own generators."""
+        return [] if self.rng is None else [self.rng]
+
     def run_state(self) -> dict[str, Any]:
         """Return what a run has beside weights and optimizers: a place in a schedule, remembered samples.
 
@@ -98,7 +103,7 @@ class SelfContained(Rebuildable, LightningModule):
         """Add random states and run state of all ranks. All ranks call this."""
         mine: dict[str, Any] = {"state": self.run_state(), "random": random_states(self.device)}
         if self.rng is not None:
-            mine["rng"] = self.rng.get_state()
+            mine["rng"] = torch.cat([rng.get_state() for rng in self.rngs])
         ranks: list[Any] = [move_data_to_device(mine, torch.device("cpu"))]
         if self.trainer.world_size > 1:
             mine, ranks = ranks[0], [None] * self.trainer.world_size
@@ -196,7 +201,9 @@ class SelfContained(Rebuildable, LightningModule):
         if "random" in mine:
             restore_random_states(mine["random"], self.device)
         if self.rng is not None and "rng" in mine:
-            self.rng.set_state(mine["rng"].cpu())
+            states = mine["rng"].cpu().chunk(len(self.rngs))
+            for rng, state in zip(self.rngs, states, strict=True):
+                rng.set_state(state)
 
     def on_train_epoch_start(self) -> None:
         """Refuse callbacks that go by a metric which is not logged."""
@@ -361,6 +368,8 @@ def _load(path: Path, trusted: tuple[str, ...], arguments: dict[str, Any], scrip
         kinds = (SelfContained, nn.Module, Optimizer, LRScheduler)
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn, then replaced by the stored ones
             module = rebuild(plain, kinds, trusted, f"checkpoint {path}", **arguments)
+            if isinstance(module, SelfContained):
+                module.configure_model()
         if not isinstance(module, SelfContained):
             raise ValueError(f"{name} is neither a game nor a classifier")
         module.on_load_checkpoint(checkpoint)

@@ -17,7 +17,7 @@ from lightning_gans.game import trial
 from lightning_gans.game.latents import Latent, Normal
 from lightning_gans.game.optimizers import Adam
 from lightning_gans.game.players import Player
-from lightning_gans.game.replicas import Replicas
+from lightning_gans.game.replicas import Replicas, of_first
 from lightning_gans.game.sides import Side, check_labels, check_real, read_batch
 from lightning_gans.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from lightning_gans.networks.mlp import MLPDiscriminator, MLPGenerator
@@ -336,6 +336,7 @@ class LatentGame(Replicas):
 
     # ------------------------------------------------------------------ sampling
 
+    @of_first
     def sample(
         self, n: int, labels: Tensor | None = None, ema: bool = True, seed: int | None = None
     ) -> Tensor:
@@ -353,6 +354,7 @@ class LatentGame(Replicas):
         latents, drawn = self.draw_latents(n, ema, seed)
         return self.sample_from(latents, drawn if labels is None else labels, ema)
 
+    @of_first
     def draw_latents(self, n: int, ema: bool = True, seed: int | None = None) -> tuple[Tensor, Tensor | None]:
         """Draw latents ``(n, latent_dim)``, and classes ``(n,)`` if the game is conditional.
 
@@ -369,6 +371,7 @@ class LatentGame(Replicas):
             latents: Tensor = self.network("latent", ema)(n, rng)
         return latents, self.draw_labels(n, rng) if self.conditional else None
 
+    @of_first
     def sample_from(self, latents: Tensor, labels: Tensor | None = None, ema: bool = True) -> Tensor:
         """Map ``(n, latent_dim)`` latents to ``(n, *image_shape)`` float32 images, in evaluation mode.
 
@@ -393,6 +396,7 @@ class LatentGame(Replicas):
             checks.labels(self.num_classes or sys.maxsize, unlabeled, labels=labels)
             checks.shaped((n,), labels=labels)
 
+    @of_first
     def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the discriminator's logits ``(n,)`` of images, in evaluation mode; unlabeled by default.
 
@@ -490,6 +494,7 @@ class LatentGame(Replicas):
                 f"{self.num_outputs} logits an image: use DCGANDiscriminator or another that does"
             ) from error
 
+    @of_first
     def _try_networks(self) -> None:
         with trial.trying(self, "generate"), self.inference():
             latents, labels = self.draw_latents(2, ema=False, seed=0)

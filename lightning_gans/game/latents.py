@@ -195,7 +195,7 @@ class GaussianMixture(Latent):
             return None
         distance = (1 - self.sigma).square()
         return self.penalty_weight * (
-            distance.mean() if self.penalty_reduction == "mean" else distance.sum(1).mean()
+            distance.mean() if self.penalty_reduction == "mean" else distance.sum(-1).mean()
         )
 
     def extra_repr(self) -> str:

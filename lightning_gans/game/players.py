@@ -1,9 +1,11 @@
 """The players of a game: what each trains, and what a step of it needs while a run goes on."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -37,12 +39,34 @@ class RunningPlayer:
         optimizer: torch's own.
         step: Takes the optimizer's step; the generator's is counted by the trainer.
         scheduler: Its learning-rate scheduler, if any.
+        replicas: Games that are played at once; each parameter holds those of all, ``(replicas, ...)``.
     """
 
     parameters: list[nn.Parameter]
     optimizer: Optimizer
     step: Callable[[], Any]
     scheduler: LRScheduler | None
+    replicas: int = 1
+
+    def clip(self, norm: float) -> None:
+        """Clip the norm of the gradient, or of each replica's."""
+        if self.replicas == 1:
+            nn.utils.clip_grad_norm_(self.parameters, norm)
+            return
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        parts = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients])
+        scale = (norm / (parts.norm(dim=0) + 1e-6)).clamp(max=1)  # as torch's own
+        for gradient in gradients:
+            gradient.mul_(scale.view(-1, *[1] * (gradient.ndim - 1)))
+
+    def lost(self) -> str:
+        """Say which replicas have weights or gradients that are not finite, if there are several."""
+        if self.replicas == 1:
+            return ""
+        tensors = [t for p in self.parameters for t in (p, p.grad) if t is not None]
+        sums = torch.stack([tensor.detach().flatten(1).sum(1) for tensor in tensors]).sum(0)
+        found = [str(r) for r, total in enumerate(sums.tolist()) if not math.isfinite(total)]
+        return f" in replica {', '.join(found)} of {self.replicas}" if found else ""
 
     def step_scheduler(self, until: int) -> None:
         """Step the scheduler until it has counted ``until`` updates or epochs."""
@@ -104,7 +128,7 @@ def make_optimizers(module: nn.Module, players: dict[str, Player]) -> tuple[list
 
 
 def running_players(
-    players: dict[str, Player], optimizers: Any, trainer: Trainer
+    players: dict[str, Player], optimizers: Any, trainer: Trainer, replicas: int = 1
 ) -> dict[str, RunningPlayer]:
     """Look up what every step needs.
 
@@ -112,6 +136,7 @@ def running_players(
         players: In the order of ``optimizers``.
         optimizers: What the module's ``optimizers()`` returns.
         trainer: The trainer of the run.
+        replicas: Games that are played at once.
     """
     wrapped = optimizers if isinstance(optimizers, list) else [optimizers]
     schedulers = {id(c.scheduler.optimizer): c.scheduler for c in trainer.lr_scheduler_configs}
@@ -125,5 +150,6 @@ def running_players(
             # Lightning counts the steps of all optimizers as updates; here only the generator's are to count.
             step=optimizer.step if name == "generator" else raw.step,
             scheduler=schedulers.get(id(raw)),
+            replicas=replicas,
         )
     return running

@@ -102,7 +102,7 @@ class WGAN(_Wasserstein):
     def _clip_critic(self) -> None:
         parameters = self.trainable(self.discriminator)
         if self.clipped == "weights":
-            parameters = tuple(p for p in parameters if p.ndim > 1)
+            parameters = tuple(p for p in parameters if p.ndim > 1 + self.stacked)
         losses.clip_weights(parameters, self.clip)
 
 

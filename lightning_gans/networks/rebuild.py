@@ -38,6 +38,28 @@ class Rebuildable:
         return self
 
 
+def built_again(value: Any) -> Any:
+    """Return what a constructor got, with the modules in it built once more from their own arguments.
+
+    Initial weights are then drawn anew. Modules without weights, and what is no module, stay what they are.
+
+    Raises:
+        NotRebuildable: If a module with weights did not record its arguments.
+    """
+    if isinstance(value, list | tuple):
+        return type(value)(map(built_again, value))
+    if isinstance(value, dict):
+        return {key: built_again(item) for key, item in value.items()}
+    if not isinstance(value, nn.Module) or not any(True for _ in value.parameters()):
+        return value
+    if not isinstance(value, Rebuildable):
+        raise NotRebuildable(
+            f"{type(value).__name__} is a network that did not record how it was made: give the class or its "
+            "partial, or derive it from Rebuildable"
+        )
+    return type(value)(**built_again(value._arguments))
+
+
 class NotRebuildable(ValueError):
     """An argument that cannot be written as plain data."""
 

@@ -49,6 +49,8 @@ class CoulombGAN(LatentGame):
 
     shares_fake = True
 
+    no_replicas = "its potentials couple all samples of a batch"
+
     def __init__(
         self,
         image_shape: tuple[int, ...],

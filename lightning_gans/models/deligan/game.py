@@ -69,6 +69,8 @@ class DeLiGAN(GAN):
             raise ValueError(f"schedule=Threshold decides who is updated: leave out {given}")
         if self.classifies and self.simultaneous:
             raise ValueError("simultaneous=True is GAN's: leave it out with objective=classes")
+        if schedule is not None:
+            self.refuse_replicas("its schedule, Threshold, decides by the loss of one game who is updated")
         self.schedule = schedule
         self._warned = False
 
@@ -173,7 +175,7 @@ class DeLiGAN(GAN):
         if isinstance(self.latent, GaussianMixture) and self.reporting:
             widths = self.latent.sigma.detach().abs()
             self.report({"sigma_min": widths.min(), "sigma_mean": widths.mean()})
-            narrowest = float(widths.amax(1).min())  # collapsed only if all its sigmas are near 0
+            narrowest = float(widths.amax(-1).min())  # collapsed only if all its sigmas are near 0
             if narrowest < COLLAPSED and not self._warned:
                 self._warned = True
                 advice = "it repeats one sample; raise latent.penalty_weight"

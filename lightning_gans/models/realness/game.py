@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lightning_gans import checks
 from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
 from lightning_gans.game.latents import Latent, Normal
+from lightning_gans.game.replicas import of_first
 from lightning_gans.game.sides import Side
 from lightning_gans.models.realness import losses
 from lightning_gans.models.realness.anchors import Anchors, SkewNormalAnchors
@@ -72,6 +73,8 @@ class RealnessGAN(LatentGame):
         self.objective = objective
         self.resample = resample
         self.gather = gather
+        if self.anchors.redraws:
+            self.refuse_replicas(f"its anchors, {type(self.anchors).__name__}, are drawn anew in each round")
         real, fake = self.anchors(num_outcomes, torch.Generator().manual_seed(0))
         if torch.equal(real, fake):
             raise ValueError(f"anchors={self.anchors} are equal for real and fake: give different ones")
@@ -148,6 +151,7 @@ class RealnessGAN(LatentGame):
                 torch.distributed.broadcast(anchors, 0)
             self.anchor_real, self.anchor_fake = anchors
 
+    @of_first
     def outcome_logits(self, images: Tensor) -> Tensor:
         """Return the logits ``(n, num_outcomes)`` of images, in evaluation mode and never resampled."""
         with self.inference():
