@@ -120,7 +120,7 @@ def test_an_update_leaves_the_other_players_alone(name):
 
     class Update(Callback):
         def on_train_start(self, trainer, module):
-            """Both halves of an update are watched: where players are updated at once, one is still to step."""
+            """Both halves of an update: players may be updated at once."""
             module.gradients = partial(self.watched, module.gradients)
             module.step = partial(self.watched, module.step)
 
