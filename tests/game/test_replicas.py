@@ -203,6 +203,23 @@ def test_a_checkpoint_gives_all_replicas(tmp_path, capsys):
         fitted(partial(small, replicas=3), ckpt_path=str(file))
 
 
+def test_on_the_command_line_too(cli):
+    """The parser builds networks and latents of its own, in its own order."""
+
+    def run(seed, *more):
+        cli("fit", "--model", "DeLiGAN", "--data", "GaussianMixtures", "--data.samples", 64,
+            "--data.batch_size", 16, "--seed_everything", seed, "--data.seed", seed, "--name", f"run{seed}",
+            "--model.latent", "GaussianMixture", "--model.latent.dim", 2, "--model.latent.num_components", 4,
+            "--model.generator", "MLPGenerator", "--model.generator.hidden", "[8]",
+            "--trainer.max_steps", 3, "--trainer.limit_val_batches", 0, "--samples", "false",
+            *more)  # fmt: skip
+        return lightning_gans.load(f"runs/run{seed}/version_0")
+
+    weights = run(7, "--model.replicas", 2).replica(1).state_dict()
+    for key, value in run(8).state_dict().items():
+        torch.testing.assert_close(weights[key], value, rtol=1e-5, atol=1e-6, msg=key)
+
+
 def test_pictures_are_those_of_the_first(tmp_path):
     watched, _ = fitted(partial(small, replicas=2), callbacks=[SampleGrid(every_n_updates=2)], steps=4)
     assert len(list(tmp_path.rglob("samples/*.png"))) == 3
