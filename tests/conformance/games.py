@@ -25,6 +25,7 @@ LATENT_GAMES = tuple(name for name in EVERY_GAME if issubclass(paper(name), Late
 
 SMALL_JUDGE = {"width": 4, "receptive_field": 16}
 SMALL = {
+    "DIWGAN": {"encoder": {"code_dim": 2}, "encoder_updates": 5, "encoder_batch_size": 16, "max_error": 10.0},
     "CycleGAN": {"generator": {"width": 4, "blocks": 1}, "discriminator": SMALL_JUDGE},
     "Pix2Pix": {"generator": {"width": 4}, "discriminator": SMALL_JUDGE},
 }
