@@ -779,6 +779,18 @@ def test_missing_runs_in_the_plot(runs, monkeypatch):
     assert texts("realness-anchors", "paper", monkeypatch).count("missing") == 4 * 4
 
 
+def test_a_column_that_means_something_else(runs, monkeypatch):
+    table = write_table(budgets__quick__comparable=True)
+    assert "published" in texts(table, "quick", monkeypatch)
+    columns = {"quality": {"score": "high_quality", "comparable": False}}
+    rows = {"GAN": {"recipe": "gan/ring", "published": {"ring": {"quality": 0.5}}}}
+    table = write_table(budgets__quick__comparable=True, columns=columns, rows=rows)
+    reproduce(table, cells=["GAN, ring, seed 0"])
+    assert results()["GAN", 0, "quality"]["comparable"] == "false"
+    assert "|  | quality | published (not comparable) |" in (OUT / "table.md").read_text()
+    assert "published" not in texts(table, "quick", monkeypatch)
+
+
 # ---------------------------------------------------------------------- replicas
 
 
