@@ -45,7 +45,7 @@ def draw_pairs(real: Tensor, fake: Tensor, weights: Tensor, title: str) -> Image
     set_limits(axes, limits)
     pull = weights.detach().float().cpu().numpy()
     style: dict[str, Any] = {"cmap": WEIGHTS, "norm": LogNorm(LIGHTEST, HEAVIEST), "array": pull, "zorder": 1}
-    kind = LineCollection if flat else Line3DCollection
+    kind: Any = LineCollection if flat else Line3DCollection
     lines = kind(ends, linewidths=np.clip(1.2 * np.sqrt(pull), 0.4, 3.5), **style)
     axes.add_collection(lines, autolim=False)
     points = [*axes.plot(*ends[:, 0].T, "o", **REAL_POINTS), *axes.plot(*shown.T, "o", **FAKE_POINTS)]
