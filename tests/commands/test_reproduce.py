@@ -27,7 +27,7 @@ from lightning_gans.commands import fit_parser
 from lightning_gans.commands import reproduce as package
 from lightning_gans.commands.parsing import read_yaml
 from lightning_gans.commands.reproduce import cells as cells_module
-from lightning_gans.commands.reproduce import plot, reproduce
+from lightning_gans.commands.reproduce import figures, reproduce
 from lightning_gans.commands.reproduce import run as command
 from lightning_gans.commands.reproduce.cells import ended, evaluations, read_status, run_cells, state
 from lightning_gans.commands.reproduce.joint import as_runs, joint
@@ -159,7 +159,7 @@ def runs(monkeypatch):
     monkeypatch.setattr("lightning_gans.commands.reproduce.split.split", split)
     monkeypatch.setattr(package, "run_cells", run_here)
     monkeypatch.setattr(cells_module, "_speak_into", lambda path: path.touch())
-    monkeypatch.setattr(plot, "draw", lambda results: b"")  # takes most of the time
+    monkeypatch.setattr(figures, "figures", lambda results: [("plot.png", b"")])  # takes most of the time
     return SimpleNamespace(made=made, failing=failing, stopped=stopped)
 
 
