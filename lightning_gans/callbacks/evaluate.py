@@ -259,7 +259,7 @@ class Evaluate(Callback):
             about: dict[str, Any] = {}
             if replicas > 1:
                 game, data = game.replica(r), game.data_of(r)
-                about = {"replica": r, "replicas": replicas, "seed": torch.initial_seed() + r}
+                about = {"replica": r, "replicas": replicas, "seed": module.seed_of(r)}
             known = before[r] if r < len(before) else None
             self._games.append(self._prepared(trainer, game, data, about, known))
 
