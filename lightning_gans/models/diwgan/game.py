@@ -12,9 +12,9 @@ from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFacto
 from lightning_gans.game.latents import Latent, Normal
 from lightning_gans.game.sides import Side
 from lightning_gans.models.diwgan import phase, weights
-from lightning_gans.models.diwgan.encoder import EncoderFactory, largest_error, trained_encoder
+from lightning_gans.models.diwgan.encoder import EncoderFactory, trained_encoder
 from lightning_gans.models.diwgan.memory import Memory
-from lightning_gans.models.diwgan.pairing import Pairing, Pairs, costs, pair
+from lightning_gans.models.diwgan.pairing import Pairing, Pairs, Search, costs, pair, start
 from lightning_gans.models.diwgan.real_set import RealSet
 from lightning_gans.models.diwgan.weights import GeneratorWeight, TargetWeight
 from lightning_gans.models.gan import GAN
@@ -128,6 +128,7 @@ class DIWGAN(GAN):
         self.gather = gather
         self.encoder: nn.Module | None = None
         self.memory: Memory | None = None
+        self._search: Search | None = None
         self._batch_size = 0  # of a replica and rank; the largest that was announced
         if alpha > 0:
             default = IdentityAutoencoder if encoder == "identity" else self.default_encoder()
@@ -158,21 +159,34 @@ class DIWGAN(GAN):
 
     # ------------------------------------------------------------------ the loss
 
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """GAN's, but the generator's samples are drawn first: their pairs are sought while D is updated."""
+        if not self.alpha:
+            return super().training_step(batch, batch_idx)
+        real = self.read(batch)
+        discriminator, generator = self.advance_round()
+        if generator:
+            fake = self.draw_fakes(real)
+            self._search = self._seek(real, fake)
+        if discriminator:
+            self.update_discriminator(real)
+        if generator:
+            self.update_generator(real, fake)
+        return None
+
     def generator_loss(self, real: Side, fake: Side) -> Tensor:
         """``-E[log D(G(z))]``, in training plus ``alpha`` times the weighted distance of pairs."""
         loss = super().generator_loss(real, fake)
         if not (self.alpha and self.training):
             return loss
-        pairing_loss = self.pairing_loss(real, fake)
+        search, self._search = self._search, None
+        if search is None or search.images is not fake.images:
+            search = self._seek(real, fake)
+        pairing_loss = self.pairing_loss(search)
         self.report({"adversarial_loss": loss, "pairing_loss": pairing_loss})
         return loss + self.alpha * pairing_loss
 
-    def pairing_loss(self, real: Side, fake: Side) -> Tensor:
-        """Pair generated samples with the real set, weigh the pairs, and remember both (Eq. 2, its mean).
-
-        Raises:
-            ValueError: If there are fewer samples than pairs.
-        """
+    def _seek(self, real: Side, fake: Side) -> Search:
         assert self.memory is not None
         memory, codes = self.memory, self.codes(fake.images)
         if self.real_set == "redraw":
@@ -188,39 +202,39 @@ class DIWGAN(GAN):
                 f"{memory.codes.shape[1]} samples of the real set: keep batches of one size"
             )
         away = costs(target, everyone)
-        if away.isfinite().all():
-            order = pair(away, self.pairing)
-        else:  # the loss is not finite either, by which the base stops the run on all ranks
-            order = torch.arange(away.shape[2], device=away.device).expand(away.shape[:2])
-        fake_weights = memory.fake_weights(everyone, self.generator_weight, self.bandwidth, self.weight_clip)
-        real_weights = memory.real_weights(block, self.target_weight, self.bandwidth, self.weight_clip)
-        start = self.global_rank * codes.shape[1] if self._gathers() else 0
-        mine = slice(start, start + codes.shape[1])
+        return Search(fake.images, codes, everyone, block, target, away, start(away, self.pairing))
+
+    def pairing_loss(self, search: Search) -> Tensor:
+        """Return the mean weighted distance of pairs (Eq. 2), and remember them."""
+        assert self.memory is not None
+        memory, block, codes = self.memory, search.block, search.codes
+        clip = self.weight_clip
+        fake_weights = memory.fake_weights(search.fake, self.generator_weight, self.bandwidth, clip)
+        real_weights = memory.real_weights(block, self.target_weight, self.bandwidth, clip)
+        order = search.order()
+        first = self.global_rank * codes.shape[1] if self._gathers() else 0
+        mine = slice(first, first + codes.shape[1])
         partner = order.argsort(1)[:, mine]  # the real code of each generated one of this rank
-        own_real, own_fake = real_weights.gather(1, partner), fake_weights[:, mine]
-        partners = target.gather(1, partner[:, :, None].expand_as(codes))
+        partners = search.real.gather(1, partner[:, :, None].expand_as(codes))
         distances = weights.distance(partners, codes)
         if self.reporting:
-            self.report(
-                {
-                    "pairing_distance": distances.mean(),
-                    "real_weight_max": real_weights.max(),
-                    "fake_weight_max": fake_weights.max(),
-                    "real_weight_share": weights.effective_share(real_weights),
-                    "fake_weight_share": weights.effective_share(fake_weights),
-                }
-            )
+            self.report({"pairing_distance": distances.mean()})
+            for name, found in (("real", real_weights), ("fake", fake_weights)):
+                share = weights.effective_share(found)
+                self.report({f"{name}_weight_max": found.max(), f"{name}_weight_share": share})
         nearest = self.target_weight == "min"
-        seen = away.amin(2) if nearest else away.gather(2, order[:, :, None]).squeeze(2)
-        memory.remember(block, seen, everyone, self.past_sets, self.target_weight)
+        seen = search.costs.amin(2) if nearest else search.costs.gather(2, order[:, :, None]).squeeze(2)
+        memory.remember(block, seen, search.fake, self.past_sets, self.target_weight)
+        own_real, own_fake = real_weights.gather(1, partner), fake_weights[:, mine]
         return weights.weighted(distances, own_real, own_fake, self.gamma)
 
     def codes(self, images: Tensor) -> Tensor:
         """Return the standardised codes ``(R, n, k)`` of a flat batch ``(R * n, *image_shape)``."""
         assert self.memory is not None
-        return self.memory.standardise(self.per_replica(self._encode(images)))
+        return self.memory.standardise(self.per_replica(self.encode(images)))
 
-    def _encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor) -> Tensor:
+        """Return the codes ``(n, k)`` of a flat batch, as the auto-encoder makes them."""
         assert self.encoder is not None
         with torch.autocast(images.device.type, enabled=False):  # bfloat16 could not tell neighbours apart
             codes: Tensor = self.encoder.encode(images.float())  # type: ignore[operator]
@@ -277,50 +291,12 @@ class DIWGAN(GAN):
         """
         super().on_train_start()
         if self.alpha and self.memory is None:
-            self._begin()
+            self.memory = phase.prepare(self)
 
-    def _begin(self) -> None:
-        assert self.encoder is not None
-        trainer = self.trainer
-        first = trainer.strategy.broadcast(torch.initial_seed())
-        seeds = [(first + replica) % 2**63 for replica in range(self.replicas)]
-        modules = [self.data_of(replica) for replica in range(self.replicas)]
-        samples = [phase.Samples(data, trainer.train_dataloader, self.device) for data in modules]
-        if self.encoder_updates and any(True for _ in self.encoder.parameters()):
-            phase.train(
-                self.encoder,
-                samples,
-                [torch.Generator().manual_seed(seed) for seed in seeds],
-                self.encoder_updates,
-                self.encoder_batch_size,
-                self.encoder_lr,
-                trainer.is_global_zero and getattr(trainer.progress_bar_callback, "is_enabled", False),
-                self._end_if_interrupted,
-            )
-        if trainer.world_size > 1:
-            for value in self.encoder.state_dict().values():
-                torch.distributed.broadcast(value, 0)
-        few = [s.at(torch.arange(min(len(s), phase.TESTED))) for s in samples]
-        error, variance = phase.reconstruction(self.encoder, torch.stack(few))
-        largest = self.max_error or largest_error(modules[0], float(variance.min()))
-        if not float(error.max()) <= largest:
-            raise ValueError(
-                f"encoder={type(self.encoder).__name__}: the mean squared error of its reconstructions is "
-                f"{float(error.max()):.3g}, and {largest:.3g} is the most that codes of this data may have "
-                f"(variance {float(variance.min()):.3g}): raise encoder_updates or code_dim, or max_error"
-            )
-        # Each rank has a real set of its own, unless they pair together.
-        rank = 0 if self.gather else self.global_rank
-        rngs = [torch.Generator().manual_seed((seed + 7_919 * (rank + 1)) % 2**63) for seed in seeds]
-        size = 0 if self.real_set == "redraw" else self.num_real or self._pairs(self._batch_size)
-        self.memory = phase.begin(self._encode, samples, rngs, size, self.real_set, self.bandwidth)
-
-    def _end_if_interrupted(self) -> None:
-        assert self._interruption is not None
-        self._interruption.raise_if_received(self.trainer)
-
-    def _pairs(self, batch_size: int) -> int:
-        return batch_size * (self.trainer.world_size if self.gather else 1)
+    @property
+    def num_pairs(self) -> int:
+        """Return how many pairs an update has: a batch, of all ranks if they pair together."""
+        return self._batch_size * (self.trainer.world_size if self.gather else 1)
 
     def check_batch(self, batch_size: int) -> None:
         """Check that batches have as many samples as there are pairs, and what the base checks.
@@ -335,9 +311,11 @@ class DIWGAN(GAN):
             raise ValueError(
                 f"a batch of {batch_size} is smaller than the number of pairs, {self._batch_size}"
             )
-        self._batch_size, pairs = batch_size, self._pairs(batch_size)
-        if self.num_real is not None and self.num_real % pairs:
-            raise ValueError(f"num_real={self.num_real}: give a multiple of the {pairs} pairs of an update")
+        self._batch_size = batch_size
+        if self.num_real is not None and self.num_real % self.num_pairs:
+            raise ValueError(
+                f"num_real={self.num_real}: give a multiple of the {self.num_pairs} pairs of an update"
+            )
 
     def setup(self, stage: str) -> None:
         """Forget the batch size of an earlier run."""

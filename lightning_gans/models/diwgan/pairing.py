@@ -1,5 +1,7 @@
 """Which generated code each real one is paired with."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +12,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 Pairing = Literal["hungarian", "greedy"]
+
+_THREADS = ThreadPoolExecutor(thread_name_prefix="pairing")  # scipy lets other threads run meanwhile
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,36 @@ class Pairs:
     fake_weights: Tensor
 
 
+@dataclass(frozen=True)
+class Search:
+    """Pairs that are being sought.
+
+    Attributes:
+        images: The generated samples, flat.
+        codes: Their codes, with the graph that made them, ``(R, n, k)``.
+        fake: The codes that are paired, of all ranks if they pair together, ``(R, B, k)``.
+        block: Which part of the real set these are paired with.
+        real: The codes of that part, ``(R, B, k)``.
+        costs: ``(R, B, B)``.
+        finish: Waits for the end; see :func:`start`.
+    """
+
+    images: Tensor
+    codes: Tensor
+    fake: Tensor
+    block: slice
+    real: Tensor
+    costs: Tensor
+    finish: Callable[[], Tensor]
+
+    def order(self) -> Tensor:
+        """Return the generated code of each real one, ``(R, B)``: any where costs are not finite."""
+        try:
+            return self.finish()
+        except ValueError:  # the loss is not finite either, by which the base stops the run on all ranks
+            return torch.arange(self.costs.shape[2], device=self.costs.device).expand(self.costs.shape[:2])
+
+
 def costs(real: Tensor, fake: Tensor) -> Tensor:
     """Return the distances ``(R, B, B)`` of real codes, the rows, and generated ones, ``(R, B, k)``."""
     # By differences: products of matrices would be inexact where samples lie close together.
@@ -38,7 +72,12 @@ def costs(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def pair(costs: Tensor, how: Pairing = "hungarian") -> Tensor:
-    """Pair each row of matrices of costs with a column of its own.
+    """Pair each row of matrices of costs with a column of its own, see :func:`start`."""
+    return start(costs, how)()
+
+
+def start(costs: Tensor, how: Pairing = "hungarian") -> Callable[[], Tensor]:
+    """Begin to pair each row of matrices of costs with a column of its own, in other threads.
 
     Args:
         costs: Finite, ``(R, B, B)``.
@@ -46,14 +85,13 @@ def pair(costs: Tensor, how: Pairing = "hungarian") -> Tensor:
             with the least cost that are left.
 
     Returns:
-        The columns of the rows, int64 ``(R, B)``.
-
-    Raises:
-        ValueError: If a cost is not finite.
+        What waits for the end and returns the columns of the rows, int64 ``(R, B)``; or raises a ValueError if
+        a cost is not finite.
     """
     matrices = costs.detach().double().cpu().numpy()
-    columns = np.stack([(hungarian if how == "hungarian" else greedy)(matrix) for matrix in matrices])
-    return torch.from_numpy(columns).to(costs.device)
+    solve = hungarian if how == "hungarian" else greedy
+    found = [_THREADS.submit(solve, matrix) for matrix in matrices]
+    return lambda: torch.from_numpy(np.stack([columns.result() for columns in found])).to(costs.device)
 
 
 def hungarian(costs: NDArray[np.float64]) -> NDArray[np.int64]:
