@@ -247,19 +247,18 @@ class Evaluate(Callback):
 
     # ------------------------------------------------------------------ how it evaluates
 
-    def _begin(self, trainer: Trainer, module: LightningModule) -> None:
+    def _begin(self, trainer: Trainer, module: Any) -> None:
         """Set up metrics, games and data for evaluations, and test them with two samples."""
         for metric in map(Contract, self.metrics):
             metric.check_split(self.split, "give it an Evaluate of its own")
         before, self._games, self.scores = self._games, [], None
         replicas = getattr(module, "replicas", 1)
         for r in range(replicas):
-            game: Any = module
-            data = trainer.datamodule  # type: ignore[attr-defined]
+            game, data = module, trainer.datamodule  # type: ignore[attr-defined]
             about: dict[str, Any] = {}
             if replicas > 1:
-                game, data = game.replica(r), game.data_of(r)
-                about = {"replica": r, "replicas": replicas, "seed": torch.initial_seed() + r}
+                game, data = module.replica(r), module.data_of(r)
+                about = {"replica": r, "replicas": replicas, "seed": module.seed_of(r)}
             known = before[r] if r < len(before) else None
             self._games.append(self._prepared(trainer, game, data, about, known))
 

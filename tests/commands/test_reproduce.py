@@ -23,11 +23,12 @@ from filelock import FileLock
 from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
+from lightning_gans import load
 from lightning_gans.commands import fit_parser
 from lightning_gans.commands import reproduce as package
 from lightning_gans.commands.parsing import read_yaml
 from lightning_gans.commands.reproduce import cells as cells_module
-from lightning_gans.commands.reproduce import plot, reproduce
+from lightning_gans.commands.reproduce import figures, reproduce
 from lightning_gans.commands.reproduce import run as command
 from lightning_gans.commands.reproduce.cells import ended, evaluations, read_status, run_cells, state
 from lightning_gans.commands.reproduce.joint import as_runs, joint
@@ -114,7 +115,21 @@ def one_parser():
 
 
 @pytest.fixture
-def runs(monkeypatch):
+def here(monkeypatch):
+    """Runs in this process, one after the other."""
+
+    def run_here(cells, jobs, done):
+        for cell in cells:
+            code = cells_module.main(cell)
+            done(cell, ended(cell, code), code, 1.0)
+
+    monkeypatch.setattr(package, "run_cells", run_here)
+    monkeypatch.setattr(cells_module, "_speak_into", lambda path: path.touch())
+    monkeypatch.setattr(figures, "figures", lambda results: [("plot.png", b"")])  # takes most of the time
+
+
+@pytest.fixture
+def runs(monkeypatch, here):
     """Runs in this process that only write scores: modes = 2 * seed for GAN, 8 for WGAN.
 
     Those with replicas write the scores of each, and leave nothing else to be split.
@@ -150,16 +165,8 @@ def runs(monkeypatch):
             own = [json.dumps(line) + "\n" for line in lines if line["replica"] == r]
             (folder / "evaluations.jsonl").write_text("".join(own))
 
-    def run_here(cells, jobs, done):
-        for cell in cells:
-            code = cells_module.main(cell)
-            done(cell, ended(cell, code), code, 1.0)
-
     monkeypatch.setattr("lightning_gans.commands.main.main", fit)
     monkeypatch.setattr("lightning_gans.commands.reproduce.split.split", split)
-    monkeypatch.setattr(package, "run_cells", run_here)
-    monkeypatch.setattr(cells_module, "_speak_into", lambda path: path.touch())
-    monkeypatch.setattr(plot, "draw", lambda results: b"")  # takes most of the time
     return SimpleNamespace(made=made, failing=failing, stopped=stopped)
 
 
@@ -779,6 +786,18 @@ def test_missing_runs_in_the_plot(runs, monkeypatch):
     assert texts("realness-anchors", "paper", monkeypatch).count("missing") == 4 * 4
 
 
+def test_a_column_that_means_something_else(runs, monkeypatch):
+    table = write_table(budgets__quick__comparable=True)
+    assert "published" in texts(table, "quick", monkeypatch)
+    columns = {"quality": {"score": "high_quality", "comparable": False}}
+    rows = {"GAN": {"recipe": "gan/ring", "published": {"ring": {"quality": 0.5}}}}
+    table = write_table(budgets__quick__comparable=True, columns=columns, rows=rows)
+    reproduce(table, cells=["GAN, ring, seed 0"])
+    assert results()["GAN", 0, "quality"]["comparable"] == "false"
+    assert "|  | quality | published (not comparable) |" in (OUT / "table.md").read_text()
+    assert "published" not in texts(table, "quick", monkeypatch)
+
+
 # ---------------------------------------------------------------------- replicas
 
 
@@ -917,6 +936,30 @@ def test_seeds_that_another_process_runs(runs):
         assert cells_module.main(whole) == cells_module.BUSY
         reproduce(table, only=["GAN"])
     assert runs.made == ["GAN/ring/seed=0", "GAN/ring/seed=2", "GAN/ring/seed=4"]
+
+
+def test_replicas_are_the_runs_of_their_seeds(here):
+    """Of the joint run each is what the run of its seed alone would be, and its checkpoint can be used."""
+    table = replicated(rows__MMD=None, budgets__quick__seeds=[0, 1])
+    reproduce(table, only=["WGAN"])
+    reproduce(table, only=["WGAN"], seeds=[0], out="alone")
+    reproduce(table, only=["WGAN"], seeds=[1], out="alone")
+    for seed in (0, 1):
+        place = Path("WGAN/ring", f"seed={seed}")
+        of_all, alone = OUT / place, Path("alone/small/quick") / place
+        found, wanted = scores(of_all), scores(alone)
+        assert [line.pop("replicas") for line in found] == [2, 2]
+        assert found == wanted
+        run = Path("runs/fit/version_0")
+        for name in ("seed_everything", "model", "data"):
+            ours, theirs = (
+                yaml.safe_load((x / run / "config.yaml").read_text())[name] for x in (of_all, alone)
+            )
+            assert ours == theirs
+        games = [load(x / run) for x in (of_all, alone)]
+        for ours, theirs in zip(*(game.parameters() for game in games), strict=True):
+            assert torch.allclose(ours, theirs, atol=1e-6)
+    assert (OUT / "WGAN/ring/seed=0/runs/fit/version_0/samples").is_dir()
 
 
 def test_a_sweep_runs_seeds_alone(runs):
