@@ -20,8 +20,9 @@ from lightning import seed_everything
 from lightning_gans import DIWGAN, GAN, GaussianMixtures
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.game.optimizers import Adam
-from lightning_gans.models.diwgan import game as diwgan
+from lightning_gans.models.diwgan import term
 from lightning_gans.models.diwgan.memory import Memory
+from lightning_gans.models.diwgan.term import Search
 
 PARTS = {"pairing": 0.0, "weights": 0.0}
 """Seconds of CPU time so far."""
@@ -75,8 +76,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     quiet()
     print(machine())
-    diwgan.pair = timed("pairing", diwgan.pair)
-    diwgan.costs = timed("pairing", diwgan.costs)
+    term.costs, term.start = timed("pairing", term.costs), timed("pairing", term.start)
+    Search.order = timed("pairing", Search.order)
     for name in ("fake_weights", "real_weights", "remember"):
         setattr(Memory, name, timed("weights", getattr(Memory, name)))
     for layout in ("ring", "grid"):

@@ -1,26 +1,27 @@
 """DIWGAN: dual importance weights against mode collapse (anonymous submission, without public code)."""
 
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributed import all_gather
+from typing_extensions import Self
 
 from lightning_gans import checks
 from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
 from lightning_gans.game.latents import Latent, Normal
 from lightning_gans.game.sides import Side
-from lightning_gans.models.diwgan import phase, weights
+from lightning_gans.models.diwgan import phase
 from lightning_gans.models.diwgan.encoder import EncoderFactory, trained_encoder
-from lightning_gans.models.diwgan.memory import Memory
-from lightning_gans.models.diwgan.pairing import Pairing, Pairs, Search, costs, pair, start
+from lightning_gans.models.diwgan.pairing import Pairing
 from lightning_gans.models.diwgan.real_set import RealSet
+from lightning_gans.models.diwgan.term import PairingTerm, Pairs, Search
 from lightning_gans.models.diwgan.weights import GeneratorWeight, TargetWeight
 from lightning_gans.models.gan import GAN
 from lightning_gans.networks.autoencoder import ConvAutoencoder, IdentityAutoencoder, MLPAutoencoder
 from lightning_gans.networks.mlp import MLPDiscriminator
-from lightning_gans.networks.rebuild import or_default
+from lightning_gans.networks.rebuild import describe, or_default
 
 
 class DIWGAN(GAN):
@@ -88,56 +89,42 @@ class DIWGAN(GAN):
         gather: bool = False,
         **kwargs: Any,
     ) -> None:
-        checks.within("[0, inf)", alpha=alpha, gamma=gamma)
-        checks.at_least(1, past_sets=past_sets, num_real=num_real, encoder_batch_size=encoder_batch_size)
+        checks.within("[0, inf)", alpha=alpha)
         checks.at_least(0, encoder_updates=encoder_updates)
-        checks.positive(bandwidth=bandwidth, encoder_lr=encoder_lr, max_error=max_error)
-        checks.one_of(get_args(Pairing), pairing=pairing)
-        checks.one_of(get_args(GeneratorWeight), generator_weight=generator_weight)
-        checks.one_of(get_args(TargetWeight), target_weight=target_weight)
-        checks.one_of(get_args(RealSet), real_set=real_set)
-        low, high = weight_clip
-        if not 0 <= low <= 1 <= high:
-            raise ValueError(f"weight_clip={weight_clip}: weights have mean 1, give what 1 is between")
-        if real_set == "kde" and bandwidth is None:
-            raise ValueError(
-                "bandwidth=None: real_set=kde needs one, Scott's would be far wider than the modes"
-            )
-        if real_set == "redraw" and (num_real or target_weight not in ("coverage", "none")):
-            raise ValueError(
-                f"real_set=redraw remembers no real sample: num_real={num_real} and target_weight="
-                f"{target_weight} must be None, and coverage or none"
-            )
-        trained = isinstance(encoder, str) and encoder != "identity"
-        if trained:  # a checkpoint of this game must not need that one
-            encoder = self._arguments["encoder"] = trained_encoder(str(encoder))
+        checks.at_least(1, encoder_batch_size=encoder_batch_size)
+        checks.positive(encoder_lr=encoder_lr, max_error=max_error)
+        trained = trained_encoder(encoder) if isinstance(encoder, str) and encoder != "identity" else None
         super().__init__(image_shape, **kwargs)
         if alpha > 0 and self.simultaneous:
             raise ValueError("simultaneous=True is GAN's: leave it out, or give alpha=0")
-        self.alpha, self.gamma = alpha, gamma
-        self.past_sets, self.num_real = past_sets, num_real
-        self.pairing: Pairing = pairing
-        self.generator_weight: GeneratorWeight = generator_weight
-        self.target_weight: TargetWeight = target_weight
-        self.weight_clip = low, high
-        self.real_set: RealSet = real_set
-        self.bandwidth = bandwidth
+        self.alpha = alpha
+        self.term = PairingTerm(
+            gamma,
+            past_sets,
+            num_real,
+            pairing,
+            generator_weight,
+            target_weight,
+            weight_clip,
+            real_set,
+            bandwidth,
+        )
         self.encoder_updates = 0 if trained else encoder_updates
         self.encoder_batch_size, self.encoder_lr = encoder_batch_size, encoder_lr
         self.max_error = max_error
         self.gather = gather
         self.encoder: nn.Module | None = None
-        self.memory: Memory | None = None
         self._search: Search | None = None
-        self._batch_size = 0  # of a replica and rank; the largest that was announced
+        self._batch_size = 0  # of a replica and rank: the first that a run announces
         if alpha > 0:
             default = IdentityAutoencoder if encoder == "identity" else self.default_encoder()
-            network = or_default(
-                None if isinstance(encoder, str) else encoder, lambda: default, "encoder", given=1
-            )
+            given = trained if isinstance(encoder, str) else encoder
+            network = or_default(given, lambda: default, "encoder", given=1)
             self.encoder = self._made("encoder", network, self.image_shape).requires_grad_(False)
             if not callable(getattr(self.encoder, "encode", None)):
                 raise ValueError(f"encoder={type(self.encoder).__name__}: it has no method encode(images)")
+        if trained:  # a checkpoint of this game does not need that one
+            self.save_hyperparameters({"encoder": describe(trained)}, logger=False)
 
     def default_latent(self) -> Latent:
         """Two normal variables for vectors, 100 for images."""
@@ -182,56 +169,24 @@ class DIWGAN(GAN):
         search, self._search = self._search, None
         if search is None or search.images is not fake.images:
             search = self._seek(real, fake)
-        pairing_loss = self.pairing_loss(search)
-        self.report({"adversarial_loss": loss, "pairing_loss": pairing_loss})
+        pairing_loss, terms = self.term.loss(search, self.reporting)
+        self.report({"adversarial_loss": loss, "pairing_loss": pairing_loss, **terms})
         return loss + self.alpha * pairing_loss
 
     def _seek(self, real: Side, fake: Side) -> Search:
-        assert self.memory is not None
-        memory, codes = self.memory, self.codes(fake.images)
-        if self.real_set == "redraw":
+        codes, memory = self.codes(fake.images), self.term.memory
+        if self.term.real_set == "redraw" and memory is not None:
             with torch.no_grad():
                 memory.codes = self._joined(self.codes(real.images))
-            memory.images, memory.history = self._joined(self.per_replica(real.images)), memory.codes[:, :, 0]
-        everyone = self._joined(codes.detach())
-        block = memory.block(everyone.shape[1])
-        target = memory.codes[:, block]
-        if target.shape != everyone.shape:
-            raise ValueError(
-                f"a batch of {everyone.shape[1]} is smaller than the number of pairs, or does not divide the "
-                f"{memory.codes.shape[1]} samples of the real set: keep batches of one size"
-            )
-        away = costs(target, everyone)
-        return Search(fake.images, codes, everyone, block, target, away, start(away, self.pairing))
-
-    def pairing_loss(self, search: Search) -> Tensor:
-        """Return the mean weighted distance of pairs (Eq. 2), and remember them."""
-        assert self.memory is not None
-        memory, block, codes = self.memory, search.block, search.codes
-        clip = self.weight_clip
-        fake_weights = memory.fake_weights(search.fake, self.generator_weight, self.bandwidth, clip)
-        real_weights = memory.real_weights(block, self.target_weight, self.bandwidth, clip)
-        order = search.order()
+                memory.images = self._joined(self.per_replica(real.images))
         first = self.global_rank * codes.shape[1] if self._gathers() else 0
         mine = slice(first, first + codes.shape[1])
-        partner = order.argsort(1)[:, mine]  # the real code of each generated one of this rank
-        partners = search.real.gather(1, partner[:, :, None].expand_as(codes))
-        distances = weights.distance(partners, codes)
-        if self.reporting:
-            self.report({"pairing_distance": distances.mean()})
-            for name, found in (("real", real_weights), ("fake", fake_weights)):
-                share = weights.effective_share(found)
-                self.report({f"{name}_weight_max": found.max(), f"{name}_weight_share": share})
-        nearest = self.target_weight == "min"
-        seen = search.costs.amin(2) if nearest else search.costs.gather(2, order[:, :, None]).squeeze(2)
-        memory.remember(block, seen, search.fake, self.past_sets, self.target_weight)
-        own_real, own_fake = real_weights.gather(1, partner), fake_weights[:, mine]
-        return weights.weighted(distances, own_real, own_fake, self.gamma)
+        return self.term.search(fake.images, codes, self._joined(codes.detach()), mine)
 
     def codes(self, images: Tensor) -> Tensor:
         """Return the standardised codes ``(R, n, k)`` of a flat batch ``(R * n, *image_shape)``."""
-        assert self.memory is not None
-        return self.memory.standardise(self.per_replica(self.encode(images)))
+        assert self.term.memory is not None
+        return self.term.memory.standardise(self.per_replica(self.encode(images)))
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the codes ``(n, k)`` of a flat batch, as the auto-encoder makes them."""
@@ -261,25 +216,21 @@ class DIWGAN(GAN):
         Raises:
             ValueError: If the game has not been trained, or has several replicas: ask one of them.
         """
-        memory = self.memory
+        memory = self.term.memory
         if memory is None or self.replicas > 1:
             reason = "it has not been trained" if memory is None else "ask one of its replicas"
             raise ValueError(f"{type(self).__name__} has no pairs to show: {reason}")
         size = memory.past[-1].shape[1] if memory.past else memory.codes.shape[1]
-        block = memory.block(size)
         images = self.sample(size, ema=ema, seed=seed)
         with self.inference():
-            codes = self.codes(images)
-        target = memory.codes[:, block]
-        away = costs(target, codes)
-        order = pair(away, self.pairing)
-        fake_weights = memory.fake_weights(codes, self.generator_weight, self.bandwidth, self.weight_clip)
-        real_weights = memory.real_weights(block, self.target_weight, self.bandwidth, self.weight_clip)
-        distances = away.gather(2, order[:, :, None]).squeeze(2)
-        chosen = order[0]
-        return Pairs(
-            memory.images[0, block], images[chosen], distances[0], real_weights[0], fake_weights[0, chosen]
-        )
+            return self.term.pairs(images, self.codes(images))
+
+    def replica(self, number: int, into: Self | None = None) -> Self:
+        """Return the game that a replica plays, with its real set; see the base."""
+        game = super().replica(number, into)
+        if game is not self and self.term.memory is not None:
+            game.term.memory = self.term.memory.replica(number)
+        return game
 
     # ------------------------------------------------------------------ the first phase, and the run's state
 
@@ -290,8 +241,8 @@ class DIWGAN(GAN):
             ValueError: If the auto-encoder reconstructs too badly, or its codes cannot be used.
         """
         super().on_train_start()
-        if self.alpha and self.memory is None:
-            self.memory = phase.prepare(self)
+        if self.alpha and self.term.memory is None:
+            self.term.memory = phase.prepare(self)
 
     @property
     def num_pairs(self) -> int:
@@ -312,10 +263,9 @@ class DIWGAN(GAN):
                 f"a batch of {batch_size} is smaller than the number of pairs, {self._batch_size}"
             )
         self._batch_size = batch_size
-        if self.num_real is not None and self.num_real % self.num_pairs:
-            raise ValueError(
-                f"num_real={self.num_real}: give a multiple of the {self.num_pairs} pairs of an update"
-            )
+        size = self.term.num_real
+        if size is not None and size % self.num_pairs:
+            raise ValueError(f"num_real={size}: give a multiple of the {self.num_pairs} pairs of an update")
 
     def setup(self, stage: str) -> None:
         """Forget the batch size of an earlier run."""
@@ -331,7 +281,7 @@ class DIWGAN(GAN):
 
     def run_state(self) -> dict[str, Any]:
         """Add the real set, its history and the past codes."""
-        return {**super().run_state(), "memory": self.memory and self.memory.state()}
+        return {**super().run_state(), "pairs": self.term.state()}
 
     def load_run_state(self, state: dict[str, Any]) -> None:
         """Go on with the real set of the run.
@@ -341,8 +291,4 @@ class DIWGAN(GAN):
         """
         super().load_run_state(state)
         if self.alpha:
-            if not state.get("memory"):
-                raise ValueError(
-                    "the checkpoint has no real set: it was written before one was chosen, or with alpha=0"
-                )
-            self.memory = Memory.of(state["memory"])
+            self.term.load_state(state.get("pairs"))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -14,55 +13,6 @@ from torch import Tensor
 Pairing = Literal["hungarian", "greedy"]
 
 _THREADS = ThreadPoolExecutor(thread_name_prefix="pairing")  # scipy lets other threads run meanwhile
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Real samples, the generated ones that they are paired with, and what that counts.
-
-    Attributes:
-        real: ``(n, *image_shape)``.
-        fake: ``(n, *image_shape)``.
-        distances: Of their codes, ``(n,)``.
-        real_weights: w_r, ``(n,)``.
-        fake_weights: w_g, ``(n,)``.
-    """
-
-    real: Tensor
-    fake: Tensor
-    distances: Tensor
-    real_weights: Tensor
-    fake_weights: Tensor
-
-
-@dataclass(frozen=True)
-class Search:
-    """Pairs that are being sought.
-
-    Attributes:
-        images: The generated samples, flat.
-        codes: Their codes, with the graph that made them, ``(R, n, k)``.
-        fake: The codes that are paired, of all ranks if they pair together, ``(R, B, k)``.
-        block: Which part of the real set these are paired with.
-        real: The codes of that part, ``(R, B, k)``.
-        costs: ``(R, B, B)``.
-        finish: Waits for the end; see :func:`start`.
-    """
-
-    images: Tensor
-    codes: Tensor
-    fake: Tensor
-    block: slice
-    real: Tensor
-    costs: Tensor
-    finish: Callable[[], Tensor]
-
-    def order(self) -> Tensor:
-        """Return the generated code of each real one, ``(R, B)``: any where costs are not finite."""
-        try:
-            return self.finish()
-        except ValueError:  # the loss is not finite either, by which the base stops the run on all ranks
-            return torch.arange(self.costs.shape[2], device=self.costs.device).expand(self.costs.shape[:2])
 
 
 def costs(real: Tensor, fake: Tensor) -> Tensor:

@@ -104,15 +104,16 @@ def prepare(game: Any) -> Memory:
     largest = game.max_error or largest_error(modules[0], variance)
     if not error <= largest:
         raise ValueError(
-            f"encoder={type(encoder).__name__}: the mean squared error of its reconstructions is {error:.3g}, "
-            f"and {largest:.3g} is the most that codes of this data may have (its variance is {variance:.3g}): "
-            "raise encoder_updates or code_dim, or max_error"
+            f"encoder={type(encoder).__name__}: the mean squared error of its reconstructions is "
+            f"{error:.3g}, and {largest:.3g} is the most that codes of this data may have (its variance is "
+            f"{variance:.3g}): raise encoder_updates or code_dim, or max_error"
         )
     # Each rank has a real set of its own, unless they pair together.
     rank = 0 if game.gather else game.global_rank
     rngs = [torch.Generator().manual_seed((seed + 7_919 * (rank + 1)) % 2**63) for seed in seeds]
-    size = 0 if game.real_set == "redraw" else game.num_real or game.num_pairs
-    return begin(game.encode, samples, rngs, size, game.real_set, game.bandwidth)
+    term = game.term
+    size = 0 if term.real_set == "redraw" else term.num_real or game.num_pairs
+    return begin(game.encode, samples, rngs, size, term.real_set, term.bandwidth)
 
 
 def train(

@@ -57,7 +57,7 @@ def log_density(at: Tensor, points: Tensor, bandwidth: Tensor | float) -> Tensor
     with torch.autocast(at.device.type, enabled=False):
         exponents = a @ b[:, :, [*range(dim), dim + 1, dim]].mT  # one product: -|a - b|^2 / 2
     sums = exponents.exp().sum(2)
-    # No exponent is above 0, so that none need be shifted; logsumexp, which shifts them, takes thrice the time.
+    # No exponent is above 0: none need be shifted, as by logsumexp, which takes three times as long.
     logs = sums.log() if sums.min() > UNDERFLOW else exponents.logsumexp(2)
     normaliser: Tensor = width.log().sum(2) + dim / 2 * math.log(2 * math.pi) + math.log(count)
     return logs - normaliser
