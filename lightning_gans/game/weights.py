@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -61,7 +62,7 @@ class Weights(LightningModule):
         others.update({id(buffer): buffer.clone() for buffer in network.buffers()})
         # The places of a module are swapped as torch.func.functional_call does it, which would cost twice as
         # much, as it does so at every call of the network.
-        places = [
+        places: list[tuple[dict[str, Any], str, Tensor | None]] = [
             (place, key, tensor)
             for module in network.modules()
             for place in (module._parameters, module._buffers)

@@ -28,7 +28,7 @@ from lightning_gans.commands import fit_parser
 from lightning_gans.commands import reproduce as package
 from lightning_gans.commands.parsing import read_yaml
 from lightning_gans.commands.reproduce import cells as cells_module
-from lightning_gans.commands.reproduce import plot, reproduce
+from lightning_gans.commands.reproduce import figures, reproduce
 from lightning_gans.commands.reproduce import run as command
 from lightning_gans.commands.reproduce.cells import ended, evaluations, read_status, run_cells, state
 from lightning_gans.commands.reproduce.joint import as_runs, joint
@@ -126,7 +126,7 @@ def here(monkeypatch):
 
     monkeypatch.setattr(package, "run_cells", run_here)
     monkeypatch.setattr(cells_module, "_speak_into", lambda path: path.touch())
-    monkeypatch.setattr(plot, "draw", lambda results: b"")  # takes most of the time
+    monkeypatch.setattr(figures, "figures", lambda results: [("plot.png", b"")])  # takes most of the time
 
 
 @pytest.fixture
@@ -785,6 +785,18 @@ def test_missing_runs_in_the_plot(runs, monkeypatch):
     assert said.count("missing") == 4
     assert any("not comparable with the published figures" in text for text in said)
     assert texts("realness-anchors", "paper", monkeypatch).count("missing") == 4 * 4
+
+
+def test_a_column_that_means_something_else(runs, monkeypatch):
+    table = write_table(budgets__quick__comparable=True)
+    assert "published" in texts(table, "quick", monkeypatch)
+    columns = {"quality": {"score": "high_quality", "comparable": False}}
+    rows = {"GAN": {"recipe": "gan/ring", "published": {"ring": {"quality": 0.5}}}}
+    table = write_table(budgets__quick__comparable=True, columns=columns, rows=rows)
+    reproduce(table, cells=["GAN, ring, seed 0"])
+    assert results()["GAN", 0, "quality"]["comparable"] == "false"
+    assert "|  | quality | published (not comparable) |" in (OUT / "table.md").read_text()
+    assert "published" not in texts(table, "quick", monkeypatch)
 
 
 # ---------------------------------------------------------------------- replicas

@@ -59,8 +59,8 @@ class UnrolledGAN(LatentGame):
         checks.one_of(("optimizer", "sgd"), unroll_with=unroll_with)
         if unrolled_steps and self.gradient_clip_norm is not None:
             raise ValueError(
-                f"gradient_clip_norm={self.gradient_clip_norm}: unrolled updates are not clipped, and would be "
-                "others than D's: leave it out"
+                f"gradient_clip_norm={self.gradient_clip_norm}: unrolled updates are not clipped, and would "
+                "differ from D's: leave it out"
             )
         self.unrolled_steps = unrolled_steps
         self.second_order = second_order
@@ -122,7 +122,7 @@ class UnrolledGAN(LatentGame):
         at: list[Tensor] = list(own.values())
         step = self._next_steps()
         for _ in range(self.unrolled_steps):
-            # A mean over all replicas, whose parts are as independent as ever: the factor is that of gradients().
+            # The loss is a mean over all replicas: the factor makes each one's gradient that of a run alone.
             gradients = torch.autograd.grad(
                 self.replicas * loss, at, create_graph=self.second_order, materialize_grads=True
             )

@@ -27,9 +27,12 @@ def steps_of(optimizer: Optimizer) -> Step:
     Raises:
         ValueError: If the optimizer is of a kind, or has an option, for which there is none.
     """
-    for kind, make in ((Adam, AdamSteps), (RMSprop, RMSpropSteps), (SGD, SGDSteps)):
-        if isinstance(optimizer, kind):
-            return make(optimizer)
+    if isinstance(optimizer, Adam):
+        return AdamSteps(optimizer)
+    if isinstance(optimizer, RMSprop):
+        return RMSpropSteps(optimizer)
+    if isinstance(optimizer, SGD):
+        return SGDSteps(optimizer)
     raise _refused(optimizer, "is of a kind whose steps are not unrolled")
 
 
@@ -87,7 +90,8 @@ class AdamSteps(_Steps):
         self.mean = torch.lerp(self.mean, gradient, 1 - beta1)
         self.square = beta2 * self.square + (1 - beta2) * gradient * gradient
         root = _root(self.square / self._unbiased(beta2)) + group["eps"]
-        return weights - group["lr"] / self._unbiased(beta1) * self.mean / root
+        updated: Tensor = weights - group["lr"] / self._unbiased(beta1) * self.mean / root
+        return updated
 
     def _unbiased(self, beta: float) -> Tensor:
         """Return ``1 - beta ** count``, as exactly where beta is close to 1; a count on a GPU stays there."""
@@ -109,7 +113,8 @@ class RMSpropSteps(_Steps):
         """Return the weights after an update."""
         gradient, alpha = self.decayed(weights, gradient), self.group["alpha"]
         self.square = alpha * self.square + (1 - alpha) * gradient * gradient
-        return weights - self.group["lr"] * gradient / (_root(self.square) + self.group["eps"])
+        updated: Tensor = weights - self.group["lr"] * gradient / (_root(self.square) + self.group["eps"])
+        return updated
 
 
 class SGDSteps(_Steps):
@@ -126,7 +131,8 @@ class SGDSteps(_Steps):
     def __call__(self, weights: Tensor, gradient: Tensor) -> Tensor:
         """Return the weights after an update."""
         self.momentum = self.group["momentum"] * self.momentum + self.decayed(weights, gradient)
-        return weights - self.group["lr"] * self.momentum
+        updated: Tensor = weights - self.group["lr"] * self.momentum
+        return updated
 
 
 def descent(optimizer: Optimizer) -> Step:

@@ -1,6 +1,6 @@
-"""VEEGAN: Reducing Mode Collapse in GANs using Implicit Variational Learning (Srivastava et al., NeurIPS 2017).
+"""VEEGAN: Reducing Mode Collapse in GANs using Implicit Variational Learning (arXiv 1705.07761).
 
-arXiv 1705.07761.
+Srivastava, Valkov, Russell, Gutmann and Sutton, NeurIPS 2017.
 """
 
 from dataclasses import replace
@@ -81,8 +81,8 @@ class VEEGAN(LatentGame):
         """Return how many numbers of a latent F finds and D sees."""
         if self.noise_units >= self.latent.dim:
             raise ValueError(
-                f"noise_units={self.noise_units} leaves nothing of a latent of {self.latent.dim} numbers to be "
-                "found: give fewer, or a larger latent"
+                f"noise_units={self.noise_units} leaves nothing of a latent of {self.latent.dim} numbers to "
+                "be found: give fewer, or a larger latent"
             )
         return self.latent.dim - self.noise_units
 
@@ -139,7 +139,7 @@ class VEEGAN(LatentGame):
         return -super().logits(judged)
 
     def discriminator_loss(self, real: Side, fake: Side) -> Tensor:
-        """``E[softplus(-D(G(z), z))] + E[softplus(D(x, F(x)))]``: a GAN's in which generated pairs are the real."""
+        """``E[softplus(-D(G(z), z))] + E[softplus(D(x, F(x)))]``: a GAN's, with sides exchanged."""
         return losses.discriminator_loss(self.judge(fake), self.judge(real))
 
     def generator_loss(self, real: Side, fake: Side) -> Tensor:
