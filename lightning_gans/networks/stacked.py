@@ -34,7 +34,7 @@ class _Product(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # type: ignore[override]
+    def forward(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         turned = weight.mT
         return values @ turned if bias is None else torch.baddbmm(bias, values, turned)
 
@@ -43,7 +43,7 @@ class _Product(torch.autograd.Function):
         ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         values, weight = ctx.saved_tensors
         of_values, of_weight, of_bias = ctx.needs_input_grad
         thin = weight.shape[2] < THIN
