@@ -26,6 +26,7 @@ __all__ = [
     "CIFAR10",
     "CIFAR100",
     "DCGAN",
+    "DIWGAN",
     "GAN",
     "LSGAN",
     "LSUN",

@@ -50,6 +50,7 @@ class _Game:
         evaluation: Scores the samples.
         made_for: The evaluation, with its statistics of real images, is kept from fit to test if all these
             are equal.
+        about: What its lines say of a replica.
     """
 
     game: Any
@@ -58,6 +59,7 @@ class _Game:
     real: RealImages | None
     evaluation: Evaluation
     made_for: tuple[Any, ...]
+    about: dict[str, Any]
 
 
 class Evaluate(Callback):
@@ -245,19 +247,24 @@ class Evaluate(Callback):
 
     # ------------------------------------------------------------------ how it evaluates
 
-    def _begin(self, trainer: Trainer, module: LightningModule) -> None:
+    def _begin(self, trainer: Trainer, module: Any) -> None:
         """Set up metrics, games and data for evaluations, and test them with two samples."""
         for metric in map(Contract, self.metrics):
             metric.check_split(self.split, "give it an Evaluate of its own")
-        sources: list[tuple[Any, Any]] = [(module, trainer.datamodule)]  # type: ignore[attr-defined]
-        if (replicas := getattr(module, "replicas", 1)) > 1:
-            sources = [(module.replica(r), module.data_of(r)) for r in range(replicas)]
         before, self._games, self.scores = self._games, [], None
-        for number, (game, data) in enumerate(sources):
-            known = before[number] if number < len(before) else None
-            self._games.append(self._prepared(trainer, game, data, known))
+        replicas = getattr(module, "replicas", 1)
+        for r in range(replicas):
+            game, data = module, trainer.datamodule  # type: ignore[attr-defined]
+            about: dict[str, Any] = {}
+            if replicas > 1:
+                game, data = module.replica(r), module.data_of(r)
+                about = {"replica": r, "replicas": replicas, "seed": module.seed_of(r)}
+            known = before[r] if r < len(before) else None
+            self._games.append(self._prepared(trainer, game, data, about, known))
 
-    def _prepared(self, trainer: Trainer, game: Any, data: Any, before: _Game | None) -> _Game:
+    def _prepared(
+        self, trainer: Trainer, game: Any, data: Any, about: dict[str, Any], before: _Game | None
+    ) -> _Game:
         """Return what one game needs to be scored, with the evaluation of an earlier stage if it fits."""
         back = self.direction == "BtoA"
         shape, real = tuple(game.input_shape if back else game.image_shape), None
@@ -289,7 +296,7 @@ class Evaluate(Callback):
             evaluation.try_out(stream, real)
             if real is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
                 evaluation.prepare(real)
-        return _Game(game, data, stream, real, evaluation, made_for)
+        return _Game(game, data, stream, real, evaluation, made_for, about)
 
     def _check_monitors(self, trainer: Trainer, every: int) -> None:
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -335,7 +342,7 @@ class Evaluate(Callback):
         for clock in clocks:
             clock.stop()
         share_buffers(module)  # all ranks must sample from equal networks: each scores a part of the samples
-        found = [self._score(trainer, module, number) for number in range(len(self._games))]
+        found = [self._score(trainer, module, scored) for scored in self._games]
         self.scores = found[0] if len(found) == 1 else over_replicas(found)
         self._last = trainer.global_step
         row = {f"{self._prefix(stage)}{name}": value for name, value in self.scores.scalars().items()}
@@ -348,15 +355,12 @@ class Evaluate(Callback):
             clock.go()
         return row
 
-    def _score(self, trainer: Trainer, module: Any, number: int) -> Scores:
+    def _score(self, trainer: Trainer, module: Any, scored: _Game) -> Scores:
         """Score the game, or one replica of it; write its line, and the pictures of its metrics."""
-        scored, about = self._games[number], dict[str, Any]()
-        if len(self._games) > 1:
-            module.replica(number, into=scored.game)
-            scored.evaluation.fill_in(
-                scored.data, scored.game.num_classes
-            )  # metrics are those of all replicas
-            about = {"replica": number, "replicas": module.replicas, "seed": module.seed_of(number)}
+        if scored.about:
+            module.replica(scored.about["replica"], into=scored.game)
+            # The metrics are the same objects for all replicas, whose data differ.
+            scored.evaluation.fill_in(scored.data, scored.game.num_classes)
         # Gradients and random states of the training must stay as they are.
         with isolate_rng(), torch.no_grad():
             share = scored.evaluation.share(scored.stream.count)
@@ -370,16 +374,17 @@ class Evaluate(Callback):
         # Without a logger, validate and test have no folder of their own.
         if trainer.is_global_zero and (fitting or trainer.loggers):
             folder.mkdir(parents=True, exist_ok=True)
-            line = {"update": update_of(trainer), "name": self.name, **about}
+            line = {"update": update_of(trainer), "name": self.name, **scored.about}
             line |= {"seconds": round(self._clock.seconds, 3)} if fitting else {}
             with (folder / "evaluations.jsonl").open("a") as file:
                 file.write(json.dumps({**line, **scores.as_json()}) + "\n")
             with isolate_rng(), torch.no_grad():
-                self._draw(scored, folder / f"replica={number}" if about else folder, update_of(trainer))
+                self._draw(scored, folder, update_of(trainer))
         return scores
 
     def _draw(self, scored: _Game, folder: Path, update: int) -> None:
         """Store the pictures of those metrics that have a method ``pictures``."""
+        folder = folder / f"replica={scored.about['replica']}" if scored.about else folder
         for metric in self.metrics:
             if not hasattr(metric, "pictures") or scored.real is None:
                 continue

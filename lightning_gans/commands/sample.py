@@ -33,6 +33,7 @@ def sample(
     weights: Literal["ema", "raw"] = "ema",
     columns: int | None = None,
     device: str | None = None,
+    replica: int = 0,
     trusted: tuple[str, ...] = (),
 ) -> None:
     """Draw samples from a trained generator.
@@ -50,6 +51,7 @@ def sample(
             (``raw``).
         columns: Images in a row of the grid. Default: 8, or as many as give each column one class.
         device: The device, such as ``cpu`` or ``cuda``. Default: a GPU if there is one.
+        replica: Which game, of a run that trained several.
         trusted: Modules whose classes the checkpoint may name; once for each.
 
     Raises:
@@ -72,6 +74,7 @@ def sample(
     if not isinstance(game, LatentGame):
         way = ": use translate" if isinstance(game, TranslationGame) else ""
         raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} has no latent to sample from{way}")
+    game = game.replica(replica)
     classes = _classes(game, labels)
     note = drawn_part(game.image_shape) if kind == ".png" else ""
     _check_size(game, n, out, kind)

@@ -5,7 +5,14 @@ from lightning_gans.data.celeba import CelebA
 from lightning_gans.data.cifar import CIFAR10, CIFAR100
 from lightning_gans.data.digits import Digits
 from lightning_gans.data.folder import ImageFolder, Sketches
-from lightning_gans.data.loader import BatchLoader, MemoryLoader, Views, WorkerLoader, ZipLoader
+from lightning_gans.data.loader import (
+    BatchLoader,
+    MemoryLoader,
+    ReplicaLoader,
+    Views,
+    WorkerLoader,
+    ZipLoader,
+)
 from lightning_gans.data.lsun import LSUN
 from lightning_gans.data.mixtures import GaussianMixtures
 from lightning_gans.data.mnist import MNIST, FashionMNIST, StackedMNIST
@@ -35,6 +42,7 @@ __all__ = [
     "Inpainting",
     "MemoryLoader",
     "PairedImages",
+    "ReplicaLoader",
     "Sketches",
     "StackedMNIST",
     "UnpairedImages",

@@ -6,14 +6,12 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from lightning_gans.drawing.scatter import FAKE_POINTS, Limits, cloud, inside, set_limits, square_around
+from lightning_gans.drawing.scatter import FAKE_POINTS, SOLID, cloud, inside, set_limits, square_around
 from lightning_gans.drawing.style import GREY, new_figure, render, styled
 
 POINTS, IMAGES = 190, 320  # pixels a side
 REAL: dict[str, Any] = {"color": GREY, "markersize": 3.0, "alpha": 0.6, "label": "real"}
 FAKE: dict[str, Any] = {**FAKE_POINTS, "markersize": 2.0}
-SOLID: dict[str, Any] = {"projection": "3d", "proj_type": "ortho", "elev": 18, "azim": -72}
-"""From where no point of a 3 x 3 x 3 lattice hides another."""
 
 
 @styled
@@ -62,7 +60,7 @@ def draw_histories(
 
 
 def _draw_points(axes: Any, real: Any, fake: Tensor) -> None:
-    limits: Limits = square_around(real)
+    limits = square_around(real)
     points, _ = inside(fake, limits)
     axes.plot(*real.T, "o", **REAL)
     axes.plot(*points.T, "o", **FAKE)

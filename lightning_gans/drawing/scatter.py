@@ -31,6 +31,8 @@ from lightning_gans.drawing.style import (
 Limits = Sequence[tuple[float, float]]
 REAL_POINTS: dict[str, Any] = {"color": REAL, "markersize": 6.0, "alpha": 0.35, "label": "real"}
 FAKE_POINTS: dict[str, Any] = {"color": FAKE, "markersize": 3.4, "alpha": 0.75, "label": "fake"}
+SOLID: dict[str, Any] = {"projection": "3d", "proj_type": "ortho", "elev": 18, "azim": -72}
+"""From where no point of a 3 x 3 x 3 lattice hides another."""
 
 
 def cloud(points: Tensor) -> Any:

@@ -203,7 +203,7 @@ class SelfContained(Rebuildable, LightningModule):
         if self.rng is not None and "rng" in mine:
             states = mine["rng"].cpu().chunk(len(self.rngs))
             for rng, state in zip(self.rngs, states, strict=True):
-                rng.set_state(state)
+                rng.set_state(state.clone())  # of a part of a tensor torch reads the first bytes
 
     def on_train_epoch_start(self) -> None:
         """Refuse callbacks that go by a metric which is not logged."""

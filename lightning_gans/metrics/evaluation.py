@@ -413,7 +413,8 @@ class Evaluation:
             self._feed_real(real, first)
             if isinstance(real, RealImages):
                 real_samples = real.count
-                protocol["real"] = {**real.key, "n": real.count, "size": list(real.shape[1:])}
+                size = {"size": list(real.shape[1:])} if real.shape[1:] else {}
+                protocol["real"] = {**real.key, "n": real.count, **size}
             else:
                 real_samples = real.n
                 protocol["real"] = dict(real.protocol) | ({} if real.n is None else {"n": real.n})

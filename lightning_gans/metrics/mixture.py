@@ -90,7 +90,7 @@ class ModeCoverage(_OfMixture):
         ValueError: If shapes do not fit, or an argument is not positive.
     """
 
-    scores = ("modes", "high_quality", "jsd", "mode_std")
+    scores = ("modes", "high_quality", "jsd", "mode_spread")
     counts: Tensor
     sums: Tensor
     squares: Tensor
@@ -236,10 +236,10 @@ def mode_coverage(
     Returns:
         ``modes``: number of modes found. ``high_quality``: share of high-quality samples, 0 without
         samples. ``jsd``: Jensen-Shannon divergence in nats between the distribution of high-quality samples
-        over the modes and the uniform one (PacGAN), ln 2 without any high-quality sample. ``mode_std``: how
-        far the high-quality samples of a mode spread around their own mean, as a multiple of what perfect
-        samples do, over all modes found: 1 for these, 0 where every mode is reached by copies of one point,
-        or by one sample at most. All float64.
+        over the modes and the uniform one (PacGAN), ln 2 without any high-quality sample. ``mode_spread``:
+        standard deviation of the high-quality samples around the mean of those of their mode, as a multiple
+        of that of perfect samples: 1 for these, 0 where every mode is reached by copies of one point, or by
+        one sample at most. All float64.
     """
     positive(threshold=threshold)
     at_least(1, min_count=min_count)
@@ -274,8 +274,8 @@ def mixture_jsd(
     """
     _check_options(cells, bins, base)
     whitening = _whitening(means, covariances)
-    counts = [_cell_counts(samples, means, whitening, cells, bins) for samples in (real, fake)]
-    return _cell_jsd(*counts, base, sqrt)
+    real_counts, fake_counts = (_cell_counts(x, means, whitening, cells, bins) for x in (real, fake))
+    return _cell_jsd(real_counts, fake_counts, base, sqrt)
 
 
 def _whitening(means: Tensor, covariances: Tensor) -> Tensor:
@@ -342,7 +342,7 @@ def _coverage(
         "modes": (counts >= min_count).sum().double(),
         "high_quality": good.double() / total.clamp(min=1),
         "jsd": torch.where(good > 0, jsd, math.log(2)),
-        "mode_std": (variance / perfect).sqrt(),
+        "mode_spread": (variance / perfect).sqrt(),
     }
 
 

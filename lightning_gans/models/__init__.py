@@ -5,6 +5,7 @@ from lightning_gans.models.coulomb import CoulombGAN
 from lightning_gans.models.cyclegan import CycleGAN
 from lightning_gans.models.dcgan import DCGAN
 from lightning_gans.models.deligan import DeLiGAN
+from lightning_gans.models.diwgan import DIWGAN
 from lightning_gans.models.gan import GAN
 from lightning_gans.models.hinge import HingeGAN
 from lightning_gans.models.lsgan import LSGAN
@@ -16,6 +17,7 @@ from lightning_gans.models.wgan import WGAN, WGANGP
 
 __all__ = [
     "DCGAN",
+    "DIWGAN",
     "GAN",
     "LSGAN",
     "VEEGAN",

@@ -1,6 +1,12 @@
 """Networks: plain ``nn.Module`` classes, built from numbers and names, without Lightning."""
 
-from lightning_gans.networks.autoencoder import HashAutoencoder
+from lightning_gans.networks.autoencoder import (
+    Autoencoder,
+    ConvAutoencoder,
+    HashAutoencoder,
+    IdentityAutoencoder,
+    MLPAutoencoder,
+)
 from lightning_gans.networks.classifier import ConvClassifier, LeNet
 from lightning_gans.networks.conditional import ConditionalMLPDiscriminator, ConditionalMLPGenerator
 from lightning_gans.networks.dcgan import (
@@ -31,11 +37,13 @@ from lightning_gans.networks.unet import UNetGenerator
 from lightning_gans.networks.wgan import ConstantFiltersGenerator, SmallDiscriminator, SmallGenerator
 
 __all__ = [
+    "Autoencoder",
     "ConditionalDCGANDiscriminator",
     "ConditionalDCGANGenerator",
     "ConditionalMLPDiscriminator",
     "ConditionalMLPGenerator",
     "ConstantFiltersGenerator",
+    "ConvAutoencoder",
     "ConvClassifier",
     "ConvMaxoutDiscriminator",
     "ConvSegmenter",
@@ -47,7 +55,9 @@ __all__ = [
     "DCGANPaperGenerator",
     "DeconvGenerator",
     "HashAutoencoder",
+    "IdentityAutoencoder",
     "LeNet",
+    "MLPAutoencoder",
     "MLPDiscriminator",
     "MLPGenerator",
     "Maxout",

@@ -127,7 +127,7 @@ def _reason(part: nn.Module) -> str:
     if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0:
         return "dropout draws the masks of all replicas from one generator: give it the probability 0"
     if isinstance(part, nn.modules.conv._ConvNd):
-        return "convolutions keep the processor busy with one run: train its seeds one after the other"
+        return "convolutions keep the processor busy with one game"
     own = [key for key, _ in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False))]
     if own:
         return f"its {own[0]} is of no layer that is known to work on all replicas at once"

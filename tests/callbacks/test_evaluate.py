@@ -11,17 +11,18 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from lightning import LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from torchmetrics import Metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchvision.io import write_png
 
-from lightning_gans import Pix2Pix, load
-from lightning_gans.callbacks import Checkpoint, Evaluate, GeneratorEMA, SampleGrid
+from lightning_gans import GAN, Pix2Pix, load
+from lightning_gans.callbacks import Checkpoint, Evaluate, GeneratorEMA, SampleGrid, clock
 from lightning_gans.callbacks.evaluate import check_names
 from lightning_gans.data import Colorization, Digits, GaussianMixtures, PairedImages, UnpairedImages
 from lightning_gans.drawing.pixels import to_bytes
+from lightning_gans.game.latents import Normal
 from lightning_gans.metrics import (
     FID,
     IS,
@@ -43,6 +44,7 @@ from lightning_gans.metrics import (
 )
 from lightning_gans.metrics.frechet import feature_statistics
 from lightning_gans.metrics.stream import samples_of
+from lightning_gans.networks.mlp import MLPDiscriminator, MLPGenerator
 
 from ..conformance.shapes import TwoTranslators
 from ..metrics.own import Brightness, MeanFeature, NeedsColour, Pixels
@@ -255,7 +257,7 @@ def test_points_are_compared_with_held_out_ones(tmp_path):
     fit(tmp_path, point_game(), data, [Evaluate(metrics, num_samples=100, split="test")], 2)
     line = lines(tmp_path)[-1]
     assert line["real_samples"] == 10_000
-    assert line["protocol"]["real"]["split"] == "test"
+    assert line["protocol"]["real"].keys() == {"data", "split", "content", "n"}
     assert line["protocol"]["bins"] == 32
     assert 0 < line["cell_jsd"] <= math.log(2)
     with pytest.raises(ValueError, match="MixtureJSD needs split=test, not train"):
@@ -752,3 +754,122 @@ def test_wandb_shows_the_best_of_scores_that_have_one(tmp_path):
     fit(tmp_path, image_game(), digits(), [metrics], 2, logger=WandbLogger(save_dir=tmp_path, experiment=run))
     shown = {call.args[0]: call.kwargs["summary"] for call in run.define_metric.call_args_list}
     assert shown == {"val/fid": "min,last", "val/is": "max,last"}
+
+
+# ---------------------------------------------------------------------- replicas and seconds
+
+
+class Spread(Metric):
+    """The mean of the samples, and a deviation of its own."""
+
+    scores = ("middle", "middle_std", "axes_per_class")
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("seen", [], dist_reduce_fx="cat")
+
+    def update(self, samples):
+        self.seen.append(samples)
+
+    def compute(self):
+        samples = torch.cat(self.seen)
+        return {"middle": samples.mean(), "middle_std": samples.std(), "axes_per_class": samples.mean(0)}
+
+
+def test_replicas_are_scored_as_the_runs_of_their_seeds(tmp_path):
+    def run(folder, seed, **kwargs):
+        seed_everything(seed, verbose=False)
+        callbacks = [
+            GeneratorEMA(0.5),
+            evaluate(ModeCoverage(), Spread(), extractor=None, every_n_updates=2, name="a"),
+        ]
+        game, logger = point_game(**kwargs), CSVLogger(tmp_path / folder, name="", version="")
+        trainer = fit(tmp_path, game, ring(seed=seed), callbacks, 5, seed=seed, logger=logger)
+        return lines(tmp_path / folder), trainer, callbacks[1]
+
+    together, trainer, callback = run("all", 3, replicas=3)
+    alone = [run(str(r), 3 + r)[0] for r in range(3)]
+    assert [(x["update"], x["replica"], x["replicas"], x["seed"]) for x in together] == [
+        (update, r, 3, 3 + r) for update in (2, 4, 5) for r in range(3)
+    ]
+    for r in range(3):
+        for found, wanted in zip(together[r::3], alone[r], strict=True):
+            assert found["protocol"] == wanted["protocol"]
+            assert found["samples"] == wanted["samples"]
+            for name in ("modes", "high_quality", "jsd", "middle", "middle_std", "axes_per_class"):
+                assert found[name] == pytest.approx(wanted[name], rel=1e-4, abs=1e-6)
+    last = torch.tensor([x["middle"] for x in together[-3:]], dtype=torch.float64)
+    logged = trainer.callback_metrics
+    assert float(logged["val/a/middle"]) == pytest.approx(float(last.mean()))
+    assert float(logged["val/a/middle_std"]) == pytest.approx(float(last.std()))
+    assert callback.scores.values["axes_per_class"].shape == (2,)
+    assert "replicas 3" in callback.scores.table()
+    assert not set(callback.scores.values) & {"middle_std_std", "axes_per_class_std"}
+
+
+def test_replicas_are_compared_with_their_own_data(tmp_path):
+    """Games are made once and refilled; the best checkpoint goes by the mean."""
+
+    def run(folder, seed, **kwargs):
+        seed_everything(seed, verbose=False)
+        generator = partial(MLPGenerator, hidden=(8,))
+        game = GAN((1, 8, 8), latent=Normal(4), generator=generator,
+                   discriminator=partial(MLPDiscriminator, hidden=(8,)), **kwargs)  # fmt: skip
+        made = []
+        if kwargs:
+            build, game._built = game._built, lambda number: made.append(number) or build(number)
+        best = ModelCheckpoint(
+            tmp_path / folder / "best", monitor="val/fid", every_n_train_steps=2, save_top_k=1
+        )
+        data = Digits(batch_size=16, limit=100, seed=seed)
+        callbacks = [evaluate(FID(), NearestNeighbours(2, 2), every_n_updates=2), best]
+        fit(tmp_path / folder, game, data, callbacks, 4, seed=seed, enable_checkpointing=True)
+        return lines(tmp_path / folder), best, made
+
+    together, best, made = run("all", 5, replicas=2)
+    assert made == [1, 0, 0]  # to be stacked, and to be scored
+    for r in range(2):
+        for found, wanted in zip(together[r::2], run(str(r), 5 + r)[0], strict=True):
+            assert found["fid"] == pytest.approx(wanted["fid"], rel=1e-4)
+            assert found["protocol"] == wanted["protocol"]
+        assert (tmp_path / f"all/replica={r}/neighbours/neighbour-update=00000004.png").is_file()
+    assert together[0]["protocol"]["real"] != together[1]["protocol"]["real"]
+    means = [(together[i]["fid"] + together[i + 1]["fid"]) / 2 for i in (0, 2)]
+    assert best.best_model_score.item() == pytest.approx(min(means), rel=1e-6)
+
+
+def test_seconds_of_training(tmp_path, monkeypatch):
+    """Without those of any evaluation and of validations; a resumed run goes on from those it had."""
+    now = [0.0]
+    monkeypatch.setattr(clock, "perf_counter", lambda: now[0])
+
+    class Slow(Spread):
+        def update(self, samples):
+            now[0] += 1000
+            super().update(samples)
+
+    class Second(Callback):
+        """Each batch takes a second, and each validation a hundred."""
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            now[0] += 1
+
+        def on_validation_batch_end(self, *_):
+            now[0] += 100
+
+    def run(steps, ckpt_path=None):
+        callbacks = [
+            Second(),
+            evaluate(Slow(), extractor=None, every_n_updates=2, num_samples=10, name="a"),
+            evaluate(Slow(), extractor=None, every_n_updates=3, num_samples=10, name="b"),
+            Checkpoint(1, dirpath=str(tmp_path / "ckpt")),
+        ]
+        fit(tmp_path, point_game(), ring(), callbacks, steps, ckpt_path=ckpt_path, enable_checkpointing=True,
+            limit_val_batches=1, val_check_interval=1, num_sanity_val_steps=1)  # fmt: skip
+        found = [(line["name"], line["update"], line["seconds"]) for line in lines(tmp_path)]
+        (tmp_path / "evaluations.jsonl").unlink()
+        return found
+
+    assert run(4) == [("a", 2, 2), ("b", 3, 3), ("a", 4, 4), ("b", 4, 4)]
+    now[0] += 5000
+    assert run(6, str(tmp_path / "ckpt" / "last.ckpt")) == [("a", 6, 6), ("b", 6, 6)]

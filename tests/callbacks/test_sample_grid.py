@@ -208,6 +208,26 @@ def test_points_are_drawn(tmp_path):
     assert pixels(tmp_path / "samples/update=00000004.png").shape == (560, 600, 3)
 
 
+def test_points_are_stored_beside_their_picture(tmp_path):
+    game, data = point_game(), ring()
+    fit(tmp_path, game, data, [SampleGrid(4), Save(tmp_path / "half.ckpt", 6)], 7)
+    with np.load(tmp_path / "samples/update=00000007.npz") as stored:
+        assert np.array_equal(stored["fake"], game.sample(1_000, seed=0))
+        assert np.array_equal(stored["real"], data.load("test")[0][:1_000])
+    fit(tmp_path / "next", point_game(), ring(), [SampleGrid(4)], 8, ckpt_path=tmp_path / "half.ckpt")
+    kept = sorted(path.name for path in (tmp_path / "next/samples").glob("*.npz"))
+    assert kept == [f"update={update:08d}.npz" for update in (0, 4, 8)]
+
+
+def test_of_several_replicas_the_first_is_drawn(tmp_path):
+    game = point_game(replicas=2)
+    fit(tmp_path, game, ring(), [SampleGrid(2)], 2)
+    assert updates_drawn(tmp_path / "replica=0") == [0, 2]
+    assert (tmp_path / "replica=0/samples.gif").is_file()
+    with np.load(tmp_path / "replica=0/samples/update=00000002.npz") as stored:
+        assert np.array_equal(stored["fake"], game.replica(0).sample(1_000, seed=0))
+
+
 def test_a_perfect_generator_has_all_modes(tmp_path):
     data = ring()
     real = data.load("test")[0]

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,13 +23,15 @@ from filelock import FileLock
 from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
+from lightning_gans import load
 from lightning_gans.commands import fit_parser
 from lightning_gans.commands import reproduce as package
 from lightning_gans.commands.parsing import read_yaml
 from lightning_gans.commands.reproduce import cells as cells_module
-from lightning_gans.commands.reproduce import plot, reproduce
+from lightning_gans.commands.reproduce import figures, reproduce
 from lightning_gans.commands.reproduce import run as command
-from lightning_gans.commands.reproduce.cells import evaluations, read_status, run_cells, state
+from lightning_gans.commands.reproduce.cells import ended, evaluations, read_status, run_cells, state
+from lightning_gans.commands.reproduce.joint import as_runs, joint
 from lightning_gans.commands.reproduce.plot import draw
 from lightning_gans.commands.reproduce.results import OVER, figure_of, gather, summary
 from lightning_gans.commands.reproduce.tables import (
@@ -41,6 +44,7 @@ from lightning_gans.commands.reproduce.tables import (
     table_names,
 )
 from lightning_gans.files import recipes_folder
+from lightning_gans.metrics.evaluation import over_replicas
 
 TABLE = """
 title: A small table
@@ -112,9 +116,26 @@ def one_parser():
 
 
 @pytest.fixture
-def runs(monkeypatch):
-    """Runs in this process that only write scores: modes = 2 * seed for GAN, 8 for WGAN."""
-    made, failing = [], []
+def here(monkeypatch):
+    """Runs in this process, one after the other."""
+
+    def run_here(cells, jobs, done):
+        for cell in cells:
+            code = cells_module.main(cell)
+            done(cell, ended(cell, code), code, 1.0)
+
+    monkeypatch.setattr(package, "run_cells", run_here)
+    monkeypatch.setattr(cells_module, "_speak_into", lambda path: path.touch())
+    monkeypatch.setattr(figures, "figures", lambda results: [("plot.png", b"")])  # takes most of the time
+
+
+@pytest.fixture
+def runs(monkeypatch, here):
+    """Runs in this process that only write scores: modes = 2 * seed for GAN, 8 for WGAN.
+
+    Those with replicas write the scores of each, and leave nothing else to be split.
+    """
+    made, failing, stopped = [], [], []
 
     def fit(arguments):
         folder = Path(option(arguments, "--trainer.default_root_dir"))
@@ -123,26 +144,36 @@ def runs(monkeypatch):
         if folder.name in failing:
             print("lightning-gans: it went wrong", file=(folder / "log.txt").open("a"))
             raise SystemExit(2)
-        modes = 2.0 * config["seed_everything"] if config["model"]["class_path"] == "GAN" else 8.0
+        if folder.name in stopped:
+            raise SystemExit(143)
+        replicas = config["model"]["init_args"].get("replicas")
         place = folder / "runs" / "fit" / f"version_{len(list(folder.glob('runs/fit/*')))}"
         place.mkdir(parents=True)
         lines = [
             {"update": update, "name": None, "samples": 50, "real_samples": None, "modes": score,
-             "high_quality": update / 10, "protocol": {"weights": "raw", "seed": 0}}
+             "high_quality": update / 10, "protocol": {"weights": "raw", "seed": 0},
+             **({"replica": r, "replicas": replicas, "seed": seed} if replicas else {})}
+            for r in range(replicas or 1)
+            for seed in [config["seed_everything"] + r]
+            for modes in [2.0 * seed if config["model"]["class_path"] == "GAN" else 8.0]
             for update, score in ((1, 3.0), (2, modes))
         ]  # fmt: skip
         (place / "evaluations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
-    def run_here(cells, jobs, done):
-        for cell in cells:
-            code = cells_module.main(cell)
-            done(cell, "running" if code == cells_module.BUSY else state(cell), code, 1.0)
+    def split(places, lines, folders, seed):
+        for r, folder in folders.items():
+            folder.mkdir(parents=True, exist_ok=True)
+            own = [json.dumps(line) + "\n" for line in lines if line["replica"] == r]
+            (folder / "evaluations.jsonl").write_text("".join(own))
 
     monkeypatch.setattr("lightning_gans.commands.main.main", fit)
-    monkeypatch.setattr(package, "run_cells", run_here)
-    monkeypatch.setattr(cells_module, "_speak_into", lambda path: path.touch())
-    monkeypatch.setattr(plot, "draw", lambda results: b"")  # takes most of the time
-    return SimpleNamespace(made=made, failing=failing)
+    monkeypatch.setattr("lightning_gans.commands.reproduce.split.split", split)
+    return SimpleNamespace(made=made, failing=failing, stopped=stopped)
+
+
+def scores(folder):
+    """The evaluations, without the time that they took."""
+    return [{k: x for k, x in line.items() if k != "seconds"} for line in evaluations(folder)]
 
 
 def results():
@@ -285,6 +316,7 @@ def test_data_of_a_budget():
         ({"budgets__quick__seeds": [-1]}, "budgets.quick: seeds", "-1"),
         ({"budgets__quick__seeds": [True]}, "budgets.quick: seeds", "True"),
         ({"budgets__quick__seconds": -3}, "budgets.quick: seconds", "-3"),
+        ({"replicas": 5}, "replicas", "5"),
         ({"budgets__quick__comparable": None}, "budgets.quick.comparable", "missing: say whether"),
         ({"budgets__quick__note": None}, "budgets.quick.note", "missing: say why"),
         ({"budgets__quick__rows": {"WGANN": {}}}, "budgets.quick.rows", "WGANN is unknown: did you mean"),
@@ -755,6 +787,218 @@ def test_missing_runs_in_the_plot(runs, monkeypatch):
     assert texts("realness-anchors", "paper", monkeypatch).count("missing") == 4 * 4
 
 
+def test_a_column_that_means_something_else(runs, monkeypatch):
+    table = write_table(budgets__quick__comparable=True)
+    assert "published" in texts(table, "quick", monkeypatch)
+    columns = {"quality": {"score": "high_quality", "comparable": False}}
+    rows = {"GAN": {"recipe": "gan/ring", "published": {"ring": {"quality": 0.5}}}}
+    table = write_table(budgets__quick__comparable=True, columns=columns, rows=rows)
+    reproduce(table, cells=["GAN, ring, seed 0"])
+    assert results()["GAN", 0, "quality"]["comparable"] == "false"
+    assert "|  | quality | published (not comparable) |" in (OUT / "table.md").read_text()
+    assert "published" not in texts(table, "quick", monkeypatch)
+
+
+# ---------------------------------------------------------------------- replicas
+
+
+def replicated(**changes) -> str:
+    """The table, whose seeds run as replicas."""
+    return write_table(replicas=True, **{"budgets__quick__seeds": [0, 1, 2, 4], **changes})
+
+
+def test_consecutive_seeds_are_one_run(runs, capsys):
+    """Each of them is then a finished run of its own."""
+    table = replicated()
+    reproduce(table, dry_run=True)
+    assert "8 missing: about 4 min to go, seeds as replicas" in capsys.readouterr().out
+    reproduce(table)
+    assert runs.made == ["GAN/ring/seeds=0-2", "WGAN/ring/seeds=0-2", "GAN/ring/seed=4", "WGAN/ring/seed=4"]
+    said = capsys.readouterr().out
+    assert "small, budget quick: 4 runs, about 4 min" in said
+    assert "[1/4] GAN, ring, seeds 0 to 2: 1 s, modes 2.0 ± 2.0, quality 0.20 ± 0.00; about" in said
+    rows = results()
+    assert [float(rows["GAN", seed, "modes"]["measured"]) for seed in (0, 1, 2, 4)] == [0, 2, 4, 8]
+    assert rows["GAN", 1, "modes"]["folder"] == "GAN/ring/seed=1"
+    assert "8 of 8 runs finished (seeds 0, 1, 2, 4)" in (OUT / "table.md").read_text()
+    joint = read_status(OUT / "GAN/ring/seeds=0-2")
+    config = yaml.safe_load((OUT / "GAN/ring/seeds=0-2/config.yaml").read_text())
+    assert (config["seed_everything"], config["data"]["init_args"]["seed"]) == (0, 0)
+    assert config["model"]["init_args"]["replicas"] == 3
+    for cell in grid_of(table).cells([0, 1, 2]):
+        status = read_status(cell.folder)
+        assert (status["state"], status["identity"], status["replicas"]) == ("finished", cell.identity, 3)
+        config = yaml.safe_load((cell.folder / "config.yaml").read_text())
+        assert config == cell.config
+        assert config["data"]["init_args"]["seed"] == config["seed_everything"] == cell.seed
+        assert "replicas" not in config["model"].get("init_args", {})
+    assert read_status(OUT / "GAN/ring/seed=0")["seconds"] == pytest.approx(joint["seconds"] / 3)
+    reproduce(table)
+    assert len(runs.made) == 4
+    for seed in (0, 1):  # removed, to be run again
+        shutil.rmtree(OUT / f"GAN/ring/seed={seed}")
+    reproduce(table)
+    shutil.rmtree(OUT / "GAN/ring/seed=2")
+    reproduce(table)
+    assert runs.made[4:] == ["GAN/ring/seeds=0-1", "GAN/ring/seed=2"]
+
+
+def test_replicas_of_a_budget(runs):
+    def runs_of(grid):
+        return as_runs(grid, dict.fromkeys(grid.cells(), "missing"))
+
+    table = write_table(budgets__paper__replicas=True)
+    assert len(runs_of(grid_of(table))) == 4
+    found = runs_of(grid_of(table, "paper"))
+    assert [cell.title for cell in found] == ["GAN, ring, seeds 0 to 2", "WGAN, ring, seeds 0 to 2"]
+    assert [cell.seconds for cell in found] == [1800, None]
+    with pytest.raises(ValueError, match=r"WGAN, ring, budget paper: data\.seed is each run's own where"):
+        load_table(write_table(budgets__paper__replicas=True, rows__WGAN__set={"data.seed": 3}))
+
+
+def test_an_interrupted_run_of_several_goes_on(runs):
+    """Whole, whoever is asked for."""
+    table = replicated()
+    runs.stopped.append("seeds=0-2")
+    with pytest.raises(SystemExit):
+        reproduce(table, only=["GAN"])
+    cells = {cell.title: cell for cell in grid_of(table).cells()}
+    assert [state(cells[f"GAN, ring, seed {seed}"]) for seed in (0, 1, 2, 4)] == ["interrupted"] * 3 + [
+        "missing"
+    ]
+    runs.stopped.clear()
+    reproduce(table, cells=["GAN, ring, seed 1"])
+    assert runs.made == ["GAN/ring/seeds=0-2"] * 2
+    assert [state(cell) for cell in cells.values() if cell.row == "GAN"] == ["finished"] * 3 + ["missing"]
+
+
+def test_a_failed_run_of_several(runs, capsys):
+    """Its seeds are tried again together; without the one that spoils it, the others run by themselves."""
+    table = replicated()
+    runs.failing.append("seeds=0-2")
+    with pytest.raises(OSError, match=r"1 of 2 runs failed: GAN, ring, seeds 0 to 2 \(it went wrong\)"):
+        reproduce(table, only=["GAN"])
+    assert "failed, it went wrong; see" in capsys.readouterr().out
+    assert read_status(OUT / "GAN/ring/seed=1")["error"] == "it went wrong"
+    assert results()["GAN", 1, "modes"]["state"] == "failed"
+    with pytest.raises(OSError, match="1 of 1 run failed"):
+        reproduce(table, only=["GAN"])
+    reproduce(table, only=["GAN"], seeds=[0, 1])
+    assert runs.made[2:] == ["GAN/ring/seeds=0-2", "GAN/ring/seeds=0-1"]
+    runs.failing.clear()
+    reproduce(table, only=["GAN"])
+    assert runs.made[4:] == ["GAN/ring/seeds=0-2"]
+    assert {results()["GAN", seed, "modes"]["state"] for seed in (0, 1, 2, 4)} == {"finished"}
+
+
+def test_what_was_begun_alone_goes_on_alone(runs):
+    table = replicated()
+    runs.stopped.append("seed=1")
+    with pytest.raises(SystemExit):
+        reproduce(table, only=["GAN"], seeds=[1])
+    runs.stopped.clear()
+    reproduce(table, only=["GAN"])
+    assert runs.made[1:] == ["GAN/ring/seed=1", "GAN/ring/seed=0", "GAN/ring/seed=2", "GAN/ring/seed=4"]
+
+
+def test_killed_before_it_was_split(runs, monkeypatch):
+    """What was computed is split by the next call."""
+    table = replicated()
+
+    def broken(*_):
+        raise RuntimeError("no weights")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning_gans.commands.reproduce.split.split", broken)
+        with pytest.raises(OSError, match="1 of 1 run failed"):
+            reproduce(table, only=["GAN"], seeds=[0, 1, 2])
+    assert read_status(OUT / "GAN/ring/seed=0")["error"] == "no weights"
+    reproduce(table, only=["GAN"])
+    assert runs.made == ["GAN/ring/seeds=0-2", "GAN/ring/seed=4"]
+    assert results()["GAN", 1, "modes"]["measured"] == "2.0"
+
+
+def test_stale_replicas(runs):
+    reproduce(replicated(), only=["WGAN"])
+    reproduce(replicated(rows__WGAN__set={"model.clip": 0.3}), only=["WGAN"])
+    assert runs.made == ["WGAN/ring/seeds=0-2", "WGAN/ring/seed=4"] * 2
+    names = {path.name for path in (OUT / "WGAN/ring").iterdir() if not path.name.startswith(".")}
+    old = {"seeds=0-2.stale-1", *(f"seed={seed}.stale-1" for seed in (0, 1, 2, 4))}
+    assert names == {"seeds=0-2", *(f"seed={seed}" for seed in (0, 1, 2, 4)), *old}
+    assert yaml.safe_load((OUT / "WGAN/ring/seed=2.stale-1/config.yaml").read_text())["seed_everything"] == 2
+
+
+def test_seeds_that_another_process_runs(runs):
+    table = replicated()
+    cell = grid_of(table).cells([1])[0]
+    cell.folder.mkdir(parents=True)
+    with FileLock(cell.folder.parent / ".seed=1.lock"):
+        whole = joint([x for x in grid_of(table).cells([0, 1, 2]) if x.row == "GAN"])
+        assert cells_module.main(whole) == cells_module.BUSY
+        reproduce(table, only=["GAN"])
+    assert runs.made == ["GAN/ring/seed=0", "GAN/ring/seed=2", "GAN/ring/seed=4"]
+
+
+def test_replicas_are_the_runs_of_their_seeds(here):
+    """Of the joint run each is what the run of its seed alone would be, and its checkpoint can be used."""
+    table = replicated(rows__MMD=None, budgets__quick__seeds=[0, 1])
+    reproduce(table, only=["WGAN"])
+    reproduce(table, only=["WGAN"], seeds=[0], out="alone")
+    reproduce(table, only=["WGAN"], seeds=[1], out="alone")
+    for seed in (0, 1):
+        place = Path("WGAN/ring", f"seed={seed}")
+        of_all, alone = OUT / place, Path("alone/small/quick") / place
+        found, wanted = scores(of_all), scores(alone)
+        assert [line.pop("replicas") for line in found] == [2, 2]
+        assert found == wanted
+        run = Path("runs/fit/version_0")
+        for name in ("seed_everything", "model", "data"):
+            ours, theirs = (
+                yaml.safe_load((x / run / "config.yaml").read_text())[name] for x in (of_all, alone)
+            )
+            assert ours == theirs
+        games = [load(x / run) for x in (of_all, alone)]
+        for ours, theirs in zip(*(game.parameters() for game in games), strict=True):
+            assert torch.allclose(ours, theirs, atol=1e-6)
+    assert (OUT / "WGAN/ring/seed=0/runs/fit/version_0/samples").is_dir()
+
+
+def test_an_interrupted_run_of_replicas_resumes_exactly(here, monkeypatch):
+    table = replicated(rows__MMD=None, rows__WGAN=None, budgets__quick__seeds=[3, 4])
+    reproduce(table, out="whole")
+    calls = []
+
+    def ended_by_a_signal(scores):
+        calls.append(len(scores))
+        if len(calls) == 2:
+            raise SystemExit(143)
+        return over_replicas(scores)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning_gans.callbacks.evaluate.over_replicas", ended_by_a_signal)
+        with pytest.raises(SystemExit):
+            reproduce(table)
+    assert [state(cell) for cell in grid_of(table).cells()] == ["interrupted"] * 2
+    reproduce(table)
+    assert "--ckpt_path" in read_status(OUT / "GAN/ring/seeds=3-4")["command"]
+    for seed in (3, 4):
+        cell = Path("GAN/ring", f"seed={seed}")
+        assert scores(OUT / cell) == scores(Path("whole/small/quick") / cell)
+        assert [line["update"] for line in scores(OUT / cell)] == [2, 4]
+        assert (OUT / cell / "runs/fit/version_0/checkpoints/last.ckpt").is_file()
+
+
+def test_a_sweep_runs_seeds_alone(runs):
+    command([replicated(), "--as-sweep"])
+    sweep = yaml.safe_load((OUT / "sweep.yaml").read_text())
+    titles = [f"{row}, ring, seed {seed}" for seed in (0, 1, 2, 4) for row in ("GAN", "WGAN")]
+    assert sweep["parameters"] == {"cells": {"values": titles}}
+    command([*sweep["command"][3:-1], "--cells=GAN, ring, seed 1"])
+    assert runs.made == ["GAN/ring/seed=1"]
+    reproduce("small.yaml", only=["GAN"])
+    assert runs.made[1:] == ["GAN/ring/seed=0", "GAN/ring/seed=2", "GAN/ring/seed=4"]
+
+
 # ---------------------------------------------------------------------- sweeps
 
 
@@ -893,7 +1137,7 @@ def test_a_killed_run_goes_on(capsys):
     cell = grid_of(table).cells()[0]
     process = cells_module._start(cell, 1)
     with process.stdin as told:
-        told.write(json.dumps(cell.config))
+        told.write(json.dumps([(cell.config, str(cell.folder))]))
     checkpoint = "runs/fit/version_0/checkpoints/last.ckpt"
     while not (cell.folder / checkpoint).is_file():
         assert process.poll() is None
@@ -908,8 +1152,11 @@ def test_a_killed_run_goes_on(capsys):
     assert ended == {cell.folder: "finished", twin.folder: "finished"}, (cell.folder / "log.txt").read_text()
     assert "--ckpt_path" in read_status(cell.folder)["command"]
     assert read_status(cell.folder)["before"] > 0
-    assert evaluations(cell.folder) == evaluations(twin.folder)
-    assert len(evaluations(cell.folder)) == 30
+    assert scores(cell.folder) == scores(twin.folder)
+    assert len(scores(cell.folder)) == 30
+    seconds = [line["seconds"] for line in evaluations(cell.folder)]
+    assert seconds[0] > 0
+    assert seconds == sorted(seconds)
     # Killed after its last checkpoint, before its last evaluation.
     lines = twin.folder / "runs/fit/version_0/evaluations.jsonl"
     lines.write_text("".join(lines.read_text().splitlines(True)[:-1]))
@@ -922,7 +1169,7 @@ def test_a_killed_run_goes_on(capsys):
     (twin.folder / "status.json").write_text(json.dumps(status))
     run_cells([twin], 1, lambda cell, *_: None)
     assert "--ckpt_path" in read_status(twin.folder)["command"]
-    assert evaluations(cell.folder) == evaluations(twin.folder)
+    assert scores(cell.folder) == scores(twin.folder)
     reproduce(table, seeds=[0])
     assert "2 runs" not in capsys.readouterr().out
     assert results()["GAN", 0, "modes"]["state"] == "finished"

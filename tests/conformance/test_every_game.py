@@ -41,6 +41,16 @@ def others(module, player):
     ]
 
 
+def dotted(arguments):
+    """Arguments as the command line has them."""
+    for name, value in arguments.items():
+        yield from (
+            ((f"{name}.{key}", inner) for key, inner in value.items())
+            if isinstance(value, dict)
+            else [(name, value)]
+        )
+
+
 def test_trains_through_the_command_line(name, cli):
     """The written config is a recipe that gives the same run."""
     data = "Digits" if name in LATENT_GAMES else "tests.conformance.shapes.Negatives"
@@ -48,8 +58,7 @@ def test_trains_through_the_command_line(name, cli):
     cli("fit", "--model", model, "--data", data, "--data.batch_size", 16, "--data.limit", 64,
         "--trainer.max_steps", 2, "--trainer.enable_progress_bar", "false", "--trainer.limit_val_batches", 1,
         "--trainer.log_every_n_steps", 1,
-        *(f"--model.{network}.{key}={value}" for network, given in SMALL.get(name, {}).items()
-          for key, value in given.items()))  # fmt: skip
+        *(f"--model.{argument}={value}" for argument, value in dotted(SMALL.get(name, {}))))  # fmt: skip
     run = Path("runs") / name.lower() / "version_0"
     assert (run / "checkpoints" / "last.ckpt").is_file()
     assert (run / "samples.gif").is_file()

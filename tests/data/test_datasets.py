@@ -185,6 +185,17 @@ def test_mixtures_follow_from_the_seed():
     assert not torch.equal(samples, test[:300])
 
 
+def test_samples_of_mixtures_for_evaluations():
+    data = GaussianMixtures(samples=300, limit=100)
+    samples, labels, key = data.real_images("train")
+    data.setup("fit")
+    assert torch.equal(samples, data.training_images()[0])
+    assert labels.shape == (100,)
+    held_out, _, other_key = data.real_images("test")
+    assert torch.equal(held_out, data.load("test")[0])
+    assert key != other_key
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -35,7 +35,7 @@ def test_perfect_samples(layout, modes, share, tolerance):
     assert scores["modes"].dtype == torch.float64
     assert scores["high_quality"].item() == pytest.approx(share, abs=tolerance)
     assert scores["jsd"] < 1e-3
-    assert scores["mode_std"].item() == pytest.approx(1, abs=0.005)
+    assert scores["mode_spread"].item() == pytest.approx(1, abs=0.005)
 
 
 def test_realness_protocol():
@@ -75,7 +75,7 @@ def test_spread_within_the_modes():
     labels = data.load("train")[1]
 
     def spread(points):
-        return mode_coverage(points, data.means, data.covariances)["mode_std"].item()
+        return mode_coverage(points, data.means, data.covariances)["mode_spread"].item()
 
     inside = data.means[labels] + 0.2 * (samples - data.means[labels])  # all within 3 standard deviations
     assert spread(inside) == pytest.approx(0.2 / math.sqrt(0.94945), rel=0.01)

@@ -64,6 +64,12 @@ def state(cell: Cell, locked: bool = False) -> State:
     return {"running": "interrupted"}.get(status["state"], status["state"]) if told_the_same else "stale"
 
 
+def ended(cell: Cell, code: int) -> State:
+    """Return the state of a run whose process has ended: of several cells, finished if all of them are."""
+    states = [state(x) for x in cell.members or (cell,)]
+    return "running" if code == BUSY else min(states, key="finished".__eq__)
+
+
 def _lock_path(folder: Path) -> Path:
     """Return a cell's lock file, which lies beside its folder, as the folder may be renamed."""
     return folder.parent / f".{folder.name}.lock"
@@ -129,8 +135,7 @@ def run_cells(cells: Sequence[Cell], jobs: int, done: Callable[[Cell, State, int
             # With a time limit, because Windows delivers Ctrl-C only between two waits.
             for future in wait(left, timeout=1, return_when=FIRST_COMPLETED).done:
                 cell, (code, seconds) = left.pop(future), future.result()
-                ended = [state(x) for x in cell.members or (cell,)]
-                done(cell, "running" if code == BUSY else min(ended, key="finished".__eq__), code, seconds)
+                done(cell, ended(cell, code), code, seconds)
     finally:
         with starting:
             stopping.set()

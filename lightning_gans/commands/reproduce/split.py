@@ -47,7 +47,8 @@ def split(
     config = yaml.safe_load((run / "config.yaml").read_text())
     trusted = [str(home) for path in class_paths(config) if (home := what_to_trust(path))]
     path = run / "checkpoints" / "last.ckpt"
-    stored, game = read_checkpoint(path), load(path, trusted=trusted)
+    stored = read_checkpoint(path)
+    game: Any = load(path, trusted=trusted)
     config["model"]["init_args"]["replicas"] = stored["hyper_parameters"]["replicas"] = 1
     for replica, folder in folders.items():
         for place in places:
