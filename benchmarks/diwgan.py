@@ -2,10 +2,10 @@
 
 python benchmarks/diwgan.py [--batch 256] [--warmup 500] [--rounds 5] [--steps 200] [--encoder 300]
 
-The toy game: MLPs of two hidden layers (G) and one (D) of 128, the ring of 8 Gaussians and the grid of 25. Both
-games are whole fits that alternate in one process, after some hundred updates: pairing what a generator that
-knows the data makes takes another time than pairing noise. Targets: an update at most 2.5 times as costly as a
-GAN's, of which at most 35 % for pairing and both weights, by CPU time.
+The toy game: MLPs of two hidden layers (G) and one (D) of 128, the ring of 8 Gaussians and the grid of 25.
+All games are whole fits that alternate in one process, after some hundred updates: pairing what a generator
+that knows the data makes takes another time than pairing noise. Targets: an update at most 2.5 times as
+costly as a GAN's, of which at most 35 % for pairing and both weights.
 """
 
 import statistics
