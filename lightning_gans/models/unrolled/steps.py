@@ -88,9 +88,11 @@ class AdamSteps(_Steps):
             gradient = self.decayed(weights, gradient)
         self.count = self.count + 1
         self.mean = torch.lerp(self.mean, gradient, 1 - beta1)
-        self.square = beta2 * self.square + (1 - beta2) * gradient * gradient
-        root = _root(self.square / self._unbiased(beta2)) + group["eps"]
-        updated: Tensor = weights - group["lr"] / self._unbiased(beta1) * self.mean / root
+        self.square = torch.addcmul(beta2 * self.square, gradient, gradient, value=1 - beta2)
+        # Both moments are biased towards 0 at first, which two numbers put right.
+        scale = self._unbiased(beta2).sqrt()
+        size = group["lr"] * scale / self._unbiased(beta1)
+        updated: Tensor = weights - size * self.mean / (_root(self.square) + group["eps"] * scale)
         return updated
 
     def _unbiased(self, beta: float) -> Tensor:
@@ -112,7 +114,7 @@ class RMSpropSteps(_Steps):
     def __call__(self, weights: Tensor, gradient: Tensor) -> Tensor:
         """Return the weights after an update."""
         gradient, alpha = self.decayed(weights, gradient), self.group["alpha"]
-        self.square = alpha * self.square + (1 - alpha) * gradient * gradient
+        self.square = torch.addcmul(alpha * self.square, gradient, gradient, value=1 - alpha)
         updated: Tensor = weights - self.group["lr"] * gradient / (_root(self.square) + self.group["eps"])
         return updated
 
