@@ -44,6 +44,7 @@ from lightning_gans.commands.reproduce.tables import (
     table_names,
 )
 from lightning_gans.files import recipes_folder
+from lightning_gans.metrics.evaluation import over_replicas
 
 TABLE = """
 title: A small table
@@ -960,6 +961,31 @@ def test_replicas_are_the_runs_of_their_seeds(here):
         for ours, theirs in zip(*(game.parameters() for game in games), strict=True):
             assert torch.allclose(ours, theirs, atol=1e-6)
     assert (OUT / "WGAN/ring/seed=0/runs/fit/version_0/samples").is_dir()
+
+
+def test_an_interrupted_run_of_replicas_resumes_exactly(here, monkeypatch):
+    table = replicated(rows__MMD=None, rows__WGAN=None, budgets__quick__seeds=[3, 4])
+    reproduce(table, out="whole")
+    calls = []
+
+    def ended_by_a_signal(scores):
+        calls.append(len(scores))
+        if len(calls) == 2:
+            raise SystemExit(143)
+        return over_replicas(scores)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning_gans.callbacks.evaluate.over_replicas", ended_by_a_signal)
+        with pytest.raises(SystemExit):
+            reproduce(table)
+    assert [state(cell) for cell in grid_of(table).cells()] == ["interrupted"] * 2
+    reproduce(table)
+    assert "--ckpt_path" in read_status(OUT / "GAN/ring/seeds=3-4")["command"]
+    for seed in (3, 4):
+        cell = Path("GAN/ring", f"seed={seed}")
+        assert scores(OUT / cell) == scores(Path("whole/small/quick") / cell)
+        assert [line["update"] for line in scores(OUT / cell)] == [2, 4]
+        assert (OUT / cell / "runs/fit/version_0/checkpoints/last.ckpt").is_file()
 
 
 def test_a_sweep_runs_seeds_alone(runs):

@@ -29,7 +29,8 @@ def test_no_graph_through_the_generator_where_the_discriminator_alone_learns(nam
     trainer(max_steps=2).fit(module, data)
     hook.remove()
     wanted = [False, False, True] if module.shares_fake else [False, False, False, True]
-    assert graphs == 2 * wanted
+    size = len(wanted)  # some draw those of the generator's update before the others
+    assert [sorted(graphs[:size]), sorted(graphs[size:])] == 2 * [wanted]
 
 
 @every_latent_game

@@ -1,26 +1,27 @@
 """DIWGAN: dual importance weights against mode collapse (anonymous submission, without public code)."""
 
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributed import all_gather
+from typing_extensions import Self
 
 from lightning_gans import checks
 from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
 from lightning_gans.game.latents import Latent, Normal
 from lightning_gans.game.sides import Side
-from lightning_gans.models.diwgan import phase, weights
-from lightning_gans.models.diwgan.encoder import EncoderFactory, largest_error, trained_encoder
-from lightning_gans.models.diwgan.memory import Memory
-from lightning_gans.models.diwgan.pairing import Pairing, Pairs, costs, pair
+from lightning_gans.models.diwgan import phase
+from lightning_gans.models.diwgan.encoder import EncoderFactory, trained_encoder
+from lightning_gans.models.diwgan.pairing import Pairing
 from lightning_gans.models.diwgan.real_set import RealSet
+from lightning_gans.models.diwgan.term import PairingTerm, Pairs, Search
 from lightning_gans.models.diwgan.weights import GeneratorWeight, TargetWeight
 from lightning_gans.models.gan import GAN
 from lightning_gans.networks.autoencoder import ConvAutoencoder, IdentityAutoencoder, MLPAutoencoder
 from lightning_gans.networks.mlp import MLPDiscriminator
-from lightning_gans.networks.rebuild import or_default
+from lightning_gans.networks.rebuild import describe, or_default
 
 
 class DIWGAN(GAN):
@@ -88,55 +89,42 @@ class DIWGAN(GAN):
         gather: bool = False,
         **kwargs: Any,
     ) -> None:
-        checks.within("[0, inf)", alpha=alpha, gamma=gamma)
-        checks.at_least(1, past_sets=past_sets, num_real=num_real, encoder_batch_size=encoder_batch_size)
+        checks.within("[0, inf)", alpha=alpha)
         checks.at_least(0, encoder_updates=encoder_updates)
-        checks.positive(bandwidth=bandwidth, encoder_lr=encoder_lr, max_error=max_error)
-        checks.one_of(get_args(Pairing), pairing=pairing)
-        checks.one_of(get_args(GeneratorWeight), generator_weight=generator_weight)
-        checks.one_of(get_args(TargetWeight), target_weight=target_weight)
-        checks.one_of(get_args(RealSet), real_set=real_set)
-        low, high = weight_clip
-        if not 0 <= low <= 1 <= high:
-            raise ValueError(f"weight_clip={weight_clip}: weights have mean 1, give what 1 is between")
-        if real_set == "kde" and bandwidth is None:
-            raise ValueError(
-                "bandwidth=None: real_set=kde needs one, Scott's would be far wider than the modes"
-            )
-        if real_set == "redraw" and (num_real or target_weight not in ("coverage", "none")):
-            raise ValueError(
-                f"real_set=redraw remembers no real sample: num_real={num_real} and target_weight="
-                f"{target_weight} must be None, and coverage or none"
-            )
-        trained = isinstance(encoder, str) and encoder != "identity"
-        if trained:  # a checkpoint of this game must not need that one
-            encoder = self._arguments["encoder"] = trained_encoder(str(encoder))
+        checks.at_least(1, encoder_batch_size=encoder_batch_size)
+        checks.positive(encoder_lr=encoder_lr, max_error=max_error)
+        trained = trained_encoder(encoder) if isinstance(encoder, str) and encoder != "identity" else None
         super().__init__(image_shape, **kwargs)
         if alpha > 0 and self.simultaneous:
             raise ValueError("simultaneous=True is GAN's: leave it out, or give alpha=0")
-        self.alpha, self.gamma = alpha, gamma
-        self.past_sets, self.num_real = past_sets, num_real
-        self.pairing: Pairing = pairing
-        self.generator_weight: GeneratorWeight = generator_weight
-        self.target_weight: TargetWeight = target_weight
-        self.weight_clip = low, high
-        self.real_set: RealSet = real_set
-        self.bandwidth = bandwidth
+        self.alpha = alpha
+        self.term = PairingTerm(
+            gamma,
+            past_sets,
+            num_real,
+            pairing,
+            generator_weight,
+            target_weight,
+            weight_clip,
+            real_set,
+            bandwidth,
+        )
         self.encoder_updates = 0 if trained else encoder_updates
         self.encoder_batch_size, self.encoder_lr = encoder_batch_size, encoder_lr
         self.max_error = max_error
         self.gather = gather
         self.encoder: nn.Module | None = None
-        self.memory: Memory | None = None
-        self._batch_size = 0  # of a replica and rank; the largest that was announced
+        self._search: Search | None = None
+        self._batch_size = 0  # of a replica and rank: the first that a run announces
         if alpha > 0:
             default = IdentityAutoencoder if encoder == "identity" else self.default_encoder()
-            network = or_default(
-                None if isinstance(encoder, str) else encoder, lambda: default, "encoder", given=1
-            )
+            given = trained if isinstance(encoder, str) else encoder
+            network = or_default(given, lambda: default, "encoder", given=1)
             self.encoder = self._made("encoder", network, self.image_shape).requires_grad_(False)
             if not callable(getattr(self.encoder, "encode", None)):
                 raise ValueError(f"encoder={type(self.encoder).__name__}: it has no method encode(images)")
+        if trained:  # a checkpoint of this game does not need that one
+            self.save_hyperparameters({"encoder": describe(trained)}, logger=False)
 
     def default_latent(self) -> Latent:
         """Two normal variables for vectors, 100 for images."""
@@ -158,69 +146,50 @@ class DIWGAN(GAN):
 
     # ------------------------------------------------------------------ the loss
 
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """GAN's, but the generator's samples are drawn first: their pairs are sought while D is updated."""
+        if not self.alpha:
+            return super().training_step(batch, batch_idx)
+        real = self.read(batch)
+        discriminator, generator = self.advance_round()
+        if generator:
+            fake = self.draw_fakes(real)
+            self._search = self._seek(real, fake)
+        if discriminator:
+            self.update_discriminator(real)
+        if generator:
+            self.update_generator(real, fake)
+        return None
+
     def generator_loss(self, real: Side, fake: Side) -> Tensor:
         """``-E[log D(G(z))]``, in training plus ``alpha`` times the weighted distance of pairs."""
         loss = super().generator_loss(real, fake)
         if not (self.alpha and self.training):
             return loss
-        pairing_loss = self.pairing_loss(real, fake)
-        self.report({"adversarial_loss": loss, "pairing_loss": pairing_loss})
+        search, self._search = self._search, None
+        if search is None or search.images is not fake.images:
+            search = self._seek(real, fake)
+        pairing_loss, terms = self.term.loss(search, self.reporting)
+        self.report({"adversarial_loss": loss, "pairing_loss": pairing_loss, **terms})
         return loss + self.alpha * pairing_loss
 
-    def pairing_loss(self, real: Side, fake: Side) -> Tensor:
-        """Pair generated samples with the real set, weigh the pairs, and remember both (Eq. 2, its mean).
-
-        Raises:
-            ValueError: If there are fewer samples than pairs.
-        """
-        assert self.memory is not None
-        memory, codes = self.memory, self.codes(fake.images)
-        if self.real_set == "redraw":
+    def _seek(self, real: Side, fake: Side) -> Search:
+        codes, memory = self.codes(fake.images), self.term.memory
+        if self.term.real_set == "redraw" and memory is not None:
             with torch.no_grad():
                 memory.codes = self._joined(self.codes(real.images))
-            memory.images, memory.history = self._joined(self.per_replica(real.images)), memory.codes[:, :, 0]
-        everyone = self._joined(codes.detach())
-        block = memory.block(everyone.shape[1])
-        target = memory.codes[:, block]
-        if target.shape != everyone.shape:
-            raise ValueError(
-                f"a batch of {everyone.shape[1]} is smaller than the number of pairs, or does not divide the "
-                f"{memory.codes.shape[1]} samples of the real set: keep batches of one size"
-            )
-        away = costs(target, everyone)
-        if away.isfinite().all():
-            order = pair(away, self.pairing)
-        else:  # the loss is not finite either, by which the base stops the run on all ranks
-            order = torch.arange(away.shape[2], device=away.device).expand(away.shape[:2])
-        fake_weights = memory.fake_weights(everyone, self.generator_weight, self.bandwidth, self.weight_clip)
-        real_weights = memory.real_weights(block, self.target_weight, self.bandwidth, self.weight_clip)
-        start = self.global_rank * codes.shape[1] if self._gathers() else 0
-        mine = slice(start, start + codes.shape[1])
-        partner = order.argsort(1)[:, mine]  # the real code of each generated one of this rank
-        own_real, own_fake = real_weights.gather(1, partner), fake_weights[:, mine]
-        partners = target.gather(1, partner[:, :, None].expand_as(codes))
-        distances = weights.distance(partners, codes)
-        if self.reporting:
-            self.report(
-                {
-                    "pairing_distance": distances.mean(),
-                    "real_weight_max": real_weights.max(),
-                    "fake_weight_max": fake_weights.max(),
-                    "real_weight_share": weights.effective_share(real_weights),
-                    "fake_weight_share": weights.effective_share(fake_weights),
-                }
-            )
-        nearest = self.target_weight == "min"
-        seen = away.amin(2) if nearest else away.gather(2, order[:, :, None]).squeeze(2)
-        memory.remember(block, seen, everyone, self.past_sets, self.target_weight)
-        return weights.weighted(distances, own_real, own_fake, self.gamma)
+                memory.images = self._joined(self.per_replica(real.images))
+        first = self.global_rank * codes.shape[1] if self._gathers() else 0
+        mine = slice(first, first + codes.shape[1])
+        return self.term.search(fake.images, codes, self._joined(codes.detach()), mine)
 
     def codes(self, images: Tensor) -> Tensor:
         """Return the standardised codes ``(R, n, k)`` of a flat batch ``(R * n, *image_shape)``."""
-        assert self.memory is not None
-        return self.memory.standardise(self.per_replica(self._encode(images)))
+        assert self.term.memory is not None
+        return self.term.memory.standardise(self.per_replica(self.encode(images)))
 
-    def _encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor) -> Tensor:
+        """Return the codes ``(n, k)`` of a flat batch, as the auto-encoder makes them."""
         assert self.encoder is not None
         with torch.autocast(images.device.type, enabled=False):  # bfloat16 could not tell neighbours apart
             codes: Tensor = self.encoder.encode(images.float())  # type: ignore[operator]
@@ -247,25 +216,21 @@ class DIWGAN(GAN):
         Raises:
             ValueError: If the game has not been trained, or has several replicas: ask one of them.
         """
-        memory = self.memory
+        memory = self.term.memory
         if memory is None or self.replicas > 1:
             reason = "it has not been trained" if memory is None else "ask one of its replicas"
             raise ValueError(f"{type(self).__name__} has no pairs to show: {reason}")
         size = memory.past[-1].shape[1] if memory.past else memory.codes.shape[1]
-        block = memory.block(size)
         images = self.sample(size, ema=ema, seed=seed)
         with self.inference():
-            codes = self.codes(images)
-        target = memory.codes[:, block]
-        away = costs(target, codes)
-        order = pair(away, self.pairing)
-        fake_weights = memory.fake_weights(codes, self.generator_weight, self.bandwidth, self.weight_clip)
-        real_weights = memory.real_weights(block, self.target_weight, self.bandwidth, self.weight_clip)
-        distances = away.gather(2, order[:, :, None]).squeeze(2)
-        chosen = order[0]
-        return Pairs(
-            memory.images[0, block], images[chosen], distances[0], real_weights[0], fake_weights[0, chosen]
-        )
+            return self.term.pairs(images, self.codes(images))
+
+    def replica(self, number: int, into: Self | None = None) -> Self:
+        """Return the game that a replica plays, with its real set; see the base."""
+        game = super().replica(number, into)
+        if game is not self and self.term.memory is not None:
+            game.term.memory = self.term.memory.replica(number)
+        return game
 
     # ------------------------------------------------------------------ the first phase, and the run's state
 
@@ -276,51 +241,13 @@ class DIWGAN(GAN):
             ValueError: If the auto-encoder reconstructs too badly, or its codes cannot be used.
         """
         super().on_train_start()
-        if self.alpha and self.memory is None:
-            self._begin()
+        if self.alpha and self.term.memory is None:
+            self.term.memory = phase.prepare(self)
 
-    def _begin(self) -> None:
-        assert self.encoder is not None
-        trainer = self.trainer
-        first = trainer.strategy.broadcast(torch.initial_seed())
-        seeds = [(first + replica) % 2**63 for replica in range(self.replicas)]
-        modules = [self.data_of(replica) for replica in range(self.replicas)]
-        samples = [phase.Samples(data, trainer.train_dataloader, self.device) for data in modules]
-        if self.encoder_updates and any(True for _ in self.encoder.parameters()):
-            phase.train(
-                self.encoder,
-                samples,
-                [torch.Generator().manual_seed(seed) for seed in seeds],
-                self.encoder_updates,
-                self.encoder_batch_size,
-                self.encoder_lr,
-                trainer.is_global_zero and getattr(trainer.progress_bar_callback, "is_enabled", False),
-                self._end_if_interrupted,
-            )
-        if trainer.world_size > 1:
-            for value in self.encoder.state_dict().values():
-                torch.distributed.broadcast(value, 0)
-        few = [s.at(torch.arange(min(len(s), phase.TESTED))) for s in samples]
-        error, variance = phase.reconstruction(self.encoder, torch.stack(few))
-        largest = self.max_error or largest_error(modules[0], float(variance.min()))
-        if not float(error.max()) <= largest:
-            raise ValueError(
-                f"encoder={type(self.encoder).__name__}: the mean squared error of its reconstructions is "
-                f"{float(error.max()):.3g}, and {largest:.3g} is the most that codes of this data may have "
-                f"(variance {float(variance.min()):.3g}): raise encoder_updates or code_dim, or max_error"
-            )
-        # Each rank has a real set of its own, unless they pair together.
-        rank = 0 if self.gather else self.global_rank
-        rngs = [torch.Generator().manual_seed((seed + 7_919 * (rank + 1)) % 2**63) for seed in seeds]
-        size = 0 if self.real_set == "redraw" else self.num_real or self._pairs(self._batch_size)
-        self.memory = phase.begin(self._encode, samples, rngs, size, self.real_set, self.bandwidth)
-
-    def _end_if_interrupted(self) -> None:
-        assert self._interruption is not None
-        self._interruption.raise_if_received(self.trainer)
-
-    def _pairs(self, batch_size: int) -> int:
-        return batch_size * (self.trainer.world_size if self.gather else 1)
+    @property
+    def num_pairs(self) -> int:
+        """Return how many pairs an update has: a batch, of all ranks if they pair together."""
+        return self._batch_size * (self.trainer.world_size if self.gather else 1)
 
     def check_batch(self, batch_size: int) -> None:
         """Check that batches have as many samples as there are pairs, and what the base checks.
@@ -335,9 +262,10 @@ class DIWGAN(GAN):
             raise ValueError(
                 f"a batch of {batch_size} is smaller than the number of pairs, {self._batch_size}"
             )
-        self._batch_size, pairs = batch_size, self._pairs(batch_size)
-        if self.num_real is not None and self.num_real % pairs:
-            raise ValueError(f"num_real={self.num_real}: give a multiple of the {pairs} pairs of an update")
+        self._batch_size = batch_size
+        size = self.term.num_real
+        if size is not None and size % self.num_pairs:
+            raise ValueError(f"num_real={size}: give a multiple of the {self.num_pairs} pairs of an update")
 
     def setup(self, stage: str) -> None:
         """Forget the batch size of an earlier run."""
@@ -353,7 +281,7 @@ class DIWGAN(GAN):
 
     def run_state(self) -> dict[str, Any]:
         """Add the real set, its history and the past codes."""
-        return {**super().run_state(), "memory": self.memory and self.memory.state()}
+        return {**super().run_state(), "pairs": self.term.state()}
 
     def load_run_state(self, state: dict[str, Any]) -> None:
         """Go on with the real set of the run.
@@ -363,8 +291,4 @@ class DIWGAN(GAN):
         """
         super().load_run_state(state)
         if self.alpha:
-            if not state.get("memory"):
-                raise ValueError(
-                    "the checkpoint has no real set: it was written before one was chosen, or with alpha=0"
-                )
-            self.memory = Memory.of(state["memory"])
+            self.term.load_state(state.get("pairs"))

@@ -1,6 +1,7 @@
 """Which generated code each real one is paired with."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -11,24 +12,7 @@ from torch import Tensor
 
 Pairing = Literal["hungarian", "greedy"]
 
-
-@dataclass(frozen=True)
-class Pairs:
-    """Real samples, the generated ones that they are paired with, and what that counts.
-
-    Attributes:
-        real: ``(n, *image_shape)``.
-        fake: ``(n, *image_shape)``.
-        distances: Of their codes, ``(n,)``.
-        real_weights: w_r, ``(n,)``.
-        fake_weights: w_g, ``(n,)``.
-    """
-
-    real: Tensor
-    fake: Tensor
-    distances: Tensor
-    real_weights: Tensor
-    fake_weights: Tensor
+_THREADS = ThreadPoolExecutor(thread_name_prefix="pairing")  # scipy lets other threads run meanwhile
 
 
 def costs(real: Tensor, fake: Tensor) -> Tensor:
@@ -38,7 +22,12 @@ def costs(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def pair(costs: Tensor, how: Pairing = "hungarian") -> Tensor:
-    """Pair each row of matrices of costs with a column of its own.
+    """Pair each row of matrices of costs with a column of its own, see :func:`start`."""
+    return start(costs, how)()
+
+
+def start(costs: Tensor, how: Pairing = "hungarian") -> Callable[[], Tensor]:
+    """Begin to pair each row of matrices of costs with a column of its own, in other threads.
 
     Args:
         costs: Finite, ``(R, B, B)``.
@@ -46,14 +35,13 @@ def pair(costs: Tensor, how: Pairing = "hungarian") -> Tensor:
             with the least cost that are left.
 
     Returns:
-        The columns of the rows, int64 ``(R, B)``.
-
-    Raises:
-        ValueError: If a cost is not finite.
+        What waits for the end and returns the columns of the rows, int64 ``(R, B)``; or raises a ValueError if
+        a cost is not finite.
     """
     matrices = costs.detach().double().cpu().numpy()
-    columns = np.stack([(hungarian if how == "hungarian" else greedy)(matrix) for matrix in matrices])
-    return torch.from_numpy(columns).to(costs.device)
+    solve = hungarian if how == "hungarian" else greedy
+    found = [_THREADS.submit(solve, matrix) for matrix in matrices]
+    return lambda: torch.from_numpy(np.stack([columns.result() for columns in found])).to(costs.device)
 
 
 def hungarian(costs: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ from lightning_gans.data.base import DataModule
 from lightning_gans.data.loader import to_float
 from lightning_gans.data.sources import ImageSource
 from lightning_gans.game.sides import read_batch
+from lightning_gans.models.diwgan.encoder import largest_error
 from lightning_gans.models.diwgan.memory import Memory
 from lightning_gans.models.diwgan.real_set import RealSet, choose
 from lightning_gans.networks.autoencoder import ConvAutoencoder
@@ -67,6 +68,52 @@ class Samples:
 
     def _of_dataset(self, indices: list[int]) -> Tensor:
         return read_batch(self._collate([self.stored[i] for i in indices])).images
+
+
+def prepare(game: Any) -> Memory:
+    """Do all that a DIWGAN does before its first update.
+
+    Args:
+        game: The game, in a run that begins.
+
+    Raises:
+        ValueError: If the auto-encoder reconstructs too badly, or its codes cannot be used.
+    """
+    trainer, encoder = game.trainer, game.encoder
+    first = trainer.strategy.broadcast(torch.initial_seed())
+    seeds = [(first + replica) % 2**63 for replica in range(game.replicas)]
+    modules = [game.data_of(replica) for replica in range(game.replicas)]
+    samples = [Samples(data, trainer.train_dataloader, game.device) for data in modules]
+    if game.encoder_updates and any(True for _ in encoder.parameters()):
+        bar = trainer.progress_bar_callback
+        train(
+            encoder,
+            samples,
+            [torch.Generator().manual_seed(seed) for seed in seeds],
+            game.encoder_updates,
+            game.encoder_batch_size,
+            game.encoder_lr,
+            trainer.is_global_zero and getattr(bar, "is_enabled", False),
+            lambda: game._interruption.raise_if_received(trainer),
+        )
+    if trainer.world_size > 1:
+        for value in encoder.state_dict().values():
+            torch.distributed.broadcast(value, 0)
+    few = torch.stack([s.at(torch.arange(min(len(s), TESTED))) for s in samples])
+    error, variance = (float(x) for x in reconstruction(encoder, few))
+    largest = game.max_error or largest_error(modules[0], variance)
+    if not error <= largest:
+        raise ValueError(
+            f"encoder={type(encoder).__name__}: the mean squared error of its reconstructions is "
+            f"{error:.3g}, and {largest:.3g} is the most that codes of this data may have (its variance is "
+            f"{variance:.3g}): raise encoder_updates or code_dim, or max_error"
+        )
+    # Each rank has a real set of its own, unless they pair together.
+    rank = 0 if game.gather else game.global_rank
+    rngs = [torch.Generator().manual_seed((seed + 7_919 * (rank + 1)) % 2**63) for seed in seeds]
+    term = game.term
+    size = 0 if term.real_set == "redraw" else term.num_real or game.num_pairs
+    return begin(game.encode, samples, rngs, size, term.real_set, term.bandwidth)
 
 
 def train(
@@ -131,14 +178,14 @@ def reconstruction(autoencoder: nn.Module, images: Tensor) -> tuple[Tensor, Tens
         images: ``(R, n, *image_shape)``.
 
     Returns:
-        Of each game, ``(R,)`` and ``(R,)``, a number of a sample on average.
+        Two scalars, a number of a sample on average: the largest error of a game, and the least variance.
     """
     errors = [
         (autoencoder(part.flatten(0, 1)) - part.flatten(0, 1)).square().view(len(images), part.shape[1], -1)
         for part in images.split(CHUNK, dim=1)
     ]
     variance = images.flatten(2).var(1, correction=0).mean(1)
-    return torch.cat(errors, dim=1).mean((1, 2)), variance
+    return torch.cat(errors, dim=1).mean((1, 2)).max(), variance.min()
 
 
 @torch.no_grad()

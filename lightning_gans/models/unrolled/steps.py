@@ -7,6 +7,7 @@ torch differentiates each of them any number of times (its fused optimizers have
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,9 +46,7 @@ class _Steps:
     """
 
     def __init__(self, optimizer: Optimizer, *refused: str) -> None:
-        if len(optimizer.param_groups) != 1:
-            raise _refused(optimizer, f"has {len(optimizer.param_groups)} groups of parameters")
-        (self.group,) = optimizer.param_groups
+        self.group = _group(optimizer)
         for name in ("maximize", *refused):
             if self.group[name]:
                 raise _refused(optimizer, f"has {name}={self.group[name]!r}, which is not unrolled")
@@ -88,9 +87,11 @@ class AdamSteps(_Steps):
             gradient = self.decayed(weights, gradient)
         self.count = self.count + 1
         self.mean = torch.lerp(self.mean, gradient, 1 - beta1)
-        self.square = beta2 * self.square + (1 - beta2) * gradient * gradient
-        root = _root(self.square / self._unbiased(beta2)) + group["eps"]
-        updated: Tensor = weights - group["lr"] / self._unbiased(beta1) * self.mean / root
+        self.square = torch.addcmul(beta2 * self.square, gradient, gradient, value=1 - beta2)
+        # Both moments are biased towards 0 at first, which two numbers put right.
+        scale = self._unbiased(beta2).sqrt()
+        size = group["lr"] * scale / self._unbiased(beta1)
+        updated: Tensor = weights - size * self.mean / (_root(self.square) + group["eps"] * scale)
         return updated
 
     def _unbiased(self, beta: float) -> Tensor:
@@ -112,7 +113,7 @@ class RMSpropSteps(_Steps):
     def __call__(self, weights: Tensor, gradient: Tensor) -> Tensor:
         """Return the weights after an update."""
         gradient, alpha = self.decayed(weights, gradient), self.group["alpha"]
-        self.square = alpha * self.square + (1 - alpha) * gradient * gradient
+        self.square = torch.addcmul(alpha * self.square, gradient, gradient, value=1 - alpha)
         updated: Tensor = weights - self.group["lr"] * gradient / (_root(self.square) + self.group["eps"])
         return updated
 
@@ -136,9 +137,20 @@ class SGDSteps(_Steps):
 
 
 def descent(optimizer: Optimizer) -> Step:
-    """Return updates of plain gradient descent, with the learning rate that an optimizer of any kind has."""
-    (group,) = optimizer.param_groups
+    """Return updates of plain gradient descent, with the learning rate that an optimizer of any kind has.
+
+    Raises:
+        ValueError: If it has several.
+    """
+    group = _group(optimizer)
     return lambda weights, gradient: weights - group["lr"] * gradient
+
+
+def _group(optimizer: Optimizer) -> dict[str, Any]:
+    """Return the settings of all weights."""
+    if len(optimizer.param_groups) != 1:
+        raise _refused(optimizer, f"has {len(optimizer.param_groups)} groups of parameters")
+    return optimizer.param_groups[0]
 
 
 def _root(squares: Tensor) -> Tensor:
@@ -152,6 +164,6 @@ def _root(squares: Tensor) -> Tensor:
 
 def _refused(optimizer: Optimizer, why: str) -> ValueError:
     return ValueError(
-        f"discriminator_optimizer={type(optimizer).__name__} {why}: use Adam, AdamW, RMSprop or SGD without "
-        "it, unroll_with: sgd, or unrolled_steps: 0"
+        f"discriminator_optimizer={type(optimizer).__name__} {why}: use a plain Adam, AdamW, RMSprop or SGD "
+        "for one group of parameters, unroll_with: sgd, or unrolled_steps: 0"
     )
