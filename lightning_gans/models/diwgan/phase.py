@@ -166,6 +166,7 @@ def train(
             if update % 100 == 0:
                 bar.set_postfix(mse=f"{loss.item() / len(samples):.3g}")
             after_update()
+    optimizer.zero_grad()
     autoencoder.requires_grad_(False).eval()
 
 
