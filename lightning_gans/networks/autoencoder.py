@@ -147,7 +147,7 @@ class ConvAutoencoder(Autoencoder):
 
 def _linear(sizes: Sequence[int]) -> list[nn.Module]:
     """Return linear layers of these sizes with ReLU between them."""
-    layers = [
+    layers: list[nn.Module] = [
         layer for inputs, outputs in pairwise(sizes) for layer in (nn.Linear(inputs, outputs), nn.ReLU())
     ]
     return layers[:-1]
