@@ -1,15 +1,15 @@
 """Many seeds in one process: updates of all seeds a second with `replicas: R`, beside one run after another.
 
-Both are `Trainer.fit`, in turn in one process. A step of the run with replicas is an update of each of R seeds;
-R runs one after another take R single steps for that. The ratio says how many times as many seed-updates a
-second the replicas make.
+Both are `Trainer.fit`, in turn in one process. A step of the run with replicas is an update of each of R
+seeds; R runs one after another take R single steps for that. The ratio says how many times as many
+seed-updates a second the replicas make.
 
     python benchmarks/replicas.py                     # about 3 minutes of one core
     python benchmarks/replicas.py --threads 2         # on two idle cores: then look at the wall-clock ratio
     python benchmarks/replicas.py --only GAN
 
-The games: GAN on the ring with MLPs of 128 units (the toy networks of GAN, and those of DIWGAN's table: D with
-one hidden layer), RealnessGAN on its nine Gaussians with its networks, Unrolled GAN with five steps.
+The games: GAN on the ring with MLPs of 128 units (D with one hidden layer, as in the recipe gan/ring, or with
+two), RealnessGAN on its nine Gaussians with its networks, Unrolled GAN with five steps.
 """
 
 import argparse

@@ -12,19 +12,47 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
+THIN = 8  # inputs of a layer, and fewer
 
-def stacked(tensors: Sequence[Tensor], transposed: bool = False) -> Tensor:
+
+def stacked(tensors: Sequence[Tensor]) -> Tensor:
     """Return the tensors of all replicas, or the parameters, as one: ``(R, ...)``.
 
     Args:
         tensors: One of each replica, of the same shape.
-        transposed: Keep matrices in memory as the product wants them, so that neither it nor its gradient
-            copies any.
     """
     first = tensors[0]
-    values = torch.stack([tensor.detach().mT if transposed else tensor.detach() for tensor in tensors])
-    values = values.mT if transposed else values
+    values = torch.stack([tensor.detach() for tensor in tensors])
     return nn.Parameter(values, first.requires_grad) if isinstance(first, nn.Parameter) else values
+
+
+class _Product(torch.autograd.Function):
+    """``x w^T + b`` for ``(R, n, inputs)``, ``(R, outputs, inputs)`` and ``(R, 1, outputs)``.
+
+    torch's own gradient of the weights would be that of ``w^T``, which is copied to be transposed; and of the
+    ways to write a product of thin matrices some take ten times as long as others.
+    """
+
+    @staticmethod
+    def forward(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        turned = weight.mT
+        return values @ turned if bias is None else torch.baddbmm(bias, values, turned)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        values, weight = ctx.saved_tensors
+        of_values, of_weight, of_bias = ctx.needs_input_grad
+        thin = weight.shape[2] < THIN
+        for_values = for_weight = None
+        if of_values:
+            for_values = gradient @ (weight.mT.contiguous().mT if thin else weight)
+        if of_weight:
+            for_weight = (values.mT @ gradient).mT if thin else gradient.mT @ values
+        return for_values, for_weight, gradient.sum(1, keepdim=True) if of_bias else None
 
 
 class _Stacked(nn.Module):
@@ -32,7 +60,6 @@ class _Stacked(nn.Module):
 
     Args:
         layers: One of each replica.
-        transposed: The tensor that matrix products are made with.
     """
 
     weight: Tensor
@@ -41,15 +68,15 @@ class _Stacked(nn.Module):
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
 
-    def __init__(self, layers: Sequence[nn.Module], transposed: str = "") -> None:
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
-        for name, parameter in layers[0]._parameters.items():
-            own = [getattr(layer, name) for layer in layers]
-            of_all = None if parameter is None else stacked(own, transposed=name == transposed)
-            self.register_parameter(name, of_all)  # type: ignore[arg-type]
-        for name, buffer in layers[0]._buffers.items():
-            own = [getattr(layer, name) for layer in layers]
-            self.register_buffer(name, None if buffer is None else stacked(own))
+        for tensors, register in (
+            (layers[0]._parameters, self.register_parameter),
+            (layers[0]._buffers, self.register_buffer),
+        ):
+            for name, tensor in tensors.items():
+                own = [getattr(layer, name) for layer in layers]
+                register(name, None if tensor is None else stacked(own))  # type: ignore[arg-type]
 
 
 class StackedLinear(_Stacked):
@@ -60,13 +87,14 @@ class StackedLinear(_Stacked):
     """
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
-        super().__init__(layers, transposed="weight")
+        super().__init__(layers)
 
     def forward(self, values: Tensor) -> Tensor:
         """Map the samples of each replica by its own weights and biases."""
         weight, bias = self.weight, self.bias
         each = values.reshape(len(weight), -1, weight.shape[2])
-        made = each @ weight.mT if bias is None else torch.baddbmm(bias.unsqueeze(1), each, weight.mT)
+        product = _Product.forward if torch.is_autocast_enabled(values.device.type) else _Product.apply
+        made: Tensor = product(each, weight, None if bias is None else bias.unsqueeze(1))
         return made.reshape(*values.shape[:-1], weight.shape[1])
 
 

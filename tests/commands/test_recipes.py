@@ -101,7 +101,11 @@ def test_recipe(name, cli):
             smaller = (*smaller, f"--model.{player}", network, f"--model.{player}.width", 16)
     if name == "deligan/cifar10":
         smaller = (*smaller, "--data.limit", 40)
+    if name.endswith("stacked_mnist"):
+        smaller = (*smaller, "--data.samples", 40)
     paper = name.partition("/")[0]
+    if paper == "diwgan":
+        smaller = (*smaller, "--model.encoder_updates", 1, "--model.max_error", 100, "--model.num_real", 16)
     if paper in ("pix2pix", "cyclegan"):
         data = yaml.safe_load((recipes_folder() / f"{name}.yaml").read_text())["data"]
         folder = data["init_args"].get("folder")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, seed_everything
 from torch import nn
+from torch.func import functional_call
 from torch.optim.lr_scheduler import ExponentialLR
 
 import lightning_gans
@@ -315,19 +316,32 @@ def test_batches_are_in_the_order_of_the_replicas():
             assert same(list(batch), [torch.cat(part) for part in zip(*parts, strict=True)])
 
 
+@pytest.mark.parametrize("inputs", [2, 9])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_stacked_layer_is_each_layer(bias):
-    layers = [nn.Linear(3, 5, bias=bias) for _ in range(R)]
+def test_a_stacked_layer_is_each_layer(bias, inputs):
+    layers = [nn.Linear(inputs, 3, bias=bias) for _ in range(R)]
     joint = StackedLinear(layers)
     assert {key: value.shape for key, value in joint.state_dict().items()} == {
         key: (R, *value.shape) for key, value in layers[0].state_dict().items()
     }
-    x = torch.randn(R * 4, 2, 3)
+    x = torch.randn(R * 4, 2, inputs)
     parts = zip(layers, x.chunk(R), strict=True)
     torch.testing.assert_close(joint(x), torch.cat([layer(part) for layer, part in parts]))
-    joint(x).square().sum().backward()
-    # No copy of the gradient was made: it lies in memory as the weights do.
-    assert joint.weight.grad.stride() == joint.weight.stride() == (15, 1, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert joint(x).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("inputs", [2, 9])
+def test_gradients_of_a_stacked_layer(inputs):
+    """The first and the second, against finite differences."""
+    joint = StackedLinear([nn.Linear(inputs, 2) for _ in range(2)]).double()
+
+    def made(x, weight, bias):
+        return functional_call(joint, {"weight": weight, "bias": bias}, x)
+
+    given = [torch.randn(2 * 3, inputs, dtype=torch.float64, requires_grad=True), *joint.parameters()]
+    assert torch.autograd.gradcheck(made, given)
+    assert torch.autograd.gradgradcheck(made, given)
 
 
 @pytest.mark.parametrize("momentum", [0.1, None])

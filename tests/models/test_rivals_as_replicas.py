@@ -24,9 +24,13 @@ def trained(name, seed, replicas=1):
     torch.manual_seed(seed)
     adam = partial(Adam, lr=1e-2)
     module = GAMES[name](
-        (2,), replicas=replicas, latent=Normal(2), generator=partial(MLPGenerator, hidden=(8,), output="none"),
-        generator_optimizer=adam, discriminator_optimizer=adam,
-    )  # fmt: skip
+        (2,),
+        replicas=replicas,
+        latent=Normal(2),
+        generator=partial(MLPGenerator, hidden=(8,), output="none"),
+        generator_optimizer=adam,
+        discriminator_optimizer=adam,
+    )
     torch.manual_seed(seed)
     trainer(max_steps=8).fit(module, ring(seed=seed))
     return module

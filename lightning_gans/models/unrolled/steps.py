@@ -7,6 +7,7 @@ torch differentiates each of them any number of times (its fused optimizers have
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,9 +46,7 @@ class _Steps:
     """
 
     def __init__(self, optimizer: Optimizer, *refused: str) -> None:
-        if len(optimizer.param_groups) != 1:
-            raise _refused(optimizer, f"has {len(optimizer.param_groups)} groups of parameters")
-        (self.group,) = optimizer.param_groups
+        self.group = _group(optimizer)
         for name in ("maximize", *refused):
             if self.group[name]:
                 raise _refused(optimizer, f"has {name}={self.group[name]!r}, which is not unrolled")
@@ -138,9 +137,20 @@ class SGDSteps(_Steps):
 
 
 def descent(optimizer: Optimizer) -> Step:
-    """Return updates of plain gradient descent, with the learning rate that an optimizer of any kind has."""
-    (group,) = optimizer.param_groups
+    """Return updates of plain gradient descent, with the learning rate that an optimizer of any kind has.
+
+    Raises:
+        ValueError: If it has several.
+    """
+    group = _group(optimizer)
     return lambda weights, gradient: weights - group["lr"] * gradient
+
+
+def _group(optimizer: Optimizer) -> dict[str, Any]:
+    """Return the settings of all weights."""
+    if len(optimizer.param_groups) != 1:
+        raise _refused(optimizer, f"has {len(optimizer.param_groups)} groups of parameters")
+    return optimizer.param_groups[0]
 
 
 def _root(squares: Tensor) -> Tensor:
@@ -154,6 +164,6 @@ def _root(squares: Tensor) -> Tensor:
 
 def _refused(optimizer: Optimizer, why: str) -> ValueError:
     return ValueError(
-        f"discriminator_optimizer={type(optimizer).__name__} {why}: use Adam, AdamW, RMSprop or SGD without "
-        "it, unroll_with: sgd, or unrolled_steps: 0"
+        f"discriminator_optimizer={type(optimizer).__name__} {why}: use a plain Adam, AdamW, RMSprop or SGD "
+        "for one group of parameters, unroll_with: sgd, or unrolled_steps: 0"
     )
