@@ -236,5 +236,5 @@ def begin(
         assert bandwidth is not None
         noise = [torch.randn(real.shape[1:], generator=g) for g in rngs]
         real = real + bandwidth * torch.stack(noise).to(real)
-    images = [s.at(indices[kept]) for s, indices, kept in zip(samples, chosen, sets, strict=True)]
-    return Memory(mean, std, real, torch.stack(images), torch.zeros_like(real[:, :, 0]))
+    kept = [s.at(indices[own]) for s, indices, own in zip(samples, chosen, sets, strict=True)]
+    return Memory(mean, std, real, torch.stack(kept), torch.zeros_like(real[:, :, 0]))
