@@ -1,6 +1,11 @@
 """The time that a run has spent on training."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import perf_counter
+
+import torch
+from lightning.pytorch import Trainer
 
 
 class Clock:
@@ -29,3 +34,18 @@ class Clock:
     def seconds(self) -> float:
         """The seconds so far."""
         return (self._stopped[0] if self._stopped else perf_counter()) - self._began
+
+
+@contextmanager
+def stopped(trainer: Trainer) -> Iterator[None]:
+    """Stop the attributes ``clock`` of all callbacks of a run, for what is not training."""
+    clocks = [x.clock for x in trainer.callbacks if hasattr(x, "clock")]  # type: ignore[attr-defined]
+    if clocks and trainer.strategy.root_device.type == "cuda":
+        torch.cuda.synchronize()  # steps that it has not done yet are part of the training
+    for clock in clocks:
+        clock.stop()
+    try:
+        yield
+    finally:
+        for clock in clocks:
+            clock.go()

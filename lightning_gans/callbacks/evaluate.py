@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torchmetrics import Metric
 
 from lightning_gans.callbacks.cadence import Cadence
-from lightning_gans.callbacks.clock import Clock
+from lightning_gans.callbacks.clock import Clock, stopped
 from lightning_gans.checks import at_least, one_of
 from lightning_gans.data.cache import cache_folder
 from lightning_gans.drawing.pixels import as_png
@@ -76,9 +76,9 @@ class Evaluate(Callback):
     them: both after each validation with ``every_n_updates=None``; otherwise only a ``ModelCheckpoint``, with
     ``every_n_train_steps`` of the same number. ``evaluations.jsonl`` in the run's folder has a line an
     evaluation: update, name, ``seconds`` (of training up to there, over all resumes, without those of
-    evaluations and validations), scores, scores of each class, numbers of samples and real images, and the
-    protocol (extractor, hash of its weights, resize, weights). ``validate`` and ``test`` write it only if
-    there is a logger. ``fast_dev_run`` tests everything with two samples, and scores nothing.
+    evaluations, validations and pictures), scores, scores of each class, numbers of samples and real images,
+    and the protocol (extractor, hash of its weights, resize, weights). ``validate`` and ``test`` write it
+    only if there is a logger. ``fast_dev_run`` tests everything with two samples, and scores nothing.
 
     Each replica of a game that has several is scored as the run of its seed would be, with a line of its own:
     ``replica``, its ``seed``, and of how many ``replicas`` the seconds are. Logged is the mean over replicas,
@@ -142,7 +142,7 @@ class Evaluate(Callback):
         self.scores: Scores | None = None
         self._games: list[_Game] = []
         self._last, self._owed = -1, sys.maxsize
-        self._clock, self._seconds = Clock(), 0.0
+        self.clock, self._seconds = Clock(), 0.0
 
     @property
     def state_key(self) -> str:
@@ -188,19 +188,19 @@ class Evaluate(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock; in ``validate``, do what :meth:`on_fit_start` does."""
-        self._clock.stop()
+        self.clock.stop()
         if trainer.state.fn == "validate":
             self._begin(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the clock go on."""
-        self._clock.go()
+        self.clock.go()
 
     on_test_start = on_fit_start
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Plan the first evaluation; make up for one that the resumed run was killed before."""
-        self._clock.start(self._seconds)
+        self.clock.start(self._seconds)
         if self.cadence is not None:
             self.cadence.start(trainer.global_step)
             if self._owed <= trainer.global_step:
@@ -238,7 +238,7 @@ class Evaluate(Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return the update that was evaluated last, the next that will be, and the seconds of training."""
         following = sys.maxsize if self.cadence is None else self.cadence.next
-        return {"last": self._last, "next": following, "seconds": self._clock.seconds}
+        return {"last": self._last, "next": following, "seconds": self.clock.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
@@ -336,13 +336,11 @@ class Evaluate(Callback):
         """Score the current weights, store the scores, and return them by their names in the log."""
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return {}
-        if module.device.type == "cuda":  # steps that it has not done yet are part of the training
-            torch.cuda.synchronize(module.device)
-        clocks = [x._clock for x in trainer.callbacks if isinstance(x, Evaluate)]  # type: ignore[attr-defined]
-        for clock in clocks:
-            clock.stop()
-        share_buffers(module)  # all ranks must sample from equal networks: each scores a part of the samples
-        found = [self._score(trainer, module, scored) for scored in self._games]
+        with stopped(trainer):
+            share_buffers(
+                module
+            )  # all ranks must sample from equal networks: each scores a part of the samples
+            found = [self._score(trainer, module, scored) for scored in self._games]
         self.scores = found[0] if len(found) == 1 else over_replicas(found)
         self._last = trainer.global_step
         row = {f"{self._prefix(stage)}{name}": value for name, value in self.scores.scalars().items()}
@@ -351,8 +349,6 @@ class Evaluate(Callback):
             trainer,
             {k: higher for k, higher in better.items() if higher is not None and not k.endswith(NO_SCORES)},
         )
-        for clock in clocks:
-            clock.go()
         return row
 
     def _score(self, trainer: Trainer, module: Any, scored: _Game) -> Scores:
@@ -375,7 +371,7 @@ class Evaluate(Callback):
         if trainer.is_global_zero and (fitting or trainer.loggers):
             folder.mkdir(parents=True, exist_ok=True)
             line = {"update": update_of(trainer), "name": self.name, **scored.about}
-            line |= {"seconds": round(self._clock.seconds, 3)} if fitting else {}
+            line |= {"seconds": round(self.clock.seconds, 3)} if fitting else {}
             with (folder / "evaluations.jsonl").open("a") as file:
                 file.write(json.dumps({**line, **scores.as_json()}) + "\n")
             with isolate_rng(), torch.no_grad():

@@ -20,6 +20,7 @@ from torch.utils.data import default_collate
 
 from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
+from lightning_gans.callbacks.clock import stopped
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.loader import first_loader
 from lightning_gans.drawing.gifs import save_gif
@@ -176,7 +177,7 @@ class Pictures(Callback, ABC):
         drawn = False
         if trainer.is_global_zero:
             path = self._file(update)
-            with failure_is_a_warning(f"the picture {path}"):
+            with failure_is_a_warning(f"the picture {path}"), stopped(trainer):
                 with isolate_rng():
                     shown = module.replica(0) if isinstance(module, Replicas) else module
                     picture, values = self.picture(trainer, shown)

@@ -21,14 +21,14 @@ from lightning_gans.drawing.scatter import (
 from lightning_gans.drawing.style import new_figure, render, styled
 
 WEIGHTS = LinearSegmentedColormap.from_list("weights", ["#dcdcdc", "#8c8c8c", "#7f2704"])
-LIGHTEST, HEAVIEST = 0.1, 10.0
+SHADES = [0.25, 0.5, 1, 2, 4]  # of weights; beyond the ends nothing changes
 
 
 @styled
 def draw_pairs(real: Tensor, fake: Tensor, weights: Tensor, title: str) -> Image.Image:
     """Draw pairs of points with a line between them, the broader and darker the more a pair weighs.
 
-    The axes follow the real points; what leaves them is cut, and generated points outside are counted.
+    The axes follow the real points; generated ones outside are not drawn, but counted.
 
     Args:
         real: ``(n, d)`` points of two or more dimensions, of which the first three are drawn.
@@ -44,12 +44,18 @@ def draw_pairs(real: Tensor, fake: Tensor, weights: Tensor, title: str) -> Image
     axes: Any = figure.add_subplot(**({} if flat else SOLID), aspect="equal")
     set_limits(axes, limits)
     pull = weights.detach().float().cpu().numpy()
-    style: dict[str, Any] = {"cmap": WEIGHTS, "norm": LogNorm(LIGHTEST, HEAVIEST), "array": pull, "zorder": 1}
+    style: dict[str, Any] = {
+        "cmap": WEIGHTS,
+        "norm": LogNorm(SHADES[0], SHADES[-1]),
+        "array": pull,
+        "zorder": 1,
+    }
     kind: Any = LineCollection if flat else Line3DCollection
     lines = kind(ends, linewidths=np.clip(1.2 * np.sqrt(pull), 0.4, 3.5), **style)
     axes.add_collection(lines, autolim=False)
     points = [*axes.plot(*ends[:, 0].T, "o", **REAL_POINTS), *axes.plot(*shown.T, "o", **FAKE_POINTS)]
-    figure.colorbar(lines, ax=axes, aspect=35, pad=0.02, label="weight of a pair", extend="both")
+    style = {"aspect": 35, "pad": 0.02, "extend": "both", "ticks": SHADES, "format": "%g"}
+    figure.colorbar(lines, ax=axes, label="weight of a pair", **style).minorticks_off()
     figure.legend(handles=points, loc="outside lower left", ncols=2)
     figure.suptitle(title + beyond, x=0.02, ha="left")
     return render(figure)

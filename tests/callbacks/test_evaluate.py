@@ -839,7 +839,7 @@ def test_replicas_are_compared_with_their_own_data(tmp_path):
 
 
 def test_seconds_of_training(tmp_path, monkeypatch):
-    """Without those of any evaluation and of validations; a resumed run goes on from those it had."""
+    """Without those of evaluations, validations and pictures; a resumed run goes on from those it had."""
     now = [0.0]
     monkeypatch.setattr(clock, "perf_counter", lambda: now[0])
 
@@ -857,9 +857,15 @@ def test_seconds_of_training(tmp_path, monkeypatch):
         def on_validation_batch_end(self, *_):
             now[0] += 100
 
+    class SlowPicture(SampleGrid):
+        def picture(self, trainer, module):
+            now[0] += 30
+            return super().picture(trainer, module)
+
     def run(steps, ckpt_path=None):
         callbacks = [
             Second(),
+            SlowPicture(2),
             evaluate(Slow(), extractor=None, every_n_updates=2, num_samples=10, name="a"),
             evaluate(Slow(), extractor=None, every_n_updates=3, num_samples=10, name="b"),
             Checkpoint(1, dirpath=str(tmp_path / "ckpt")),

@@ -101,7 +101,11 @@ def test_recipe(name, cli):
             smaller = (*smaller, f"--model.{player}", network, f"--model.{player}.width", 16)
     if name == "deligan/cifar10":
         smaller = (*smaller, "--data.limit", 40)
+    if name.endswith("stacked_mnist"):
+        smaller = (*smaller, "--data.samples", 40)
     paper = name.partition("/")[0]
+    if paper == "diwgan":
+        smaller = (*smaller, "--model.encoder_updates", 1, "--model.max_error", 100, "--model.num_real", 16)
     if paper in ("pix2pix", "cyclegan"):
         data = yaml.safe_load((recipes_folder() / f"{name}.yaml").read_text())["data"]
         folder = data["init_args"].get("folder")
@@ -110,6 +114,8 @@ def test_recipe(name, cli):
         smaller = (*smaller, "--model.generator.width", 4, "--model.discriminator.width", 4)
         size = 64 if "small" in name else 80 if paper == "cyclegan" else 128
         smaller = (*smaller, "--data.image_size", size)
+    if paper == "diwgan":
+        smaller = (*smaller, "--model.encoder_updates", 2, "--model.max_error", 100)
     cli("fit", "--config", name, "--trainer.max_steps", 2, "--trainer.limit_val_batches", 1,
         "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", 1,
         "--data.batch_size", 8, *smaller)  # fmt: skip

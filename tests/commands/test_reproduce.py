@@ -963,6 +963,18 @@ def test_replicas_are_the_runs_of_their_seeds(here):
     assert (OUT / "WGAN/ring/seed=0/runs/fit/version_0/samples").is_dir()
 
 
+def test_a_game_that_has_no_replicas(here, capsys):
+    """It says so itself, and each of its seeds runs alone if asked for."""
+    change = {"model.discriminator": {"class_path": "MaxoutDiscriminator", "init_args": {"dropout": 0.5}}}
+    table = replicated(rows__MMD=None, rows__WGAN=None, rows__GAN__set=change)
+    with pytest.raises(OSError, match="1 of 1 run failed: GAN, ring, seeds 0 to 2"):
+        reproduce(table, seeds=[0, 1, 2])
+    assert "replicas=3: GAN has one at a time, since discriminator.layers" in capsys.readouterr().err
+    assert {state(cell) for cell in grid_of(table).cells([0, 1, 2])} == {"failed"}
+    reproduce(table, seeds=[1])
+    assert results()["GAN", 1, "modes"]["state"] == "finished"
+
+
 def test_an_interrupted_run_of_replicas_resumes_exactly(here, monkeypatch):
     table = replicated(rows__MMD=None, rows__WGAN=None, budgets__quick__seeds=[3, 4])
     reproduce(table, out="whole")

@@ -3,13 +3,12 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
+from lightning_gans.callbacks.checkpoint import WholeCheckpointIO
 from lightning_gans.files import write_whole
 from lightning_gans.game.checkpoints import load, read_checkpoint
 from lightning_gans.trust import class_paths, what_to_trust
@@ -18,6 +17,7 @@ KEPT = (
     "epoch",
     "global_step",
     "pytorch-lightning_version",
+    "loops",
     "state_dict",
     "hparams_name",
     "hyper_parameters",
@@ -25,7 +25,7 @@ KEPT = (
     "datamodule_hyper_parameters",
     "run_state",
 )
-"""What a checkpoint of one replica has; optimizers, loops and callbacks are of the run of all."""
+"""What a checkpoint of one replica has; optimizers and callbacks are of the run of all."""
 
 
 def split(
@@ -43,10 +43,9 @@ def split(
         folders: Where to write, by replica.
         seed: The seed of the first replica.
     """
-    run = places[-1]
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    trusted = [str(home) for path in class_paths(config) if (home := what_to_trust(path))]
-    path = run / "checkpoints" / "last.ckpt"
+    path = next(x for place in reversed(places) if (x := place / "checkpoints" / "last.ckpt").is_file())
+    config = yaml.safe_load((path.parents[1] / "config.yaml").read_text())
+    trusted = [str(home) for name in class_paths(config) if (home := what_to_trust(name))]
     stored = read_checkpoint(path)
     game: Any = load(path, trusted=trusted)
     config["model"]["init_args"]["replicas"] = stored["hyper_parameters"]["replicas"] = 1
@@ -60,9 +59,8 @@ def split(
         texts = [json.dumps({k: x for k, x in line.items() if k not in ("replica", "seed")}) for line in own]
         write_whole(folder / "evaluations.jsonl", "".join(f"{text}\n" for text in texts))
         single = {**stored, **_of_replica(stored, game.replica(replica), seed + replica)}
-        content = BytesIO()
-        torch.save({name: single[name] for name in KEPT if name in single}, content)
-        write_whole(folder / "checkpoints" / "last.ckpt", content.getvalue())
+        single = {name: single[name] for name in KEPT if name in single}
+        WholeCheckpointIO().save_checkpoint(single, folder / "checkpoints" / "last.ckpt")
 
 
 def _of_replica(stored: Mapping[str, Any], game: Any, seed: int) -> dict[str, Any]:

@@ -96,10 +96,11 @@ class Memory:
             distances: Of each of these to a generated code, ``(R, B)``.
             fake: The generated codes, ``(R, B, k)``.
             past_sets: N, how many sets are kept.
-            kind: ``cumulative`` averages all distances, otherwise the newest counts 1 / N.
+            kind: ``cumulative`` averages all distances; of ``history`` and ``min`` the newest counts 1 / N.
         """
-        visits = self.updates * distances.shape[1] // self.codes.shape[1]
-        rate = 1 / (visits + 1) if kind == "cumulative" or visits == 0 else 1 / past_sets
-        self.history[:, block] += rate * (distances - self.history[:, block])
+        if kind not in ("coverage", "none"):
+            visits = self.updates * distances.shape[1] // self.codes.shape[1]
+            rate = 1 / (visits + 1) if kind == "cumulative" or visits == 0 else 1 / past_sets
+            self.history[:, block] += rate * (distances - self.history[:, block])
         self.past = [*self.past, fake][-past_sets:]
         self.updates += 1

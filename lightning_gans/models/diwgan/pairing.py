@@ -35,8 +35,8 @@ def start(costs: Tensor, how: Pairing = "hungarian") -> Callable[[], Tensor]:
             with the least cost that are left.
 
     Returns:
-        What waits for the end and returns the columns of the rows, int64 ``(R, B)``; or raises a ValueError if
-        a cost is not finite.
+        What waits for the end and returns the columns of the rows, int64 ``(R, B)``; or raises a ValueError
+        if a cost is not finite.
     """
     matrices = costs.detach().double().cpu().numpy()
     solve = hungarian if how == "hungarian" else greedy

@@ -166,6 +166,7 @@ def train(
             if update % 100 == 0:
                 bar.set_postfix(mse=f"{loss.item() / len(samples):.3g}")
             after_update()
+    optimizer.zero_grad()
     autoencoder.requires_grad_(False).eval()
 
 
@@ -235,5 +236,5 @@ def begin(
         assert bandwidth is not None
         noise = [torch.randn(real.shape[1:], generator=g) for g in rngs]
         real = real + bandwidth * torch.stack(noise).to(real)
-    images = [s.at(indices[kept]) for s, indices, kept in zip(samples, chosen, sets, strict=True)]
-    return Memory(mean, std, real, torch.stack(images), torch.zeros_like(real[:, :, 0]))
+    kept = [s.at(indices[own]) for s, indices, own in zip(samples, chosen, sets, strict=True)]
+    return Memory(mean, std, real, torch.stack(kept), torch.zeros_like(real[:, :, 0]))

@@ -160,7 +160,7 @@ class PairingTerm:
         return weights.weighted(distances, *of_pairs, self.gamma), terms
 
     def pairs(self, images: Tensor, codes: Tensor) -> Pairs:
-        """Return the pairs of samples of one game, whose codes are ``(1, n, k)``, as the next update would."""
+        """Return the pairs of samples of one game, with codes ``(1, n, k)``, as the next update would."""
         assert self.memory is not None
         search = self.search(images, codes, codes, slice(None))
         (of_real,), (of_fake,) = self.weights(search)
