@@ -180,6 +180,11 @@ def test_memory_of_one_game():
     assert torch.equal(one.codes, REAL.flip(0)[None])
     assert torch.equal(one.past[0], FAKE.flip(0)[None])
     assert one.updates == 7
+    elsewhere = state.on(torch.device("meta"))
+    tensors = [*elsewhere.past, *(value for value in vars(elsewhere).values() if torch.is_tensor(value))]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert elsewhere.updates == 7
+    assert state.on(torch.device("cpu")) is state
     again = Memory.of(state.state())
     assert again.updates == 7
     assert torch.equal(again.history, state.history)

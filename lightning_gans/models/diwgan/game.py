@@ -188,6 +188,7 @@ class DIWGAN(GAN):
     def codes(self, images: Tensor) -> Tensor:
         """Return the standardised codes ``(R, n, k)`` of a flat batch ``(R * n, *image_shape)``."""
         assert self.term.memory is not None
+        self.term.memory = self.term.memory.on(images.device)
         return self.term.memory.standardise(self.per_replica(self.encode(images)))
 
     def encode(self, images: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from lightning_gans.models.diwgan import weights
@@ -46,6 +47,12 @@ class Memory:
         one = slice(number, number + 1)
         parts = {name: value[one] for name, value in vars(self).items() if isinstance(value, Tensor)}
         return Memory(**parts, past=[codes[one] for codes in self.past], updates=self.updates)
+
+    def on(self, device: torch.device) -> "Memory":
+        """Return the memory on a device: a trainer moves the networks, also at the end, and not what is here."""
+        if self.codes.device == device:
+            return self
+        return Memory.of(move_data_to_device(vars(self), device))
 
     def standardise(self, codes: Tensor) -> Tensor:
         """Return codes ``(R, B, k)`` in units of the real data's standard deviation, around its mean."""
