@@ -5,8 +5,8 @@ python benchmarks/diwgan.py [--batch 256] [--warmup 500] [--rounds 5] [--steps 2
 The toy game: MLPs of two hidden layers (G) and one (D) of 128, the ring of 8 Gaussians and the grid of 25.
 All games are whole fits that alternate in one process, after some hundred updates: pairing what a generator
 that knows the data makes takes another time than pairing noise. Targets: an update at most 2.5 times as
-costly as a GAN's, of which at most 35 % for pairing and both weights. Pairs are sought in another thread while
-the discriminator is updated: on a machine with a core to spare an update does not wait for them (wall time).
+costly as a GAN's, of which at most 35 % for pairing and both weights. Pairs are sought in another thread
+while the discriminator is updated: where a core is to spare, an update does not wait for them (wall time).
 """
 
 import statistics

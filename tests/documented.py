@@ -20,6 +20,7 @@ SMALL_FACES = f"{SMALL_BATCH} --data.image_size 32 --data.verify false"
 SMALL_PAIRS = "--data.image_size 64 --model.generator.width 4 --model.discriminator.width 4"
 UNCHECKED = "--data.verify false"
 FEW = "--data.limit 40"
+QUICK_ENCODER = "--model.encoder_updates 2 --model.max_error 100"
 
 SHRUNK = [
     (r"make .*", None),  # what .ci runs
@@ -61,6 +62,7 @@ SHRUNK = [
         r"lightning-gans fit --config (coulomb/ring|coulomb/grid|deligan/bimodal|deligan/mnist|my.yaml).*",
         SMALL_BATCH,
     ),
+    (r"lightning-gans fit --config diwgan/.*", f"{SMALL_BATCH} {JUDGED} {QUICK_ENCODER}"),
     (r"lightning-gans fit --config (pix2pix|cyclegan)/.*", f"{SMALL_BATCH} {NO_SCORES} {SMALL_PAIRS}"),
     (r"lightning-gans fit --config .*", f"{SMALL_BATCH} {JUDGED}"),
     (r"lightning-gans fit --ckpt_path .*", "--trainer.max_steps 4"),

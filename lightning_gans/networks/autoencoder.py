@@ -24,7 +24,7 @@ class Autoencoder(Rebuildable, nn.Module):
         ValueError: If it is given samples of another shape.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], encoder: nn.Sequential, decoder: nn.Sequential) -> None:
+    def __init__(self, image_shape: tuple[int, ...], encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
         self.image_shape = image_shape
         self.encoder, self.decoder = encoder, decoder
@@ -140,15 +140,14 @@ class ConvAutoencoder(Autoencoder):
     @torch.no_grad()
     def start_at(self, images: Tensor) -> None:
         """Make the first reconstructions the mean of images in each channel."""
-        last = self.decoder[-2]
-        assert isinstance(last, nn.ConvTranspose2d)
+        *_, last = (layer for layer in self.decoder.modules() if isinstance(layer, nn.ConvTranspose2d))
         assert last.bias is not None
         last.bias.copy_(images.mean((0, 2, 3)).clamp(-0.95, 0.95).atanh())
 
 
 def _linear(sizes: Sequence[int]) -> list[nn.Module]:
     """Return linear layers of these sizes with ReLU between them."""
-    layers = [
+    layers: list[nn.Module] = [
         layer for inputs, outputs in pairwise(sizes) for layer in (nn.Linear(inputs, outputs), nn.ReLU())
     ]
     return layers[:-1]
