@@ -181,7 +181,7 @@ def test_replicas_are_the_runs_of_their_seeds():
         for key, value in alone.state_dict().items():
             torch.testing.assert_close(own[key], value, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(one.term.memory.codes, alone.term.memory.codes, rtol=1e-3, atol=1e-3)
-        # Such a small encoder puts codes on a line, where several pairings are the best: their means are alike.
+        # Of pairings that are equally good either may be chosen: their means are alike.
         seen = [game.term.memory.history.mean() for game in (one, alone)]
         torch.testing.assert_close(*seen, rtol=1e-3, atol=1e-3)
         paired = [game.pair(seed=0).distances.mean() for game in (one, alone)]

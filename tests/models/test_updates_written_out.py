@@ -1,6 +1,6 @@
 """Whole updates of DIWGAN, VEEGAN and Unrolled GAN against the same ones written out from their equations.
 
-Networks, losses, weights and optimizers are formulas and loops here, in float64; only derivatives are torch's.
+Networks, losses, weights and optimizers are formulas and loops here, in float64; derivatives are torch's.
 """
 
 import itertools
