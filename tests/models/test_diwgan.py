@@ -74,6 +74,7 @@ def test_the_auto_encoder_learns_and_is_frozen():
 
     fitted(module, callbacks=[Watch()])
     assert same(seen[0], seen[-1])
+    assert not module.train().encoder.training
     learning = {
         id(p) for optimizer in module.trainer.optimizers for g in optimizer.param_groups for p in g["params"]
     }
