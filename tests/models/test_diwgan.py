@@ -318,7 +318,7 @@ class Own(nn.Module):
         {"codes": lambda x: (x, x)},
         {"made": lambda x: x[:, :1]},
         {"made": lambda x: (x, x)},
-        {"codes": lambda x: x @ x.mT @ x.mT},
+        {"codes": lambda x: x[:, 5]},
     ],
 )
 def test_what_an_auto_encoder_of_ones_own_returns_is_tried_first(wrong):

@@ -82,15 +82,15 @@ def prepare(game: Any) -> Memory:
     """
     trainer, encoder, term = game.trainer, game.encoder, game.term
     size = 0 if term.real_set == "redraw" else term.num_real or game.num_pairs
+    first = trainer.strategy.broadcast(torch.initial_seed())
+    seeds = [(first + replica) % 2**63 for replica in range(game.replicas)]
+    modules = [game.data_of(replica) for replica in range(game.replicas)]
+    samples = [Samples(data, trainer.train_dataloader, game.device) for data in modules]
     if not size and term.real_set != "redraw":
         raise ValueError(
             "num_real=None: the loader does not say how large its batches are, as one with a batch_sampler: "
             "give num_real, that size or a multiple of it"
         )
-    first = trainer.strategy.broadcast(torch.initial_seed())
-    seeds = [(first + replica) % 2**63 for replica in range(game.replicas)]
-    modules = [game.data_of(replica) for replica in range(game.replicas)]
-    samples = [Samples(data, trainer.train_dataloader, game.device) for data in modules]
     if game.encoder_updates and any(True for _ in encoder.parameters()):
         bar = trainer.progress_bar_callback
         train(
