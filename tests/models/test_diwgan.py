@@ -74,6 +74,7 @@ def test_the_auto_encoder_learns_and_is_frozen():
 
     fitted(module, callbacks=[Watch()])
     assert same(seen[0], seen[-1])
+    assert not module.train().encoder.training
     learning = {
         id(p) for optimizer in module.trainer.optimizers for g in optimizer.param_groups for p in g["params"]
     }
@@ -100,6 +101,17 @@ def test_the_generator_learns_through_the_encoder():
 
     fitted(module, steps=60, callbacks=[Watch()])
     assert seen[-1] < 0.8 * seen[0]
+
+
+def test_codes_carry_the_gradient_of_a_trained_encoder():
+    module = fitted(made(**SHORT))
+    memory, points = module.term.memory, torch.randn(5, 2, requires_grad=True)
+    wanted = (module.encoder.encode(points) - memory.mean[0]) / memory.std[0]
+    slopes = [
+        torch.autograd.grad(codes.square().sum(), points)[0] for codes in (wanted, module.codes(points)[0])
+    ]
+    assert slopes[0].abs().sum() > 0
+    torch.testing.assert_close(*slopes)
 
 
 OPTIONS = [
@@ -169,11 +181,12 @@ def test_replicas_are_the_runs_of_their_seeds():
         own = one.state_dict()
         for key, value in alone.state_dict().items():
             torch.testing.assert_close(own[key], value, rtol=1e-3, atol=1e-4)
-        torch.testing.assert_close(one.term.memory.codes, alone.term.memory.codes, rtol=1e-2, atol=1e-2)
-        torch.testing.assert_close(one.term.memory.history, alone.term.memory.history, rtol=1e-2, atol=1e-2)
-        torch.testing.assert_close(
-            one.pair(seed=0).distances, alone.pair(seed=0).distances, rtol=1e-2, atol=1e-2
-        )
+        torch.testing.assert_close(one.term.memory.codes, alone.term.memory.codes, rtol=1e-3, atol=1e-3)
+        # Of pairings that are equally good either may be chosen: their means are alike.
+        seen = [game.term.memory.history.mean() for game in (one, alone)]
+        torch.testing.assert_close(*seen, rtol=1e-3, atol=1e-3)
+        paired = [game.pair(seed=0).distances.mean() for game in (one, alone)]
+        torch.testing.assert_close(*paired, rtol=1e-3, atol=1e-3)
     with pytest.raises(ValueError, match="replicas"):
         together.pair()
 
