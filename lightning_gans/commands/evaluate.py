@@ -119,7 +119,10 @@ def evaluate(
     if ckpt_path is not None:
         game: Any = load(ckpt_path, trusted=trusted)
         if not (hasattr(game, "sample_from") or hasattr(game, "translate")) or len(game.image_shape) != 3:
-            raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} that makes no images")
+            raise ValueError(
+                f"ckpt_path={ckpt_path}: a {type(game).__name__} that makes no images; to score points by "
+                "the metrics of their run: lightning-gans validate --ckpt_path ..."
+            )
         checks.one_of(getattr(game, "directions", ("AtoB",)), direction=direction)
         shape = tuple((game.input_shape if back else game.image_shape)[1:])
         translates = hasattr(game, "translate")

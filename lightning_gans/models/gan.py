@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from lightning_gans import checks
 from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
 from lightning_gans.game.sides import Side
 from lightning_gans.losses import gan as losses
@@ -29,7 +30,8 @@ class GAN(LatentGame):
         kwargs: Arguments of :class:`~lightning_gans.game.latent_game.LatentGame`.
 
     Raises:
-        ValueError: If simultaneous updates are asked for with several steps a round.
+        ValueError: If the objective is unknown, or simultaneous updates are asked for with several steps a
+            round.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class GAN(LatentGame):
         **kwargs: Any,
     ) -> None:
         super().__init__(image_shape, **kwargs)
+        checks.one_of(("non_saturating", "minimax"), objective=objective)
         self.objective = objective
         self.simultaneous = simultaneous
         self.discriminator_loss_scale = discriminator_loss_scale

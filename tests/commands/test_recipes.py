@@ -114,8 +114,6 @@ def test_recipe(name, cli):
         smaller = (*smaller, "--model.generator.width", 4, "--model.discriminator.width", 4)
         size = 64 if "small" in name else 80 if paper == "cyclegan" else 128
         smaller = (*smaller, "--data.image_size", size)
-    if paper == "diwgan":
-        smaller = (*smaller, "--model.encoder_updates", 2, "--model.max_error", 100)
     cli("fit", "--config", name, "--trainer.max_steps", 2, "--trainer.limit_val_batches", 1,
         "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", 1,
         "--data.batch_size", 8, *smaller)  # fmt: skip

@@ -1,6 +1,7 @@
 """Run by two processes (torch.distributed.run): every paper for a few updates on plain DDP; writes JSON."""
 
 import hashlib
+from copy import deepcopy
 from functools import partial
 
 import torch
@@ -31,7 +32,7 @@ EXTRA = {
 }
 """Papers with what the ranks must share beside their weights: a schedule, anchors, statistics."""
 
-GATHERED = {"CoulombGAN": {"gather": True}}
+GATHERED = {"CoulombGAN": {"gather": True}, "DIWGAN": {"gather": True}}
 """Papers whose losses couple the samples of a batch: what makes that the batch of all ranks."""
 
 UNCOUPLED = {
@@ -45,6 +46,7 @@ UNCOUPLED = {
     },
     "UnrolledGAN": {"unrolled_steps": 0},  # each rank unrolls with its own batch
     "VEEGAN": {"latent_noise": False},
+    "DIWGAN": {"encoder": "identity"},
 }
 """Papers whose networks or noise couple them by default: the same paper without that."""
 
@@ -140,11 +142,13 @@ def one_process_step(name, folder):
     apart = UNCOUPLED.get(name, {})
     module = game(name, data, **sgd, **apart, **GATHERED.get(name, {}))
     start = {k: v.clone() for k, v in module.state_dict().items()}
-    latents, seen = Latents(), []
+    latents, seen, remembered = Latents(), [], []
 
     class Batches(Callback):
         def on_train_batch_start(self, trainer, module, batch, batch_idx):
             seen.append([x.clone() for x in batch])
+            if name == "DIWGAN":
+                remembered.append(deepcopy(module.term.memory))
 
     trainer([latents, Batches()], max_steps=1, strategy="ddp", devices=2).fit(module, data)
     gathered = [None, None]
@@ -154,6 +158,8 @@ def one_process_step(name, folder):
 
     joined = game(name, data, **sgd, **apart)
     joined.load_state_dict(start)
+    if name == "DIWGAN":  # its real set is drawn from the data, of which the joined game sees one batch
+        joined.term.memory = remembered[0]
     noise = [torch.cat(z) for z in zip(*(drawn for drawn, _, _ in gathered), strict=True)]
     components = [torch.cat(c) for c in zip(*(drawn for _, drawn, _ in gathered), strict=True)]
     draws = iter(zip(noise, components or [None] * len(noise), strict=True))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 import lightning_gans
 from lightning_gans import DIWGAN, GAN
@@ -74,6 +74,7 @@ def test_the_auto_encoder_learns_and_is_frozen():
 
     fitted(module, callbacks=[Watch()])
     assert same(seen[0], seen[-1])
+    assert not module.train().encoder.training
     learning = {
         id(p) for optimizer in module.trainer.optimizers for g in optimizer.param_groups for p in g["params"]
     }
@@ -100,6 +101,17 @@ def test_the_generator_learns_through_the_encoder():
 
     fitted(module, steps=60, callbacks=[Watch()])
     assert seen[-1] < 0.8 * seen[0]
+
+
+def test_codes_carry_the_gradient_of_a_trained_encoder():
+    module = fitted(made(**SHORT))
+    memory, points = module.term.memory, torch.randn(5, 2, requires_grad=True)
+    wanted = (module.encoder.encode(points) - memory.mean[0]) / memory.std[0]
+    slopes = [
+        torch.autograd.grad(codes.square().sum(), points)[0] for codes in (wanted, module.codes(points)[0])
+    ]
+    assert slopes[0].abs().sum() > 0
+    torch.testing.assert_close(*slopes)
 
 
 OPTIONS = [
@@ -137,7 +149,7 @@ def test_images():
         made(shape=(1, 8, 8), **{**SHORT, "encoder": encoder}),
         data,
         limit_val_batches=1,
-        val_check_interval=1,
+        steps=2,
     )
     assert module.pair().real.shape == (16, 1, 8, 8)
 
@@ -170,10 +182,11 @@ def test_replicas_are_the_runs_of_their_seeds():
         for key, value in alone.state_dict().items():
             torch.testing.assert_close(own[key], value, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(one.term.memory.codes, alone.term.memory.codes, rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(one.term.memory.history, alone.term.memory.history, rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(
-            one.pair(seed=0).distances, alone.pair(seed=0).distances, rtol=1e-2, atol=1e-3
-        )
+        # Of pairings that are equally good either may be chosen: their means are alike.
+        seen = [game.term.memory.history.mean() for game in (one, alone)]
+        torch.testing.assert_close(*seen, rtol=1e-3, atol=1e-3)
+        paired = [game.pair(seed=0).distances.mean() for game in (one, alone)]
+        torch.testing.assert_close(*paired, rtol=1e-3, atol=1e-3)
     with pytest.raises(ValueError, match="replicas"):
         together.pair()
 
@@ -214,6 +227,11 @@ def test_a_checkpoint_without_its_real_set_is_refused(run, tmp_path):
         lightning_gans.load(tmp_path / "lost.ckpt")
 
 
+def test_a_resumed_run_has_no_real_set_of_another_size(run):
+    with pytest.raises(ValueError, match=r"num_real=64.* chosen 16"):
+        fitted(made(**SHORT, num_real=64), ckpt_path=run[0])
+
+
 def test_the_auto_encoder_of_another_run(run, tmp_path):
     path, module = run
     other = tmp_path / "other.ckpt"
@@ -225,6 +243,12 @@ def test_the_auto_encoder_of_another_run(run, tmp_path):
     other.unlink()  # a checkpoint is complete without the one that it began with
     loaded = lightning_gans.load(tmp_path / "run" / "last.ckpt")
     assert same(loaded.encoder.state_dict(), module.encoder.state_dict())
+
+
+def test_the_auto_encoder_of_a_run_with_replicas_is_its_first(tmp_path):
+    several = fitted(made(**SHORT, replicas=2), callbacks=[Checkpoint(dirpath=str(tmp_path))])
+    module = made(encoder=str(tmp_path / "last.ckpt"))
+    assert same(module.encoder.state_dict(), several.replica(0).encoder.state_dict())
 
 
 def test_an_auto_encoder_that_was_trained():
@@ -245,6 +269,9 @@ REFUSED = [
     ({"generator_weight": "kde"}, "generator_weight"),
     ({"target_weight": "kde"}, "target_weight"),
     ({"weight_clip": (2.0, 10.0)}, "weight_clip"),
+    ({"weight_clip": 3}, "weight_clip=3"),
+    ({"weight_clip": (0.1, 1.0, 10.0)}, "weight_clip"),
+    ({"objective": "hinge"}, "objective"),
     ({"real_set": "all"}, "real_set"),
     ({"real_set": "kde"}, "bandwidth"),
     ({"real_set": "redraw"}, "target_weight"),
@@ -268,6 +295,54 @@ def test_a_poor_auto_encoder_is_refused_with_the_figure():
         fitted(made(encoder_updates=2))
     with pytest.raises(ValueError, match=r"ConvAutoencoder.*variance.*encoder_updates"):
         fitted(made(shape=(1, 8, 8), encoder={"width": 2, "features": 4}, encoder_updates=1), digits())
+
+
+class Own(nn.Module):
+    """An auto-encoder of one's own."""
+
+    def __init__(self, image_shape, codes=lambda x: x, made=lambda x: x):
+        super().__init__()
+        self.linear, self.codes, self.made = nn.Linear(2, 2), codes, made
+
+    def encode(self, images):
+        return self.codes(self.linear(images))
+
+    def forward(self, images):
+        return self.made(self.linear(images))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"codes": lambda x: x[:, None]},
+        {"codes": lambda x: (x, x)},
+        {"made": lambda x: x[:, :1]},
+        {"made": lambda x: (x, x)},
+        {"codes": lambda x: x[:, 5]},
+    ],
+)
+def test_what_an_auto_encoder_of_ones_own_returns_is_tried_first(wrong):
+    fitted(made(encoder=Own, encoder_updates=2, max_error=10.0), steps=1)
+    with pytest.raises(ValueError, match=r"encoder=Own|encode\(\)"):
+        fitted(made(encoder=partial(Own, **wrong), encoder_updates=2, max_error=10.0))
+
+
+def test_data_that_are_not_finite_are_not_blamed_on_the_auto_encoder():
+    samples = torch.randn(64, 2)
+    samples[3] = math.nan
+    loader = DataLoader(TensorDataset(samples), batch_size=16)
+    with pytest.raises(ValueError, match=r"not finite.*data"):
+        trainer(max_steps=1).fit(made(encoder="identity"), loader)
+
+
+def test_batches_of_unknown_size_need_num_real():
+    samples = TensorDataset(torch.randn(64, 2))
+    loader = DataLoader(samples, batch_sampler=BatchSampler(RandomSampler(samples), 16, drop_last=True))
+    with pytest.raises(ValueError, match="num_real=None"):
+        trainer(max_steps=1).fit(made(encoder="identity"), loader)
+    module = made(encoder="identity", num_real=32)
+    trainer(max_steps=3).fit(module, loader)
+    assert module.term.memory.codes.shape == (1, 32, 2)
 
 
 def test_codes_without_variance_are_refused():

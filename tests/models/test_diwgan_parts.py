@@ -12,6 +12,7 @@ from lightning_gans.models.diwgan import weights
 from lightning_gans.models.diwgan.memory import Memory
 from lightning_gans.models.diwgan.pairing import costs, pair
 from lightning_gans.models.diwgan.real_set import choose, energy_distance
+from lightning_gans.models.diwgan.term import PairingTerm
 
 CLIP = (0.1, 10.0)
 REAL = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
@@ -58,6 +59,8 @@ def test_greedy_is_not_optimal():
     away = torch.tensor([[[1, 2], [1.1, 4]]])
     assert pair(away).tolist() == [[1, 0]]
     assert pair(away, "greedy").tolist() == [[0, 1]]
+    # 1 is taken first, of its row and column nothing is left, then 4, then 9 in spite of 2 and 3
+    assert pair(torch.tensor([[[2, 1, 3], [9.0, 8, 7], [4, 5, 6]]]), "greedy").tolist() == [[1, 2, 0]]
 
 
 def test_pairing_is_optimal():
@@ -85,10 +88,16 @@ def test_generator_weights():
         weights.generator_weights(logs, "inverse", 2), weights.generator_weights(logs, "density", 2).flip(1)
     )
     close(weights.generator_weights(logs, "rank", 2), twice(torch.tensor([1.5, 1.0, 0.5])))
+    close(weights.generator_weights(torch.tensor([[3.0, 1.0, 2.0, 4.0]]), "rank", 2), [[1.2, 0.4, 0.8, 1.6]])
     close(weights.generator_weights(logs, "none", 2), torch.ones(2, 3))
-    # in many dimensions densities are tempered
+    assert [weights.temperature(dim) for dim in (1, 2, 3, 4, 64)] == [1, 1, 1, 2, 32]
     close(weights.generator_weights(logs * 32, "density", 64), weights.generator_weights(logs, "density", 2))
     assert weights.effective_share(torch.tensor([[4.0, 0, 0, 0], [1, 1, 1, 1]])) == (0.25 + 1) / 2
+
+
+def test_each_game_has_its_own_mean():
+    values = torch.tensor([[0.1, 4.0, 0.1], [1.0, 1.0, 1.0]])
+    close(weights.balanced(values, CLIP), [[0.098131, 2.803738, 0.098131], [1, 1, 1]])
 
 
 def test_density_by_hand_and_by_scipy():
@@ -172,6 +181,36 @@ def test_coverage_is_large_where_nothing_was_generated():
     state = memory(torch.tensor([[[0.0, 0.0], [5.0, 0.0]]]), past=[torch.randn(1, 50, 2)])
     near, far = state.real_weights(slice(0, 2), "coverage", None, (0, 10))[0]
     assert near < 0.01 < 1.9 < far
+    given = state.log_density(state.codes, bandwidth=2.0)
+    assert torch.equal(given, weights.log_density(state.codes, state.past[0], 2.0))
+
+
+def term(state, target_weight="history", **arguments):
+    """A term in the middle of a run."""
+    given = {"gamma": 1.0, "past_sets": 10, "num_real": None, "pairing": "hungarian", "real_set": "random",
+             "generator_weight": "density", "weight_clip": CLIP, "bandwidth": None}  # fmt: skip
+    found = PairingTerm(**given, target_weight=target_weight, **arguments)
+    found.memory = state
+    return found
+
+
+def test_pairs_belong_together():
+    state = memory(REAL[None], past=[FAKE[None] + 0.3], history=torch.tensor([[1.0, 2, 3]]), updates=1)
+    pairs = term(state).pairs(FAKE, FAKE[None])
+    assert torch.equal(pairs.real, REAL)
+    assert torch.equal(pairs.fake, FAKE[[1, 2, 0]])
+    close(pairs.distances, [0.1, 4, 0.1])
+    close(pairs.real_weights, [0.5, 1, 1.5])
+    of_fake = state.fake_weights(FAKE[None], "density", None, CLIP)[0]
+    assert len(set(of_fake.tolist())) == 3
+    assert torch.equal(pairs.fake_weights, of_fake[[1, 2, 0]])
+
+
+def test_nearest_of_all_generated_samples():
+    state = memory(REAL[None])
+    found = term(state, target_weight="min")
+    found.loss(found.search(FAKE, FAKE[None], FAKE[None], slice(None)), reporting=False)
+    close(state.history, [[0.1, 0.9, 0.1]])
 
 
 def test_memory_of_one_game():

@@ -1,6 +1,6 @@
 """Whole updates of DIWGAN, VEEGAN and Unrolled GAN against the same ones written out from their equations.
 
-Networks, losses, weights and optimizers are formulas and loops here, in float64; only derivatives are torch's.
+Networks, losses, weights and optimizers are formulas and loops here, in float64; derivatives are torch's.
 """
 
 import itertools
@@ -190,7 +190,9 @@ def test_diwgan(dim, gamma, clip):
     assert max(of_fake) > 1.2 * min(of_fake)
     assert max(of_real) > 1.2 * min(of_real)
     assert_reached(module, 1e-4, discriminator=judge, generator=maker)
-    torch.testing.assert_close(module.term.memory.history[0].double(), torch.tensor(history), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        module.term.memory.history[0].double(), torch.tensor(history), rtol=1e-4, atol=1e-4
+    )
 
 
 # ---------------------------------------------------------------------- VEEGAN
@@ -216,7 +218,9 @@ def test_veegan(noise_units):
         loss = softplus(-logits(torch.cat([fake.detach(), wanted], 1), judge, act)).mean()
         slopes = torch.autograd.grad(loss + softplus(on_real).mean(), judge)
         again = mlp(fake, finder, act)
-        distance = sum(sum((wanted[i, k] - again[i, k]) ** 2 for k in range(found)) for i in range(B)) / (2 * B)
+        distance = sum(sum((wanted[i, k] - again[i, k]) ** 2 for k in range(found)) for i in range(B)) / (
+            2 * B
+        )
         loss = logits(torch.cat([fake, wanted], 1), judge, act).mean() + distance
         others = torch.autograd.grad(loss, [*maker, *finder])
         judge = fresh(steps[0](judge, slopes))

@@ -59,14 +59,19 @@ def draw(results: Results) -> bytes:
 def draw_curves(results: Results, data: DataSet) -> bytes | None:
     """Draw the scores of a data set's runs, a panel each, over updates and over seconds of training.
 
+    Those that each run has once, at its end, are no curves, and left out.
+
     Returns:
         The bytes of a PNG; None if no run that has finished has several evaluations.
     """
-    curves = curves_of(results, data)
-    drawn = [curve for rows in curves.values() for curve in rows.values()]
-    if max(map(len, drawn), default=0) < 2:
+    curves = {
+        title: rows for title, rows in curves_of(results, data).items() if max(map(len, rows.values())) > 1
+    }
+    if not curves:
         return None
-    timed = any(seconds >= 0 for curve in drawn for _, seconds, *_ in curve)
+    timed = any(
+        seconds >= 0 for rows in curves.values() for curve in rows.values() for _, seconds, *_ in curve
+    )
     labels = ["generator updates", "seconds of training"][: 1 + timed]
     canvas = new_figure(max(330 * len(curves), 500) + 150, 270 * len(labels) + 70)
     panels = canvas.subplots(len(labels), len(curves), squeeze=False, sharey="col")

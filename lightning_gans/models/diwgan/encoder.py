@@ -13,7 +13,7 @@ EncoderFactory = Callable[[tuple[int, ...]], nn.Module]
 
 
 def trained_encoder(path: str) -> nn.Module:
-    """Return the auto-encoder of a trained DIWGAN.
+    """Return the auto-encoder of a trained DIWGAN, the first one if it has several replicas.
 
     Args:
         path: Its checkpoint, or the folder of its run.
@@ -22,11 +22,13 @@ def trained_encoder(path: str) -> nn.Module:
         ValueError: If there is none, or it has no auto-encoder.
     """
     try:
-        game = load(path)
+        game: Any = load(path)
     except (FileNotFoundError, ValueError) as error:
         raise ValueError(
             f"encoder={path}: {error}; give identity, a checkpoint or an auto-encoder"
         ) from error
+    if getattr(game, "replicas", 1) > 1:
+        game = game.replica(0)
     encoder = getattr(game, "encoder", None)
     if not isinstance(encoder, nn.Module) or not hasattr(encoder, "encode"):
         raise ValueError(

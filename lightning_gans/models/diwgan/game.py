@@ -9,8 +9,10 @@ from torch.distributed import all_gather
 from typing_extensions import Self
 
 from lightning_gans import checks
+from lightning_gans.game import trial
 from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
 from lightning_gans.game.latents import Latent, Normal
+from lightning_gans.game.replicas import of_first
 from lightning_gans.game.sides import Side
 from lightning_gans.models.diwgan import phase
 from lightning_gans.models.diwgan.encoder import EncoderFactory, trained_encoder
@@ -267,6 +269,22 @@ class DIWGAN(GAN):
         size = self.term.num_real
         if size is not None and size % self.num_pairs:
             raise ValueError(f"num_real={size}: give a multiple of the {self.num_pairs} pairs of an update")
+
+    @of_first
+    def _try_networks(self) -> None:
+        super()._try_networks()
+        if self.encoder is None:
+            return
+        images = torch.zeros(2, *self.image_shape, device=self.device)
+        with trial.trying(self, "encode"), self.inference():
+            codes, made = self.encode(images), self.encoder(images)
+        found = [getattr(value, "shape", ()) for value in (codes, made)]
+        if len(found[0]) != 2 or found[0][0] != len(images) or found[1] != images.shape:
+            raise ValueError(
+                f"encoder={type(self.encoder).__name__} returned codes {trial.described(codes)} and "
+                f"reconstructions {trial.described(made)} of {trial.described(images)}: it must return codes "
+                "(N, k), and reconstructions of the samples' shape"
+            )
 
     def setup(self, stage: str) -> None:
         """Forget the batch size of an earlier run."""

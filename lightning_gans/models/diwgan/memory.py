@@ -49,7 +49,7 @@ class Memory:
         return Memory(**parts, past=[codes[one] for codes in self.past], updates=self.updates)
 
     def on(self, device: torch.device) -> "Memory":
-        """Return the memory on a device: a trainer moves the networks, also at the end, and not what is here."""
+        """Return the memory on a device: a trainer moves the networks, also at the end, and not this."""
         if self.codes.device == device:
             return self
         return Memory.of(move_data_to_device(vars(self), device))

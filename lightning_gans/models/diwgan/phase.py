@@ -1,5 +1,6 @@
 """The first phase of a run: the auto-encoder learns, the data are encoded, the real set is chosen."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -79,11 +80,17 @@ def prepare(game: Any) -> Memory:
     Raises:
         ValueError: If the auto-encoder reconstructs too badly, or its codes cannot be used.
     """
-    trainer, encoder = game.trainer, game.encoder
+    trainer, encoder, term = game.trainer, game.encoder, game.term
+    size = 0 if term.real_set == "redraw" else term.num_real or game.num_pairs
     first = trainer.strategy.broadcast(torch.initial_seed())
     seeds = [(first + replica) % 2**63 for replica in range(game.replicas)]
     modules = [game.data_of(replica) for replica in range(game.replicas)]
     samples = [Samples(data, trainer.train_dataloader, game.device) for data in modules]
+    if not size and term.real_set != "redraw":
+        raise ValueError(
+            "num_real=None: the loader does not say how large its batches are, as one with a batch_sampler: "
+            "give num_real, that size or a multiple of it"
+        )
     if game.encoder_updates and any(True for _ in encoder.parameters()):
         bar = trainer.progress_bar_callback
         train(
@@ -102,7 +109,12 @@ def prepare(game: Any) -> Memory:
     few = torch.stack([s.at(torch.arange(min(len(s), TESTED))) for s in samples])
     error, variance = (float(x) for x in reconstruction(encoder, few))
     largest = game.max_error or largest_error(modules[0], variance)
-    if not error <= largest:
+    if not math.isfinite(error):
+        raise ValueError(
+            f"encoder={type(encoder).__name__}: its reconstructions are not finite: look for NaN in the "
+            "data, or give a smaller encoder_lr"
+        )
+    if error > largest:
         raise ValueError(
             f"encoder={type(encoder).__name__}: the mean squared error of its reconstructions is "
             f"{error:.3g}, and {largest:.3g} is the most that codes of this data may have (its variance is "
@@ -111,8 +123,6 @@ def prepare(game: Any) -> Memory:
     # Each rank has a real set of its own, unless they pair together.
     rank = 0 if game.gather else game.global_rank
     rngs = [torch.Generator().manual_seed((seed + 7_919 * (rank + 1)) % 2**63) for seed in seeds]
-    term = game.term
-    size = 0 if term.real_set == "redraw" else term.num_real or game.num_pairs
     return begin(game.encode, samples, rngs, size, term.real_set, term.bandwidth)
 
 

@@ -1,5 +1,6 @@
 """The second term of the generator's loss (Eq. 2 and 3): pairs with a real set, weighed by both sides."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -95,7 +96,10 @@ class PairingTerm:
         checks.one_of(get_args(GeneratorWeight), generator_weight=generator_weight)
         checks.one_of(get_args(TargetWeight), target_weight=target_weight)
         checks.one_of(get_args(RealSet), real_set=real_set)
-        low, high = weight_clip
+        try:
+            low, high = weight_clip
+        except (TypeError, ValueError):
+            low, high = math.nan, math.nan
         if not 0 <= low <= 1 <= high:
             raise ValueError(f"weight_clip={weight_clip}: weights have mean 1, give two numbers around it")
         if real_set == "kde" and bandwidth is None:
@@ -176,10 +180,16 @@ class PairingTerm:
         """Go on from what :meth:`state` returned.
 
         Raises:
-            ValueError: If that is nothing.
+            ValueError: If that is nothing, or the real set is not of ``num_real`` samples.
         """
         if not state:
             raise ValueError(
                 "the checkpoint has no real set: it was written before one was chosen, or with alpha=0"
             )
         self.memory = Memory.of(state)
+        size = self.memory.codes.shape[1]
+        if self.num_real not in (None, size):
+            raise ValueError(
+                f"num_real={self.num_real}: the run has chosen {size} real samples, and keeps them: leave "
+                "num_real at that, or start a new run"
+            )
