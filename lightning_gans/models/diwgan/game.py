@@ -278,7 +278,7 @@ class DIWGAN(GAN):
         images = torch.zeros(2, *self.image_shape, device=self.device)
         with trial.trying(self, "encode"), self.inference():
             codes, made = self.encode(images), self.encoder(images)
-        found = [getattr(value, "shape", ()) for value in (codes, made)]
+        found: list[tuple[int, ...]] = [tuple(getattr(value, "shape", ())) for value in (codes, made)]
         if len(found[0]) != 2 or found[0][0] != len(images) or found[1] != images.shape:
             raise ValueError(
                 f"encoder={type(self.encoder).__name__} returned codes {trial.described(codes)} and "
