@@ -159,16 +159,19 @@ def remains(folder):
             for file in sorted(folder.rglob("*.ckpt"), key=lambda file: file.stat().st_mtime_ns)
         },
         "values": sorted(values),  # a row of the log may have parts in several runs
-        "scores": sorted(json.dumps(json.loads(line), sort_keys=True) for line in scores),
+        "scores": sorted(
+            {json.dumps(_without(json.loads(x), str(folder.resolve())), sort_keys=True) for x in scores}
+        ),
         "pictures": dict(pictures),
         "animations": {file.name for file in folder.rglob("*.gif")},  # a resumed run's has its own pictures
     }
 
 
 def _without(state, folder):
-    """Replace the run's folder, and the number of the part, in all texts."""
+    """Replace the run's folder, and the number of the part, in all texts; leave out how long it took."""
     if isinstance(state, dict):
-        return {_without(key, folder): _without(value, folder) for key, value in state.items()}
+        kept = {key: value for key, value in state.items() if key != "seconds"}
+        return {_without(key, folder): _without(value, folder) for key, value in kept.items()}
     if isinstance(state, list | tuple):
         return type(state)(_without(value, folder) for value in state)
     if not isinstance(state, str):

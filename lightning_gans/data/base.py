@@ -26,6 +26,7 @@ from lightning_gans.data.loader import (
     WorkerLoader,
     ZipLoader,
     epoch_batches,
+    to_float,
 )
 from lightning_gans.data.selection import imbalanced, of_classes, of_each_class, partly_unlabeled
 from lightning_gans.data.sources import ImageSource, MappedImages, TensorImages
@@ -219,6 +220,19 @@ class DataModule(LightningDataModule):
             RuntimeError: Before ``setup``.
         """
         return self.stored("train")
+
+    def reader(self) -> tuple[int, Callable[[list[int]], Tensor]]:
+        """Return the number of training samples, and what reads some by their numbers; after ``setup``.
+
+        They are float32 ``(n, *image_shape)`` as evaluations see them: not cropped at random, not mirrored.
+        """
+        images = getattr(self, "real_images", None)
+        stored = images("train")[0] if images else self.training_images()[0]
+
+        def read(indices: list[int]) -> Tensor:
+            return to_float(stored[indices] if isinstance(stored, Tensor) else stored.__getitems__(indices))
+
+        return len(stored), read
 
     @property
     def smallest_batch(self) -> int:

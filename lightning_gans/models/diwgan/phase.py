@@ -9,9 +9,6 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from tqdm import tqdm
 
-from lightning_gans.data.base import DataModule
-from lightning_gans.data.loader import to_float
-from lightning_gans.data.sources import ImageSource
 from lightning_gans.game.sides import read_batch
 from lightning_gans.models.diwgan.encoder import largest_error
 from lightning_gans.models.diwgan.memory import Memory
@@ -39,36 +36,28 @@ class Samples:
 
     def __init__(self, data: Any, loader: Any, device: torch.device) -> None:
         self.device = device
-        if isinstance(data, DataModule):
-            images = getattr(data, "real_images", None)  # which are not larger than what is served
-            self.stored: Any = images("train")[0] if images else data.training_images()[0]
-            self._read: Callable[[list[int]], Tensor] = self._of_stored
+        self.size: int
+        self._read: Callable[[list[int]], Tensor]
+        if hasattr(data, "reader"):
+            self.size, self._read = data.reader()
             return
-        self.stored = getattr(loader, "dataset", None)
-        if not (hasattr(self.stored, "__getitem__") and hasattr(self.stored, "__len__")):
+        stored: Any = getattr(loader, "dataset", None)
+        if not (hasattr(stored, "__getitem__") and hasattr(stored, "__len__")):
             raise ValueError(
-                f"data={type(self.stored).__name__} has no samples by number, which DIWGAN's auto-encoder "
+                f"data={type(stored).__name__} has no samples by number, which DIWGAN's auto-encoder "
                 "learns from: give a data module of this package, or a data set with __len__ and __getitem__"
             )
-        self._collate = loader.collate_fn
-        self._read = self._of_dataset
+        self.size = len(stored)
+        self._read = lambda indices: read_batch(loader.collate_fn([stored[i] for i in indices])).images
 
     def __len__(self) -> int:
         """Return their number."""
-        return len(self.stored)
+        return self.size
 
     def at(self, indices: Tensor) -> Tensor:
         """Return the samples with these numbers, float32 ``(n, *image_shape)``."""
-        return to_float(self._read(indices.tolist())).to(self.device)
-
-    def _of_stored(self, indices: list[int]) -> Tensor:
-        if isinstance(self.stored, ImageSource):
-            return self.stored.__getitems__(indices)
-        images: Tensor = self.stored[indices]
-        return images
-
-    def _of_dataset(self, indices: list[int]) -> Tensor:
-        return read_batch(self._collate([self.stored[i] for i in indices])).images
+        images: Tensor = self._read(indices.tolist())
+        return images.to(self.device)
 
 
 def prepare(game: Any) -> Memory:
