@@ -337,9 +337,8 @@ class Evaluate(Callback):
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return {}
         with stopped(trainer):
-            share_buffers(
-                module
-            )  # all ranks must sample from equal networks: each scores a part of the samples
+            # All ranks must sample from equal networks: each scores a part of the samples.
+            share_buffers(module)
             found = [self._score(trainer, module, scored) for scored in self._games]
         self.scores = found[0] if len(found) == 1 else over_replicas(found)
         self._last = trainer.global_step

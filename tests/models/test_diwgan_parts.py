@@ -10,7 +10,7 @@ from scipy.stats import gaussian_kde
 
 from lightning_gans.models.diwgan import weights
 from lightning_gans.models.diwgan.memory import Memory
-from lightning_gans.models.diwgan.pairing import costs, pair
+from lightning_gans.models.diwgan.pairing import costs, start
 from lightning_gans.models.diwgan.real_set import choose, energy_distance
 from lightning_gans.models.diwgan.term import PairingTerm
 
@@ -39,7 +39,7 @@ def memory(real, **arguments):
 def test_pairing_and_weights_of_three_samples():
     real, fake = twice(REAL), twice(FAKE)
     away = costs(real, fake)
-    order = pair(away)
+    order = start(away)()
     assert order.tolist() == [[1, 2, 0], [2, 0, 1]]
     deltas = weights.distance(real, fake.gather(1, order[:, :, None].expand(-1, -1, 2)))
     close(deltas, twice(torch.tensor([0.1, 4.0, 0.1])))
@@ -57,15 +57,15 @@ def test_pairing_and_weights_of_three_samples():
 
 def test_greedy_is_not_optimal():
     away = torch.tensor([[[1, 2], [1.1, 4]]])
-    assert pair(away).tolist() == [[1, 0]]
-    assert pair(away, "greedy").tolist() == [[0, 1]]
+    assert start(away)().tolist() == [[1, 0]]
+    assert start(away, "greedy")().tolist() == [[0, 1]]
     # 1 is taken first, of its row and column nothing is left, then 4, then 9 in spite of 2 and 3
-    assert pair(torch.tensor([[[2, 1, 3], [9.0, 8, 7], [4, 5, 6]]]), "greedy").tolist() == [[1, 2, 0]]
+    assert start(torch.tensor([[[2, 1, 3], [9.0, 8, 7], [4, 5, 6]]]), "greedy")().tolist() == [[1, 2, 0]]
 
 
 def test_pairing_is_optimal():
     away = costs(torch.randn(3, 5, 2), torch.randn(3, 5, 2))
-    for matrix, columns in zip(away, pair(away), strict=True):
+    for matrix, columns in zip(away, start(away)(), strict=True):
         totals = [matrix[range(5), list(p)].sum() for p in itertools.permutations(range(5))]
         assert matrix[range(5), columns].sum() == min(totals)
 
@@ -73,7 +73,7 @@ def test_pairing_is_optimal():
 @pytest.mark.parametrize("how", ["hungarian", "greedy"])
 def test_no_pairing_of_what_is_not_finite(how):
     with pytest.raises(ValueError, match=r"finite|invalid numeric"):
-        pair(torch.tensor([[[1, math.nan], [1, 2]]]), how)
+        start(torch.tensor([[[1, math.nan], [1, 2]]]), how)()
 
 
 def test_generator_weights():

@@ -21,11 +21,6 @@ def costs(real: Tensor, fake: Tensor) -> Tensor:
     return torch.cdist(real, fake, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def pair(costs: Tensor, how: Pairing = "hungarian") -> Tensor:
-    """Pair each row of matrices of costs with a column of its own, see :func:`start`."""
-    return start(costs, how)()
-
-
 def start(costs: Tensor, how: Pairing = "hungarian") -> Callable[[], Tensor]:
     """Begin to pair each row of matrices of costs with a column of its own, in other threads.
 
