@@ -1,7 +1,7 @@
 """Rejection sampling: of a generator's samples those are kept that the discriminator finds too rare.
 
-Mo et al., NeurIPS 2019 (GOLD, arXiv 1910.09170), section 3.2; with the marginal term alone it is discriminator
-rejection sampling (Azadi et al., arXiv 1810.06758).
+Mo et al., NeurIPS 2019 (GOLD, arXiv 1910.09170); with the marginal term alone it is discriminator rejection
+sampling (Azadi et al., arXiv 1810.06758).
 """
 
 from dataclasses import dataclass
@@ -42,9 +42,9 @@ class RejectionSampler:
     """Draw from a generator, and accept a sample x of class c with probability ``min(1, exp(d(x, c)) / M)``.
 
     d is the balanced GOLD estimator ``l + ratio * log D_C(c | x)`` of ``log p_data(x, c) / p_g(x, c)``, with
-    the logit l of "real" and the class probabilities D_C. A discriminator without a head for classes has d = l:
-    discriminator rejection sampling, given the class if the discriminator sees it. What is accepted has the
-    data's distribution if d is exact and M its largest value.
+    the logit l of "real" and the class probabilities D_C. A discriminator without a head for classes has
+    d = l: discriminator rejection sampling, given the class if the discriminator sees it. What is accepted
+    has the data's distribution if d is exact and log M its largest value.
 
     M and the ratio are measured on ``num_calibration`` samples, classes in turn, when they are first needed,
     with the weights that the game has then; :meth:`calibrate` measures them anew. The discriminator is that
@@ -84,8 +84,8 @@ class RejectionSampler:
     ) -> None:
         if not getattr(game, "log_ratio", False):
             raise ValueError(
-                f"rejection: the logits of a {type(game).__name__}'s discriminator are no log density ratios, "
-                "by which samples are accepted: use a game such as GAN, DCGAN, ConditionalGAN or ACGAN"
+                f"rejection: the logits of a {type(game).__name__}'s discriminator are no log density "
+                "ratios, by which samples are accepted: use a game such as GAN, DCGAN, ConditionalGAN or ACGAN"
             )
         checks.within("(0, 1)", p=p)
         checks.one_of(("quantile", "max", "drs"), mode=mode)
@@ -207,8 +207,8 @@ class RejectionSampler:
             asked = (missing / expected.clamp(min=1e-300)).nan_to_num(0).ceil().clamp(max=1e15).long()
             self._check_draws(asked, drawn, kept, wanted)
             for part in torch.arange(self.num_classes).repeat_interleave(asked).split(CHUNK):
-                made, *judged = self._candidates(part, rng)
-                gap = gold.gold_balanced(*judged, found.ratio)
+                made, marginal, conditional = self._candidates(part, rng)
+                gap = gold.gold_balanced(marginal, conditional, found.ratio)
                 below = self._probabilities(gap, part, found.log_bound, found.centre)
                 chosen = (torch.rand(len(part), generator=rng) < below).logical_xor(torch.tensor(rejected))
                 chosen = chosen.nonzero().squeeze(1)
@@ -240,9 +240,8 @@ class RejectionSampler:
         if labels is None:
             return torch.arange(n) % self.num_classes
         if not self.game.conditional:
-            raise ValueError(
-                f"labels given, but {type(self.game).__name__} is not conditional: leave them out"
-            )
+            kind = type(self.game).__name__
+            raise ValueError(f"labels given, but {kind} is not conditional: leave them out")
         checks.labels(self.num_classes, labels=labels)
         checks.shaped((n,), labels=labels)
         return labels.cpu().long()
@@ -270,11 +269,9 @@ class RejectionSampler:
         return f"class {k}" if self.game.conditional else type(self.game).__name__
 
     def _advice(self) -> str:
-        ways = [] if self.mode == "max" else [f"lower p={self.p}"]
-        ways += ["use mode=quantile"] if self.mode == "max" else []
-        ways += ["give each class its own M (per_class=True)"] * (
-            self.game.conditional and not self.per_class
-        )
+        ways = ["use mode=quantile" if self.mode == "max" else f"lower p={self.p}"]
+        if self.game.conditional and not self.per_class:
+            ways.append("give each class its own M (per_class=True)")
         return ", or ".join(ways)
 
 
