@@ -60,8 +60,9 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
 
 def has_baseline(results: Results) -> bool:
     """Return whether the table has a baseline."""
-    columns = [column for data in results.grid.budget.data.values() for column in data.columns.values()]
-    return any(x.baseline for x in (*results.grid.table.rows.values(), *columns))
+    grid = results.grid
+    columns = (column for data in grid.budget.data.values() for column in data.columns.values())
+    return any(row.baseline for row in grid.table.rows.values()) or any(x.baseline for x in columns)
 
 
 def differences(results: Results, data: DataSet) -> list[Difference]:
@@ -74,8 +75,8 @@ def differences(results: Results, data: DataSet) -> list[Difference]:
             baselines.append((row.baseline, row.baseline, column))
         if column.baseline is not None:
             baselines.append((column.baseline, row.name, data.columns[column.baseline]))
-        for name, *place in baselines:
-            others = _by_seed(results, data, *place)
+        for name, other_row, other_column in baselines:
+            others = _by_seed(results, data, other_row, other_column)
             values = [own[seed] - others[seed] for seed in own if seed in others]
             if len(values) >= LEAST:
                 about = data.name, row.name, column.name, name, len(values)
