@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ACGAN",
     "CIFAR10",
     "CIFAR100",
     "DCGAN",
     "DIWGAN",
     "GAN",
+    "GOLDACGAN",
     "LSGAN",
     "LSUN",
     "MNIST",

@@ -18,8 +18,8 @@ ALLOWED = {
     "models": {"game", "losses", "networks"},
     "data": set(),
     "drawing": {"data"},
-    "metrics": {"data", "drawing", "game", "networks"},
-    "callbacks": {"data", "drawing", "game", "metrics"},
+    "metrics": {"data", "drawing", "game", "losses", "networks"},
+    "callbacks": {"data", "drawing", "game", "losses", "metrics"},
     "commands": {"callbacks", "data", "drawing", "game", "metrics", "models", "networks"},
 }
 """What a folder imports beside itself and what is for all."""

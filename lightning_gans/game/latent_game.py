@@ -90,6 +90,9 @@ class LatentGame(Replicas):
     """Whether the generator's first update in a round judges the fakes that the discriminator just learned
     from."""
 
+    log_ratio: bool = False
+    """Whether the logits of the best discriminator are log p_data / p_g, as those of GAN's loss are."""
+
     num_outputs: int | None = None
     """Numbers that the discriminator returns for an image, asked for as ``outputs`` of what makes it. None:
     one logit, or a map of patches."""
@@ -423,6 +426,10 @@ class LatentGame(Replicas):
         """Return what :meth:`judge` returned as one number an image, ``(n,)``: the mean over patches."""
         first: Tensor = judged[0] if isinstance(judged, tuple) else judged
         return first.float().reshape(len(first), -1).mean(1)
+
+    def class_logits(self, judged: Any) -> Tensor | None:
+        """Return the logits ``(n, num_classes)`` of the classes in what :meth:`judge` returned; here none."""
+        return None
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Generate as many images as the batch has."""

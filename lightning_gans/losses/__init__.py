@@ -1,5 +1,5 @@
 """Losses that several papers share: pure functions of logits, a module a family."""
 
-from lightning_gans.losses import distances, gan, hinge, lsgan, semi_supervised, translation, wgan
+from lightning_gans.losses import distances, gan, gold, hinge, lsgan, semi_supervised, translation, wgan
 
-__all__ = ["distances", "gan", "hinge", "lsgan", "semi_supervised", "translation", "wgan"]
+__all__ = ["distances", "gan", "gold", "hinge", "lsgan", "semi_supervised", "translation", "wgan"]

@@ -33,6 +33,7 @@ class ConditionalGAN(LatentGame):
     conditional = True
     semi_supervised = True
     shares_fake = True
+    log_ratio = True
 
     def __init__(self, image_shape: tuple[int, ...], num_classes: int | None = None, **kwargs: Any) -> None:
         super().__init__(image_shape, num_classes, **kwargs)

@@ -34,6 +34,8 @@ class GAN(LatentGame):
             round.
     """
 
+    log_ratio = True
+
     def __init__(
         self,
         image_shape: tuple[int, ...],

@@ -1,5 +1,14 @@
 """Networks: plain ``nn.Module`` classes, built from numbers and names, without Lightning."""
 
+from lightning_gans.networks.acgan import (
+    ACGANColourDiscriminator,
+    ACGANColourGenerator,
+    ACGANDiscriminator,
+    ACGANGenerator,
+    ACGANMLPDiscriminator,
+    ACGANMLPGenerator,
+    TwoHeadedDiscriminator,
+)
 from lightning_gans.networks.autoencoder import (
     Autoencoder,
     ConvAutoencoder,
@@ -37,6 +46,12 @@ from lightning_gans.networks.unet import UNetGenerator
 from lightning_gans.networks.wgan import ConstantFiltersGenerator, SmallDiscriminator, SmallGenerator
 
 __all__ = [
+    "ACGANColourDiscriminator",
+    "ACGANColourGenerator",
+    "ACGANDiscriminator",
+    "ACGANGenerator",
+    "ACGANMLPDiscriminator",
+    "ACGANMLPGenerator",
     "Autoencoder",
     "ConditionalDCGANDiscriminator",
     "ConditionalDCGANGenerator",
@@ -69,6 +84,7 @@ __all__ = [
     "ResNetTranslator",
     "SmallDiscriminator",
     "SmallGenerator",
+    "TwoHeadedDiscriminator",
     "UNetGenerator",
     "guided_backpropagation",
 ]

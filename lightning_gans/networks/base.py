@@ -1,10 +1,13 @@
 """Base classes of networks, checks of their inputs, and labels as one-hot vectors."""
 
+from contextlib import nullcontext
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, group_norm
+from torch.nn.utils import parametrizations
+from torch.nn.utils.parametrize import register_parametrization
 from torch.overrides import has_torch_function
 
 from lightning_gans import checks
@@ -39,6 +42,23 @@ def up(inputs: int, outputs: int, kernel: int = 5, stride: int = 2, bias: bool =
     padding = 1 if kernel == 4 else kernel // 2
     extra = stride - 1 if kernel % 2 else 0  # an odd kernel alone would give 2n - 1 pixels
     return nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding, extra, bias=bias)
+
+
+class _SpectralNorm(parametrizations._SpectralNorm):
+    """torch's spectral norm, in float32 under autocast too: bfloat16 is too inexact for its iteration."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        with nullcontext() if weight.is_meta else torch.autocast(weight.device.type, enabled=False):
+            normed: Tensor = super().forward(weight)
+        return normed
+
+
+def spectral_norm(layer: nn.Conv2d) -> None:
+    """Divide the weights of a layer by their largest singular value, once they are drawn.
+
+    A wrapped weight is no parameter any more: initial weights have to be drawn before.
+    """
+    register_parametrization(layer, "weight", _SpectralNorm(layer.weight))
 
 
 Norm = Literal["batch", "instance", "instance_affine", "none"]

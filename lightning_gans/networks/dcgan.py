@@ -13,14 +13,11 @@ in a joint one.
 """
 
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
-from torch.nn.utils import parametrizations
-from torch.nn.utils.parametrize import register_parametrization
 
 from lightning_gans import checks
 from lightning_gans.networks import initialisers
@@ -31,6 +28,7 @@ from lightning_gans.networks.base import (
     check_images,
     check_latents,
     one_hot,
+    spectral_norm,
     up,
 )
 from lightning_gans.networks.rebuild import Rebuildable
@@ -81,15 +79,6 @@ def _doubled(width: int, size: int) -> list[tuple[int, int]]:
 def _halved(width: int, size: int) -> list[tuple[int, int]]:
     """Return the same from 4 pixels to half the image's size."""
     return [(width << n, 2) for n in reversed(range(size.bit_length() - 4))]
-
-
-class _SpectralNorm(parametrizations._SpectralNorm):
-    """torch's spectral norm, in float32 under autocast too: bfloat16 is too inexact for its iteration."""
-
-    def forward(self, weight: Tensor) -> Tensor:
-        with nullcontext() if weight.is_meta else torch.autocast(weight.device.type, enabled=False):
-            normed: Tensor = super().forward(weight)
-        return normed
 
 
 class _FirstLayer(nn.ConvTranspose2d):
@@ -216,7 +205,7 @@ class DCGANDiscriminator(ConvolutionalDiscriminator):
         if norm == "spectral":  # after the weights are drawn, as a wrapped weight is no parameter any more
             for layer in list(self.modules()):
                 if isinstance(layer, nn.Conv2d):
-                    register_parametrization(layer, "weight", _SpectralNorm(layer.weight))
+                    spectral_norm(layer)
 
 
 class DCGANPaperGenerator(Generator):

@@ -17,8 +17,8 @@ def uniform_(network: nn.Module, bound: float) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def normal_(network: nn.Module, std: float = 0.02) -> None:
-    """Draw weights from N(0, std), gains of batch and instance norms from N(1, std); biases become 0.
+def normal_(network: nn.Module, std: float = 0.02, norms: bool = True) -> None:
+    """Draw weights from N(0, std), with ``norms`` gains of batch and instance norms from N(1, std); biases: 0.
 
     This is the DCGAN paper's (arXiv 1511.06434, section 4), with std 0.02. Layer norms keep a gain of 1.
     """
@@ -27,7 +27,9 @@ def normal_(network: nn.Module, std: float = 0.02) -> None:
             nn.init.normal_(layer.weight, 0.0, std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.InstanceNorm2d) and layer.affine:
+        elif (
+            isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.InstanceNorm2d) and layer.affine and norms
+        ):
             nn.init.normal_(layer.weight, 1.0, std)
             nn.init.zeros_(layer.bias)
 

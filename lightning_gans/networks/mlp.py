@@ -52,7 +52,7 @@ _OUTPUTS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def _hidden(
+def hidden_layers(
     inputs: int, hidden: Sequence[int], activation: str | Sequence[str], batch_norm: bool = False
 ) -> tuple[list[nn.Module], int]:
     """Return hidden layers and the size of the last. Gains of batch norm are drawn from N(1, 0.02)."""
@@ -118,7 +118,7 @@ class MLPGenerator(Generator):
         shape = checks.image_shape(image_shape)
         checks.at_least(1, latent_dim=latent_dim)
         checks.one_of(_OUTPUTS, output=output)
-        layers, units = _hidden(latent_dim, hidden, activation, batch_norm)
+        layers, units = hidden_layers(latent_dim, hidden, activation, batch_norm)
         last = nn.Linear(units, math.prod(shape))
         super().__init__(latent_dim, *layers, last, _OUTPUTS[output](), nn.Unflatten(1, shape))
         _initialise(self, init_range)
@@ -145,7 +145,7 @@ class MLPDiscriminator(Discriminator):
         outputs: int = 1,
     ) -> None:
         checks.at_least(1, outputs=outputs)
-        layers, units = _hidden(math.prod(checks.image_shape(image_shape)), hidden, activation)
+        layers, units = hidden_layers(math.prod(checks.image_shape(image_shape)), hidden, activation)
         super().__init__(image_shape, nn.Flatten(), *layers, nn.Linear(units, outputs))
 
 

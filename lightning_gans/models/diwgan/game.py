@@ -71,6 +71,8 @@ class DIWGAN(GAN):
         ValueError: If an argument is out of range, or two do not fit together.
     """
 
+    log_ratio = False  # generated samples are weighted, and paired ones pulled together
+
     def __init__(
         self,
         image_shape: tuple[int, ...],

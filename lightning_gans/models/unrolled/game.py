@@ -45,6 +45,7 @@ class UnrolledGAN(LatentGame):
     # double backward does not pass through a compiled network
     never_compiled = ("discriminator",)
     shares_fake = True
+    log_ratio = True
 
     def __init__(
         self,
