@@ -52,7 +52,7 @@ def entropy(class_logits: Tensor) -> Tensor:
 
 
 def gold(logits: Tensor, class_logits: Tensor, labels: Tensor, generated: bool = True) -> Tensor:
-    """Return the gap at samples with a class: l + log D_C(c | x) of generated, l - log D_C(c | x) of real ones.
+    """Return the gap at samples with a class: l + log D_C(c | x) of generated, l - log D_C(c | x) of real.
 
     Of a generated sample p_g(c | x) is taken to be 1, of a real one p_data(c | x).
 

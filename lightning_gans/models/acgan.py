@@ -29,7 +29,7 @@ from lightning_gans.networks.acgan import (
 class ACGAN(LatentGame):
     """The generator sees the label; the discriminator finds it out beside telling real from generated.
 
-    With l the logit of "real", a the logits of the classes, CE the cross entropy of a label, and g = G(z, c)::
+    With l the logit of "real", a the logits of the classes, CE the cross entropy of a label, g = G(z, c)::
 
         L_D = E[softplus(-l(x))] + E[softplus(l(g))] + E[CE(a(x), y)] + class_weight * E[CE(a(g), c)]
         L_G = E[softplus(-l(g))] + E[CE(a(g), c)]

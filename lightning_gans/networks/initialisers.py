@@ -18,9 +18,10 @@ def uniform_(network: nn.Module, bound: float) -> None:
 
 
 def normal_(network: nn.Module, std: float = 0.02, norms: bool = True) -> None:
-    """Draw weights from N(0, std), with ``norms`` gains of batch and instance norms from N(1, std); biases: 0.
+    """Draw weights from N(0, std), gains of batch and instance norms from N(1, std); biases become 0.
 
-    This is the DCGAN paper's (arXiv 1511.06434, section 4), with std 0.02. Layer norms keep a gain of 1.
+    This is the DCGAN paper's (arXiv 1511.06434, section 4), with std 0.02. Layer norms keep a gain of 1,
+    and without ``norms`` all.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
