@@ -45,8 +45,8 @@ class GOLDTerms(Pictures):
     ``gold/update=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a logger is
     attached; ``gold.gif`` is the whole training. The history is part of checkpoints. Watching does not change
     the training: weights are the same, bit for bit, with this callback and without. Of games without class
-    head, or without labels, only the marginal term is drawn, and logged; games whose logits are no log density
-    ratios (WGAN, LSGAN, hinge) are not drawn, with a warning.
+    head, or without labels, only the marginal term is drawn, and logged; games whose logits are no log
+    density ratios (WGAN, LSGAN, hinge) are not drawn, with a warning.
 
     Args:
         every_n_updates: Generator updates between two pictures.
@@ -71,6 +71,7 @@ class GOLDTerms(Pictures):
         self.history: dict[int, Tensor] = {}  # by update: (2, terms, 3), see draw_gold
         self.ratios: dict[int, float] = {}
         self.capacity: dict[str, dict[int, float]] = {}  # by name and update
+        self.reweighted_from: int | None = None  # the update at which GOLDACGAN's weights began
 
     def stands_aside(self, module: LightningModule) -> str | None:
         """Return why nothing is drawn, if the discriminator does not estimate a ratio of densities."""
@@ -82,6 +83,14 @@ class GOLDTerms(Pictures):
         """Delete the history of an earlier run."""
         if trainer.global_step == 0:
             self._forget()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note when the game begins to weigh samples; draw when a multiple of the cadence is reached."""
+        if self.reweighted_from is None and getattr(pl_module, "reweights", False):
+            self.reweighted_from = trainer.global_step
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the end of training, once more if there may be a fitting capacity since."""
@@ -109,7 +118,7 @@ class GOLDTerms(Pictures):
             self.ratios[update] = means["val/gold_ratio"] = float(balance(marginal, others[0]))
         self._read_capacity()
         picture = draw_gold(
-            self.history, self.ratios, self.capacity, images, of_generated[-1], labels, mark(trainer, game)
+            self.history, self.ratios, self.capacity, images, of_generated[-1], labels, self.reweighted_from
         )
         return picture, {name: value for name, value in means.items() if not math.isnan(value)}
 
@@ -126,14 +135,16 @@ class GOLDTerms(Pictures):
     def state_dict(self) -> dict[str, Any]:
         """Return the updates that were drawn, and the history."""
         self._read_capacity()
-        history = {"history": dict(self.history), "ratios": dict(self.ratios)}
-        return {**super().state_dict(), **history, "capacity": {k: dict(v) for k, v in self.capacity.items()}}
+        capacity = {name: dict(scores) for name, scores in self.capacity.items()}
+        kept = {"history": dict(self.history), "ratios": dict(self.ratios), "capacity": capacity}
+        return {**super().state_dict(), **kept, "reweighted_from": self.reweighted_from}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         super().load_state_dict(state_dict)
         self.history = {update: stats.cpu() for update, stats in state_dict["history"].items()}
         self.ratios, self.capacity = state_dict["ratios"], state_dict["capacity"]
+        self.reweighted_from = state_dict["reweighted_from"]
 
 
 def real_samples(trainer: Trainer, n: int) -> tuple[Tensor, Tensor]:
@@ -155,14 +166,6 @@ def real_samples(trainer: Trainer, n: int) -> tuple[Tensor, Tensor]:
     return torch.cat(images), torch.cat(labels)
 
 
-def mark(trainer: Trainer, game: Any) -> float | None:
-    """Return the update from which on GOLD weighs samples; None if it does not, or that is not known."""
-    start: float | None = getattr(game, "reweight_from", None)
-    if start is None or start >= 1:
-        return start
-    return start * trainer.max_steps if trainer.max_steps > 0 else None
-
-
 def _terms(game: LatentGame, images: Tensor, labels: Tensor | None, generated: bool) -> list[Tensor]:
     """Return the marginal term ``(n,)``; with classes also the conditional one and d, of labelled samples."""
     marginal, class_logits = terms(game, images, labels)
@@ -177,5 +180,8 @@ def _summary(values: list[Tensor]) -> Tensor:
     """Return mean and quantiles ``(terms, 3)`` of terms; NaN of those without samples."""
     ends = torch.tensor(QUANTILES)
     return torch.stack(
-        [torch.cat([x.mean()[None], x.quantile(ends)]) if len(x) else torch.full((3,), math.nan) for x in values]
+        [
+            torch.cat([x.mean()[None], x.quantile(ends)]) if len(x) else torch.full((3,), math.nan)
+            for x in values
+        ]
     )

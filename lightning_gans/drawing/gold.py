@@ -62,7 +62,9 @@ def draw_gold(
     if ratios:
         axes = panels[stats.shape[2], 0]
         axes.plot(list(ratios), list(ratios.values()), color=FAKE, linewidth=1.4, marker=".")
-        axes.set(title=r"balance $\rho=\sigma(\ell)\,/\,\sigma(\log D_C)$ of generated samples", ylim=(0, None))
+        axes.set(
+            title=r"balance $\rho=\sigma(\ell)\,/\,\sigma(\log D_C)$ of generated samples", ylim=(0, None)
+        )
     if capacity:
         axes = panels[-1, 0]
         for name, scores in capacity.items():
