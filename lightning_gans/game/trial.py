@@ -32,7 +32,7 @@ def check_data(game: Any, data: Any, training: bool) -> None:
         if unlabeled:
             raise ValueError(
                 f"{unlabeled} training samples of {of} have no label, but a conditional {name} needs all: "
-                "leave out label_fraction and unlabeled data"
+                "leave out label_fraction, num_labels and unlabeled data"
             )
 
 

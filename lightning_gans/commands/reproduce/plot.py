@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
 from lightning_gans.commands.reproduce.cells import evaluations
-from lightning_gans.commands.reproduce.results import ARROWS, Results, figure_of, summary
+from lightning_gans.commands.reproduce.report import ARROWS
+from lightning_gans.commands.reproduce.results import Results, figure_of, summary
 from lightning_gans.commands.reproduce.tables import Column, DataSet, Row
 from lightning_gans.drawing.style import INK, new_figure, styled
 
@@ -22,8 +23,23 @@ GREY, RULE, ACCENT = "#7b8190", "#e3e5ea", "#c1442e"
 COLOURS = ("#2a6f97", "#e08e2b", "#5b8e55", "#8b5fa8", "#b5495b", "#4a4e69")
 STYLES = ("-", "--", ":")
 
-Curve = list[tuple[float, float, float, float]]
-"""Update, seconds of training, mean of a score over seeds, and its deviation; NaN: unknown."""
+
+class Point(NamedTuple):
+    """A score in the course of a row's runs, over seeds; NaN: unknown.
+
+    Attributes:
+        update: Generator updates.
+        seconds: Seconds of training, a mean.
+        mean: Mean of the score.
+        deviation: Its standard deviation.
+        labels: Labelled training samples, a mean.
+    """
+
+    update: float
+    seconds: float
+    mean: float
+    deviation: float
+    labels: float
 
 
 @styled
@@ -59,7 +75,8 @@ def draw(results: Results) -> bytes:
 def draw_curves(results: Results, data: DataSet) -> bytes | None:
     """Draw the scores of a data set's runs, a panel each, over updates and over seconds of training.
 
-    Those that each run has once, at its end, are no curves, and left out.
+    If labels were added during the runs, over their number too, with the last score that each number has.
+    Scores that each run has once, at its end, are no curves, and left out.
 
     Returns:
         The bytes of a PNG; None if no run that has finished has several evaluations.
@@ -69,48 +86,57 @@ def draw_curves(results: Results, data: DataSet) -> bytes | None:
     }
     if not curves:
         return None
-    timed = any(
-        seconds >= 0 for rows in curves.values() for curve in rows.values() for _, seconds, *_ in curve
-    )
-    labels = ["generator updates", "seconds of training"][: 1 + timed]
-    canvas = new_figure(max(330 * len(curves), 500) + 150, 270 * len(labels) + 70)
-    panels = canvas.subplots(len(labels), len(curves), squeeze=False, sharey="col")
+    drawn = [curve for rows in curves.values() for curve in rows.values()]
+    over = {"generator updates": "update"}
+    if any(point.seconds >= 0 for curve in drawn for point in curve):
+        over["seconds of training"] = "seconds"
+    if any(curve[0].labels < curve[-1].labels for curve in drawn):
+        over["labelled training samples"] = "labels"
+    canvas = new_figure(max(330 * len(curves), 500) + 150, 270 * len(over) + 70)
+    panels = canvas.subplots(len(over), len(curves), squeeze=False, sharey="col")
     names, named = list(results.grid.table.rows), dict[str, Any]()
     for column, (title, rows) in zip(panels.T, curves.items(), strict=True):
-        for time, (axis, label) in enumerate(zip(column, labels, strict=True)):
-            _plain(axis, "" if time else title)
+        for axis, (label, of_point) in zip(column, over.items(), strict=True):
+            _plain(axis, "" if axis is not column[0] else title)
             axis.set_xlabel(label, color=GREY)
             axis.locator_params(nbins=5)
             for name, curve in rows.items():
-                *times, mean, deviation = np.transpose(curve)
+                points = {x.labels: x for x in curve}.values() if of_point == "labels" else curve
+                x, mean, deviation = np.transpose([(getattr(p, of_point), *p[2:4]) for p in points])
                 number = names.index(name)
                 colour = COLOURS[number % len(COLOURS)]
                 style = STYLES[number // len(COLOURS) % len(STYLES)]
-                (named[name],) = axis.plot(times[time], mean, style, color=colour, linewidth=1.6)
-                ends = mean - deviation, mean + deviation
-                axis.fill_between(times[time], *ends, color=colour, alpha=0.15, linewidth=0)
+                (named[name],) = axis.plot(x, mean, style, color=colour, linewidth=1.6)
+                axis.fill_between(
+                    x, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0
+                )
     canvas.suptitle(title_of(results, data, "mean ± standard deviation over seeds"), x=0.01, ha="left")
     return _png(canvas, {name: named[name] for name in names if name in named})
 
 
-def curves_of(results: Results, data: DataSet) -> dict[str, dict[str, Curve]]:
+def curves_of(results: Results, data: DataSet) -> dict[str, dict[str, list[Point]]]:
     """Return, by the title of each score and the name of each row, the means over seeds."""
-    found: dict[str, dict[str, Curve]] = {}
+    found: dict[str, dict[str, list[Point]]] = {}
     for column in data.columns.values():
-        # Columns may be the minimum, the mean, ... of one score.
-        title = f"{column.name if column.over == 'last' else column.score}{ARROWS[column.better]}"
-        single = replace(column, over="last", first=1)
+        # Columns may be the minimum, the mean, the third, ... of one score.
+        whole = column.over == "last" and column.at is None
+        title = f"{column.name if whole else column.score}{ARROWS[column.better]}"
+        single = replace(column, over="last", first=1, at=None)
         for row in results.rows(data):
             scored = [
-                (line["update"], line.get("seconds", math.nan) / line.get("replicas", 1), value)
+                (line["update"], seconds, value, line.get("labels", math.nan))
                 for cell in results.finished(row.name, data.name)
                 for line in evaluations(cell.folder)
                 if (value := figure_of(cell, single, [line]).value) is not None
+                for seconds in [line.get("seconds", math.nan) / line.get("replicas", 1)]
             ]
             curve = []
             for update, seeds in groupby(sorted(scored, key=itemgetter(0)), itemgetter(0)):
-                _, seconds, values = zip(*seeds, strict=True)
-                curve.append((update, statistics.fmean(seconds), *(summary(values) or ())))
+                _, seconds, values, labels = zip(*seeds, strict=True)
+                mean, deviation = summary(values) or (math.nan, math.nan)
+                curve.append(
+                    Point(update, statistics.fmean(seconds), mean, deviation, statistics.fmean(labels))
+                )
             if curve:
                 found.setdefault(title, {}).setdefault(row.name, curve)
     return found
