@@ -29,7 +29,13 @@ from lightning_gans.data.loader import (
     epoch_batches,
     to_float,
 )
-from lightning_gans.data.selection import imbalanced, of_classes, of_each_class, partly_unlabeled
+from lightning_gans.data.selection import (
+    imbalanced,
+    mostly_unlabeled,
+    of_classes,
+    of_each_class,
+    partly_unlabeled,
+)
 from lightning_gans.data.sources import ImageSource, MappedImages, TensorImages
 
 Split = Literal["train", "val", "test"]
@@ -55,7 +61,9 @@ class DataModule(LightningDataModule):
     always use the test split.
 
     The samples of a run follow from ``seed``, the same on all ranks. They are chosen in this order: samples
-    held out for validation, ``class_weights``, ``limit`` or ``limit_per_class``, ``label_fraction``.
+    held out for validation, ``class_weights``, ``limit`` or ``limit_per_class``, ``label_fraction`` or
+    ``num_labels``. The labels that these leave out can be asked for later (:meth:`label`): they are part of
+    every checkpoint from then on.
 
     Args:
         batch_size: Samples a training batch and rank.
@@ -68,6 +76,7 @@ class DataModule(LightningDataModule):
             all.
         label_fraction: Share of the training labels that is kept, equally many of each class; the other
             labels become -1. Sets of smaller fractions are part of those of larger ones.
+        num_labels: So many training labels are kept, equally many of each class. None: ``label_fraction``.
         drop_last: Leave out the samples of an epoch that do not fill a batch.
         flip: Mirror training images horizontally with probability 1/2.
         seed: Decides subsets, permutations and flips.
@@ -92,13 +101,14 @@ class DataModule(LightningDataModule):
         limit_per_class: int | None = None,
         class_weights: Sequence[float] | None = None,
         label_fraction: float = 1.0,
+        num_labels: int | None = None,
         drop_last: bool = True,
         flip: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
         checks.at_least(1, batch_size=batch_size, eval_batch_size=eval_batch_size)
-        checks.at_least(1, limit=limit, limit_per_class=limit_per_class)
+        checks.at_least(1, limit=limit, limit_per_class=limit_per_class, num_labels=num_labels)
         checks.at_least(0, seed=seed)
         checks.within("[0, 1)", val_fraction=val_fraction)
         checks.within("(0, 1]", label_fraction=label_fraction)
@@ -108,6 +118,8 @@ class DataModule(LightningDataModule):
             raise ValueError(f"class_weights={class_weights} keep no sample: raise one")
         if limit is not None and limit_per_class is not None:
             raise ValueError(f"limit={limit} and limit_per_class={limit_per_class}: give one of them")
+        if num_labels is not None and label_fraction < 1:
+            raise ValueError(f"num_labels={num_labels} and label_fraction={label_fraction}: give one of them")
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size or batch_size
         self.val_fraction = val_fraction
@@ -115,6 +127,7 @@ class DataModule(LightningDataModule):
         self.limit_per_class = limit_per_class
         self.class_weights = class_weights
         self.label_fraction = label_fraction
+        self.num_labels = num_labels
         self.drop_last = drop_last
         self.flip = flip
         self.seed = seed
@@ -122,6 +135,8 @@ class DataModule(LightningDataModule):
         self._others: list[DataModule] = []  # of replicas 1, 2, ... of a game
         self._names: Callable[[int], str] = str
         self._resumed: dict[str, Any] = {}
+        self._true_labels = torch.empty(0, dtype=torch.int64)  # of the training samples, -1 where unknown
+        self._asked: list[int] = []  # training samples whose labels were asked for
         self.save_hyperparameters()
         # A Path in a checkpoint would not load under weights_only.
         self.save_hyperparameters({k: str(v) for k, v in self.hparams.items() if isinstance(v, Path)})
@@ -185,12 +200,14 @@ class DataModule(LightningDataModule):
         origin = origin[kept]
         self._names = _names(data, origin)
         self._splits["train"] = self._store(data, origin, training=True), training_labels
+        self._true_labels = labels[kept]
 
     def _choose(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return which training samples are held out, which are kept, and the labels of those kept."""
         by_class = self.class_weights is not None or self.limit_per_class is not None
-        if self.num_classes is None and (by_class or self.label_fraction < 1):
-            asked = "class_weights, limit_per_class and label_fraction"
+        by_label = self.label_fraction < 1 or self.num_labels is not None
+        if self.num_classes is None and (by_class or by_label):
+            asked = "class_weights, limit_per_class, label_fraction and num_labels"
             raise ValueError(f"{asked} need labels, but {type(self).__name__} has none here")
         if self.class_weights is not None and len(self.class_weights) != self.num_classes:
             raise ValueError(f"class_weights={list(self.class_weights)}: give {self.num_classes} of them")
@@ -212,6 +229,10 @@ class DataModule(LightningDataModule):
         training_labels = labels[kept]
         if self.label_fraction < 1:
             training_labels = partly_unlabeled(training_labels, self.label_fraction, self.seed)
+        if self.num_labels is not None:
+            training_labels = mostly_unlabeled(training_labels, self.num_labels, self.seed)
+        _check_asked(self._asked, len(kept))
+        training_labels[self._asked] = labels[kept[self._asked]]
         return held_out, kept, training_labels
 
     def training_images(self) -> tuple[Data, Tensor]:
@@ -234,6 +255,76 @@ class DataModule(LightningDataModule):
             return to_float(stored[indices] if isinstance(stored, Tensor) else stored.__getitems__(indices))
 
         return len(stored), read
+
+    # ------------------------------------------------------------------ labels that are asked for
+
+    @property
+    def num_labelled(self) -> int:
+        """How many training samples have a label now; after ``setup``."""
+        return int((self.stored("train")[1] >= 0).sum())
+
+    def labelled(self) -> tuple[Tensor, Tensor]:
+        """Return the training samples that have a label now, and their labels; after ``setup``.
+
+        Returns:
+            float32 (n, *image_shape) as evaluations see them: not cropped at random, not mirrored; and int64
+            (n,).
+        """
+        labels = self.stored("train")[1]
+        chosen = (labels >= 0).nonzero().squeeze(1)
+        _, read = self.reader()
+        return read(chosen.tolist()), labels[chosen]
+
+    def pool(self) -> Tensor:
+        """Return the numbers of the training samples whose label can be asked for, int64 (n,), ascending.
+
+        They have no label now, and the data set has one for them. Samples held out for validation are no
+        training samples.
+        """
+        return ((self.stored("train")[1] < 0) & (self._true_labels >= 0)).nonzero().squeeze(1)
+
+    def label(self, indices: Tensor) -> Tensor:
+        """Ask for the labels of training samples: from the next batch on they are served with them.
+
+        All ranks call this, with the same samples. The labels stay: they are part of every checkpoint.
+
+        Args:
+            indices: Numbers of the samples, int64 (n,), all of them in :meth:`pool`.
+
+        Returns:
+            Their labels, int64 (n,).
+
+        Raises:
+            ValueError: If there are no labels to ask for, or a sample is not in the pool, or is named twice;
+                or the run has several replicas.
+        """
+        pool, asked = self.pool(), indices.tolist()
+        if self._others:
+            raise ValueError(f"replicas={len(self._others) + 1}: labels are asked for in runs of one game")
+        if len(pool) == 0:
+            raise ValueError(
+                f"{type(self).__name__} has no labels to ask for: all that it knows are served already. Set "
+                "num_labels or label_fraction"
+            )
+        if strange := sorted(set(asked) - set(pool.tolist())):
+            raise ValueError(
+                f"indices: {strange[0]} is no training sample without label: give some of pool()"
+            )
+        if len(set(asked)) < len(asked):
+            raise ValueError(f"indices: a sample is named twice among {len(asked)}: give each once")
+        self._reveal([*self._asked, *asked])
+        return self._true_labels[indices]
+
+    def _reveal(self, asked: list[int]) -> None:
+        """Serve the labels of these samples, beside those that the arguments chose."""
+        labels = self.stored("train")[1]  # loaders in the same memory read the same tensor
+        _check_asked(asked, len(labels))
+        labels[self._asked] = -1
+        labels[asked] = self._true_labels[asked]
+        self._asked = asked
+        loader = self._training_loader()
+        if isinstance(loader, BatchLoader):
+            loader.labels = labels.to(loader.labels.device)
 
     def draw_labelled(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw training samples that have a label now, each as often as any other, give or take once.
@@ -296,7 +387,7 @@ class DataModule(LightningDataModule):
         self._others = []
         for number in range(1, replicas):
             other = copy(self)
-            other.seed, other._splits, other._others = self.seed + number, {}, []
+            other.seed, other._splits, other._others, other._asked = self.seed + number, {}, [], []
             other.setup(stage)
             self._others.append(other)
         if any(not isinstance(data, Tensor) for data, _ in self._splits.values()):
@@ -339,19 +430,38 @@ class DataModule(LightningDataModule):
             ValueError: If training is resumed with other data, batch size, number of devices or seed.
         """
         loader = self._loader("train", training=True)
-        position = self.state_dict() or self._resumed
+        position = self._position() or self._resumed
         if position:
             loader.load_state_dict(position)
         return loader
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the training loader's position, which Lightning itself restores only within an epoch."""
-        loader = getattr(self.trainer, "train_dataloader", None)
+    def _training_loader(self) -> Any:
+        return getattr(self.trainer, "train_dataloader", None)
+
+    def _position(self) -> dict[str, Any]:
+        loader = self._training_loader()
         return loader.state_dict() if isinstance(loader, BatchLoader | ZipLoader) else {}
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the training loader's position, which Lightning itself restores only within an epoch.
+
+        With it go the samples whose labels were asked for.
+        """
+        asked: dict[str, Any] = {"asked": self._asked} if self._asked else {}
+        return self._position() | asked
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Set the position, as :meth:`state_dict` returned it, at which training begins."""
-        self._resumed = state_dict
+        """Set the position at which training begins, and the labels, as :meth:`state_dict` returned them.
+
+        Raises:
+            ValueError: If labels were asked for of other data than this.
+        """
+        self._resumed = {key: value for key, value in state_dict.items() if key != "asked"}
+        asked = state_dict.get("asked", [])
+        if "train" in self._splits:
+            self._reveal(asked)
+        else:
+            self._asked = asked  # revealed when the training samples are there
 
     def teardown(self, stage: str) -> None:
         """Delete the position at which the run that ends was resumed, so that the next run begins at 0."""
@@ -382,6 +492,15 @@ class DataModule(LightningDataModule):
         if all(isinstance(part, Tensor) and part.device == device for part in batch):
             return batch
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+
+def _check_asked(asked: Any, size: int) -> None:
+    """Check that labels which a checkpoint has are those of ``size`` training samples."""
+    numbers = isinstance(asked, list) and all(isinstance(index, int) for index in asked)
+    if not numbers or any(not 0 <= index < size for index in asked):
+        raise ValueError(
+            f"the checkpoint has labels of other data than these {size} samples: resume with its own"
+        )
 
 
 def _taken(data: Data, kept: Tensor) -> Data:

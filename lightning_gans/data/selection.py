@@ -81,17 +81,50 @@ def partly_unlabeled(labels: Tensor, fraction: float, seed: int) -> Tensor:
     Raises:
         ValueError: If a class would be left without any label.
     """
-    labelled = (labels >= 0).nonzero().squeeze(1)
-    size = round(fraction * len(labelled))
-    present = len(labels[labelled].unique())
+    labelled = int((labels >= 0).sum())
+    size, present = round(fraction * labelled), _num_classes(labels)
     if size < present:
-        least = f"{present / max(len(labelled), 1):.2g}"
+        least = f"{present / max(labelled, 1):.2g}"
         raise ValueError(
             f"label_fraction={fraction} is less than a label for each class: use {least} or more"
         )
-    order = _places(labels[labelled], seed).argsort(stable=True)[:size]
+    return _with_labels(labels, size, seed)
+
+
+def mostly_unlabeled(labels: Tensor, size: int, seed: int) -> Tensor:
+    """Keep so many labels, equally many of each class, and set all others to -1.
+
+    Args:
+        labels: int64 (N,).
+        size: How many labels are kept; as for :func:`partly_unlabeled`, smaller sets are part of larger ones.
+        seed: Decides which labels.
+
+    Returns:
+        int64 (N,) with ``size`` labels.
+
+    Raises:
+        ValueError: If there are fewer labels, or a class would be left without any.
+    """
+    labelled, present = int((labels >= 0).sum()), _num_classes(labels)
+    if size > labelled:
+        raise ValueError(f"num_labels={size} exceeds the {labelled} labels of the training samples: lower it")
+    if size < present:
+        raise ValueError(
+            f"num_labels={size} is less than a label for each class: use {present} or more, or fewer classes"
+        )
+    return _with_labels(labels, size, seed)
+
+
+def _num_classes(labels: Tensor) -> int:
+    return len(labels[labels >= 0].unique())
+
+
+def _with_labels(labels: Tensor, size: int, seed: int) -> Tensor:
+    """Return the labels with all but ``size`` of them set to -1."""
+    labelled = (labels >= 0).nonzero().squeeze(1)
+    kept = labelled[_places(labels[labelled], seed).argsort(stable=True)[:size]]
     result = torch.full_like(labels, -1)
-    result[labelled[order]] = labels[labelled[order]]
+    result[kept] = labels[kept]
     return result
 
 

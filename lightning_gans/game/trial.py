@@ -33,7 +33,7 @@ def check_data(game: Any, data: Any, training: bool) -> None:
         if unlabeled and not game.semi_supervised:
             raise ValueError(
                 f"{unlabeled} training samples of {of} have no label, but a conditional {name} needs all: "
-                "leave out label_fraction and unlabeled data"
+                "leave out label_fraction, num_labels and unlabeled data"
             )
         if unlabeled == len(labels):
             raise ValueError(

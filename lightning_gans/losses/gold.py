@@ -185,6 +185,20 @@ def acceptance(gap: Tensor, log_m: Tensor | float) -> Tensor:
     return (full_precision(gap) - log_m).clamp(max=0).exp()
 
 
+def drs_logits(gap: Tensor, log_m: Tensor | float) -> Tensor:
+    """Return the logits of min(1, e^d / M), which discriminator rejection sampling centres.
+
+    Args:
+        gap: d, (N,).
+        log_m: log M.
+
+    Returns:
+        (N,), finite.
+    """
+    ratio = acceptance(gap, log_m)
+    return (ratio + 1e-6).log() - (1 - ratio + 1e-6).log()
+
+
 def drs_acceptance(gap: Tensor, log_m: Tensor | float, percentile: float = 0.1) -> Tensor:
     """Return the probabilities of discriminator rejection sampling, which centres them by a percentile.
 
@@ -199,6 +213,5 @@ def drs_acceptance(gap: Tensor, log_m: Tensor | float, percentile: float = 0.1) 
     Returns:
         (N,), from 0 to 1.
     """
-    ratio = acceptance(gap, log_m)
-    logits = (ratio + 1e-6).log() - (1 - ratio + 1e-6).log()
+    logits = drs_logits(gap, log_m)
     return (logits - log_bound(logits, percentile)).sigmoid()

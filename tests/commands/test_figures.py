@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
 from lightning_gans.commands.reproduce import figures as module
@@ -80,9 +81,39 @@ def test_curves_are_means_over_seeds():
         )
     curves = curves_of(results, data_of(results))
     assert list(curves) == ["modes ↑", "fid ↓"]  # two columns of one score are one curve
-    assert curves["modes ↑"]["GAN"] == [(100, 5.0, 3.0, math.sqrt(2)), (200, 10.0, 8.0, 0.0)]
+    found = [point[:4] for point in curves["modes ↑"]["GAN"]]
+    assert found == [(100, 5.0, 3.0, math.sqrt(2)), (200, 10.0, 8.0, 0.0)]
     assert [point[:3] for point in curves["fid ↓"]["GAN"]] == [(100, 5.0, 9.0), (200, 10.0, 7.0)]
     assert [point[:3] for point in curves["modes ↑"]["WGAN"]] == [(100, 4.0, 2.0), (200, 10.0, 8.0)]
+
+
+def test_curves_over_labels(monkeypatch):
+    """Of a run in which labels are added; a score without their number is drawn over updates only."""
+    columns = {
+        name: {"score": "fitting_capacity", "scale": 100, "at": at} for name, at in (("start", 1), ("end", 2))
+    }
+    results = results_of(columns={**columns, "modes": {"score": "modes"}})
+    for title, cell in cells_of(results).items():
+        rows = zip((100, 150, 200), (10, 10, 12), (0.25, 0.5, 0.75), strict=True)
+        lines = [
+            {"update": update, "labels": labels, "fitting_capacity": score + int(title[-1]) / 8}
+            for update, labels, score in rows
+        ]
+        write_lines(cell, [*lines, *({"update": update, "modes": 1.0, "name": "b"} for update in (1, 2))])
+    curves = curves_of(results, data_of(results))
+    assert list(curves) == ["fitting_capacity", "modes"]
+    points = [(x.update, x.labels, x.mean) for x in curves["fitting_capacity"]["GAN"]]
+    assert points == [(100, 10, 31.25), (150, 10, 56.25), (200, 12, 81.25)]
+    drawn = []
+
+    def savefig(self, *args, **options):
+        drawn.extend((x.get_xlabel(), [line.get_xydata().tolist() for line in x.lines]) for x in self.axes)
+
+    monkeypatch.setattr(Canvas, "savefig", savefig)
+    draw_curves(results, data_of(results))
+    over_labels = [lines for label, lines in drawn if label == "labelled training samples"]
+    assert over_labels[0] == [[[10, 56.25], [12, 81.25]]] * 2  # the last score of each number; a line a row
+    assert [label for label, _ in drawn].count("generator updates") == 2
 
 
 def test_one_evaluation_makes_no_curve():
