@@ -1,5 +1,6 @@
 """Callbacks: pictures, scores, averaged weights, speed, checkpoints."""
 
+from lightning_gans.callbacks.active_learning import ActiveLearning
 from lightning_gans.callbacks.checkpoint import Checkpoint
 from lightning_gans.callbacks.components import Components
 from lightning_gans.callbacks.ema import GeneratorEMA
@@ -13,6 +14,7 @@ from lightning_gans.callbacks.sample_grid import SampleGrid
 from lightning_gans.callbacks.throughput import Throughput
 
 __all__ = [
+    "ActiveLearning",
     "Checkpoint",
     "Components",
     "Evaluate",

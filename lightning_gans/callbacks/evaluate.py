@@ -16,7 +16,7 @@ from torchmetrics import Metric
 
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.callbacks.clock import Clock, stopped
-from lightning_gans.checks import at_least, one_of
+from lightning_gans.checks import at_least, one_of, within
 from lightning_gans.data.cache import cache_folder
 from lightning_gans.drawing.pixels import as_png
 from lightning_gans.files import write_whole
@@ -32,7 +32,7 @@ from lightning_gans.metrics.evaluation import (
 )
 from lightning_gans.metrics.extractors import Extractor
 from lightning_gans.metrics.loaders import given_loaders
-from lightning_gans.metrics.stream import SampleStream, samples_at, samples_of
+from lightning_gans.metrics.stream import RejectedSamples, SampleStream, samples_at, samples_of
 
 NO_SCORES = ("_std", "_error", "_sigma", "_classes")
 """What metrics say about their scores, of which no value is the best."""
@@ -105,6 +105,9 @@ class Evaluate(Callback):
         direction: Which translations are scored: from the inputs to the targets of the batches, ``AtoB``, or
             back, of games that translate both ways.
         name: Name of this callback, if there are several: scores are logged as ``val/<name>/<score>``.
+        rejection: Score only samples that the discriminator accepts: p, in (0, 1), of
+            :class:`~lightning_gans.game.rejection.RejectionSampler`, which each evaluation calibrates on
+            50,000 samples. The line has the ``acceptance``.
 
     Raises:
         ValueError: If an argument does not fit.
@@ -124,6 +127,7 @@ class Evaluate(Callback):
         cache: bool | str = True,
         direction: Literal["AtoB", "BtoA"] = "AtoB",
         name: str | None = None,
+        rejection: float | None = None,
     ) -> None:
         super().__init__()
         at_least(1, batch_size=batch_size)
@@ -131,6 +135,7 @@ class Evaluate(Callback):
         one_of(("train", "test"), split=split)
         one_of(("ema", "raw"), weights=weights)
         one_of(("AtoB", "BtoA"), direction=direction)
+        within("(0, 1)", rejection=rejection)
         if name is not None and (not name or "/" in name):
             raise ValueError(f"name={name!r} becomes part of a file's name: use letters and digits")
         self.name = name
@@ -138,7 +143,7 @@ class Evaluate(Callback):
         self.cadence = None if every_n_updates is None else Cadence(every_n_updates)
         self.num_samples, self.num_real = num_samples, num_real
         self.split, self.weights, self.batch_size, self.seed = split, weights, batch_size, seed
-        self.cache, self.direction = cache, direction
+        self.cache, self.direction, self.rejection = cache, direction, rejection
         self.scores: Scores | None = None
         self._games: list[_Game] = []
         self._last, self._owed = -1, sys.maxsize
@@ -274,7 +279,9 @@ class Evaluate(Callback):
             real = real_images_of(source, self.split, shape[-1] if square else None, self.num_real, back)
         stage: Literal["val", "test"] = "test" if trainer.state.fn == "test" else "val"
         averaged = self.weights == "ema"
-        stream = samples_of(game, self.num_samples, averaged, self.seed, data, stage, self.direction)
+        stream = samples_of(
+            game, self.num_samples, averaged, self.seed, data, stage, self.direction, self.rejection
+        )
         key, device = None if real is None else real.key, trainer.lightning_module.device
         made_for = (key, stream.count, shape, device, trainer.global_rank, trainer.world_size)
         if before is not None and before.made_for == made_for:
@@ -293,7 +300,8 @@ class Evaluate(Callback):
             )
         evaluation.fill_in(data, getattr(game, "num_classes", None))
         with isolate_rng(), torch.no_grad():
-            evaluation.try_out(stream, real)
+            # What is rejected has the same form, and untrained networks may reject all.
+            evaluation.try_out(stream.candidates if isinstance(stream, RejectedSamples) else stream, real)
             if real is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
                 evaluation.prepare(real)
         return _Game(game, data, stream, real, evaluation, made_for, about)
@@ -358,12 +366,16 @@ class Evaluate(Callback):
             scored.evaluation.fill_in(scored.data, scored.game.num_classes)
         # Gradients and random states of the training must stay as they are.
         with isolate_rng(), torch.no_grad():
+            if isinstance(scored.stream, RejectedSamples):
+                scored.stream.sampler.calibrate()  # for the weights as they are now
             share = scored.evaluation.share(scored.stream.count)
             scores = scored.evaluation.run(scored.stream.batches(share, self.batch_size), scored.real)
         averaged = self.weights == "ema" and getattr(module, "ema", None) is not None
         scores.protocol.update(weights="ema" if averaged else "raw", seed=self.seed)
         if hasattr(module, "translate"):
             scores.protocol["direction"] = self.direction
+        if isinstance(scored.stream, RejectedSamples):
+            scores.protocol.update(scored.stream.protocol)
         folder = Path(trainer.log_dir or trainer.default_root_dir)  # all ranks must call this
         fitting = trainer.state.fn == "fit"
         # Without a logger, validate and test have no folder of their own.

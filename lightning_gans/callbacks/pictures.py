@@ -183,19 +183,11 @@ class Pictures(Callback, ABC):
                     picture, values = self.picture(trainer, shown)
                 write_whole(path, as_png(picture, compress_level=1))
                 drawn = True
-                self._show(trainer, picture, update)
+                show_picture(trainer, self.folder, picture, update)
         # Sent to all ranks, so that checkpoints by a metric decide the same on each.
         values, drawn = trainer.strategy.broadcast((values, drawn))
         self._updates += [update] * drawn
         write_row(trainer, values)
-
-    def _show(self, trainer: Trainer, picture: Image.Image, update: int) -> None:
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                pixels = np.asarray(picture.convert("RGB"))
-                logger.experiment.add_image(self.folder, pixels, update, dataformats="HWC")
-            elif isinstance(logger, WandbLogger):
-                logger.log_image(self.folder, [picture], step=update)
 
     def _copy_earlier(self, trainer: Trainer) -> None:
         """Copy the pictures of the resumed run from the folder of its checkpoint, or where it wrote them."""
@@ -225,6 +217,16 @@ class Pictures(Callback, ABC):
         with failure_is_a_warning(f"the animation {path}"):
             frames = [self._file(update) for update in updates]
             save_gif(frames, path, self.frame_duration, self.captions(module, updates))
+
+
+def show_picture(trainer: Trainer, name: str, picture: Image.Image, update: int) -> None:
+    """Give a picture to the loggers that take some, TensorBoard and W&B."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            pixels = np.asarray(picture.convert("RGB"))
+            logger.experiment.add_image(name, pixels, update, dataformats="HWC")
+        elif isinstance(logger, WandbLogger):
+            logger.log_image(name, [picture], step=update)
 
 
 @contextmanager

@@ -255,6 +255,18 @@ def test_identity_is_of_what_the_run_is_told():
     assert same == [True, False, True, False]
 
 
+def test_the_data_of_a_seed():
+    def seeds(**changes):
+        return [
+            cell.config["data"]["init_args"].get("seed") for cell in grid_of(write_table(**changes)).cells()
+        ]
+
+    assert seeds() == [None] * 4
+    assert seeds(seed_data=True) == [0, 0, 1, 1]
+    with pytest.raises(ValueError, match=r"GAN, ring, budget quick: data\.seed is each run's own"):
+        seeds(seed_data=True, data__ring={"set": {"data.seed": 3}})
+
+
 def test_values_as_people_write_them():
     """Numbers become numbers; what a row sets is told to fit as it is written."""
     Path("a.yaml").write_text("lr: 1e-3\nname: 1e\n")
@@ -981,7 +993,7 @@ def test_replicas_of_a_budget(runs):
     found = runs_of(grid_of(table, "paper"))
     assert [cell.title for cell in found] == ["GAN, ring, seeds 0 to 2", "WGAN, ring, seeds 0 to 2"]
     assert [cell.seconds for cell in found] == [1800, None]
-    with pytest.raises(ValueError, match=r"WGAN, ring, budget paper: data\.seed is each run's own where"):
+    with pytest.raises(ValueError, match=r"WGAN, ring, budget paper: data\.seed is each run's own with"):
         load_table(write_table(budgets__paper__replicas=True, rows__WGAN__set={"data.seed": 3}))
 
 

@@ -66,12 +66,15 @@ def has_baseline(results: Results) -> bool:
 
 
 def differences(results: Results, data: DataSet) -> list[Difference]:
-    """Return what can be said of a data set: where 3 pairs of runs have finished, or more."""
+    """Return what can be said of a data set: where 3 pairs of runs have finished, or more.
+
+    Rows are compared where the column has a better direction; others, such as ceilings, are no aims.
+    """
     found = []
     for row, column in product(results.rows(data), data.columns.values()):
         own = _by_seed(results, data, row.name, column)
         baselines: list[tuple[str, str, Column]] = []  # each with its row and column
-        if row.baseline is not None:
+        if row.baseline is not None and column.better is not None:
             baselines.append((row.baseline, row.baseline, column))
         if column.baseline is not None:
             baselines.append((column.baseline, row.name, data.columns[column.baseline]))

@@ -177,8 +177,9 @@ class Table(Named):
         notes: Shown below the table.
         set: Overrides of all recipes.
         baseline: Name of the row from which the paired differences of all others are taken.
-        replicas: Whether the seeds of a row run as replicas of one process, each with the seed as the data's
-            seed too.
+        seed_data: Whether each run's seed is its data's seed too, which decides what samples and labels are
+            chosen, and their order. With replicas it always is.
+        replicas: Whether the seeds of a row run as replicas of one process.
     """
 
     title: str
@@ -191,6 +192,7 @@ class Table(Named):
     notes: list[str] = field(default_factory=list)
     set: Overrides = field(default_factory=dict)
     baseline: str | None = None
+    seed_data: bool = False
     replicas: bool = False
 
     def __post_init__(self) -> None:
@@ -309,6 +311,10 @@ class Grid:
         figure = figures.get(column)
         return figure if isinstance(figure, tuple | None) else (float(figure), None)
 
+    @property
+    def _seeds_data(self) -> bool:
+        return self.table.seed_data or bool(self.budget.replicas)
+
     @cached_property
     def _configs(self) -> dict[tuple[str, str], dict[str, Any]]:
         pairs = product(self.budget.data.values(), self.table.rows.values())
@@ -317,7 +323,7 @@ class Grid:
 
     def _seeded(self, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
         seeded = {**deepcopy(dict(config)), "seed_everything": seed}
-        if self.budget.replicas:
+        if self._seeds_data:
             merge(seeded, {"data.seed": seed})
         return seeded
 
@@ -332,8 +338,8 @@ class Grid:
             config = read_yaml(Path(find_config(name)[0]))
             for overrides in (self.table.set, data.set, row.set, self.budget.set, change.set):
                 merge(config, overrides)
-            if self.budget.replicas and "seed" in (_open(config, "data", "data").get("init_args") or {}):
-                raise ValueError("data.seed is each run's own where replicas is true: leave it out")
+            if self._seeds_data and "seed" in (_open(config, "data", "data").get("init_args") or {}):
+                raise ValueError("data.seed is each run's own with replicas or seed_data: leave it out")
         except FileNotFoundError as error:
             raise ValueError(f"rows.{row.name}.recipe: {str(error).removeprefix('--config ')}") from error
         except ValueError as error:
