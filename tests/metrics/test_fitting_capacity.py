@@ -17,6 +17,7 @@ from lightning_gans.data.base import DataModule
 from lightning_gans.metrics import fitting_capacity as module
 from lightning_gans.metrics.fitting_capacity import Budget, fitting_capacity, real_data
 from lightning_gans.models import ConditionalGAN
+from lightning_gans.networks import ConditionalMLPDiscriminator, ConditionalMLPGenerator
 from tests.callbacks.helpers import Save
 
 SMALL = {"seeds": 2, "epochs": 5, "samples_per_epoch": 1500, "per_class": 100}
@@ -365,13 +366,13 @@ def test_refused_kinds(data):
 # ---------------------------------------------------------------------- the callback
 
 
-def train(watchers, updates=4, folder="run", replicas=1, **arguments):
+def train(watchers, updates=4, folder="run", of=None, **arguments):
     trainer = Trainer(
         callbacks=watchers, max_steps=updates, logger=False, enable_progress_bar=False, accelerator="cpu",
         enable_model_summary=False, num_sanity_val_steps=0, limit_val_batches=0, default_root_dir=folder,
         enable_checkpointing=False,
     )  # fmt: skip
-    made = game(replicas=replicas)
+    made = game(**of or {})
     trainer.fit(made, Digits(batch_size=16), weights_only=True, **arguments)
     return trainer, made
 
@@ -432,14 +433,15 @@ def test_cadence_and_resume(tmp_path, monkeypatch):
 
 
 def test_replicas_are_scored_as_the_runs_of_their_seeds():
-    trainer, _ = train([FittingCapacity(None, **TINY)], replicas=2)
+    dense = {"generator": ConditionalMLPGenerator, "discriminator": ConditionalMLPDiscriminator}
+    trainer, _ = train([FittingCapacity(None, **TINY)], of={"replicas": 2, **dense})
     found = lines()
     assert [(line["replica"], line["replicas"], line["seed"]) for line in found] == [(0, 2, 0), (1, 2, 1)]
     values = [line["fitting_capacity"] for line in found]
     metrics = trainer.callback_metrics
     assert float(metrics["val/fitting_capacity"]) == pytest.approx(sum(values) / 2)
     assert float(metrics["val/fitting_capacity_std"]) == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
-    train([FittingCapacity(None, **TINY)], folder="alone")
+    train([FittingCapacity(None, **TINY)], folder="alone", of=dense)
     assert lines("alone")[0]["fitting_capacity"] == pytest.approx(values[0], abs=0.02)
 
 
