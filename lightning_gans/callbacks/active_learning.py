@@ -241,8 +241,9 @@ class ActiveLearning(Callback):
                 f"acquisition={self.acquisition}: the discriminator of {type(game).__name__} has no head for "
                 "classes. Use ACGAN, or acquisition=random"
             )
-        marginal = torch.cat([logits for logits, _ in parts])
-        entropy = gold.entropy(torch.cat([classes for _, classes in parts if classes is not None]))
+        # Doubles: rho H is large, and differs in its last digits, where the classes are not learned yet.
+        marginal = torch.cat([logits for logits, _ in parts]).double()
+        entropy = gold.entropy(torch.cat([classes for _, classes in parts if classes is not None]).double())
         if self.acquisition == "entropy":
             return entropy, None
         if not game.log_ratio:

@@ -103,8 +103,8 @@ class Evaluate(Scoring):
             back, of games that translate both ways.
         name: Name of this callback, if there are several: scores are logged as ``val/<name>/<score>``.
         rejection: Score only samples that the discriminator accepts: p, in (0, 1), of
-            :class:`~lightning_gans.game.rejection.RejectionSampler`, which each evaluation calibrates on
-            50,000 samples. The line has the ``acceptance``.
+            :class:`~lightning_gans.game.rejection.RejectionSampler`. The line has the ``acceptance``.
+        num_calibration: Samples by which each evaluation calibrates it.
 
     Raises:
         ValueError: If an argument does not fit.
@@ -125,6 +125,7 @@ class Evaluate(Scoring):
         direction: Literal["AtoB", "BtoA"] = "AtoB",
         name: str | None = None,
         rejection: float | None = None,
+        num_calibration: int = 50_000,
     ) -> None:
         super().__init__(every_n_updates, name)
         at_least(1, batch_size=batch_size)
@@ -136,7 +137,8 @@ class Evaluate(Scoring):
         self.metrics, self.extractor = metrics, extractor
         self.num_samples, self.num_real = num_samples, num_real
         self.split, self.weights, self.batch_size, self.seed = split, weights, batch_size, seed
-        self.cache, self.direction, self.rejection = cache, direction, rejection
+        self.cache, self.direction = cache, direction
+        self.rejection, self.num_calibration = rejection, num_calibration
         self.scores: Scores | None = None
         self._games: list[_Game] = []
 
@@ -235,7 +237,15 @@ class Evaluate(Scoring):
         stage: Literal["val", "test"] = "test" if trainer.state.fn == "test" else "val"
         averaged = self.weights == "ema"
         stream = samples_of(
-            game, self.num_samples, averaged, self.seed, data, stage, self.direction, self.rejection
+            game,
+            self.num_samples,
+            averaged,
+            self.seed,
+            data,
+            stage,
+            self.direction,
+            self.rejection,
+            self.num_calibration,
         )
         key, device = None if real is None else real.key, trainer.lightning_module.device
         made_for = (key, stream.count, shape, device, trainer.global_rank, trainer.world_size)

@@ -64,6 +64,7 @@ def evaluate(
     seed: int = 0,
     direction: Literal["AtoB", "BtoA"] = "AtoB",
     rejection: float | None = None,
+    num_calibration: int = 50_000,
     batch_size: int = 250,
     device: str | None = None,
     json: str | None = None,
@@ -75,7 +76,7 @@ def evaluate(
     Args:
         ckpt_path: The checkpoint of a game, or the folder of its run, whose samples are scored; the option's
             name may be left out. The run's data and first Evaluate are the defaults of data, extractor,
-            metrics, n, split, weights, seed, direction and rejection.
+            metrics, n, split, weights, seed, direction, rejection and num_calibration.
         samples: In place of a checkpoint: a folder of images, or an .npz with uint8 images (n, height, width,
             channels).
         data: The data set of the real images, which are read at the samples' size; any LightningDataModule.
@@ -91,6 +92,7 @@ def evaluate(
         direction: Of games that translate images both ways: which translations are scored.
         rejection: Score only samples that a checkpoint's discriminator accepts, by rejection sampling: the
             quantile p, in (0, 1), of its log density ratios above which all are accepted.
+        num_calibration: With ``rejection``: samples that the quantile is measured on.
         batch_size: Images in a pass of the extractor.
         device: The device, such as cpu or cuda. Default: a GPU if there is one.
         json: Write the scores, those of each class and the protocol to this file.
@@ -137,8 +139,10 @@ def evaluate(
         if translates:
             _set_up(data, split)
         stage: Literal["val", "test"] = "val" if split == "train" else "test"
-        ema = weights == "ema"
-        stream = samples_of(game.to(place), n or 10_000, ema, seed, data, stage, direction, rejection)
+        ema, count = weights == "ema", n or 10_000
+        stream = samples_of(
+            game.to(place), count, ema, seed, data, stage, direction, rejection, num_calibration
+        )
         num_classes = getattr(game, "num_classes", num_classes)
         about: dict[str, Any] = {"weights": "ema" if ema and game.ema is not None else "raw", "seed": seed}
         about |= {"direction": direction} if translates else {}
@@ -203,10 +207,9 @@ def _as_in_the_run(ckpt: Path, typed: Collection[str], allowed: Sequence[str]) -
         own = [x for x in callbacks if x["class_path"].rpartition(".")[2] == "Evaluate"]
         # That without a name if there are several.
         scored = min((x["init_args"] for x in own), key=lambda each: each.get("name") is not None, default={})
-    known = {
-        name: scored.get(name)
-        for name in ("extractor", "metrics", "split", "weights", "seed", "direction", "rejection")
-    }
+    names = ["extractor", "metrics", "split", "weights", "seed", "direction", "rejection"]
+    names += ["num_calibration"] * (scored.get("rejection") is not None)
+    known = {name: scored.get(name) for name in names}
     known = {"data": config.get("data"), **known, "n": scored.get("num_samples")}
     if "--reference" in typed:
         del known["data"]
@@ -221,6 +224,8 @@ def _as_in_the_run(ckpt: Path, typed: Collection[str], allowed: Sequence[str]) -
 
 
 def _shown(name: str, value: Any) -> str:
+    if isinstance(value, float):
+        return f"{name} {value}"
     parts = value if isinstance(value, list) else [value]
     paths = [str(x.get("class_path") if isinstance(x, dict) else x).rpartition(".")[2] for x in parts]
     return f"{name} {' and '.join(paths)}"

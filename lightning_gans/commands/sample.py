@@ -37,6 +37,7 @@ def sample(
     replica: int = 0,
     rejection: float | None = None,
     rejected: bool = False,
+    num_calibration: int = 50_000,
     trusted: tuple[str, ...] = (),
 ) -> None:
     """Draw samples from a trained generator.
@@ -58,6 +59,7 @@ def sample(
         rejection: Only samples that the discriminator accepts, by rejection sampling: the quantile p, in
             (0, 1), of its log density ratios above which all are accepted. Higher is stricter.
         rejected: With ``rejection``: only samples that are not accepted, to look at them.
+        num_calibration: With ``rejection``: samples that the quantile is measured on.
         trusted: Modules whose classes the checkpoint may name; once for each.
 
     Raises:
@@ -92,7 +94,7 @@ def sample(
     averaged = weights == "ema"
     stream: SampleStream = LatentSamples(game.to(place), n, averaged, seed, classes)
     if rejection is not None:
-        sampler = RejectionSampler(game, rejection, ema=averaged, seed=seed)
+        sampler = RejectionSampler(game, rejection, num_calibration=num_calibration, ema=averaged, seed=seed)
         stream = RejectedSamples(sampler, n, seed, classes, rejected)
         share, what = abs(rejected - sampler.acceptance), "rejected" if rejected else "accepted"
         note += f", of the {share:.1%} that are {what}"

@@ -257,6 +257,7 @@ def samples_of(
     split: Literal["val", "test"] = "val",
     direction: str = "AtoB",
     rejection: float | None = None,
+    num_calibration: int = 50_000,
 ) -> SampleStream:
     """Return a game's samples, or its translations of a data module's inputs if it translates images.
 
@@ -270,12 +271,14 @@ def samples_of(
         direction: Which translations.
         rejection: Only samples that the discriminator accepts: p of
             :class:`~lightning_gans.game.rejection.RejectionSampler`.
+        num_calibration: Samples that it is calibrated on.
 
     Raises:
         ValueError: If there is nothing to translate, or the game's samples cannot be rejected.
     """
     if rejection is not None:
-        return RejectedSamples(RejectionSampler(game, rejection, ema=ema, seed=seed), count, seed)
+        sampler = RejectionSampler(game, rejection, num_calibration=num_calibration, ema=ema, seed=seed)
+        return RejectedSamples(sampler, count, seed)
     if hasattr(game, "translate"):
         return TranslatedSamples(game, data, count, ema, split, seed, direction)
     return LatentSamples(game, count, ema, seed)

@@ -27,7 +27,7 @@ SMALL_JUDGE = {"width": 4, "receptive_field": 16}
 SMALL_HEADS = {"width": 4, "hidden": 16}
 SMALL = {
     "ACGAN": {"generator": SMALL_HEADS, "discriminator": SMALL_HEADS},
-    "GOLDACGAN": {"generator": SMALL_HEADS, "discriminator": SMALL_HEADS},
+    "GOLDACGAN": {"generator": SMALL_HEADS, "discriminator": SMALL_HEADS, "reweight_from": 2},
     "DIWGAN": {"encoder": {"code_dim": 2}, "encoder_updates": 5, "encoder_batch_size": 16, "max_error": 10.0},
     "CycleGAN": {"generator": {"width": 4, "blocks": 1}, "discriminator": SMALL_JUDGE},
     "Pix2Pix": {"generator": {"width": 4}, "discriminator": SMALL_JUDGE},
@@ -64,7 +64,7 @@ def game(name, data=None, seed=0, **arguments):
     points = len(data.image_shape) == 1
     small = SMALL.get(name, {})
     if points and "ACGAN" in name:
-        small = dict.fromkeys(("generator", "discriminator"), {"hidden": (16, 16, 16)})
+        small = small | {key: {"hidden": (16, 16, 16)} for key in ("generator", "discriminator")}
     arguments = {**small, **arguments}
     if name == "DCGAN" and points:  # the only paper without networks for vectors
         arguments = {

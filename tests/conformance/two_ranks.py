@@ -60,7 +60,7 @@ def reachable(module):
 
 
 class Latents(Callback):
-    """Records the latents that this rank draws, the components of a mixture that they come from, and labels."""
+    """Records the latents that this rank draws, labels, and the components of a mixture."""
 
     def __init__(self):
         self.drawn, self.components, self.labels = [], [], []

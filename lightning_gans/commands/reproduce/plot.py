@@ -193,6 +193,7 @@ def _draw_columns(axis: Any, results: Results, data: DataSet, columns: Sequence[
         means = [_mark(axis, place, *_of(results, row, data, columns[place]), colour) for place in places]
         axis.plot(places, means, color=colour, linewidth=2, label=row.name)
     axis.set_xticks(places, [column.name for column in columns])
+    axis.set_xlim(-0.5, len(columns) - 0.5)
     for label in axis.get_xticklabels():
         label.set(**SLANTED)
     axis.yaxis.set_major_locator(MaxNLocator(5))
