@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lightning_gans.game.latent_game import LatentGame
     from lightning_gans.game.players import Player
     from lightning_gans.game.reference import load_reference
+    from lightning_gans.game.rejection import RejectionSampler
     from lightning_gans.game.sides import Side
     from lightning_gans.game.translation import TranslationGame
     from lightning_gans.metrics.classifier import ClassifierExtractor, DatasetClassifier
@@ -61,6 +62,7 @@ __all__ = [
     "Pix2Pix",
     "Player",
     "RealnessGAN",
+    "RejectionSampler",
     "Side",
     "Sketches",
     "StackedMNIST",
@@ -76,6 +78,7 @@ _HOMES = (
     "game.checkpoints",
     "game.players",
     "game.reference",
+    "game.rejection",
     "game.sides",
     "game.latent_game",
     "game.translation",

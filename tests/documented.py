@@ -31,8 +31,10 @@ SHRUNK = [
     (r"lightning-gans reproduce my_table.yaml", "--seeds 0"),
     (r"lightning-gans reproduce .*", "--dry-run"),
     (r"lightning-gans preview .*", "--seconds 0.1"),
+    (r"lightning-gans sample .*--rejection.*", "--n 4 --num_calibration 40"),
     (r"lightning-gans sample .*", "--n 4"),
     (r"lightning-gans translate .*", ""),
+    (r"lightning-gans evaluate .*--rejection.*", "--n 40 --num_calibration 40"),
     (r"lightning-gans evaluate .*cifar10.train.npz.*", None),  # needs Inception's weights
     (r"lightning-gans evaluate (--ckpt_path \S+|.*--extractor .*)", "--n 40"),
     (r"lightning-gans evaluate .*", "--n 40 --metrics [SWD]"),
@@ -63,6 +65,7 @@ SHRUNK = [
         SMALL_BATCH,
     ),
     (r"lightning-gans fit --config diwgan/.*", f"{SMALL_BATCH} {JUDGED} {QUICK_ENCODER}"),
+    (r"lightning-gans fit --config (acgan|gold)/.*", f"{SMALL_BATCH} {NO_SCORES}"),
     (r"lightning-gans fit --config (pix2pix|cyclegan)/.*", f"{SMALL_BATCH} {NO_SCORES} {SMALL_PAIRS}"),
     (r"lightning-gans fit --config .*", f"{SMALL_BATCH} {JUDGED}"),
     (r"lightning-gans fit --ckpt_path .*", "--trainer.max_steps 4"),

@@ -7,6 +7,7 @@ from lightning_gans.callbacks.ema import GeneratorEMA
 from lightning_gans.callbacks.evaluate import Evaluate
 from lightning_gans.callbacks.field import Field
 from lightning_gans.callbacks.fitting_capacity import FittingCapacity
+from lightning_gans.callbacks.gold_terms import GOLDTerms
 from lightning_gans.callbacks.pairing_lines import PairingLines
 from lightning_gans.callbacks.realness import RealnessDistribution
 from lightning_gans.callbacks.sample_grid import SampleGrid
@@ -19,6 +20,7 @@ __all__ = [
     "Evaluate",
     "Field",
     "FittingCapacity",
+    "GOLDTerms",
     "GeneratorEMA",
     "PairingLines",
     "RealnessDistribution",

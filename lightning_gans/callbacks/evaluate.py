@@ -1,22 +1,19 @@
 """Scores of the samples while a game trains, and in ``validate`` and ``test``."""
 
-import json
-import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities.seed import isolate_rng
 from torchmetrics import Metric
 
-from lightning_gans.callbacks.cadence import Cadence
-from lightning_gans.callbacks.clock import Clock, stopped
-from lightning_gans.checks import at_least, one_of
+from lightning_gans.callbacks.clock import stopped
+from lightning_gans.callbacks.scoring import Scoring
+from lightning_gans.checks import at_least, one_of, within
 from lightning_gans.data.cache import cache_folder
 from lightning_gans.drawing.pixels import as_png
 from lightning_gans.files import write_whole
@@ -32,7 +29,7 @@ from lightning_gans.metrics.evaluation import (
 )
 from lightning_gans.metrics.extractors import Extractor
 from lightning_gans.metrics.loaders import given_loaders
-from lightning_gans.metrics.stream import SampleStream, samples_at, samples_of
+from lightning_gans.metrics.stream import RejectedSamples, SampleStream, samples_at, samples_of
 
 NO_SCORES = ("_std", "_error", "_sigma", "_classes")
 """What metrics say about their scores, of which no value is the best."""
@@ -62,7 +59,7 @@ class _Game:
     about: dict[str, Any]
 
 
-class Evaluate(Callback):
+class Evaluate(Scoring):
     """Score the generator by any metrics: FID, IS, modified IS, KID, precision and recall, modes, ...
 
     One pass of one extractor over the samples feeds all metrics. The samples come from the same latents each
@@ -105,6 +102,9 @@ class Evaluate(Callback):
         direction: Which translations are scored: from the inputs to the targets of the batches, ``AtoB``, or
             back, of games that translate both ways.
         name: Name of this callback, if there are several: scores are logged as ``val/<name>/<score>``.
+        rejection: Score only samples that the discriminator accepts: p, in (0, 1), of
+            :class:`~lightning_gans.game.rejection.RejectionSampler`. The line has the ``acceptance``.
+        num_calibration: Samples by which each evaluation calibrates it.
 
     Raises:
         ValueError: If an argument does not fit.
@@ -124,30 +124,23 @@ class Evaluate(Callback):
         cache: bool | str = True,
         direction: Literal["AtoB", "BtoA"] = "AtoB",
         name: str | None = None,
+        rejection: float | None = None,
+        num_calibration: int = 50_000,
     ) -> None:
-        super().__init__()
+        super().__init__(every_n_updates, name)
         at_least(1, batch_size=batch_size)
         at_least(2, num_samples=num_samples, num_real=num_real)
         one_of(("train", "test"), split=split)
         one_of(("ema", "raw"), weights=weights)
         one_of(("AtoB", "BtoA"), direction=direction)
-        if name is not None and (not name or "/" in name):
-            raise ValueError(f"name={name!r} becomes part of a file's name: use letters and digits")
-        self.name = name
+        within("(0, 1)", rejection=rejection)
         self.metrics, self.extractor = metrics, extractor
-        self.cadence = None if every_n_updates is None else Cadence(every_n_updates)
         self.num_samples, self.num_real = num_samples, num_real
         self.split, self.weights, self.batch_size, self.seed = split, weights, batch_size, seed
         self.cache, self.direction = cache, direction
+        self.rejection, self.num_calibration = rejection, num_calibration
         self.scores: Scores | None = None
         self._games: list[_Game] = []
-        self._last, self._owed = -1, sys.maxsize
-        self.clock, self._seconds = Clock(), 0.0
-
-    @property
-    def state_key(self) -> str:
-        """The name of this callback's state in a checkpoint, where others of its class have theirs."""
-        return self._generate_state_key(name=self.name)
 
     # ------------------------------------------------------------------ when it evaluates
 
@@ -177,8 +170,7 @@ class Evaluate(Callback):
                 "(C, H, W) or (d,), and num_classes, a number or None"
             )
         one_of(getattr(pl_module, "directions", ("AtoB",)), direction=self.direction)
-        check_names(trainer.callbacks)  # type: ignore[attr-defined]
-        self._owed, self._seconds = sys.maxsize, 0.0  # a resumed run restores them after this hook
+        super().setup(trainer, pl_module, stage)
         if stage == "fit" and self.cadence is not None:
             self._check_monitors(trainer, self.cadence.every)
 
@@ -188,30 +180,11 @@ class Evaluate(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock; in ``validate``, do what :meth:`on_fit_start` does."""
-        self.clock.stop()
+        super().on_validation_start(trainer, pl_module)
         if trainer.state.fn == "validate":
             self._begin(trainer, pl_module)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the clock go on."""
-        self.clock.go()
-
     on_test_start = on_fit_start
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Plan the first evaluation; make up for one that the resumed run was killed before."""
-        self.clock.start(self._seconds)
-        if self.cadence is not None:
-            self.cadence.start(trainer.global_step)
-            if self._owed <= trainer.global_step:
-                write_row(trainer, self._evaluate(trainer, pl_module, "val"))
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Evaluate when a multiple of ``every_n_updates`` is reached or passed."""
-        if self.cadence is not None and self.cadence.due(trainer.global_step):
-            write_row(trainer, self._evaluate(trainer, pl_module, "val"))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate at each validation, if ``every_n_updates`` is None."""
@@ -230,20 +203,9 @@ class Evaluate(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate the weights at the end of training, unless that was done, and print the scores."""
-        if trainer.global_step != self._last:
-            write_row(trainer, self._evaluate(trainer, pl_module, "val"))
+        super().on_train_end(trainer, pl_module)
         if trainer.is_global_zero and self.scores is not None:
             print(*([] if self.name is None else [f"{self.name}:"]), self.scores.table())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the update that was evaluated last, the next that will be, and the seconds of training."""
-        following = sys.maxsize if self.cadence is None else self.cadence.next
-        return {"last": self._last, "next": following, "seconds": self.clock.seconds}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
-        self._last, self._owed = state_dict["last"], state_dict["next"]
-        self._seconds = state_dict.get("seconds", 0.0)
 
     # ------------------------------------------------------------------ how it evaluates
 
@@ -274,7 +236,17 @@ class Evaluate(Callback):
             real = real_images_of(source, self.split, shape[-1] if square else None, self.num_real, back)
         stage: Literal["val", "test"] = "test" if trainer.state.fn == "test" else "val"
         averaged = self.weights == "ema"
-        stream = samples_of(game, self.num_samples, averaged, self.seed, data, stage, self.direction)
+        stream = samples_of(
+            game,
+            self.num_samples,
+            averaged,
+            self.seed,
+            data,
+            stage,
+            self.direction,
+            self.rejection,
+            self.num_calibration,
+        )
         key, device = None if real is None else real.key, trainer.lightning_module.device
         made_for = (key, stream.count, shape, device, trainer.global_rank, trainer.world_size)
         if before is not None and before.made_for == made_for:
@@ -293,7 +265,8 @@ class Evaluate(Callback):
             )
         evaluation.fill_in(data, getattr(game, "num_classes", None))
         with isolate_rng(), torch.no_grad():
-            evaluation.try_out(stream, real)
+            # What is rejected has the same form, and untrained networks may reject all.
+            evaluation.try_out(stream.candidates if isinstance(stream, RejectedSamples) else stream, real)
             if real is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
                 evaluation.prepare(real)
         return _Game(game, data, stream, real, evaluation, made_for, about)
@@ -329,9 +302,6 @@ class Evaluate(Callback):
                     return metric
         return None
 
-    def _prefix(self, stage: str) -> str:
-        return f"{stage}/" if self.name is None else f"{stage}/{self.name}/"
-
     def _evaluate(self, trainer: Trainer, module: LightningModule, stage: str) -> dict[str, float]:
         """Score the current weights, store the scores, and return them by their names in the log."""
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -358,21 +328,18 @@ class Evaluate(Callback):
             scored.evaluation.fill_in(scored.data, scored.game.num_classes)
         # Gradients and random states of the training must stay as they are.
         with isolate_rng(), torch.no_grad():
+            if isinstance(scored.stream, RejectedSamples):
+                scored.stream.sampler.calibrate()  # for the weights as they are now
             share = scored.evaluation.share(scored.stream.count)
             scores = scored.evaluation.run(scored.stream.batches(share, self.batch_size), scored.real)
         averaged = self.weights == "ema" and getattr(module, "ema", None) is not None
         scores.protocol.update(weights="ema" if averaged else "raw", seed=self.seed)
         if hasattr(module, "translate"):
             scores.protocol["direction"] = self.direction
-        folder = Path(trainer.log_dir or trainer.default_root_dir)  # all ranks must call this
-        fitting = trainer.state.fn == "fit"
-        # Without a logger, validate and test have no folder of their own.
-        if trainer.is_global_zero and (fitting or trainer.loggers):
-            folder.mkdir(parents=True, exist_ok=True)
-            line = {"update": update_of(trainer), "name": self.name, **scored.about}
-            line |= {"seconds": round(self.clock.seconds, 3)} if fitting else {}
-            with (folder / "evaluations.jsonl").open("a") as file:
-                file.write(json.dumps({**line, **scores.as_json()}) + "\n")
+        if isinstance(scored.stream, RejectedSamples):
+            scores.protocol.update(scored.stream.protocol)
+        folder = self._write_line(trainer, scored.about, scores.as_json())
+        if folder is not None:
             with isolate_rng(), torch.no_grad():
                 self._draw(scored, folder, update_of(trainer))
         return scores
@@ -389,15 +356,3 @@ class Evaluate(Callback):
                 name = path.name if self.name is None else f"{self.name}-{path.name}"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(path.with_name(f"{name}-update={update:08d}.png"), as_png(picture))
-
-
-def check_names(callbacks: Iterable[Callback]) -> None:
-    """Check that each :class:`Evaluate` has a name of its own.
-
-    Raises:
-        ValueError: If two have the same name, or two have none.
-    """
-    names = [callback.name for callback in callbacks if isinstance(callback, Evaluate)]
-    twice = next((name for name in names if names.count(name) > 1), names)
-    if twice is not names:
-        raise ValueError(f"two Evaluate callbacks have name={twice}: give each a name of its own")

@@ -31,7 +31,7 @@ from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores, re
 from lightning_gans.metrics.extractors import Extractor, Inception
 from lightning_gans.metrics.order import content_hash
 from lightning_gans.metrics.statistics import RealStatistics, open_npz
-from lightning_gans.metrics.stream import SampleStream, samples_of
+from lightning_gans.metrics.stream import RejectedSamples, SampleStream, samples_of
 from lightning_gans.trust import check_trusted, only_trusted
 
 
@@ -63,6 +63,8 @@ def evaluate(
     weights: Literal["ema", "raw"] = "ema",
     seed: int = 0,
     direction: Literal["AtoB", "BtoA"] = "AtoB",
+    rejection: float | None = None,
+    num_calibration: int = 50_000,
     batch_size: int = 250,
     device: str | None = None,
     json: str | None = None,
@@ -74,7 +76,7 @@ def evaluate(
     Args:
         ckpt_path: The checkpoint of a game, or the folder of its run, whose samples are scored; the option's
             name may be left out. The run's data and first Evaluate are the defaults of data, extractor,
-            metrics, n, split, weights, seed and direction.
+            metrics, n, split, weights, seed, direction, rejection and num_calibration.
         samples: In place of a checkpoint: a folder of images, or an .npz with uint8 images (n, height, width,
             channels).
         data: The data set of the real images, which are read at the samples' size; any LightningDataModule.
@@ -88,6 +90,9 @@ def evaluate(
         weights: Averaged weights of the checkpoint, if it has some, or those of the last update.
         seed: Decides the latents of a checkpoint's samples.
         direction: Of games that translate images both ways: which translations are scored.
+        rejection: Score only samples that a checkpoint's discriminator accepts, by rejection sampling: the
+            quantile p, in (0, 1), of its log density ratios above which all are accepted.
+        num_calibration: With ``rejection``: samples that the quantile is measured on.
         batch_size: Images in a pass of the extractor.
         device: The device, such as cpu or cuda. Default: a GPU if there is one.
         json: Write the scores, those of each class and the protocol to this file.
@@ -106,6 +111,9 @@ def evaluate(
     checks.at_least(1, batch_size=batch_size)
     checks.writable_file(json=json, csv=csv)
     checks.seed(seed=seed)
+    checks.within("(0, 1)", rejection=rejection)
+    if samples is not None and rejection is not None:
+        raise ValueError(f"rejection={rejection}: files have no discriminator, leave it out")
     place = checks.device(device)
     if metrics is None:
         metrics = [IS()] if data is None and reference is None else [FID(), IS()]
@@ -131,9 +139,12 @@ def evaluate(
         if translates:
             _set_up(data, split)
         stage: Literal["val", "test"] = "val" if split == "train" else "test"
-        stream = samples_of(game.to(place), n or 10_000, weights == "ema", seed, data, stage, direction)
+        ema, count = weights == "ema", n or 10_000
+        stream = samples_of(
+            game.to(place), count, ema, seed, data, stage, direction, rejection, num_calibration
+        )
         num_classes = getattr(game, "num_classes", num_classes)
-        about = {"weights": "ema" if weights == "ema" and game.ema is not None else "raw", "seed": seed}
+        about: dict[str, Any] = {"weights": "ema" if ema and game.ema is not None else "raw", "seed": seed}
         about |= {"direction": direction} if translates else {}
     else:
         assert samples is not None
@@ -170,10 +181,13 @@ def evaluate(
         folder=cache_folder(),
     )
     evaluation.fill_in(data, num_classes)
-    evaluation.try_out(stream, real, "" if reference is None else f"reference={reference}: ")
+    # Before the samples are calibrated, which takes long.
+    tried = stream.candidates if isinstance(stream, RejectedSamples) else stream
+    evaluation.try_out(tried, real, "" if reference is None else f"reference={reference}: ")
     if isinstance(real, RealImages):
         evaluation.prepare(real)
     scores = evaluation.run(stream.batches(range(stream.count), batch_size), real)
+    about |= stream.protocol if isinstance(stream, RejectedSamples) else {}
     scores.protocol.update(about, scored=ckpt_path or samples)
     print(scores.table())
     if json is not None:
@@ -193,9 +207,9 @@ def _as_in_the_run(ckpt: Path, typed: Collection[str], allowed: Sequence[str]) -
         own = [x for x in callbacks if x["class_path"].rpartition(".")[2] == "Evaluate"]
         # That without a name if there are several.
         scored = min((x["init_args"] for x in own), key=lambda each: each.get("name") is not None, default={})
-    known = {
-        name: scored.get(name) for name in ("extractor", "metrics", "split", "weights", "seed", "direction")
-    }
+    names = ["extractor", "metrics", "split", "weights", "seed", "direction", "rejection"]
+    names += ["num_calibration"] * (scored.get("rejection") is not None)
+    known = {name: scored.get(name) for name in names}
     known = {"data": config.get("data"), **known, "n": scored.get("num_samples")}
     if "--reference" in typed:
         del known["data"]
@@ -210,6 +224,8 @@ def _as_in_the_run(ckpt: Path, typed: Collection[str], allowed: Sequence[str]) -
 
 
 def _shown(name: str, value: Any) -> str:
+    if isinstance(value, float):
+        return f"{name} {value}"
     parts = value if isinstance(value, list) else [value]
     paths = [str(x.get("class_path") if isinstance(x, dict) else x).rpartition(".")[2] for x in parts]
     return f"{name} {' and '.join(paths)}"

@@ -32,6 +32,6 @@ def fitting_capacity(
     """
     place = checks.device(device)
     # Its arguments are looked at before any file is read.
-    module.Budget(**{name: value for name, value in options.items() if name != "weights"})
+    module.Budget(**{name: value for name, value in options.items() if name not in ("weights", "cache")})
     game: Any = load(ckpt_path, trusted=trusted)
     print(module.fitting_capacity(game.to(place), data, progress=progress, **options))  # type: ignore[arg-type]

@@ -18,8 +18,9 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from lightning_gans.callbacks.checkpoint import is_finished
-from lightning_gans.callbacks.evaluate import Evaluate, check_names
+from lightning_gans.callbacks.evaluate import Evaluate
 from lightning_gans.callbacks.pictures import Pictures
+from lightning_gans.callbacks.scoring import check_names
 from lightning_gans.commands.fit_parser import OF_EACH_RUN, Parser, add_arguments, as_list
 from lightning_gans.commands.limits import limit, refuse_at_its_end
 from lightning_gans.commands.loggers import in_run, log_in, with_table

@@ -16,8 +16,9 @@ from lightning_gans.drawing.scatter import Scatter
 from lightning_gans.files import write_folder, write_whole, written_whole
 from lightning_gans.game.checkpoints import load
 from lightning_gans.game.latent_game import LatentGame
+from lightning_gans.game.rejection import RejectionSampler
 from lightning_gans.game.translation import TranslationGame
-from lightning_gans.metrics.stream import LatentSamples
+from lightning_gans.metrics.stream import LatentSamples, RejectedSamples, SampleStream
 
 BATCH = 500
 COLUMNS, WIDE = 8, 20
@@ -34,6 +35,9 @@ def sample(
     columns: int | None = None,
     device: str | None = None,
     replica: int = 0,
+    rejection: float | None = None,
+    rejected: bool = False,
+    num_calibration: int = 50_000,
     trusted: tuple[str, ...] = (),
 ) -> None:
     """Draw samples from a trained generator.
@@ -52,15 +56,22 @@ def sample(
         columns: Images in a row of the grid. Default: 8, or as many as give each column one class.
         device: The device, such as ``cpu`` or ``cuda``. Default: a GPU if there is one.
         replica: Which game, of a run that trained several.
+        rejection: Only samples that the discriminator accepts, by rejection sampling: the quantile p, in
+            (0, 1), of its log density ratios above which all are accepted. Higher is stricter.
+        rejected: With ``rejection``: only samples that are not accepted, to look at them.
+        num_calibration: With ``rejection``: samples that the quantile is measured on.
         trusted: Modules whose classes the checkpoint may name; once for each.
 
     Raises:
         ValueError: If an argument is out of range, a folder is not empty, vectors are to be written as single
-            pictures, or a sample is not finite.
+            pictures, a sample is not finite, or the game's samples cannot be rejected.
         OSError: If ``out`` cannot be written.
     """
     checks.at_least(1, n=n, columns=columns)
     checks.seed(seed=seed)
+    checks.within("(0, 1)", rejection=rejection)
+    if rejected and rejection is None:
+        raise ValueError("rejected=True: say how strictly, by --rejection 0.5")
     place = checks.device(device)
     kind = Path(out).suffix.lower()
     if kind not in ("", ".png", ".npz"):
@@ -80,7 +91,13 @@ def sample(
     _check_size(game, n, out, kind)
     if columns is None:
         columns = len(classes) * max(1, COLUMNS // len(classes)) if 1 < len(classes) <= WIDE else COLUMNS
-    stream = LatentSamples(game.to(place), n, weights == "ema", seed, classes)
+    averaged = weights == "ema"
+    stream: SampleStream = LatentSamples(game.to(place), n, averaged, seed, classes)
+    if rejection is not None:
+        sampler = RejectionSampler(game, rejection, num_calibration=num_calibration, ema=averaged, seed=seed)
+        stream = RejectedSamples(sampler, n, seed, classes, rejected)
+        share, what = abs(rejected - sampler.acceptance), "rejected" if rejected else "accepted"
+        note += f", of the {share:.1%} that are {what}"
     batches = (batch.values.cpu() for batch in stream.batches(range(n), BATCH))
     if not kind:
         files = (as_png(image) for batch in batches for image in batch)

@@ -25,6 +25,7 @@ from lightning_gans.data.loader import (
     Views,
     WorkerLoader,
     ZipLoader,
+    as_in_batches,
     epoch_batches,
     to_float,
 )
@@ -325,6 +326,31 @@ class DataModule(LightningDataModule):
         if isinstance(loader, BatchLoader):
             loader.labels = labels.to(loader.labels.device)
 
+    def draw_labelled(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw training samples that have a label now, each as often as any other, give or take once.
+
+        They are cut and mirrored as those of batches are; after ``setup``.
+
+        Args:
+            n: How many.
+            rng: A generator of the CPU.
+
+        Returns:
+            float32 (n, *image_shape), and int64 labels (n,).
+        """
+        stored, labels = self.stored("train")
+        labelled = (labels >= 0).nonzero().squeeze(1)
+        rounds = -(-n // len(labelled))
+        orders = [torch.randperm(len(labelled), generator=rng) for _ in range(rounds)]
+        chosen = labelled[torch.cat(orders)[:n]]
+        images = stored[chosen] if isinstance(stored, Tensor) else stored.__getitems__(chosen.tolist())
+        return as_in_batches(images, self.flip, self._crop, rng), labels[chosen]
+
+    @property
+    def _crop(self) -> int | None:
+        """Pixels of the square that is cut out of each training sample; None: the whole sample."""
+        return None
+
     @property
     def smallest_batch(self) -> int:
         """Samples of a rank's smallest training batch, which may be the rest of an epoch; after ``setup``."""
@@ -387,6 +413,7 @@ class DataModule(LightningDataModule):
             "rank": trainer.global_rank if trainer else 0,
             "world_size": trainer.world_size if trainer else 1,
             "flip": training and self.flip,
+            "crop": self._crop if training else None,
             "views": self.views(),
             "device": trainer.strategy.root_device if trainer else None,
         } | options
@@ -638,9 +665,9 @@ class ImageDataModule(DataModule):
             data = self._store_at(size, images, origin)
         return data, labels, image_key(type(self).__name__, split, data, labels)
 
-    def _serve(self, data: Data, labels: Tensor, *, training: bool, **options: Any) -> BatchLoader:
-        crop = self.image_size if training and self.load_size > self.image_size else None
-        return super()._serve(data, labels, training=training, **{"crop": crop} | options)
+    @property
+    def _crop(self) -> int | None:
+        return self.image_size if self.load_size > self.image_size else None
 
     def _checked_load(self, split: Split) -> tuple[Data, Tensor]:
         name = type(self).__name__

@@ -4,7 +4,7 @@ import re
 import signal
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -211,10 +211,7 @@ class BatchLoader(ABC):
         flipped = torch.rand(size, generator=rng) < 0.5 if self.flip else None
         if flipped is not None and self.crop is None:
             flipped = flipped.to(self.device)
-        offsets = None
-        if self.crop is not None:
-            room = torch.tensor([self._shape[1] - self.crop + 1, self._shape[2] - self.crop + 1])
-            offsets = (torch.rand(size, 2, generator=rng) * room).long()
+        offsets = None if self.crop is None else _offsets(size, self._shape, self.crop, rng)
         draws = None
         if self.views is not None:
             if not self.shuffle:
@@ -450,6 +447,33 @@ def to_float(images: Tensor) -> Tensor:
         return images
     # Faster than a division; 255 becomes exactly 1 (a single fused multiply-add would make it 1 + 1e-7).
     return images.to(torch.float32).mul_(1 / 127.5).sub_(1)
+
+
+def as_in_batches(images: Tensor, flip: bool, crop: int | None, rng: torch.Generator) -> Tensor:
+    """Cut, mirror and scale stored samples as a loader does in training.
+
+    Args:
+        images: uint8 (B, C, H, W), or float32 of any shape (B, ...), which stay as they are.
+        flip: Mirror each with probability 1/2.
+        crop: Pixels of the square that is cut out. None: the whole image.
+        rng: Decides which and where.
+
+    Returns:
+        float32; images are in [-1, 1].
+    """
+    flipped = torch.rand(len(images), generator=rng) < 0.5 if flip else None
+    if crop is not None:
+        offsets = _offsets(len(images), images.shape[1:], crop, rng)
+        images = _cut(images, offsets, crop, flipped)
+    elif flipped is not None:
+        images = _mirrored(images, flipped)
+    return to_float(images)
+
+
+def _offsets(size: int, shape: Sequence[int], crop: int, rng: torch.Generator) -> Tensor:
+    """Draw the places (size, 2) at which squares are cut out of images of a shape (C, H, W)."""
+    room = torch.tensor([shape[1] - crop + 1, shape[2] - crop + 1])
+    return (torch.rand(size, 2, generator=rng) * room).long()
 
 
 def _cut(images: Tensor, offsets: Tensor, size: int, flipped: Tensor | None) -> Tensor:

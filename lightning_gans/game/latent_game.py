@@ -77,7 +77,8 @@ class LatentGame(Replicas):
         kwargs: Arguments of :class:`~lightning_gans.game.replicas.Replicas`.
 
     Raises:
-        ValueError: If a number of steps is not positive, or ``image_shape`` is no shape.
+        ValueError: If a number of steps is not positive, ``image_shape`` is no shape, or a network was built
+            for another number of classes.
     """
 
     conditional: bool = False
@@ -124,6 +125,10 @@ class LatentGame(Replicas):
         network = or_default(discriminator, self.default_discriminator, "discriminator", given=1)
         outputs = {} if self.num_outputs is None else {"outputs": self.num_outputs}
         self.discriminator = self._made("discriminator", network, self.image_shape, **outputs)
+        for name in ("generator", "discriminator") if self.conditional else ():
+            built_for = getattr(getattr(self, name), "num_classes", num_classes)
+            if built_for != num_classes:
+                raise ValueError(f"{name} has num_classes={built_for}, but the data has {num_classes}")
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
         self.generator_scheduler = generator_scheduler
@@ -248,7 +253,9 @@ class LatentGame(Replicas):
             if self.num_classes:
                 unlabeled = not self.conditional or self.semi_supervised
                 checks.labels(self.num_classes, unlabeled, labels=real.labels)
-            if self.conditional and real.labels is not None and bool((real.labels < 0).all()):
+            known = hasattr(getattr(self._trainer, "datamodule", None), "training_images")  # looked at before
+            of_none = real.labels is not None and not known and bool((real.labels < 0).all())
+            if self.conditional and of_none:
                 warnings.warn(
                     f"no sample of the first batch has a label: {type(self).__name__} learns nothing of "
                     "classes from such data",

@@ -27,12 +27,18 @@ def check_data(game: Any, data: Any, training: bool) -> None:
     shape = tuple(getattr(data, "image_shape", None) or game.image_shape)
     if shape != game.image_shape:
         raise ValueError(f"image_shape={game.image_shape} of the model is not the data's, {shape}: use that")
-    if training and game.conditional and not game.semi_supervised and hasattr(data, "training_images"):
-        unlabeled = int((data.training_images()[1] < 0).sum())
-        if unlabeled:
+    if training and game.conditional and hasattr(data, "training_images"):
+        labels = data.training_images()[1]
+        unlabeled = int((labels < 0).sum())
+        if unlabeled and not game.semi_supervised:
             raise ValueError(
                 f"{unlabeled} training samples of {of} have no label, but a conditional {name} needs all: "
                 "leave out label_fraction, num_labels and unlabeled data"
+            )
+        if unlabeled == len(labels):
+            raise ValueError(
+                f"none of the {unlabeled} training samples of {of} has a label: a {name} learns classes from "
+                "those that have one, use such data"
             )
 
 

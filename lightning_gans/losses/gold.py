@@ -86,18 +86,18 @@ def balance(marginal: Tensor, conditional: Tensor, how: Literal["std", "rms"] = 
     """Return the factor of the conditional term that makes it vary as much as the marginal one.
 
     Args:
-        marginal: l, (N,).
-        conditional: log D_C(c | x), or H, (N,).
+        marginal: l, (..., N).
+        conditional: log D_C(c | x), or H, (..., N).
         how: ``std``: the ratio of both standard deviations, of the paper. ``rms``: by the conditional term's
             root mean square, not centred, of the released code.
 
     Returns:
-        A scalar >= 0; 0 where D_C says the same of all samples, to whose order the term adds nothing.
+        (...) >= 0; 0 where D_C says the same of all samples, to whose order the term adds nothing.
     """
     marginal, conditional = full_precision(marginal), full_precision(conditional)
-    spread = conditional.std(correction=0)
-    by = spread if how == "std" else conditional.square().mean().sqrt()
-    return torch.where(spread < SURE, 0.0, marginal.std(correction=0) / by.clamp(min=SURE))
+    spread = conditional.std(-1, correction=0)
+    by = spread if how == "std" else conditional.square().mean(-1).sqrt()
+    return torch.where(spread < SURE, 0.0, marginal.std(-1, correction=0) / by.clamp(min=SURE))
 
 
 def gold_balanced(
@@ -109,33 +109,50 @@ def gold_balanced(
     """Return the gap with balanced terms, marginal + ratio * conditional.
 
     Args:
-        marginal: l, (N,).
+        marginal: l, (..., N).
         conditional: log D_C(c | x) of generated samples, -log D_C(c | x) of real ones, H of those without a
-            class; (N,).
+            class; (..., N).
         ratio: The factor. None: :func:`balance` of these samples.
         how: See :func:`balance`.
 
     Returns:
-        (N,).
+        (..., N).
     """
-    ratio = balance(marginal, conditional, how) if ratio is None else ratio
+    ratio = balance(marginal, conditional, how).unsqueeze(-1) if ratio is None else ratio
     return full_precision(marginal) + ratio * full_precision(conditional)
 
 
-def weights(gap: Tensor, beta: float = 1.0) -> Tensor:
+def weights(
+    gap: Tensor,
+    beta: float = 1.0,
+    nonnegative: bool = False,
+    normalize: bool = False,
+    clip: tuple[float, float] | None = None,
+) -> Tensor:
     """Return sign(d) |d|^beta, by which the discriminator's losses on generated samples are weighted.
 
-    A negative weight rewards the discriminator for calling a sample real, of which there are too many.
+    A negative weight rewards the discriminator for calling a sample real, of which there are too many. The
+    paper's weights are these; the other arguments, for studies of stability, act in their order.
 
     Args:
-        gap: d, (N,).
+        gap: d, (..., N).
         beta: At least 0. With 0 there are no weights: they are 1.
+        nonnegative: Negative weights become 0.
+        normalize: Divide by the mean of |w| over the N samples.
+        clip: Bounds of the weights.
 
     Returns:
-        (N,), without gradient.
+        (..., N), without gradient.
     """
     gap = full_precision(gap.detach())
-    return torch.ones_like(gap) if beta == 0 else gap.sign() * gap.abs() ** beta
+    if beta == 0:
+        return torch.ones_like(gap)
+    w = gap.sign() * gap.abs() ** beta
+    if nonnegative:
+        w = w.clamp(min=0)
+    if normalize:
+        w = w / w.abs().mean(-1, keepdim=True).clamp(min=SURE)
+    return w if clip is None else w.clamp(*clip)
 
 
 def log_bound(gap: Tensor, p: float) -> Tensor:
@@ -168,6 +185,20 @@ def acceptance(gap: Tensor, log_m: Tensor | float) -> Tensor:
     return (full_precision(gap) - log_m).clamp(max=0).exp()
 
 
+def drs_logits(gap: Tensor, log_m: Tensor | float) -> Tensor:
+    """Return the logits of min(1, e^d / M), which discriminator rejection sampling centres.
+
+    Args:
+        gap: d, (N,).
+        log_m: log M.
+
+    Returns:
+        (N,), finite.
+    """
+    ratio = acceptance(gap, log_m)
+    return (ratio + 1e-6).log() - (1 - ratio + 1e-6).log()
+
+
 def drs_acceptance(gap: Tensor, log_m: Tensor | float, percentile: float = 0.1) -> Tensor:
     """Return the probabilities of discriminator rejection sampling, which centres them by a percentile.
 
@@ -182,6 +213,5 @@ def drs_acceptance(gap: Tensor, log_m: Tensor | float, percentile: float = 0.1) 
     Returns:
         (N,), from 0 to 1.
     """
-    ratio = acceptance(gap, log_m)
-    logits = (ratio + 1e-6).log() - (1 - ratio + 1e-6).log()
+    logits = drs_logits(gap, log_m)
     return (logits - log_bound(logits, percentile)).sigmoid()

@@ -1,11 +1,17 @@
 """Fitting capacity: the accuracy on real images of a classifier that was trained on generated ones."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from itertools import count, islice, repeat
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,14 +19,20 @@ from tqdm import tqdm
 
 from lightning_gans import checks
 from lightning_gans.data.base import Data, DataModule, resize
+from lightning_gans.data.cache import cache_folder
 from lightning_gans.data.loader import to_float
+from lightning_gans.files import locked, written_whole
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.game.optimizers import Adam
+from lightning_gans.game.rejection import RejectionSampler
+from lightning_gans.metrics.statistics import open_npz
 from lightning_gans.metrics.stream import rounded
 from lightning_gans.networks.classifier import LeNet
 
 SIZE, BATCH, LR, DECAYED_AT = 32, 128, 1e-3, (20, 40)
 CHUNK = 1000
+PROTOCOL = 1
+"""Version of how classifiers are trained; a new number makes those in the cache unused."""
 
 Mode = Literal["online", "fixed"]
 Judges = list[LeNet]
@@ -42,6 +54,11 @@ class Budget:
         per_class: Generated images of a class, with ``fixed``.
         real: Train classifiers on real images too, for the ceiling and for GAN-test.
         seed: Decides samples, classifiers and batches.
+        rejection: Learn only from images that the discriminator accepts: p, in (0, 1), of
+            :class:`~lightning_gans.game.rejection.RejectionSampler`. The same numbers of images, then.
+        num_calibration: Samples by which it is calibrated.
+        precision: ``bf16``: images are generated in bfloat16, which is faster on a GPU, or a CPU with such
+            instructions; the classifiers learn in float32 all the same.
 
     Raises:
         ValueError: If one is out of range.
@@ -54,13 +71,36 @@ class Budget:
     per_class: int = 5_000
     real: bool = True
     seed: int = 0
+    rejection: float | None = None
+    num_calibration: int = 50_000
+    precision: Literal["fp32", "bf16"] = "fp32"
 
     def __post_init__(self) -> None:
         """Check the numbers."""
         checks.one_of(("online", "fixed"), mode=self.mode)
+        checks.one_of(("fp32", "bf16"), precision=self.precision)
         counts = ("seeds", "epochs", "samples_per_epoch", "per_class")
         checks.at_least(1, **{name: getattr(self, name) for name in counts})
         checks.seed(seed=self.seed)
+        if self.rejection is not None:
+            checks.within("(0, 1)", rejection=self.rejection)
+
+    def sampler(self, game: LatentGame, ema: bool) -> RejectionSampler | None:
+        """Return what chooses among a game's samples, calibrated when it is first used; None: all are taken.
+
+        Raises:
+            ValueError: If the game's discriminator gives no log density ratios.
+        """
+        if self.rejection is None:
+            return None
+        return RejectionSampler(
+            game,
+            self.rejection,
+            num_calibration=self.num_calibration,
+            ema=ema,
+            seed=self.seed,
+            precision=self.precision,
+        )
 
     def epoch_size(self, num_classes: int) -> int:
         """Return the samples of an epoch."""
@@ -85,6 +125,14 @@ class RealData:
     test_labels: Tensor
     num_classes: int
 
+    @cached_property
+    def key(self) -> str:
+        """A hash of all that a classifier which is trained on these images depends on."""
+        digest = hashlib.sha256(f"{tuple(self.train.shape)} {self.num_classes}".encode())
+        for values in (self.train, self.train_labels):
+            digest.update(values.contiguous().numpy().data)
+        return digest.hexdigest()[:32]
+
 
 @dataclass(frozen=True)
 class FittingCapacityScores:
@@ -96,6 +144,7 @@ class FittingCapacityScores:
         gan_test: Trained on real images, tested on generated ones.
         n_test: Real test images, and generated ones for ``gan_test``.
         budget: What the classifiers were trained on.
+        acceptance: Share of the generated images that the discriminator accepted, with ``rejection``.
     """
 
     gan_train: tuple[float, ...]
@@ -103,13 +152,15 @@ class FittingCapacityScores:
     gan_test: tuple[float, ...]
     n_test: int
     budget: Budget = field(repr=False)
+    acceptance: float | None = None
 
     def values(self) -> dict[str, float]:
         """Return the values to log: means, and standard deviations over seeds where there are several."""
         names = ("fitting_capacity", "fitting_capacity_ceiling", "gan_test")
         scores = dict(zip(names, (self.gan_train, self.ceiling, self.gan_test), strict=True))
         means = {name: mean(values) for name, values in scores.items() if values}
-        return means | {f"{name}_sd": stdev(values) for name, values in scores.items() if len(values) > 1}
+        means |= {f"{name}_sd": stdev(values) for name, values in scores.items() if len(values) > 1}
+        return means if self.acceptance is None else {**means, "acceptance": self.acceptance}
 
     def __str__(self) -> str:
         """Return a table."""
@@ -123,6 +174,8 @@ class FittingCapacityScores:
         new = (
             f"{b.samples_per_epoch:,} new images" if b.mode == "online" else f"{b.per_class:,} images a class"
         )
+        if self.acceptance is not None:
+            new += f" (of which {100 * self.acceptance:.1f} % are accepted, p = {b.rejection:g})"
         seeds = f"{b.seeds} seed{'s' * (b.seeds > 1)}"
         lines.append(f"LeNet, {b.epochs} epochs of {new}, {seeds}; {self.n_test:,} test images")
         return "\n".join(lines)
@@ -138,6 +191,7 @@ def fitting_capacity(
     data: DataModule,
     weights: Literal["ema", "raw"] = "ema",
     progress: bool = False,
+    cache: bool | str = True,
     **budget: Any,
 ) -> FittingCapacityScores:
     """Score a conditional game by classifiers trained on its images (GOLD; GAN-train and GAN-test).
@@ -153,6 +207,8 @@ def fitting_capacity(
         data: Labelled data with a test split.
         weights: Averaged weights, if there are any, or those of the last update.
         progress: Show a progress bar.
+        cache: Keep classifiers that were trained on real images in ``LIGHTNING_GANS_CACHE``, else
+            ``~/.cache/lightning_gans``; in the folder given; or (false) not at all.
         **budget: Arguments of :class:`Budget`.
 
     Raises:
@@ -164,7 +220,7 @@ def fitting_capacity(
     images = real_data(data)
     total = spent.epochs * spent.seeds * (2 if spent.real else 1)
     with tqdm(total=total, desc="fitting capacity", unit="epoch", disable=not progress) as bar:
-        judges = train_judges(images, spent, game.device, bar)
+        judges = train_judges(images, spent, game.device, folder_of(cache), bar)
         return score_game(game, images, judges, spent, weights == "ema", bar)
 
 
@@ -201,6 +257,7 @@ def check_game(game: Any, data: Any, budget: Budget) -> None:
         )
     if len(game.image_shape) != 3:
         raise ValueError(f"image_shape={game.image_shape}: fitting capacity needs images")
+    budget.sampler(game, ema=True)
     if budget.mode == "online":
         checks.at_least(data.num_classes, samples_per_epoch=budget.samples_per_epoch)
 
@@ -228,10 +285,29 @@ def real_data(data: DataModule) -> RealData:
     return RealData(*parts[0], *parts[1], num_classes)
 
 
-def train_judges(real: RealData, budget: Budget, device: torch.device, bar: Any = None) -> Judges:
-    """Train classifiers on real images, with the budget of those that are trained on generated ones."""
-    seeds = [_mixed(budget.seed, classifier, 0) for classifier in range(budget.seeds if budget.real else 0)]
-    return [_train(_real_epochs(real, budget, seed), real, budget, seed, device, bar) for seed in seeds]
+def folder_of(cache: bool | str) -> Path | None:
+    """Return the folder in which classifiers of real images are kept, or None."""
+    return None if cache is False else cache_folder(cache) / "fitting_capacity"
+
+
+def train_judges(
+    real: RealData, budget: Budget, device: torch.device, folder: Path | None = None, bar: Any = None
+) -> Judges:
+    """Train classifiers on real images, with the budget of those that are trained on generated ones.
+
+    Args:
+        real: The images.
+        budget: For how long.
+        device: Where to.
+        folder: Where they are kept, so that all runs with the same images and budget share them.
+        bar: Progress bar.
+    """
+    judges = []
+    for classifier in range(budget.seeds if budget.real else 0):
+        seed = _mixed(budget.seed, classifier, 0)
+        train = partial(_train, _real_epochs(real, budget, seed), real, budget, seed, device, bar)
+        judges.append(train() if folder is None else _kept(train, real, budget, seed, folder).to(device))
+    return judges
 
 
 def score_game(
@@ -252,17 +328,20 @@ def score_game(
         ema: Use averaged weights, if there are any.
         bar: Progress bar.
     """
+    sampler = budget.sampler(game, ema)
+    make = partial(_generate, game, sampler, budget, ema)
     pupils = []
     for classifier in range(budget.seeds):
         seed = _mixed(budget.seed, classifier, 1)
-        epochs = _generated_epochs(game, real.num_classes, budget, ema, seed)
+        epochs = _generated_epochs(make, real.num_classes, budget, seed)
         pupils.append(_train(epochs, real, budget, seed, game.device, bar))
     gan_train, ceiling = (_accuracies(networks, real.test, real.test_labels) for networks in (pupils, judges))
     gan_test: tuple[float, ...] = ()
     if judges:
         labels = torch.arange(len(real.test)) % real.num_classes
-        gan_test = _accuracies(judges, _generate(game, labels, ema, _mixed(budget.seed, 0, 4)), labels)
-    return FittingCapacityScores(gan_train, ceiling, gan_test, len(real.test), budget)
+        gan_test = _accuracies(judges, make(labels, _mixed(budget.seed, 0, 4)), labels)
+    acceptance = None if sampler is None else sampler.acceptance
+    return FittingCapacityScores(gan_train, ceiling, gan_test, len(real.test), budget, acceptance)
 
 
 # ---------------------------------------------------------------------- inside
@@ -274,7 +353,7 @@ def _train(
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(seed)
-        network = LeNet((real.test.shape[1], SIZE, SIZE), real.num_classes)
+        network = _untrained(real)
     network.to(device)
     optimizer = Adam(network.parameters(), lr=LR, beta1=0.5)
     order_rng = torch.Generator().manual_seed(seed)
@@ -282,10 +361,11 @@ def _train(
         for epoch, (images, labels) in enumerate(islice(epochs, budget.epochs), 1):
             for group in optimizer.param_groups:
                 group["lr"] = LR * 0.1 ** sum(epoch >= at for at in DECAYED_AT)
-            for chosen in torch.randperm(len(images), generator=order_rng).split(BATCH):
-                logits = network(to_float(images[chosen].to(device)))
+            images, labels = images.to(device), labels.to(device)
+            for chosen in torch.randperm(len(images), generator=order_rng).to(device).split(BATCH):
+                logits = network(to_float(images[chosen]))
                 optimizer.zero_grad()
-                F.cross_entropy(logits, labels[chosen].to(device)).backward()
+                F.cross_entropy(logits, labels[chosen]).backward()
                 optimizer.step()
             if bar is not None:
                 bar.update()
@@ -303,15 +383,20 @@ def _accuracies(networks: Sequence[LeNet], images: Tensor, labels: Tensor) -> tu
     return tuple(accuracies)
 
 
-def _generate(game: LatentGame, labels: Tensor, ema: bool, seed: int) -> Tensor:
-    """Generate uint8 images (n, C, 32, 32), rounded as in files, on the CPU."""
+def _generate(
+    game: LatentGame, sampler: RejectionSampler | None, budget: Budget, ema: bool, labels: Tensor, seed: int
+) -> Tensor:
+    """Generate uint8 images (n, C, 32, 32) of labels (n,), rounded as in files, on the CPU."""
 
     def make(part: slice) -> Tensor:
-        chosen = labels[part]
-        return game.sample(len(chosen), chosen, ema=ema, seed=_mixed(seed, part.start // CHUNK, 5))
+        chosen, own = labels[part], _mixed(seed, part.start // CHUNK, 5)
+        if sampler is not None:
+            return sampler.sample(len(chosen), chosen, own)
+        return game.sample(len(chosen), chosen, ema=ema, seed=own)
 
-    batches = rounded(make, range(len(labels)), CHUNK)
-    return torch.cat([resize(images.cpu(), SIZE) for _, images in batches])
+    with torch.autocast(game.device.type, torch.bfloat16, enabled=budget.precision == "bf16"):
+        batches = rounded(make, range(len(labels)), CHUNK)
+        return torch.cat([resize(images.cpu(), SIZE) for _, images in batches])
 
 
 def _real_epochs(real: RealData, budget: Budget, seed: int) -> Epochs:
@@ -326,15 +411,52 @@ def _real_epochs(real: RealData, budget: Budget, seed: int) -> Epochs:
         yield real.train[chosen], real.train_labels[chosen]
 
 
-def _generated_epochs(game: LatentGame, num_classes: int, budget: Budget, ema: bool, seed: int) -> Epochs:
+def _generated_epochs(
+    make: Callable[[Tensor, int], Tensor], num_classes: int, budget: Budget, seed: int
+) -> Epochs:
     size = budget.epoch_size(num_classes)
     if budget.mode == "fixed":
         labels = torch.arange(size) % num_classes
-        yield from repeat((_generate(game, labels, ema, seed), labels))
+        yield from repeat((make(labels, seed), labels))
     for epoch in count(1):
         rng = torch.Generator().manual_seed(_mixed(seed, epoch, 2))
         labels = torch.randint(num_classes, (size,), generator=rng)
-        yield _generate(game, labels, ema, _mixed(seed, epoch, 3)), labels
+        yield make(labels, _mixed(seed, epoch, 3)), labels
+
+
+def _kept(train: Callable[[], LeNet], real: RealData, budget: Budget, seed: int, folder: Path) -> LeNet:
+    """Return a classifier of real images from its file in a folder; train it if there is none that is whole.
+
+    Of several processes one trains and the others wait.
+    """
+    about = (PROTOCOL, real.key, budget.epochs, budget.epoch_size(real.num_classes), seed)
+    file = folder / f"{hashlib.sha256(str(about).encode()).hexdigest()[:32]}.npz"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(file, "trains a classifier on the same images"))
+            with open_npz(file, "classifier") as stored:
+                with torch.device("meta"):  # draws no initial weights
+                    network = _untrained(real)
+                weights = {name: torch.from_numpy(stored[name]) for name in stored}
+                network.load_state_dict(weights, assign=True)
+            return network.eval()
+        except (OSError, ValueError):  # there is none, or a damaged one, or no such folder
+            network = train()
+        try:
+            arrays = {name: value.numpy(force=True) for name, value in network.state_dict().items()}
+            with written_whole(file) as part, part.open("wb") as opened:
+                np.savez(opened, **arrays)
+        except OSError as error:
+            warnings.warn(
+                f"a classifier of real images is not kept, the next run trains it anew: {error}; "
+                "LIGHTNING_GANS_CACHE names another folder",
+                stacklevel=2,
+            )
+    return network
+
+
+def _untrained(real: RealData) -> LeNet:
+    return LeNet((real.test.shape[1], SIZE, SIZE), real.num_classes)
 
 
 def _shrunk(data: Data, chosen: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_gans.data.loader import first_loader
 from lightning_gans.drawing.pixels import as_stored
+from lightning_gans.game.rejection import RejectionSampler
 from lightning_gans.game.trial import warn_of_range
 
 
@@ -93,12 +94,15 @@ class LatentSamples:
         self.classes = classes
         self._seen = False
 
+    def labels(self) -> Tensor:
+        """Return the classes (count,) of the samples of a conditional game."""
+        classes = torch.tensor(self.classes or range(self.game.num_classes))
+        return classes[torch.arange(self.count) % len(classes)]
+
     def batches(self, places: range, batch_size: int) -> Iterator[Samples]:
         """Make the samples at some places, and warn once if images are not in [-1, 1]."""
-        latents, labels = self.game.draw_latents(self.count, self.ema, self.seed)
-        if labels is not None:
-            classes = torch.tensor(self.classes or range(self.game.num_classes))
-            labels = classes[torch.arange(self.count) % len(classes)]
+        latents, drawn = self.game.draw_latents(self.count, self.ema, self.seed)
+        labels = None if drawn is None else self.labels()
 
         def make(part: slice) -> Tensor:
             made: Tensor = self.game.sample_from(
@@ -112,6 +116,59 @@ class LatentSamples:
         for part, values in rounded(make, places, batch_size):
             index = torch.arange(part.start, part.stop)
             yield Samples(values, index, None if labels is None else labels[part])
+
+
+class RejectedSamples:
+    """Samples of a game that its discriminator accepts, by rejection sampling.
+
+    They are drawn in blocks, each by a seed of its own: a sample is the same whatever is read beside it.
+
+    Args:
+        sampler: Makes them.
+        count: How many samples.
+        seed: Decides them.
+        classes: Those of a conditional game, which come one after the other; all by default.
+        rejected: Take those that are not accepted.
+    """
+
+    BLOCK = 2_000
+
+    def __init__(
+        self,
+        sampler: RejectionSampler,
+        count: int,
+        seed: int = 0,
+        classes: Sequence[int] | None = None,
+        rejected: bool = False,
+    ) -> None:
+        self.sampler, self.count, self.seed, self.rejected = sampler, count, seed, rejected
+        self.candidates = LatentSamples(sampler.game, count, sampler.ema, seed, classes)
+
+    @property
+    def protocol(self) -> dict[str, float]:
+        """What a score says of them: p and the share of candidates that is accepted."""
+        return {"rejection": self.sampler.p, "acceptance": round(self.sampler.acceptance, 4)}
+
+    def batches(self, places: range, batch_size: int) -> Iterator[Samples]:
+        """Make the samples at some places; the sampler is calibrated first if it never was."""
+        labels = self.candidates.labels() if self.sampler.game.conditional else None
+        starts = range(0, self.count, self.BLOCK)
+        seeds = torch.randint(2**62, (len(starts),), generator=torch.Generator().manual_seed(self.seed))
+        for start, seed in zip(starts, seeds.tolist(), strict=True):
+            stop = min(start + self.BLOCK, self.count)
+            own = range(max(start, places.start), min(stop, places.stop))
+            if not own:
+                continue
+            block = self.sampler.sample(
+                stop - start, None if labels is None else labels[start:stop], seed, self.rejected
+            )
+
+            def make(part: slice, block: Tensor = block, start: int = start) -> Tensor:
+                return block[part.start - start : part.stop - start]
+
+            for part, values in rounded(make, own, batch_size):
+                index = torch.arange(part.start, part.stop)
+                yield Samples(values, index, None if labels is None else labels[part])
 
 
 class TranslatedSamples:
@@ -199,12 +256,29 @@ def samples_of(
     data: Any = None,
     split: Literal["val", "test"] = "val",
     direction: str = "AtoB",
+    rejection: float | None = None,
+    num_calibration: int = 50_000,
 ) -> SampleStream:
     """Return a game's samples, or its translations of a data module's inputs if it translates images.
 
+    Args:
+        game: The game.
+        count: How many samples; of translations at most.
+        ema: Use averaged weights, if there are any.
+        seed: Decides them.
+        data: The data module with the inputs.
+        split: Whose inputs are translated.
+        direction: Which translations.
+        rejection: Only samples that the discriminator accepts: p of
+            :class:`~lightning_gans.game.rejection.RejectionSampler`.
+        num_calibration: Samples that it is calibrated on.
+
     Raises:
-        ValueError: If there is nothing to translate.
+        ValueError: If there is nothing to translate, or the game's samples cannot be rejected.
     """
+    if rejection is not None:
+        sampler = RejectionSampler(game, rejection, num_calibration=num_calibration, ema=ema, seed=seed)
+        return RejectedSamples(sampler, count, seed)
     if hasattr(game, "translate"):
         return TranslatedSamples(game, data, count, ema, split, seed, direction)
     return LatentSamples(game, count, ema, seed)

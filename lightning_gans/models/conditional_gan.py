@@ -1,7 +1,6 @@
 """Conditional Generative Adversarial Nets (Mirza and Osindero, 2014, arXiv 1411.1784)."""
 
 from functools import partial
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -34,13 +33,6 @@ class ConditionalGAN(LatentGame):
     semi_supervised = True
     shares_fake = True
     log_ratio = True
-
-    def __init__(self, image_shape: tuple[int, ...], num_classes: int | None = None, **kwargs: Any) -> None:
-        super().__init__(image_shape, num_classes, **kwargs)
-        for name in ("generator", "discriminator"):
-            built_for = getattr(getattr(self, name), "num_classes", num_classes)
-            if built_for != num_classes:
-                raise ValueError(f"{name} has num_classes={built_for}, but the data has {num_classes}")
 
     def default_generator(self) -> nn.Module | GeneratorFactory:
         """DCGAN's with the label before every layer."""

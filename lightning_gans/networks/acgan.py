@@ -154,8 +154,8 @@ class ACGANColourGenerator(_Generator):
         latent_dim: Numbers in a latent.
         num_classes: Number of labels; label -1 is a row of zeros.
         width: Maps at half the image's size; twice as many at each smaller one.
-        init: ``dcgan`` is what the released code means, ``torch`` what it does: its initialisation matches no
-            layer.
+        init: ``dcgan``: convolutions from N(0, 0.02), gains of batch norm from N(1, 0.02), as the released
+            code means it; ``torch``: torch's own, as it does it (its initialisation matches no layer).
 
     Raises:
         ValueError: If an argument is out of range, or ``forward`` gets latents of another shape.
@@ -182,7 +182,7 @@ class ACGANColourGenerator(_Generator):
         layers.append(nn.Sequential(up(width, channels, 4, bias=False), nn.Tanh()))
         super().__init__(latent_dim, num_classes, *layers)
         if init == "dcgan":
-            initialisers.normal_(self)
+            initialisers.normal_(self.layers[2:])
 
 
 class ACGANColourDiscriminator(TwoHeadedDiscriminator):
@@ -222,7 +222,7 @@ class ACGANColourDiscriminator(TwoHeadedDiscriminator):
             layers.append(nn.Sequential(conv, *norm, nn.LeakyReLU(SLOPE), nn.Dropout(dropout)))
         super().__init__(image_shape, num_classes, maps * (size // 8) ** 2, *layers, nn.Flatten())
         if init == "dcgan":
-            initialisers.normal_(self)
+            initialisers.normal_(self.trunk)
         _normalise(self)
 
 

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from lightning_gans import checks
 from lightning_gans.networks.base import check_images
+from lightning_gans.networks.pooling import MaxPoolOf4
 from lightning_gans.networks.rebuild import Rebuildable
 
 SMALLEST, LARGEST = 8, 128
@@ -82,7 +83,7 @@ class ConvClassifier(_Classifier):
 class LeNet(_Classifier):
     """The classifier of GOLD's fitting capacity: images (N, channels, 32, 32) to logits (N, num_classes).
 
-    Two 5x5 convolutions of 6 and 16 channels with ReLU and max pooling; layers of 120 and 84 units.
+    Two 5x5 convolutions of 6 and 16 channels with max pooling and ReLU; layers of 120 and 84 units.
     Source: the released code of Mining GOLD Samples (arXiv 1910.09170), after LeCun et al., 1998.
 
     Args:
@@ -104,4 +105,5 @@ class LeNet(_Classifier):
 
     @staticmethod
     def _stage(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-        return nn.Conv2d(inputs, outputs, 5), nn.ReLU(), nn.MaxPool2d(2)
+        # The same function as ReLU and then pooling, on a quarter of the numbers.
+        return nn.Conv2d(inputs, outputs, 5), MaxPoolOf4(), nn.ReLU()

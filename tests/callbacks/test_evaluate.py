@@ -17,7 +17,7 @@ from torchmetrics import Metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchvision.io import write_png
 
-from lightning_gans import GAN, Pix2Pix, load
+from lightning_gans import GAN, WGAN, Pix2Pix, RejectionSampler, load
 from lightning_gans.callbacks import Checkpoint, Evaluate, GeneratorEMA, SampleGrid, clock
 from lightning_gans.callbacks.evaluate import check_names
 from lightning_gans.data import Colorization, Digits, GaussianMixtures, PairedImages, UnpairedImages
@@ -104,6 +104,32 @@ def test_scores_are_those_of_the_stored_images(tmp_path):
     assert protocol["weights"] == "raw"
     assert protocol["real"]["data"] == "Digits"
     assert callback.scores.scalars()["fid"] == found[-1]["fid"]
+
+
+def test_accepted_samples_alone(tmp_path):
+    """Each evaluation finds its own bound; a game without density ratios is refused before it trains."""
+    callback = evaluate(every_n_updates=3, rejection=0.5, num_calibration=300)
+    game = image_game()
+    with torch.no_grad():  # sure of itself before it is trained
+        list(game.discriminator.parameters())[-2].mul_(1000)
+    fit(tmp_path, game, digits(), [callback], 6)
+    found = lines(tmp_path)
+    rates = [line["protocol"]["acceptance"] for line in found]
+    assert [line["protocol"]["rejection"] for line in found] == [0.5, 0.5]
+    assert len(set(rates)) == 2
+    sampler = RejectionSampler(game, num_calibration=300)
+    assert rates[-1] == pytest.approx(sampler.acceptance, abs=1e-4)
+    stream = samples_of(game, 100, rejection=0.5, num_calibration=300)
+    images = torch.cat([batch.values for batch in stream.batches(range(100), 32)])
+    real = Digits()
+    real.setup("fit")
+    extractor = TinyExtractor()
+    sides = [feature_statistics(extractor(x)[0])[:2] for x in (images, real.training_images()[0])]
+    assert found[-1]["fid"] == pytest.approx(float(frechet_distance(*sides[0], *sides[1])), rel=1e-9)
+    with pytest.raises(ValueError, match=r"rejection=1.0: "):
+        evaluate(rejection=1.0)
+    with pytest.raises(ValueError, match="the logits of a WGAN"):
+        fit(tmp_path, WGAN((1, 8, 8)), digits(), [evaluate(rejection=0.5)], 3)
 
 
 def test_one_pass_feeds_all_metrics(tmp_path):

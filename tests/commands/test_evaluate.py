@@ -315,6 +315,28 @@ def test_a_single_callback_of_a_run_needs_no_list(cli, tmp_path, capsys):
     assert "extractor TinyExtractor, metrics FID and ParzenLikelihood" in capsys.readouterr().err
 
 
+def test_rejection_as_in_the_run(cli, fails, tmp_path, capsys):
+    trainer = json.loads(json.dumps(OWN["trainer"]))
+    trainer["callbacks"] = trainer["callbacks"][1]
+    trainer["callbacks"]["init_args"] |= {"rejection": 0.6, "num_calibration": 60}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({**OWN, "trainer": trainer}))
+    cli("fit", "--config", "own.yaml")
+    last = json.loads((tmp_path / "runs/gan/version_0/evaluations.jsonl").read_text().splitlines()[-1])
+    capsys.readouterr()
+    cli("evaluate", "runs/gan/version_0", "--json", "found.json")
+    assert "rejection 0.6, num_calibration 60" in capsys.readouterr().err
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["fid"] == pytest.approx(last["fid"], rel=1e-6)
+    assert found["protocol"].items() >= last["protocol"].items()
+    assert found["protocol"]["rejection"] == 0.6
+    assert 0.4 < found["protocol"]["acceptance"] <= 1
+    cli("evaluate", "runs/gan/version_0", "--json", "found.json", "--rejection", "null")
+    without = json.loads((tmp_path / "found.json").read_text())
+    assert without["fid"] != found["fid"]
+    assert "rejection" not in without["protocol"]
+    assert "rejection=0.0: " in fails("evaluate", "runs/gan/version_0", "--rejection", 0)
+
+
 OWN = {
     "model": {"class_path": "GAN"},
     "data": {"class_path": "Digits", "init_args": {"batch_size": 50}},
@@ -440,6 +462,7 @@ def test_translations_are_scored(cli, tmp_path, images):
             ("--samples", "{folder}", "--reference", "{one}", "--metrics", "[NearestNeighbours]"),
             "one.npz: NearestNeighbours compares pixels, but real images have shape (1, 4, 4) and samples",
         ),
+        (("--samples", "{folder}", "--rejection", "0.5"), "rejection=0.5: files have no discriminator"),
         (("--samples", "{floats}"), "arr_0 is float64 (4, 8, 8, 1): give uint8"),
         (
             ("--samples", "{folder}", "--json", "{folder}"),

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
 from lightning_gans.commands.reproduce import figures as module
 from lightning_gans.commands.reproduce.figures import draw_samples, figures, stored
-from lightning_gans.commands.reproduce.plot import curves_of, draw_curves
+from lightning_gans.commands.reproduce.plot import curves_of, draw, draw_curves
 from lightning_gans.commands.reproduce.results import Figure, Results
 from lightning_gans.commands.reproduce.tables import Grid, load_table
 
@@ -34,7 +35,7 @@ def results_of(unfinished=(), **changes) -> Results:
     Path("small.yaml").write_text(yaml.safe_dump({**TABLE, **changes}, sort_keys=False))
     table = load_table("small.yaml")
     grid = Grid(table, table.budgets["quick"], Path("runs"))
-    column = table.columns["modes"]
+    column = next(iter(table.columns.values()))
     states = {cell: "failed" if cell.title in unfinished else "finished" for cell in grid.cells()}
     return Results(grid, [Figure(cell, column, now) for cell, now in states.items()])
 
@@ -80,9 +81,71 @@ def test_curves_are_means_over_seeds():
         )
     curves = curves_of(results, data_of(results))
     assert list(curves) == ["modes ↑", "fid ↓"]  # two columns of one score are one curve
-    assert curves["modes ↑"]["GAN"] == [(100, 5.0, 3.0, math.sqrt(2)), (200, 10.0, 8.0, 0.0)]
+    found = [point[:4] for point in curves["modes ↑"]["GAN"]]
+    assert found == [(100, 5.0, 3.0, math.sqrt(2)), (200, 10.0, 8.0, 0.0)]
     assert [point[:3] for point in curves["fid ↓"]["GAN"]] == [(100, 5.0, 9.0), (200, 10.0, 7.0)]
     assert [point[:3] for point in curves["modes ↑"]["WGAN"]] == [(100, 4.0, 2.0), (200, 10.0, 8.0)]
+
+
+def test_curves_over_labels(monkeypatch):
+    """Of a run in which labels are added; a score without their number is drawn over updates only."""
+    columns = {
+        name: {"score": "fitting_capacity", "scale": 100, "at": at} for name, at in (("start", 1), ("end", 2))
+    }
+    results = results_of(columns={**columns, "modes": {"score": "modes"}})
+    for title, cell in cells_of(results).items():
+        rows = zip((100, 150, 200), (10, 10, 12), (0.25, 0.5, 0.75), strict=True)
+        lines = [
+            {"update": update, "labels": labels, "fitting_capacity": score + int(title[-1]) / 8}
+            for update, labels, score in rows
+        ]
+        write_lines(cell, [*lines, *({"update": update, "modes": 1.0, "name": "b"} for update in (1, 2))])
+    curves = curves_of(results, data_of(results))
+    assert list(curves) == ["fitting_capacity", "modes"]
+    points = [(x.update, x.labels, x.mean) for x in curves["fitting_capacity"]["GAN"]]
+    assert points == [(100, 10, 31.25), (150, 10, 56.25), (200, 12, 81.25)]
+    drawn = []
+
+    def savefig(self, *args, **options):
+        drawn.extend((x.get_xlabel(), [line.get_xydata().tolist() for line in x.lines]) for x in self.axes)
+
+    monkeypatch.setattr(Canvas, "savefig", savefig)
+    draw_curves(results, data_of(results))
+    over_labels = [lines for label, lines in drawn if label == "labelled training samples"]
+    assert over_labels[0] == [[[10, 56.25], [12, 81.25]]] * 2  # the last score of each number; a line a row
+    assert [label for label, _ in drawn].count("generator updates") == 2
+
+
+def test_columns_of_one_baseline_share_a_panel(monkeypatch):
+    """Over their names, with a line a run and one of the means; what a run lacks interrupts its line."""
+    columns = {
+        "plain": {"score": "modes"},
+        "other": {"score": "fid"},
+        "p = 0.5": {"score": "modes", "baseline": "plain"},
+    }
+    results = results_of(columns=columns)
+    known = results.grid.table.columns
+    values = {("GAN", 0): [1, 2], ("GAN", 1): [3, 6], ("WGAN", 0): [5, None], ("WGAN", 1): [7, 9]}
+    figures = [
+        Figure(cell, known[name], "finished", value)
+        for cell in cells_of(results).values()
+        for name, value in zip(("plain", "p = 0.5"), values[cell.row, cell.seed], strict=True)
+    ]
+    drawn = {}
+
+    def savefig(self, *args, **options):
+        drawn.update({axis.get_title("left").strip(): axis for axis in self.axes if axis.get_visible()})
+
+    monkeypatch.setattr(Canvas, "savefig", savefig)
+    draw(Results(results.grid, figures))
+    assert list(drawn) == ["modes", "other"]
+    axis = drawn["modes"]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["plain", "p = 0.5"]
+    lines = [list(line.get_ydata()) for line in axis.lines if len(line.get_ydata()) == 2]
+    assert lines[:3] == [[1, 2], [3, 6], [2, 4]]
+    assert [line[0] for line in lines[3:]] == [5, 7, 6]
+    assert math.isnan(lines[3][1])
+    assert lines[5][1] == 9
 
 
 def test_one_evaluation_makes_no_curve():

@@ -22,6 +22,7 @@ import yaml
 from filelock import FileLock
 from matplotlib.figure import Figure as Canvas
 from PIL import Image
+from scipy.stats import ttest_1samp
 
 from lightning_gans import load
 from lightning_gans.commands import fit_parser
@@ -32,6 +33,7 @@ from lightning_gans.commands.reproduce import figures, reproduce
 from lightning_gans.commands.reproduce import run as command
 from lightning_gans.commands.reproduce.cells import ended, evaluations, read_status, run_cells, state
 from lightning_gans.commands.reproduce.joint import as_runs, joint
+from lightning_gans.commands.reproduce.paired import interval
 from lightning_gans.commands.reproduce.plot import draw
 from lightning_gans.commands.reproduce.results import OVER, figure_of, gather, summary
 from lightning_gans.commands.reproduce.tables import (
@@ -253,6 +255,18 @@ def test_identity_is_of_what_the_run_is_told():
     assert same == [True, False, True, False]
 
 
+def test_the_data_of_a_seed():
+    def seeds(**changes):
+        return [
+            cell.config["data"]["init_args"].get("seed") for cell in grid_of(write_table(**changes)).cells()
+        ]
+
+    assert seeds() == [None] * 4
+    assert seeds(seed_data=True) == [0, 0, 1, 1]
+    with pytest.raises(ValueError, match=r"GAN, ring, budget quick: data\.seed is each run's own"):
+        seeds(seed_data=True, data__ring={"set": {"data.seed": 3}})
+
+
 def test_values_as_people_write_them():
     """Numbers become numbers; what a row sets is told to fit as it is written."""
     Path("a.yaml").write_text("lr: 1e-3\nname: 1e\n")
@@ -310,6 +324,14 @@ def test_data_of_a_budget():
         ({"columns__modes__of_class": -1}, "columns.modes: of_class", "-1: give a whole number"),
         ({"columns__modes__of_class": True}, "columns.modes: of_class", "True"),
         ({"columns__modes__first": 0}, "columns.modes: first", "0"),
+        ({"columns__modes__at": 0}, "columns.modes: at", "0"),
+        ({"columns__modes": {"score": "modes", "at": 2, "over": "max"}}, "columns.modes: at=2", "leave over"),
+        ({"columns__modes": {"score": "modes", "at": 2, "first": 2}}, "columns.modes: at=2", "leave over"),
+        ({"columns__modes__scale": 0}, "columns.modes: scale", "0"),
+        ({"columns__modes__baseline": "qualty"}, "columns.modes.baseline", "qualty is unknown: did you mean"),
+        ({"columns__modes__baseline": "modes"}, "columns.modes.baseline", "modes is unknown: use quality"),
+        ({"baseline": "DCGAN"}, "baseline", "DCGAN is unknown"),
+        ({"rows__GAN__baseline": "GAN"}, "rows.GAN.baseline", "GAN is unknown"),
         ({"data__ring": {"stands_for": "disc"}}, "data.ring.stands_for", "disc is unknown: use ring"),
         ({"budgets__quick__seeds": []}, "budgets.quick: seeds", "[]: give one at least"),
         ({"budgets__quick__seeds": [1, 1]}, "budgets.quick: seeds", "[1, 1]: give one at least, and"),
@@ -476,6 +498,28 @@ def test_several_evaluate_callbacks():
     found = figure(cell, Column("fid"))
     assert found.value is None
     assert found.problem == "fid is of several callbacks (test, train)"
+
+
+def test_one_evaluation_of_several():
+    cell = made_up([(10, {"fid": 9.0}), (15, {"is": 1.0}), (20, {"fid": 7.0}), (30, {"fid": 4.0})])
+    found = [figure(cell, Column("fid", at=at)) for at in (1, 2, 3, 4)]
+    assert [(x.value, x.update) for x in found[:3]] == [(9.0, 10), (7.0, 20), (4.0, 30)]
+    assert found[0].evaluations == 1
+    assert found[3].problem == "there is no fid in evaluation 4"
+
+
+def test_percent():
+    cell = made_up([(10, {"fitting_capacity": 0.5}), (20, {"fitting_capacity": 0.75})])
+    assert figure(cell, Column("fitting_capacity", scale=100)).value == 75
+    assert figure(cell, Column("fitting_capacity", scale=100, over="sd")).value == 12.5
+    assert figure(cell, Column("fitting_capacity")).value == 0.75
+
+
+def test_two_callbacks_without_a_name():
+    """One of each class: neither hides the other's line."""
+    cell = made_up([(10, {"fid": 9.0}), (10, {"fitting_capacity": 0.5})])
+    assert figure(cell, Column("fid")).value == 9
+    assert figure(cell, Column("fitting_capacity")).value == 0.5
 
 
 def test_from_an_evaluation_on():
@@ -799,6 +843,103 @@ def test_a_column_that_means_something_else(runs, monkeypatch):
     assert "published" not in texts(table, "quick", monkeypatch)
 
 
+# ---------------------------------------------------------------------- paired differences
+
+
+def test_interval_of_a_mean():
+    """As scipy's t test gives it; by hand: mean 2, deviation 1, t = 4.303 of 2 degrees of freedom."""
+    half = 4.302652729749464 / math.sqrt(3)
+    assert interval([1, 2, 3]) == pytest.approx((2 - half, 2 + half), rel=1e-9)
+    values = [0.3, -0.1, 0.25, 0.6, 0.02]
+    known = ttest_1samp(values, 0).confidence_interval(0.95)
+    assert interval(values) == pytest.approx((known.low, known.high))
+    wider = ttest_1samp(values, 0).confidence_interval(0.99)
+    assert interval(values, 0.99) == pytest.approx((wider.low, wider.high))
+    assert interval([2, 2, 2]) == (2, 2)
+
+
+def differences() -> dict:
+    with (OUT / "differences.csv").open() as file:
+        return {(x["row"], x["column"], x["baseline"]): x for x in csv.DictReader(file)}
+
+
+def test_differences_from_a_row(runs, capsys):
+    """modes are 8 - 2 * seed: 8, 6, 4, 2, of which the t interval is 5 -+ 3.182 * 2.582 / 2."""
+    reproduce(write_table(baseline="GAN", budgets__quick__seeds=[0, 1, 2, 3]))
+    assert "with results.csv, differences.csv and plot.png" in capsys.readouterr().out
+    found = differences()
+    assert set(found) == {("WGAN", "modes", "GAN"), ("WGAN", "quality", "GAN")}
+    line = {name: found["WGAN", "modes", "GAN"][name] for name in ("difference", "low", "high")}
+    half = 3.182446305284263 * math.sqrt(20 / 3) / 2
+    wanted = {"difference": 5, "low": 5 - half, "high": 5 + half}
+    assert {name: float(value) for name, value in line.items()} == pytest.approx(wanted)
+    assert found["WGAN", "modes", "GAN"]["pairs"] == "4"
+    assert [found["WGAN", x, "GAN"]["within_noise"] for x in ("modes", "quality")] == ["false", "true"]
+    text = (OUT / "table.md").read_text()
+    assert "| WGAN | modes | GAN | +5.0 | +0.9 to +9.1 | 4 | higher |" in text
+    assert (
+        "| WGAN | quality | GAN | +0.00 | +0.00 to +0.00 | 4 | within noise: the interval contains 0 |"
+        in text
+    )
+    assert "Student's t; each by itself" in text
+
+
+def test_differences_need_pairs(runs):
+    """Two are too few; a seed of which one run has failed, or was not made, makes no pair."""
+    table = write_table(baseline="GAN", budgets__quick__seeds=[0, 1, 2, 3])
+    reproduce(table, only=["GAN"])
+    reproduce(table, only=["WGAN"], seeds=[0, 1])
+    runs.failing.append("seed=2")
+    with pytest.raises(OSError, match="1 of 1 run failed"):
+        reproduce(table, only=["WGAN"], seeds=[2])
+    assert differences() == {}
+    assert "Differences" not in (OUT / "table.md").read_text()
+    reproduce(table, only=["WGAN"], seeds=[3])
+    line = differences()["WGAN", "modes", "GAN"]
+    assert (line["pairs"], float(line["difference"])) == ("3", pytest.approx((8 + 6 + 2) / 3))
+    for path in (OUT / "GAN/ring/seed=0").glob("runs/fit/*/evaluations.jsonl"):
+        path.write_text(path.read_text().replace('"modes": 0.0', '"modes": null'))
+    reproduce(table, only=[])
+    assert set(differences()) == {("WGAN", "quality", "GAN")}
+
+
+def test_differences_from_a_column(runs):
+    """Of the same run; a row's own baseline goes before the table's."""
+    third = {"score": "modes", "at": 1, "baseline": "modes", "better": "low"}
+    changes = {f"rows__{row}__published": {} for row in ("GAN", "WGAN", "MMD")}
+    table = write_table(**changes, columns__early=third, budgets__quick__seeds=[0, 1, 2])
+    reproduce(table)
+    found = differences()
+    assert set(found) == {("GAN", "early", "modes"), ("WGAN", "early", "modes")}
+    assert [float(x["difference"]) for x in found.values()] == [3 - 2, 3 - 8]
+    assert [x["within_noise"] for x in found.values()] == ["true", "false"]
+    assert "| WGAN | early | modes | -5.00 | -5.00 to -5.00 | 3 | lower |" in (OUT / "table.md").read_text()
+    table = write_table(
+        **changes, rows__WGAN__baseline="GAN", baseline="WGAN", budgets__quick__seeds=[0, 1, 2]
+    )
+    reproduce(table, only=[])
+    assert {(row, baseline) for row, _, baseline in differences()} == {("GAN", "WGAN"), ("WGAN", "GAN")}
+
+
+def test_without_a_baseline_there_are_no_differences(runs):
+    reproduce(write_table(budgets__quick__seeds=[0, 1, 2]))
+    assert not (OUT / "differences.csv").exists()
+    assert "Differences" not in (OUT / "table.md").read_text()
+
+
+def test_the_share_of_classifiers(runs):
+    reproduce(write_table(budgets__quick__seeds=[0, 1]))
+    assert "Fitting capacity" not in (OUT / "table.md").read_text()
+    for seed, seconds in ((0, 30), (1, 50)):
+        place = OUT / f"WGAN/ring/seed={seed}"
+        (place / "status.json").write_text(json.dumps({**read_status(place), "seconds": 160}))
+        path = place / "runs/fit/version_0/evaluations.jsonl"
+        path.write_text(path.read_text().replace('"modes"', f'"classifier_seconds": {seconds}, "modes"'))
+    reproduce("small.yaml", only=[])
+    text = (OUT / "table.md").read_text()
+    assert "- Fitting capacity took of the seconds of the runs: 50 % of WGAN, ring.\n" in text
+
+
 # ---------------------------------------------------------------------- replicas
 
 
@@ -852,7 +993,7 @@ def test_replicas_of_a_budget(runs):
     found = runs_of(grid_of(table, "paper"))
     assert [cell.title for cell in found] == ["GAN, ring, seeds 0 to 2", "WGAN, ring, seeds 0 to 2"]
     assert [cell.seconds for cell in found] == [1800, None]
-    with pytest.raises(ValueError, match=r"WGAN, ring, budget paper: data\.seed is each run's own where"):
+    with pytest.raises(ValueError, match=r"WGAN, ring, budget paper: data\.seed is each run's own with"):
         load_table(write_table(budgets__paper__replicas=True, rows__WGAN__set={"data.seed": 3}))
 
 

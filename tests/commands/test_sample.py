@@ -9,7 +9,7 @@ from lightning import Trainer
 from PIL import Image
 from torch import nn
 
-from lightning_gans import GAN, ConditionalGAN
+from lightning_gans import GAN, WGAN, ConditionalGAN
 from lightning_gans.networks.rebuild import Rebuildable
 
 
@@ -22,6 +22,20 @@ class Shades(Rebuildable, nn.Module):
 
     def forward(self, latents, labels):
         return (labels / 10 + self.weight).view(-1, 1, 1, 1).expand(-1, *self.shape)
+
+
+class Latents(Rebuildable, nn.Module):
+    """A vector is its latent."""
+
+    def forward(self, latents):
+        return latents
+
+
+class FirstNumber(Rebuildable, nn.Module):
+    """The logit of a vector is its first number."""
+
+    def forward(self, vectors):
+        return vectors[:, 0]
 
 
 class Diverged(Rebuildable, nn.Module):
@@ -93,6 +107,31 @@ def test_classes_come_in_turn(cli, fails):
         assert named in fails("sample", "--ckpt_path", "game.ckpt", "--labels", labels)
     saved(GAN((1, 4, 4)))
     assert "labels=3: a GAN has no classes" in fails("sample", "--ckpt_path", "game.ckpt", "--labels", 3)
+
+
+def test_rejection(cli, fails, capsys):
+    """The discriminator of Goodfellow's game on points that are all alike but for one number."""
+    saved(GAN((2,), latent={"dim": 2}, generator=Latents(), discriminator=FirstNumber()))
+    few = ("--n", 400, "--num_calibration", 1000, "--rejection")
+    plain = written(cli, "--n", 400)
+    assert abs(plain[:, 0].mean()) < 0.2
+    capsys.readouterr()
+    accepted = written(cli, *few, 0.9)
+    share = capsys.readouterr().out
+    assert "400 samples, of the " in share
+    assert "that are accepted: samples.npz" in share
+    rejected = written(cli, *few, 0.9, "--rejected", "true")
+    assert accepted.shape == rejected.shape == (400, 2)
+    assert accepted[:, 0].mean() > 0.6
+    assert rejected[:, 0].mean() < -0.1
+    assert (written(cli, *few, 0.9) == accepted).all()
+    assert (written(cli, *few, 0.9, "--seed", 1) != accepted).any()
+    assert "rejection=1.5: " in fails("sample", "--ckpt_path", "game.ckpt", "--rejection", 1.5)
+    assert "rejected=True: " in fails("sample", "--ckpt_path", "game.ckpt", "--rejected", "true")
+    saved(WGAN((2,)))
+    assert "rejection: the logits of a WGAN" in fails(
+        "sample", "--ckpt_path", "game.ckpt", "--rejection", 0.5
+    )
 
 
 @pytest.mark.parametrize(

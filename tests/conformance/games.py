@@ -13,7 +13,7 @@ from lightning_gans.networks import MLPDiscriminator, MLPGenerator
 from . import shapes
 
 PAPERS = sorted(models.__all__)
-SHAPES = ("ACGAN", "EncoderGAN", "RelativisticGAN", "TwoTranslators")
+SHAPES = ("EncoderGAN", "RelativisticGAN", "TwoTranslators")
 
 
 def paper(name):
@@ -24,7 +24,10 @@ EVERY_GAME = (*PAPERS, *SHAPES)
 LATENT_GAMES = tuple(name for name in EVERY_GAME if issubclass(paper(name), LatentGame))
 
 SMALL_JUDGE = {"width": 4, "receptive_field": 16}
+SMALL_HEADS = {"width": 4, "hidden": 16}
 SMALL = {
+    "ACGAN": {"generator": SMALL_HEADS, "discriminator": SMALL_HEADS},
+    "GOLDACGAN": {"generator": SMALL_HEADS, "discriminator": SMALL_HEADS, "reweight_from": 2},
     "DIWGAN": {"encoder": {"code_dim": 2}, "encoder_updates": 5, "encoder_batch_size": 16, "max_error": 10.0},
     "CycleGAN": {"generator": {"width": 4, "blocks": 1}, "discriminator": SMALL_JUDGE},
     "Pix2Pix": {"generator": {"width": 4}, "discriminator": SMALL_JUDGE},
@@ -58,8 +61,12 @@ def data_of(name, **arguments):
 def game(name, data=None, seed=0, **arguments):
     """A game of the default kind for the data, small enough for a test."""
     data = data or images_of(name)
-    arguments = {**SMALL.get(name, {}), **arguments}
-    if name == "DCGAN" and len(data.image_shape) == 1:  # the only paper without networks for vectors
+    points = len(data.image_shape) == 1
+    small = SMALL.get(name, {})
+    if points and "ACGAN" in name:
+        small = small | {key: {"hidden": (16, 16, 16)} for key in ("generator", "discriminator")}
+    arguments = {**small, **arguments}
+    if name == "DCGAN" and points:  # the only paper without networks for vectors
         arguments = {
             "generator": partial(MLPGenerator, hidden=(32,), output="none"),
             "discriminator": partial(MLPDiscriminator, hidden=(32,)),

@@ -1,21 +1,21 @@
 """Games of other shapes than the catalogue's, as users would write them, for the conformance suite.
 
-Two heads (ACGAN), an encoder that trains with the generator and latents in the discriminator, two
-generators and two discriminators between two kinds of images (CycleGAN), and the README's example.
+An encoder that trains with the generator and latents in the discriminator, two generators and two
+discriminators between two kinds of images (CycleGAN), and the README's example.
 """
 
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, l1_loss, mse_loss, softplus
+from torch.nn.functional import l1_loss, mse_loss, softplus
 
 from lightning_gans import Digits, LatentGame
 from lightning_gans.game.players import Player
 from lightning_gans.game.sides import Side
 from lightning_gans.game.translation import TranslationGame
 from lightning_gans.losses import gan, lsgan
-from lightning_gans.networks import ConditionalMLPGenerator, Rebuildable
+from lightning_gans.networks import Rebuildable
 
 
 class RelativisticGAN(LatentGame):
@@ -26,41 +26,6 @@ class RelativisticGAN(LatentGame):
 
     def generator_loss(self, real, fake):
         return softplus(self.judge(real) - self.judge(fake)).mean()
-
-
-class TwoHeads(Rebuildable, nn.Module):
-    """Logits of "real" and of the classes."""
-
-    def __init__(self, image_shape, num_classes):
-        super().__init__()
-        self.features = nn.Sequential(nn.Flatten(), nn.LazyLinear(32), nn.ReLU())
-        self.features(torch.zeros(1, *image_shape))
-        self.source, self.classes = nn.Linear(32, 1), nn.Linear(32, num_classes)
-
-    def forward(self, images):
-        features = self.features(images)
-        return self.source(features).flatten(), self.classes(features)
-
-
-class ACGAN(LatentGame):
-    """The discriminator also names the class, of real samples and of generated ones."""
-
-    conditional = True
-
-    def default_generator(self):
-        return lambda shape, dim: ConditionalMLPGenerator(shape, dim, self.num_classes, hidden=(32,))
-
-    def default_discriminator(self):
-        return TwoHeads(self.image_shape, self.num_classes)
-
-    def discriminator_loss(self, real, fake):
-        (on_real, real_classes), (on_fake, fake_classes) = self.judge(real), self.judge(fake)
-        classes = cross_entropy(real_classes, real.labels) + cross_entropy(fake_classes, fake.labels)
-        return gan.discriminator_loss(on_real, on_fake) + classes
-
-    def generator_loss(self, real, fake):
-        on_fake, classes = self.judge(fake)
-        return gan.generator_loss(on_fake) + cross_entropy(classes, fake.labels)
 
 
 def mlp(inputs, outputs):

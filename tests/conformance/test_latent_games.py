@@ -107,7 +107,12 @@ def test_compiled_gives_the_same_losses(name, monkeypatch):
         assert plain == pytest.approx(fast, rel=1e-4, abs=1e-5)
 
 
-ONE_AT_A_TIME = {"ConditionalGAN": "convolutions", "CoulombGAN": "potentials"}
+ONE_AT_A_TIME = {
+    "ACGAN": "convolutions",
+    "ConditionalGAN": "convolutions",
+    "CoulombGAN": "potentials",
+    "GOLDACGAN": "convolutions",
+}
 """Games that have one replica, with their usual networks, and a word of the reason."""
 
 

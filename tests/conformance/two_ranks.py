@@ -60,11 +60,10 @@ def reachable(module):
 
 
 class Latents(Callback):
-    """Records the latents that this rank draws, and the components of a mixture that they come from."""
+    """Records the latents that this rank draws, labels, and the components of a mixture."""
 
     def __init__(self):
-        self.drawn = []
-        self.components = []
+        self.drawn, self.components, self.labels = [], [], []
 
     def on_train_start(self, trainer, module):
         if not hasattr(module, "latent"):
@@ -72,6 +71,8 @@ class Latents(Callback):
         module.latent.register_forward_hook(
             lambda *arguments: self.drawn.append(arguments[-1].detach().clone())
         )
+        draw_labels = module.draw_labels
+        module.draw_labels = lambda *given: self.labels.append(draw_labels(*given)) or self.labels[-1]
         if isinstance(module.latent, GaussianMixture):
             draw = module.latent.of_components
 
@@ -152,7 +153,8 @@ def one_process_step(name, folder):
 
     trainer([latents, Batches()], max_steps=1, strategy="ddp", devices=2).fit(module, data)
     gathered = [None, None]
-    torch.distributed.all_gather_object(gathered, (latents.drawn, latents.components, seen))
+    found = latents.drawn, latents.components, latents.labels, seen
+    torch.distributed.all_gather_object(gathered, found)
     if module.global_rank != 0:
         return {}
 
@@ -160,18 +162,16 @@ def one_process_step(name, folder):
     joined.load_state_dict(start)
     if name == "DIWGAN":  # its real set is drawn from the data, of which the joined game sees one batch
         joined.term.memory = remembered[0]
-    noise = [torch.cat(z) for z in zip(*(drawn for drawn, _, _ in gathered), strict=True)]
-    components = [torch.cat(c) for c in zip(*(drawn for _, drawn, _ in gathered), strict=True)]
-    draws = iter(zip(noise, components or [None] * len(noise), strict=True))
-    batches = [
-        [torch.cat(x) for x in zip(*pair, strict=True)]
-        for pair in zip(*(s for _, _, s in gathered), strict=True)
-    ]
+    of_ranks = [list(zip(*parts, strict=True)) for parts in zip(*gathered, strict=True)]
+    noise, components, labels = ([torch.cat(parts) for parts in drawn] for drawn in of_ranks[:3])
+    draws, labels = iter(zip(noise, components or [None] * len(noise), strict=True)), iter(labels)
+    batches = [[torch.cat(x) for x in zip(*pair, strict=True)] for pair in of_ranks[3]]
 
     class Joined(Callback):
         def on_train_start(self, trainer, module):
             if name in LATENT_GAMES:
                 module.latent.register_forward_hook(lambda *_: again(module.latent, *next(draws)))
+                module.draw_labels = lambda *_: next(labels)
 
     # No data module: Lightning would wait for the other process before it prepares data.
     trainer([Joined()], max_steps=1).fit(joined, DataLoader(batches, batch_size=None))

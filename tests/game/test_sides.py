@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_gans import GAN
+from lightning_gans import GAN, ConditionalGAN
 from lightning_gans.game.sides import Side, check_real, read_batch
 from tests.conformance.games import digits, game, pairs, small_networks, trainer
 
@@ -87,8 +87,11 @@ def test_labels_are_classes(label, message):
 
 
 def test_conditional_games_need_labels():
+    class Supervised(ConditionalGAN):
+        semi_supervised = False
+
     with pytest.raises(ValueError, match=r"labels\[0\]=-1: give 0 to 9"):
-        trainer(max_steps=1).fit(game("ACGAN"), DataLoader([IMAGES], batch_size=None))
+        trainer(max_steps=1).fit(Supervised((1, 8, 8), 10), DataLoader([IMAGES], batch_size=None))
 
 
 def test_held_out_losses_count_by_samples():

@@ -1,6 +1,8 @@
 """Fitting capacity, checked with games whose score is known: perfect, mislabelled, collapsed."""
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,12 +10,15 @@ import torch
 from lightning.pytorch import Trainer
 
 from lightning_gans import GAN, Digits, GaussianMixtures
-from lightning_gans.callbacks import Checkpoint, GeneratorEMA
+from lightning_gans.callbacks import GeneratorEMA
 from lightning_gans.callbacks.fitting_capacity import FittingCapacity
+from lightning_gans.callbacks.scoring import check_names
 from lightning_gans.data.base import DataModule
 from lightning_gans.metrics import fitting_capacity as module
 from lightning_gans.metrics.fitting_capacity import Budget, fitting_capacity, real_data
 from lightning_gans.models import ConditionalGAN
+from lightning_gans.networks import ConditionalMLPDiscriminator, ConditionalMLPGenerator
+from tests.callbacks.helpers import Save
 
 SMALL = {"seeds": 2, "epochs": 5, "samples_per_epoch": 1500, "per_class": 100}
 TINY = {"seeds": 1, "epochs": 1, "samples_per_epoch": 20, "per_class": 2}
@@ -53,6 +58,12 @@ def game(**arguments):
     return ConditionalGAN((1, 8, 8), 10, **arguments)
 
 
+@pytest.fixture(autouse=True)
+def no_cache(tmp_path, monkeypatch):
+    """Each test trains its classifiers of real images anew."""
+    monkeypatch.setenv("LIGHTNING_GANS_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="module")
 def data():
     return digits()
@@ -89,7 +100,74 @@ def test_fixed_samples(data):
     assert "fitting_capacity_sd" not in scores.values()
 
 
+class HalfWrong(Copies):
+    """Half of the samples are of another class; a bright corner says so, which the discriminator knows of."""
+
+    log_ratio = True
+
+    def sample_from(self, latents, labels=None, ema=True):
+        wrong = latents[:, 0] > 0
+        images = self.images[self.table[(labels + wrong) % 10, (latents[:, 1].abs() * 50).long() % 140]]
+        images[:, :, 0, 0] = 2 * wrong[:, None].float() - 1
+        return images
+
+    def sample(self, n, labels=None, ema=True, seed=None):
+        return self.sample_from(self.draw_latents(n, seed=seed)[0], labels)
+
+    def judge(self, side):
+        return -20 * (side.images[:, 0, 0, 0] > 0).float()
+
+
+def test_what_the_discriminator_rejects_is_not_learned_from(data):
+    generator = HalfWrong((1, 8, 8), 10).learn(data)
+    small = {**SMALL, "seeds": 1, "real": False}
+    taken = fitting_capacity(generator, data, **small)
+    assert max(taken.gan_train) < 0.75
+    assert taken.acceptance is None
+    chosen = fitting_capacity(generator, data, **small, rejection=0.6, num_calibration=2000)
+    assert min(chosen.gan_train) > 0.8
+    assert chosen.values()["acceptance"] == chosen.acceptance == pytest.approx(0.5, abs=0.05)
+    assert "50" in str(chosen).splitlines()[-1]
+    fixed = fitting_capacity(
+        generator, data, **{**small, "epochs": 1}, mode="fixed", rejection=0.6, num_calibration=2000
+    )
+    assert fixed.acceptance == chosen.acceptance
+
+
 # ---------------------------------------------------------------------- protocol
+
+
+def test_accuracy_is_correct_by_total():
+    """Not the mean over parts, which would count the last, short one too much."""
+
+    class First(torch.nn.Linear):
+        def forward(self, images):
+            return super().forward(images.flatten(1))
+
+    network = First(1, 2)
+    images = torch.zeros(module.CHUNK + 1, 1, 1, 1, dtype=torch.uint8)
+    images[-1] = 255
+    with torch.no_grad():
+        network.weight[:], network.bias[:] = torch.tensor([[-1.0], [1.0]]), 0
+    found = module._accuracies([network], images, torch.zeros(len(images), dtype=torch.int64))
+    assert found == (module.CHUNK / (module.CHUNK + 1),)
+
+
+def test_precision_is_that_of_the_generator_alone(data, monkeypatch):
+    seen = []
+    generator = copies(data)
+    sample, forward = generator.sample, module.LeNet.forward
+    monkeypatch.setattr(
+        generator, "sample", lambda *a, **k: seen.append(torch.is_autocast_enabled("cpu")) or sample(*a, **k)
+    )
+    monkeypatch.setattr(
+        module.LeNet,
+        "forward",
+        lambda self, x: seen.append(torch.is_autocast_enabled("cpu")) or forward(self, x),
+    )
+    fitting_capacity(generator, data, **TINY, real=False, precision="bf16")
+    assert seen[0]
+    assert not any(seen[1:])
 
 
 def test_online_samples_are_new_in_each_epoch(data):
@@ -159,6 +237,59 @@ def test_the_same_seed_gives_the_same_scores_and_nothing_else_changes(data):
     assert all(p.grad is None and p.requires_grad for p in generator.parameters())
 
 
+# ---------------------------------------------------------------------- classifiers that are kept
+
+
+def weights(judges):
+    return [value for network in judges for value in network.state_dict().values()]
+
+
+def test_classifiers_of_real_images_are_trained_once(data, tmp_path, monkeypatch):
+    trained = []
+    train = module._train
+    monkeypatch.setattr(module, "_train", lambda *a: trained.append(1) or train(*a))
+    real, budget, cpu = real_data(data), Budget(**TINY), torch.device("cpu")
+
+    def judges(real=real, folder=tmp_path, **other):
+        trained.clear()
+        made = module.train_judges(real, replace(budget, **other), cpu, folder)
+        return weights(made), len(trained)
+
+    first, count = judges()
+    assert count == 1
+    again, count = judges()
+    assert count == 0
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert judges(seeds=2)[1] == 1  # the first is there
+    assert judges(precision="bf16", rejection=0.5)[1] == 0  # of generated images
+    for other in ({"seed": 1}, {"epochs": 2}, {"samples_per_epoch": 21}, {"mode": "fixed", "per_class": 3}):
+        assert judges(**other)[1] == 1
+    labels, images = real.train_labels.clone(), real.train.clone()
+    labels[0] = (labels[0] + 1) % 10
+    images[0, 0, 0, 0] ^= 1
+    for other in (replace(real, train_labels=labels), replace(real, train=images)):
+        assert judges(real=other)[1] == 1
+    monkeypatch.setattr(module, "PROTOCOL", -1)
+    assert judges()[1] == 1
+    assert judges(folder=None)[1] == 1
+
+
+def test_a_damaged_classifier_is_trained_anew(data, tmp_path):
+    real, budget, cpu = real_data(data), Budget(**TINY), torch.device("cpu")
+    first = weights(module.train_judges(real, budget, cpu, tmp_path))
+    (file,) = tmp_path.glob("*.npz")
+    whole = file.read_bytes()
+    for broken in (whole[: len(whole) // 2], b"", whole.replace(b"head.bias", b"head.bios")):
+        file.write_bytes(broken)
+        again = weights(module.train_judges(real, budget, cpu, tmp_path))
+        assert all(map(torch.equal, first, again))
+    nowhere = tmp_path / "file"
+    nowhere.write_text("")
+    with pytest.warns(UserWarning, match="LIGHTNING_GANS_CACHE"):
+        made = module.train_judges(real, budget, cpu, nowhere / "folder")
+    assert torch.equal(weights(made)[0], first[0])
+
+
 # ---------------------------------------------------------------------- refused
 
 
@@ -189,6 +320,10 @@ class Unlabeled(Digits):
     class_names = ()
 
 
+class NoRatio(ConditionalGAN):
+    log_ratio = False
+
+
 @pytest.mark.parametrize(
     ("make", "arguments", "word"),
     [
@@ -205,6 +340,10 @@ class Unlabeled(Digits):
         (lambda: (game(), Digits()), {"per_class": 0}, "per_class=0"),
         (lambda: (game(), Digits()), {"epochs": 0}, "epochs=0"),
         (lambda: (game(), Digits()), {"mode": "offline"}, "mode"),
+        (lambda: (game(), Digits()), {"precision": "fp16"}, "precision"),
+        (lambda: (game(), Digits()), {"rejection": 1.0}, "rejection=1.0"),
+        (lambda: (game(), Digits()), {"rejection": 0.5, "num_calibration": 9}, "num_calibration=9"),
+        (lambda: (NoRatio((1, 8, 8), 10), Digits()), {"rejection": 0.5}, "no log density"),
     ],
 )
 def test_refused(make, arguments, word):
@@ -219,52 +358,98 @@ def test_refused_kinds(data):
         fitting_capacity(game(), [1, 2])
     with pytest.raises(ValueError, match="every_n_updates"):
         FittingCapacity(every_n_updates=0)
+    with pytest.raises(ValueError, match="name='a/b'"):
+        FittingCapacity(name="a/b")
     assert isinstance(data, DataModule)
 
 
 # ---------------------------------------------------------------------- the callback
 
 
-def train(watchers, updates=4, **arguments):
+def train(watchers, updates=4, folder="run", of=None, **arguments):
     trainer = Trainer(
         callbacks=watchers, max_steps=updates, logger=False, enable_progress_bar=False, accelerator="cpu",
-        enable_model_summary=False, num_sanity_val_steps=0, limit_val_batches=0,
-        enable_checkpointing=any(isinstance(c, Checkpoint) for c in watchers),
+        enable_model_summary=False, num_sanity_val_steps=0, limit_val_batches=0, default_root_dir=folder,
+        enable_checkpointing=False,
     )  # fmt: skip
-    made = game()
+    made = game(**of or {})
     trainer.fit(made, Digits(batch_size=16), weights_only=True, **arguments)
     return trainer, made
 
 
+def lines(folder="run"):
+    return [json.loads(line) for line in Path(folder, "evaluations.jsonl").read_text().splitlines()]
+
+
 def test_being_watched_changes_nothing():
-    (_, alone), (trainer, watched) = (
-        train([GeneratorEMA(0.5), *watchers]) for watchers in ([], [FittingCapacity(1, **TINY)])
-    )
+    budget = {**TINY, "num_calibration": 40}
+    watchers = [FittingCapacity(1, **TINY), FittingCapacity(None, "chosen", rejection=0.5, **budget)]
+    (_, alone), (trainer, watched) = (train([GeneratorEMA(0.5), *some]) for some in ([], watchers))
     for key, value in alone.state_dict().items():
         assert torch.equal(value, watched.state_dict()[key])
     assert torch.equal(alone.rng.get_state(), watched.rng.get_state())
     assert set(trainer.callback_metrics) >= {
-        "val/fitting_capacity", "val/fitting_capacity_ceiling", "val/gan_test"
+        "val/fitting_capacity", "val/fitting_capacity_ceiling", "val/gan_test",
+        "val/chosen/fitting_capacity", "val/chosen/acceptance",
     }  # fmt: skip
+    assert [(line["name"], line["update"]) for line in lines()] == [
+        *((None, update) for update in (1, 2, 3, 4)), ("chosen", 4)
+    ]  # fmt: skip
+    last = lines()[-1]
+    assert 0 < last["seconds"] < 60
+    assert 0 < last["classifier_seconds"] < 60
+    assert last["fitting_capacity"] == pytest.approx(
+        float(trainer.callback_metrics["val/chosen/fitting_capacity"])
+    )
+    assert (last["labels"], last["samples"], last["real_samples"]) == (1500, 20, 297)
+    assert last["protocol"]["rejection"] == 0.5
+    assert last["protocol"]["weights"] == "ema"
 
 
-def test_cadence_and_resume(monkeypatch):
-    scored, judged = [], []
-    score, judge = FittingCapacity._score, module.train_judges
+def test_cadence_and_resume(tmp_path, monkeypatch):
+    """Saved before the score that is due with the checkpoint: the resumed run scores the same weights."""
+    judged = []
+    train_judges = module.train_judges
     monkeypatch.setattr(
-        FittingCapacity,
-        "_score",
-        lambda self, trainer, made: (scored.append(trainer.global_step), score(self, trainer, made)),
+        "lightning_gans.callbacks.fitting_capacity.train_judges",
+        lambda *a: judged.append(1) or train_judges(*a),
     )
-    monkeypatch.setattr(
-        "lightning_gans.callbacks.fitting_capacity.train_judges", lambda *a: judged.append(1) or judge(*a)
-    )
-    train([FittingCapacity(2, **TINY), Checkpoint(dirpath="here")], 5)
-    assert scored == [2, 4, 5]
-    assert len(judged) == 1
-    scored.clear()
-    train([FittingCapacity(2, **TINY), Checkpoint(dirpath="here")], 7, ckpt_path="here/last.ckpt")
-    assert scored == [6, 7]
+
+    def watchers():
+        return [FittingCapacity(2, **TINY), FittingCapacity(None, "end", **TINY)]
+
+    def scores(folder):
+        return [(line["update"], line["fitting_capacity"]) for line in lines(folder)]
+
+    saves = [Save(f"at{update}.ckpt", update) for update in (3, 4, 5)]
+    train([*saves, *watchers()], 5, "whole")
+    whole = scores("whole")
+    assert [update for update, _ in whole] == [2, 4, 5, 5]
+    assert len(judged) == 2  # once a run and callback
+    for update in (3, 4, 5):
+        train(watchers(), 5, f"from{update}", ckpt_path=f"at{update}.ckpt")
+    assert scores("from3") == scores("from4") == whole[1:]
+    assert scores("from5") == whole[2:]
+
+
+def test_replicas_are_scored_as_the_runs_of_their_seeds():
+    dense = {"generator": ConditionalMLPGenerator, "discriminator": ConditionalMLPDiscriminator}
+    trainer, _ = train([FittingCapacity(None, **TINY)], of={"replicas": 2, **dense})
+    found = lines()
+    assert [(line["replica"], line["replicas"], line["seed"]) for line in found] == [(0, 2, 0), (1, 2, 1)]
+    values = [line["fitting_capacity"] for line in found]
+    metrics = trainer.callback_metrics
+    assert float(metrics["val/fitting_capacity"]) == pytest.approx(sum(values) / 2)
+    assert float(metrics["val/fitting_capacity_std"]) == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    train([FittingCapacity(None, **TINY)], folder="alone", of=dense)
+    assert lines("alone")[0]["fitting_capacity"] == pytest.approx(values[0], abs=0.02)
+
+
+def test_names_differ():
+    twice = [FittingCapacity(None, "a", **TINY), FittingCapacity(None, "a", **TINY)]
+    with pytest.raises(ValueError, match="two FittingCapacity callbacks have name=a"):
+        check_names(twice)
+    check_names([*twice[:1], FittingCapacity(None, **TINY)])
 
 
 def test_the_callback_refuses_before_training():

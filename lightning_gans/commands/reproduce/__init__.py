@@ -13,16 +13,9 @@ from lightning_gans import checks
 from lightning_gans.commands.parsing import explain
 from lightning_gans.commands.reproduce.cells import State, last_line, read_status, run_cells, state
 from lightning_gans.commands.reproduce.joint import as_runs
-from lightning_gans.commands.reproduce.results import (
-    Figure,
-    as_csv,
-    as_markdown,
-    duration,
-    gather,
-    measure,
-    measured,
-    plural,
-)
+from lightning_gans.commands.reproduce.paired import differences_as_csv, has_baseline
+from lightning_gans.commands.reproduce.report import as_csv, as_markdown, duration, measured, plural
+from lightning_gans.commands.reproduce.results import Figure, gather, measure
 from lightning_gans.commands.reproduce.sweep import reported, write_sweep
 from lightning_gans.commands.reproduce.tables import Cell, Grid, check, load_table, slug, table_names
 from lightning_gans.files import write_whole
@@ -224,6 +217,9 @@ def _write_results(grid: Grid, command: str) -> None:
     write_whole(grid.folder / "results.csv", as_csv(results))
     write_whole(grid.folder / "table.md", as_markdown(results, command))
     names = ["results.csv"]
+    if has_baseline(results):
+        names.append("differences.csv")
+        write_whole(grid.folder / names[-1], differences_as_csv(results))
     for name, content in figures(results):
         write_whole(grid.folder / name, content)
         names.append(name)

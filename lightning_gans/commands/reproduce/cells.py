@@ -86,7 +86,7 @@ def evaluations(folder: Path) -> list[dict[str, Any]]:
 
     After a kill, the resumed run repeats the evaluations since the last checkpoint: the later line counts.
     """
-    found: dict[tuple[int, str, int], dict[str, Any]] = {}
+    found: dict[tuple[int, str, bool, int], dict[str, Any]] = {}
     for place in versions(folder):
         path = place / "evaluations.jsonl"
         for text in path.read_text().splitlines() if path.is_file() else ():
@@ -94,7 +94,9 @@ def evaluations(folder: Path) -> list[dict[str, Any]]:
                 line = json.loads(text)
             except json.JSONDecodeError:  # the process was killed while it wrote
                 continue
-            found[line["update"], line["name"] or "", line.get("replica", 0)] = line
+            # Callbacks of one class have different names; one of each class may have none.
+            fitted = "fitting_capacity" in line
+            found[line["update"], line["name"] or "", fitted, line.get("replica", 0)] = line
     return [found[key] for key in sorted(found)]
 
 
@@ -272,7 +274,7 @@ def _fit(arguments: Sequence[str], folder: Path) -> bool:
         command(arguments)
         if evaluations(folder):
             return True
-        print("there is no evaluation: the run has no Evaluate callback, or no logger")
+        print("there is no evaluation: the run has no Evaluate or FittingCapacity callback, or no logger")
     except SystemExit as stop:
         if stop.code != 2:  # the exit code of a signal
             raise

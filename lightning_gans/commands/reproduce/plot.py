@@ -3,48 +3,73 @@
 import io
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
 from lightning_gans.commands.reproduce.cells import evaluations
-from lightning_gans.commands.reproduce.results import ARROWS, Results, figure_of, summary
+from lightning_gans.commands.reproduce.report import ARROWS
+from lightning_gans.commands.reproduce.results import Results, figure_of, summary
 from lightning_gans.commands.reproduce.tables import Column, DataSet, Row
 from lightning_gans.drawing.style import INK, new_figure, styled
 
 GREY, RULE, ACCENT = "#7b8190", "#e3e5ea", "#c1442e"
 COLOURS = ("#2a6f97", "#e08e2b", "#5b8e55", "#8b5fa8", "#b5495b", "#4a4e69")
 STYLES = ("-", "--", ":")
+SLANTED: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor", "color": INK}
 
-Curve = list[tuple[float, float, float, float]]
-"""Update, seconds of training, mean of a score over seeds, and its deviation; NaN: unknown."""
+Published = tuple[float, float | None] | None
+"""A published figure and its deviation."""
+
+
+class Point(NamedTuple):
+    """A score in the course of a row's runs, over seeds; NaN: unknown.
+
+    Attributes:
+        update: Generator updates.
+        seconds: Seconds of training, a mean.
+        mean: Mean of the score.
+        deviation: Its standard deviation.
+        labels: Labelled training samples, a mean.
+    """
+
+    update: float
+    seconds: float
+    mean: float
+    deviation: float
+    labels: float
 
 
 @styled
 def draw(results: Results) -> bytes:
     """Draw a panel for each column and data set; return the bytes of a PNG.
 
-    Rows that have an ``x`` are drawn over it, with a line a series; the others follow to the right of
-    the lines, or fill the panel alone. Published figures are drawn only if they are comparable.
+    A column and those of which it is the baseline share a panel, over their names, with a line a run. Rows
+    that have an ``x`` are drawn over it, with a line a series; the others follow to the right of the lines,
+    or fill the panel alone. Published figures are drawn only if they are comparable.
     """
     table, budget = results.grid.table, results.grid.budget
-    panels = [(data, column) for data in budget.data.values() for column in data.columns.values()]
-    wide = max(240, 80 + 32 * max(len(results.rows(data)) for data in budget.data.values()))
+    panels = [(data, columns) for data in budget.data.values() for columns in _groups(data)]
+    wide = max(240, 80 + 32 * max(max(len(results.rows(data)), len(columns)) for data, columns in panels))
     across = min(len(panels), max(2, 1400 // wide))
     down = math.ceil(len(panels) / across)
     canvas = new_figure(max(wide * across, 600), 320 * down + 70)
     axes = canvas.subplots(down, across, squeeze=False).flatten()
     named: dict[str, Any] = {}
-    for axis, (data, column) in zip(axes, panels, strict=False):
-        title = f"{data.name}: {column.name}" if len(budget.data) > 1 else column.name
+    for axis, (data, (column, *others)) in zip(axes, panels, strict=False):
+        name = column.score if others else column.name
+        title = f"{data.name}: {name}" if len(budget.data) > 1 else name
         _plain(axis, f"{title} {ARROWS[column.better]}")
-        _draw_rows(axis, results, data, column)
+        if others:
+            _draw_columns(axis, results, data, [column, *others])
+        else:
+            _draw_rows(axis, results, data, column)
         handles, labels = axis.get_legend_handles_labels()
         named |= dict(zip(labels, handles, strict=True))
     for axis in axes[len(panels) :]:
@@ -59,7 +84,8 @@ def draw(results: Results) -> bytes:
 def draw_curves(results: Results, data: DataSet) -> bytes | None:
     """Draw the scores of a data set's runs, a panel each, over updates and over seconds of training.
 
-    Those that each run has once, at its end, are no curves, and left out.
+    If labels were added during the runs, over their number too, with the last score that each number has.
+    Scores that each run has once, at its end, are no curves, and left out.
 
     Returns:
         The bytes of a PNG; None if no run that has finished has several evaluations.
@@ -69,48 +95,57 @@ def draw_curves(results: Results, data: DataSet) -> bytes | None:
     }
     if not curves:
         return None
-    timed = any(
-        seconds >= 0 for rows in curves.values() for curve in rows.values() for _, seconds, *_ in curve
-    )
-    labels = ["generator updates", "seconds of training"][: 1 + timed]
-    canvas = new_figure(max(330 * len(curves), 500) + 150, 270 * len(labels) + 70)
-    panels = canvas.subplots(len(labels), len(curves), squeeze=False, sharey="col")
+    drawn = [curve for rows in curves.values() for curve in rows.values()]
+    over = {"generator updates": "update"}
+    if any(point.seconds >= 0 for curve in drawn for point in curve):
+        over["seconds of training"] = "seconds"
+    if any(curve[0].labels < curve[-1].labels for curve in drawn):
+        over["labelled training samples"] = "labels"
+    canvas = new_figure(max(330 * len(curves), 500) + 150, 270 * len(over) + 70)
+    panels = canvas.subplots(len(over), len(curves), squeeze=False, sharey="col")
     names, named = list(results.grid.table.rows), dict[str, Any]()
     for column, (title, rows) in zip(panels.T, curves.items(), strict=True):
-        for time, (axis, label) in enumerate(zip(column, labels, strict=True)):
-            _plain(axis, "" if time else title)
+        for axis, (label, of_point) in zip(column, over.items(), strict=True):
+            _plain(axis, "" if axis is not column[0] else title)
             axis.set_xlabel(label, color=GREY)
             axis.locator_params(nbins=5)
             for name, curve in rows.items():
-                *times, mean, deviation = np.transpose(curve)
+                points = {x.labels: x for x in curve}.values() if of_point == "labels" else curve
+                x, mean, deviation = np.transpose([(getattr(p, of_point), *p[2:4]) for p in points])
                 number = names.index(name)
                 colour = COLOURS[number % len(COLOURS)]
                 style = STYLES[number // len(COLOURS) % len(STYLES)]
-                (named[name],) = axis.plot(times[time], mean, style, color=colour, linewidth=1.6)
-                ends = mean - deviation, mean + deviation
-                axis.fill_between(times[time], *ends, color=colour, alpha=0.15, linewidth=0)
+                (named[name],) = axis.plot(x, mean, style, color=colour, linewidth=1.6)
+                axis.fill_between(
+                    x, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0
+                )
     canvas.suptitle(title_of(results, data, "mean ± standard deviation over seeds"), x=0.01, ha="left")
     return _png(canvas, {name: named[name] for name in names if name in named})
 
 
-def curves_of(results: Results, data: DataSet) -> dict[str, dict[str, Curve]]:
+def curves_of(results: Results, data: DataSet) -> dict[str, dict[str, list[Point]]]:
     """Return, by the title of each score and the name of each row, the means over seeds."""
-    found: dict[str, dict[str, Curve]] = {}
+    found: dict[str, dict[str, list[Point]]] = {}
     for column in data.columns.values():
-        # Columns may be the minimum, the mean, ... of one score.
-        title = f"{column.name if column.over == 'last' else column.score}{ARROWS[column.better]}"
-        single = replace(column, over="last", first=1)
+        # Columns may be the minimum, the mean, the third, ... of one score.
+        whole = column.over == "last" and column.at is None
+        title = f"{column.name if whole else column.score}{ARROWS[column.better]}"
+        single = replace(column, over="last", first=1, at=None)
         for row in results.rows(data):
             scored = [
-                (line["update"], line.get("seconds", math.nan) / line.get("replicas", 1), value)
+                (line["update"], seconds, value, line.get("labels", math.nan))
                 for cell in results.finished(row.name, data.name)
                 for line in evaluations(cell.folder)
                 if (value := figure_of(cell, single, [line]).value) is not None
+                for seconds in [line.get("seconds", math.nan) / line.get("replicas", 1)]
             ]
             curve = []
             for update, seeds in groupby(sorted(scored, key=itemgetter(0)), itemgetter(0)):
-                _, seconds, values = zip(*seeds, strict=True)
-                curve.append((update, statistics.fmean(seconds), *(summary(values) or ())))
+                _, seconds, values, labels = zip(*seeds, strict=True)
+                mean, deviation = summary(values) or (math.nan, math.nan)
+                curve.append(
+                    Point(update, statistics.fmean(seconds), mean, deviation, statistics.fmean(labels))
+                )
             if curve:
                 found.setdefault(title, {}).setdefault(row.name, curve)
     return found
@@ -139,6 +174,57 @@ def _png(canvas: Canvas, named: Mapping[str, Any]) -> bytes:
     return file.getvalue()
 
 
+def _groups(data: DataSet) -> list[list[Column]]:
+    """Return the columns, each with those of which it is the baseline."""
+    groups: dict[str, list[Column]] = {}
+    for column in data.columns.values():
+        groups.setdefault(column.baseline or column.name, []).append(column)
+    return list(groups.values())
+
+
+def _draw_columns(axis: Any, results: Results, data: DataSet, columns: Sequence[Column]) -> None:
+    places = range(len(columns))
+    for number, row in enumerate(results.rows(data)):
+        colour = COLOURS[number % len(COLOURS)]
+        for cell in results.finished(row.name, data.name):
+            own = {x.column.name: x.value for x in results.of(row.name, data.name) if x.cell is cell}
+            values = [math.nan if (value := own[column.name]) is None else value for column in columns]
+            axis.plot(places, values, color=colour, alpha=0.35, linewidth=1)
+        means = [_mark(axis, place, *_of(results, row, data, columns[place]), colour) for place in places]
+        axis.plot(places, means, color=colour, linewidth=2, label=row.name)
+    axis.set_xticks(places, [column.name for column in columns])
+    axis.set_xlim(-0.5, len(columns) - 0.5)
+    for label in axis.get_xticklabels():
+        label.set(**SLANTED)
+    axis.yaxis.set_major_locator(MaxNLocator(5))
+    axis.margins(y=0.12)
+
+
+def _of(results: Results, row: Row, data: DataSet, column: Column) -> tuple[list[float], Published]:
+    """Return the values of all seeds, and the published figure if it is comparable."""
+    comparable = results.grid.budget.comparable and column.comparable
+    published = results.grid.published(row.name, data.name, column.name) if comparable else None
+    return results.values(row.name, data.name, column), published
+
+
+def _mark(
+    axis: Any, place: float, values: Sequence[float], published: Published, colour: str, shift: float = 0
+) -> float:
+    """Draw values and the published figure, or at ``shift`` points that they are missing; return the mean."""
+    mean, deviation = summary(values) or (math.nan, math.nan)
+    axis.scatter([place] * len(values), values, s=16, color=colour, alpha=0.65, linewidth=0)
+    axis.errorbar(place, mean, deviation, color=colour, alpha=0.4, linewidth=5)
+    axis.plot(place, mean, color=colour, marker="_", markersize=12, markeredgewidth=2)
+    if published:
+        style = {"color": ACCENT, "marker": "D", "linestyle": "", "zorder": 3}
+        axis.errorbar(place, *published, label="published", **style)
+    if not values:
+        where = {"xycoords": axis.get_xaxis_transform(), "textcoords": "offset points"}
+        text = {"rotation": 90, "color": colour, "ha": "center", "va": "bottom", "fontsize": 8.5}
+        axis.annotate("missing", (place, 0.02), (shift, 0), **where, **text)
+    return mean
+
+
 def _draw_rows(axis: Any, results: Results, data: DataSet, column: Column) -> None:
     series: dict[str, list[tuple[float, Row]]] = {}
     rows = results.rows(data)
@@ -155,28 +241,17 @@ def _draw_rows(axis: Any, results: Results, data: DataSet, column: Column) -> No
         colour = COLOURS[number % len(COLOURS)]
         means = []
         for place, row in sorted(places, key=lambda pair: pair[0]):
-            values = results.values(row.name, data.name, column)
-            mean, deviation = summary(values) or (math.nan, math.nan)
+            values, published = _of(results, row, data, column)
+            # Beside other marks of the same place.
+            shift = 9 * (bool(published) if row.x is None else number)
+            mean = _mark(axis, place, values, published, colour, shift)
             means.append((place, mean))  # NaN interrupts the line
-            axis.scatter([place] * len(values), values, s=16, color=colour, alpha=0.65, linewidth=0)
-            axis.errorbar(place, mean, deviation, color=colour, alpha=0.4, linewidth=5)
-            axis.plot(place, mean, color=colour, marker="_", markersize=12, markeredgewidth=2)
-            published = results.grid.published(row.name, data.name, column.name)
-            if published and results.grid.budget.comparable and column.comparable:
-                style = {"color": ACCENT, "marker": "D", "linestyle": "", "zorder": 3}
-                axis.errorbar(place, published[0], published[1], label="published", **style)
-            if not values:
-                # Beside other marks of the same row.
-                shift = 9 * (bool(published) if row.x is None else number)
-                where = {"xycoords": axis.get_xaxis_transform(), "textcoords": "offset points"}
-                text = {"rotation": 90, "color": colour, "ha": "center", "va": "bottom", "fontsize": 8.5}
-                axis.annotate("missing", (place, 0.02), (shift, 0), **where, **text)
         if places[0][1].x is not None:
             axis.plot(*zip(*means, strict=True), color=colour, linewidth=2, label=name)
     axis.set_xticks(list(ticks), ticks.values())
     for label in axis.get_xticklabels():
         if label.get_text() in results.grid.table.rows:
-            label.set(rotation=45, ha="right", rotation_mode="anchor", color=INK)
+            label.set(**SLANTED)
     axis.set_xlim(min(ticks) - step, max(ticks) + step)
     axis.set_xlabel(results.grid.table.x, color=GREY)
     axis.yaxis.set_major_locator(MaxNLocator(5))

@@ -1,23 +1,18 @@
-"""The scores of a table's runs: gathered, averaged, and shown beside the published figures.
+"""The scores of a table's runs: gathered, and averaged.
 
 Every figure is read from a run's ``evaluations.jsonl``. Without a finished run, it is missing.
 """
 
-import csv
-import io
 import math
 import statistics
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any
 
-from lightning_gans.commands.reproduce.cells import PROGRAMS, State, evaluations, read_status, state
+from lightning_gans.commands.reproduce.cells import State, evaluations, state
 from lightning_gans.commands.reproduce.tables import Cell, Column, DataSet, Grid, Row
 
 MISSING = "missing"
-ARROWS = {"high": " ↑", "low": " ↓", None: ""}
 OVER: dict[str, Callable[[Sequence[float]], float]] = {
     "last": lambda values: values[-1],
     "min": min,
@@ -107,9 +102,11 @@ def figure_of(cell: Cell, column: Column, lines: Sequence[Mapping[str, Any]]) ->
     names = sorted({str(line["name"]) for line in scored})
     if len(names) > 1:
         return problem(f"{column.score} is of several callbacks ({', '.join(names)})")
-    scored = scored[column.first - 1 :]
+    first = column.at or column.first
+    scored = scored[first - 1 : column.at]
     if not scored:
-        return problem(f"there is no {column.score} in its evaluations")
+        where = f"evaluation {column.at}" if column.at else "its evaluations"
+        return problem(f"there is no {column.score} in {where}")
     used = scored[-1:] if column.over == "last" else scored
     values = [line[column.score] for line in used]
     classes = min((len(value) for value in values if isinstance(value, list)), default=None)
@@ -118,7 +115,7 @@ def figure_of(cell: Cell, column: Column, lines: Sequence[Mapping[str, Any]]) ->
     values = [value[column.of_class or 0] if isinstance(value, list) else value for value in values]
     # If an evaluation lacks the score, a minimum or mean over the others is not what the column promises.
     known = all(isinstance(value, int | float) and math.isfinite(value) for value in values)
-    value = float(OVER[column.over](values)) if known else None
+    value = float(OVER[column.over](values)) * column.scale if known else None
     why = None if known else f"{column.score} could not be computed in each evaluation"
     protocol = {"samples": used[-1]["samples"], **used[-1]["protocol"]}
     return Figure(cell, column, "finished", value, len(used), used[-1]["update"], protocol, why)
@@ -129,172 +126,3 @@ def summary(values: Sequence[float]) -> tuple[float, float] | None:
     if not values:
         return None
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
-
-
-# ---------------------------------------------------------------------- results.csv
-
-
-def as_csv(results: Results) -> str:
-    """Return a CSV with a line for each figure, and for each that is only published."""
-    grid, lines = results.grid, list[dict[str, Any]]()
-    for data in grid.budget.data.values():
-        for row, column in product(results.rows(data), data.columns.values()):
-            published = grid.published(row.name, data.name, column.name)
-            value, deviation = published or (None, None)
-            absent = Figure(Cell(row.name, data.name, -1, {}, grid.folder), column, MISSING)
-            for x in results.of(row.name, data.name, column) or [absent] * bool(published):
-                spent = read_status(x.cell.folder)["seconds"] if x.state == "finished" else None
-                line = {"row": row.name, "data": data.name, "seed": x.cell.seed, "column": column.name}
-                line |= {"measured": x.value, "published": value, "published_sd": deviation}
-                comparable = bool(grid.budget.comparable and column.comparable)
-                line |= {"comparable": published and str(comparable).lower()}
-                line |= {"state": x.state, "update": x.update, "evaluations": x.evaluations}
-                line |= {name: x.protocol.get(name) for name in ("samples", "extractor", "hash")}
-                line |= {"seconds": spent and round(spent, 1)}
-                line |= {"folder": x.cell.folder.relative_to(grid.folder).as_posix()}
-                line |= {"seed": None, "folder": None} if x is absent else {}
-                lines.append(line)
-    file = io.StringIO()
-    writer = csv.DictWriter(file, lines[0] if lines else (), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return file.getvalue()
-
-
-# ---------------------------------------------------------------------- table.md
-
-
-def as_markdown(results: Results, command: str) -> str:
-    """Return the table: measured mean and deviation over seeds, beside published."""
-    table, budget = results.grid.table, results.grid.budget
-    lines = [f"# {table.title}", "", f"Source: {table.source}. Budget `{budget.name}`: {budget.describe}"]
-    if table.compares and not budget.comparable:
-        lines += ["", f"**Not comparable with the published figures:** {budget.note}"]
-    elif budget.note:
-        lines += ["", budget.note]
-    for data in budget.data.values():
-        lines += ["", f"## {data.name}", "", *_of_data(results, data)]
-    lines += ["", *(f"- {note}" for note in _notes(results)), "", "```bash", command, "```", ""]
-    return "\n".join(lines)
-
-
-def _of_data(results: Results, data: DataSet) -> list[str]:
-    grid, rows, columns = results.grid, results.rows(data), data.columns.values()
-    found = {(r.name, c.name): results.values(r.name, data.name, c) for r in rows for c in columns}
-    # If rows have different numbers of seeds, each shows its own.
-    counted = len({len(values) for values in found.values() if values}) > 1
-    heads, entries = [""], [[row.name] for row in rows]
-    for column in columns:
-        best = _best(column, {row.name: found[row.name, column.name] for row in rows})
-        published = [grid.published(row.name, data.name, column.name) for row in rows]
-        beside = any(published)
-        heads += [column.name + ARROWS[column.better]]
-        about = [data.stands_for] if data.stands_for != data.name else []
-        about += [] if column.comparable else ["not comparable"]
-        heads += [f"published ({', '.join(about)})" if about else "published"] * beside
-        for row, pair, line in zip(rows, published, entries, strict=True):
-            text = measured(results.of(row.name, data.name, column), counted)
-            line += [f"**{text}**" if row.name == best else text]
-            line += [_pair(column, pair) if pair else "–"] * beside  # noqa: RUF001 - a dash for an empty cell, no minus
-    return [_line(heads), _line(["---"] + ["--:"] * (len(heads) - 1)), *map(_line, entries)]
-
-
-def _line(entries: Iterable[str]) -> str:
-    return f"| {' | '.join(entry.replace('|', chr(92) + '|') for entry in entries)} |"
-
-
-def _best(column: Column, found: Mapping[str, Sequence[float]]) -> str | None:
-    """Return the row with the best mean, if all rows have equally many seeds."""
-    means = {row: statistics.fmean(values) for row, values in found.items() if values}
-    if column.better is None or len(means) < 2 or len({len(found[row]) for row in means}) > 1:
-        return None
-    best = (max if column.better == "high" else min)(means.values())
-    names = [name for name, mean in means.items() if round(mean - best, column.digits) == 0]
-    return names[0] if len(names) == 1 else None
-
-
-def measured(figures: Sequence[Figure], counted: bool = False) -> str:
-    """Return mean and deviation of a column over seeds, as text; ``counted``: with their number."""
-    values = [figure.value for figure in figures if figure.value is not None]
-    pair = summary(values)
-    if pair is None:  # the score of a class without samples, for example
-        return "no score" if any(figure.state == "finished" for figure in figures) else MISSING
-    text = _pair(figures[0].column, pair)
-    if len(values) < len(figures):
-        return f"{text} ({len(values)} of {plural(len(figures), 'seed')})"
-    return f"{text} ({plural(len(values), 'seed')})" if counted else text
-
-
-def _pair(column: Column, pair: tuple[float, float | None]) -> str:
-    value, deviation = pair
-    text = f"{value:.{column.digits}f}"
-    return text if deviation is None or math.isnan(deviation) else f"{text} ± {deviation:.{column.digits}f}"
-
-
-def _notes(results: Results) -> list[str]:
-    table, figures = results.grid.table, results.figures
-    states = {figure.cell.folder: figure.state for figure in figures}
-    counts = Counter(states.values())
-    seeds = sorted({figure.cell.seed for figure in figures if figure.value is not None})
-    named = f" (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})" if seeds else ""
-    how = " Measured: mean ± standard deviation over seeds (of a sample, n - 1)." * (len(seeds) > 1)
-    notes = [f"{counts['finished']} of {plural(len(states), 'run')} finished{named}.{how}"]
-    others = [f"{number} {name}" for name, number in counts.items() if name not in ("finished", MISSING)]
-    notes += [f"{'; '.join(others)}."] if others else []
-    problems: dict[str, list[str]] = {}
-    for figure in figures:
-        if figure.problem is not None:
-            problems.setdefault(f"{figure.column.name}: {figure.problem}", []).append(figure.cell.title)
-    notes += [f"No score for {text} ({'; '.join(titles)})." for text, titles in problems.items()]
-    for first, how in sorted({(x.column.first, x.column.over) for x in figures if x.column.over != "last"}):
-        what = "sd (of the population)" if how == "sd" else how
-        notes.append(f"{what}: over the evaluations of a run{f' from number {first} on' * (first > 1)}.")
-    notes += _protocols(results)
-    statuses = [read_status(folder) for folder, now in states.items() if now == "finished"]
-    if statuses:
-        machines = {f"{x['device']}, {plural(x['threads'], 'thread')} a run" for x in statuses}
-        programs = {", ".join(f"{name} {x[name]}" for name in PROGRAMS) for x in statuses}
-        spent = [x["seconds"] for x in statuses]
-        notes.append(f"On {'; '.join(sorted(machines))}. {'; '.join(sorted(programs))}.")
-        notes.append(f"{duration(sum(spent))} in all, {duration(statistics.fmean(spent))} a run.")
-    shown = {row.name for data in results.grid.budget.data.values() for row in results.rows(data)}
-    shown -= {figure.cell.row for figure in figures}
-    about = {row.name: row.note or "published only." * (row.name in shown) for row in table.rows.values()}
-    return [*notes, *table.notes, *(f"{name}: {note}" for name, note in about.items() if note)]
-
-
-def _protocols(results: Results) -> list[str]:
-    """Return lines that say how each column was scored, and which rows were scored differently."""
-    groups: dict[tuple[str, ...], dict[str, list[str]]] = {}
-    data_sets = results.grid.budget.data
-    for data in data_sets.values():
-        for column in data.columns.values():
-            found = [x for x in results.figures if (x.cell.data, x.column) == (data.name, column)]
-            ways = tuple(dict.fromkeys(_protocol(x.protocol) for x in found if x.protocol))
-            groups.setdefault(ways, {}).setdefault(data.name, []).append(column.name)
-    groups.pop((), None)
-    notes = []
-    for ways, columns in groups.items():
-        all_of = {name: len(own) == len(data_sets[name].columns) for name, own in columns.items()}
-        names = [name if all_of[name] else f"{name} ({', '.join(own)})" for name, own in columns.items()]
-        warning = " **Not all runs were scored the same way.**" * (len(ways) > 1)
-        notes.append(f"{', '.join(names)}: {'; or '.join(ways)}.{warning}")
-    return notes
-
-
-def _protocol(protocol: Mapping[str, Any]) -> str:
-    counts = [f"{protocol['samples']:,} samples"]
-    counts += [f"{protocol['real']['n']:,} real"] if "n" in (protocol.get("real") or {}) else []
-    return ", ".join(counts + [f"{name} {x}" for name, x in protocol.items() if isinstance(x, str)])
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as text."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def plural(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural unless it is 1."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from lightning_gans.commands.reproduce.cells import evaluations, read_status
-from lightning_gans.commands.reproduce.results import gather, plural
+from lightning_gans.commands.reproduce.report import plural
+from lightning_gans.commands.reproduce.results import gather
 from lightning_gans.commands.reproduce.tables import Cell, Grid
 from lightning_gans.files import write_whole
 

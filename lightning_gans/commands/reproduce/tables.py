@@ -46,9 +46,12 @@ class Column(Named):
         over: Which of the run's evaluations: the last, or the smallest, largest, mean, or deviation (of the
             population) of all.
         first: The first evaluation that counts, from 1.
+        at: The only evaluation that counts, from 1. None: as ``over`` and ``first`` say.
+        scale: What the score is multiplied by, such as 100 for percent.
         better: Whether lower or higher is better; None: neither.
         digits: Digits after the decimal point.
-        evaluate: Name of the ``Evaluate`` callback, if several of a run give this score.
+        evaluate: Name of the callback (``Evaluate``, ``FittingCapacity``), if several of a run give it.
+        baseline: Name of the column of the same runs from which paired differences are taken.
         comparable: Whether published figures may be compared, where those of the budget may.
     """
 
@@ -56,15 +59,21 @@ class Column(Named):
     of_class: int | None = None
     over: Literal["last", "min", "max", "mean", "sd"] = "last"
     first: int = 1
+    at: int | None = None
+    scale: float = 1.0
     better: Literal["high", "low"] | None = None
     digits: int = 2
     evaluate: str | None = None
+    baseline: str | None = None
     comparable: bool = True
 
     def __post_init__(self) -> None:
         """Check the numbers."""
         checks.at_least(0, of_class=self.of_class, digits=self.digits)
-        checks.at_least(1, first=self.first)
+        checks.at_least(1, first=self.first, at=self.at)
+        checks.within("(0, inf)", scale=self.scale)
+        if self.at is not None and (self.over, self.first) != ("last", 1):
+            raise ValueError(f"at={self.at} is one evaluation: leave over and first out")
 
 
 @dataclass
@@ -92,6 +101,7 @@ class Row(Named):
         set: Overrides of the recipe.
         x: Its position on the x axis of a plot of lines, such as a number of outcomes.
         series: Name of the line that it belongs to.
+        baseline: Name of the row from which its paired differences are taken. None: the table's.
         note: Shown below the table.
     """
 
@@ -100,6 +110,7 @@ class Row(Named):
     set: Overrides = field(default_factory=dict)
     x: float | None = None
     series: str = ""
+    baseline: str | None = None
     note: str = ""
 
 
@@ -165,8 +176,10 @@ class Table(Named):
         x: Label of the x axis.
         notes: Shown below the table.
         set: Overrides of all recipes.
-        replicas: Whether the seeds of a row run as replicas of one process, each with the seed as the data's
-            seed too.
+        baseline: Name of the row from which the paired differences of all others are taken.
+        seed_data: Whether each run's seed is its data's seed too, which decides what samples and labels are
+            chosen, and their order. With replicas it always is.
+        replicas: Whether the seeds of a row run as replicas of one process.
     """
 
     title: str
@@ -178,10 +191,12 @@ class Table(Named):
     x: str = ""
     notes: list[str] = field(default_factory=list)
     set: Overrides = field(default_factory=dict)
+    baseline: str | None = None
+    seed_data: bool = False
     replicas: bool = False
 
     def __post_init__(self) -> None:
-        """Pass the table's columns, data sets and replicas on to data sets and budgets; check all names.
+        """Pass what is said of all data sets, rows and budgets on to each; check all names.
 
         Raises:
             ValueError: If a name is unknown, or a figure or a note is missing.
@@ -195,6 +210,7 @@ class Table(Named):
             _check_names(f"data.{data.name}.stands_for", other, self.data)
             data.columns = {**data.columns, **self.columns}
             data.stands_for = data.stands_for or data.name
+            _check_baselines("columns", data.columns)
         for budget in self.budgets.values():
             where = f"budgets.{budget.name}"
             _check_names(f"{where}.rows", budget.rows, self.rows)
@@ -206,7 +222,10 @@ class Table(Named):
                 raise ValueError(f"{where}.comparable is missing: say whether the figures are, true or false")
             if budget.comparable is False and not budget.note:
                 raise ValueError(f"{where}.note is missing: say why the figures are not comparable")
+        _check_names("baseline", [] if self.baseline is None else [self.baseline], self.rows)
+        _check_baselines("rows", self.rows)
         for row in self.rows.values():
+            row.baseline = row.baseline or (None if row.name == self.baseline else self.baseline)
             _check_names(f"rows.{row.name}.recipe", _data_of(row.recipe), self.data)
             where = f"rows.{row.name}.published"
             _check_names(where, row.published or {}, self.data, complete=True)
@@ -292,6 +311,10 @@ class Grid:
         figure = figures.get(column)
         return figure if isinstance(figure, tuple | None) else (float(figure), None)
 
+    @property
+    def _seeds_data(self) -> bool:
+        return self.table.seed_data or bool(self.budget.replicas)
+
     @cached_property
     def _configs(self) -> dict[tuple[str, str], dict[str, Any]]:
         pairs = product(self.budget.data.values(), self.table.rows.values())
@@ -300,7 +323,7 @@ class Grid:
 
     def _seeded(self, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
         seeded = {**deepcopy(dict(config)), "seed_everything": seed}
-        if self.budget.replicas:
+        if self._seeds_data:
             merge(seeded, {"data.seed": seed})
         return seeded
 
@@ -315,8 +338,8 @@ class Grid:
             config = read_yaml(Path(find_config(name)[0]))
             for overrides in (self.table.set, data.set, row.set, self.budget.set, change.set):
                 merge(config, overrides)
-            if self.budget.replicas and "seed" in (_open(config, "data", "data").get("init_args") or {}):
-                raise ValueError("data.seed is each run's own where replicas is true: leave it out")
+            if self._seeds_data and "seed" in (_open(config, "data", "data").get("init_args") or {}):
+                raise ValueError("data.seed is each run's own with replicas or seed_data: leave it out")
         except FileNotFoundError as error:
             raise ValueError(f"rows.{row.name}.recipe: {str(error).removeprefix('--config ')}") from error
         except ValueError as error:
@@ -400,6 +423,13 @@ def _check_names(
             raise ValueError(f"{where}.{name} is missing: give the paper's figure, or null if it has none")
 
 
+def _check_baselines(where: str, entries: Mapping[str, Column] | Mapping[str, Row]) -> None:
+    for name, entry in entries.items():
+        if entry.baseline is not None:
+            others = [other for other in entries if other != name]
+            _check_names(f"{where}.{name}.baseline", [entry.baseline], others)
+
+
 def _data_of(recipe: Recipe) -> Collection[str]:
     return recipe if isinstance(recipe, Mapping) else ()
 
@@ -473,15 +503,18 @@ def check(grid: Grid, cells: Iterable[Cell]) -> None:
 
 
 def _scores(callbacks: Iterable[Any]) -> list[tuple[str | None, Sequence[str]]]:
-    """Return, by the name of each ``Evaluate`` callback, the score names (or patterns) of each metric."""
+    """Return names of callbacks that score, each with the names (or patterns) of scores that it gives."""
     from lightning_gans.metrics import score_names
 
-    return [
-        (callback.init_args.name, score_names(metric.class_path) or ("*",))
-        for callback in callbacks
-        if callback.class_path.endswith(".Evaluate")
-        for metric in callback.init_args.metrics
-    ]
+    found: list[tuple[str | None, Sequence[str]]] = []
+    for callback in callbacks:
+        kind, given = callback.class_path.rpartition(".")[2], callback.init_args
+        if kind == "Evaluate":
+            found += [(given.name, score_names(metric.class_path) or ("*",)) for metric in given.metrics]
+        elif kind == "FittingCapacity":
+            means = ["fitting_capacity", *["fitting_capacity_ceiling", "gan_test"] * given.real]
+            found.append((given.name, means + [f"{name}_sd" for name in means] * (given.seeds > 1)))
+    return found
 
 
 def _check_column(column: Column, computed: Iterable[tuple[str | None, Sequence[str]]]) -> None:
