@@ -88,7 +88,8 @@ class GOLDTerms(Pictures):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Note when the game begins to weigh samples; draw when a multiple of the cadence is reached."""
-        if self.reweighted_from is None and getattr(pl_module, "reweights", False):
+        weighs = getattr(pl_module, "reweights", False) and getattr(pl_module, "beta", 1) > 0
+        if weighs and self.reweighted_from is None:
             self.reweighted_from = trainer.global_step
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 

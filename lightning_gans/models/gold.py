@@ -54,8 +54,8 @@ class GOLDACGAN(ACGAN):
     ) -> None:
         super().__init__(image_shape, num_classes, **kwargs)
         checks.within("[0, inf)", beta=beta, reweight_from=reweight_from)
-        if weight_clip is not None and not weight_clip[0] < weight_clip[1]:
-            raise ValueError(f"weight_clip={tuple(weight_clip)}: give the least weight, then the largest")
+        if weight_clip is not None and not (len(weight_clip) == 2 and weight_clip[0] < weight_clip[1]):
+            raise ValueError(f"weight_clip={tuple(weight_clip)}: give the least and the largest weight")
         self.beta, self.reweight_from = beta, reweight_from
         self.balanced, self.normalize_weights = balanced, normalize_weights
         self.weight_clip, self.nonnegative = weight_clip, nonnegative

@@ -208,10 +208,10 @@ def test_replicas_on_points_are_the_runs_of_their_seeds(options):
 def test_learns_the_ring():
     """Eight Gaussians: samples of a class come to lie where that class is."""
     torch.manual_seed(0)
-    data, adam = ring(samples=4000, batch_size=128), partial(Adam, lr=1e-3)
-    networks = {player: {"hidden": (64, 64)} for player in ("generator", "discriminator")}
+    data, adam = ring(samples=2000, batch_size=64), partial(Adam, lr=2e-3)
+    networks = {player: {"hidden": (32, 32)} for player in ("generator", "discriminator")}
     module = ACGAN((2,), 8, generator_optimizer=adam, discriminator_optimizer=adam, **networks)
-    trainer(max_steps=400).fit(module, data)
+    trainer(max_steps=250, log_every_n_steps=1000).fit(module, data)
     labels = torch.arange(800) % 8
     points, classes = data.stored("train")
     means = torch.stack([points[classes == k].mean(0) for k in range(8)])

@@ -1,4 +1,4 @@
-"""Whole updates of DIWGAN, VEEGAN and Unrolled GAN against the same ones written out from their equations.
+"""Whole updates of some games against the same ones written out from their equations.
 
 Networks, losses, weights and optimizers are formulas and loops here, in float64; derivatives are torch's.
 """
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gans.game.latents import Normal
 from lightning_gans.game.optimizers import SGD, Adam
-from lightning_gans.models import DIWGAN, VEEGAN, UnrolledGAN
+from lightning_gans.models import ACGAN, DIWGAN, GOLDACGAN, VEEGAN, UnrolledGAN
 from lightning_gans.networks import MLPDiscriminator, MLPGenerator
 from tests.conformance.games import trainer
 
@@ -33,7 +33,7 @@ class Record(Callback):
 
     def on_train_start(self, trainer, module):
         module._unseen = False  # or it would refuse data in float64
-        self.batches, self.drawn = [], []
+        self.batches, self.labels, self.drawn = [], [], []
         self.weights = {name: p.detach().clone() for name, p in module.named_parameters()}
         draw = module.draw
 
@@ -45,6 +45,7 @@ class Record(Callback):
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
         self.batches.append(batch[0])
+        self.labels.extend(label.tolist() for label in batch[1:])
         self.drawn.append([])
 
     def of(self, network):
@@ -53,10 +54,10 @@ class Record(Callback):
         return [w.requires_grad_() for w in own]
 
 
-def recorded(module, dim=2):
+def recorded(module, dim=2, labels=()):
     points = torch.randn(B * UPDATES, dim, generator=torch.Generator().manual_seed(1)) @ torch.randn(dim, dim)
     record = Record()
-    loader = DataLoader(TensorDataset(points + 3), batch_size=B)
+    loader = DataLoader(TensorDataset(points + 3, *labels), batch_size=B)
     trainer([record], max_steps=UPDATES).fit(module, loader)
     return record, points + 3
 
@@ -263,4 +264,65 @@ def test_unrolled_gan(unroll_with, second_order):
         ahead = ahead if second_order else fresh(ahead)
         maker = fresh(maker_step(maker, torch.autograd.grad(-value(ahead), maker)))
         judge = fresh(judge_step(judge, [g.detach() for g in own]))
+    assert_reached(module, 1e-9, discriminator=judge, generator=maker)
+
+
+# ---------------------------------------------------------------------- ACGAN, GOLD
+
+
+def two_heads(values, weights):
+    """The logit and the class logits of each sample."""
+    matrix, bias, source, source_bias, classes, classes_bias = weights
+    features = torch.relu(values @ matrix.T + bias)
+    return (features @ source.T + source_bias)[:, 0], features @ classes.T + classes_bias
+
+
+def log_posterior(class_logits, label):
+    return class_logits[label] - torch.log(torch.exp(class_logits).sum())
+
+
+@pytest.mark.parametrize(("beta", "begins"), [(None, UPDATES), (1.0, 2), (0.5, 1)])
+def test_acgan_and_gold(beta, begins):
+    """Weights begin after some updates; a batch of the five has no label."""
+    torch.manual_seed(0)
+    classes, factor = 3, 0.2
+    paper = ACGAN if beta is None else partial(GOLDACGAN, beta=beta, reweight_from=begins)
+    module = paper(
+        (2,), classes, class_weight=factor, latent=Normal(3),
+        generator={"hidden": (6,)}, discriminator={"hidden": (4,)},
+        generator_optimizer=partial(Adam, lr=0.01), discriminator_optimizer=partial(Adam, lr=0.02),
+    )  # fmt: skip
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.mul_(40)  # or all terms are near those of zeros
+    given = torch.tensor(
+        [0, 1, -1, 2, 1, -1, -1, 2, -1, 0, -1, -1, -1, -1, -1, 1, 1, 0, 2, 0, 2, 0, -1, 1, -1]
+    )
+    record, _ = recorded(module, labels=(given,))
+    judge, maker = record.of("discriminator"), record.of("generator")
+    steps, gaps = (ByHand(judge, 0.02), ByHand(maker, 0.01)), []
+    for number, (real, labels) in enumerate(zip(record.batches, record.labels, strict=True)):
+        latents, wanted = record.drawn[number]
+        one_hot = torch.eye(classes)[wanted]
+        fake = mlp(torch.cat([latents, one_hot], 1), maker, torch.relu)
+        on_real, of_real = two_heads(real, judge)
+        on_fake, of_fake = two_heads(fake.detach(), judge)
+        loss = sum(softplus(-logit) for logit in on_real) / B + 0 * of_real.sum()
+        labelled = [i for i in range(B) if labels[i] >= 0]
+        loss = loss - sum(log_posterior(of_real[i], labels[i]) for i in labelled) / max(len(labelled), 1)
+        for j in range(B):
+            log = log_posterior(of_fake[j], wanted[j])
+            weight = 1.0
+            if number >= begins:
+                gap = on_fake[j].item() + log.item()
+                gaps.append(gap)
+                weight = math.copysign(abs(gap) ** beta, gap)
+            loss = loss + weight * softplus(on_fake[j]) / B
+            if j in labelled:
+                loss = loss - factor * weight * log / len(labelled)
+        judge = fresh(steps[0](judge, torch.autograd.grad(loss, judge)))
+        on_fake, of_fake = two_heads(fake, judge)
+        loss = sum(softplus(-on_fake[j]) - log_posterior(of_fake[j], wanted[j]) for j in range(B)) / B
+        maker = fresh(steps[1](maker, torch.autograd.grad(loss, maker)))
+    assert beta is None or min(gaps) < -0.5 < 0.5 < max(gaps)
     assert_reached(module, 1e-9, discriminator=judge, generator=maker)

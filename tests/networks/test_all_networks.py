@@ -82,6 +82,13 @@ def test_every_network_is_here():
     exported = {getattr(networks, name) for name in networks.__all__}
     tested = {make.func for make in (GENERATORS | {f"d-{k}": v for k, v in DISCRIMINATORS.items()}).values()}
     elsewhere = {
+        N.ACGANColourDiscriminator,
+        N.ACGANColourGenerator,
+        N.ACGANDiscriminator,
+        N.ACGANGenerator,
+        N.ACGANMLPDiscriminator,
+        N.ACGANMLPGenerator,
+        N.TwoHeadedDiscriminator,
         N.ConditionalDCGANGenerator,
         N.ConditionalDCGANDiscriminator,
         N.ConditionalMLPGenerator,
