@@ -52,7 +52,7 @@ def draw(results: Results) -> bytes:
 
     A column and those of which it is the baseline share a panel, over their names, with a line a run. Rows
     that have an ``x`` are drawn over it, with a line a series; the others follow to the right of the lines,
-    or fill the panel alone. Pair figures are drawn only if they are comparable.
+    or fill the panel alone. Published figures are drawn only if they are comparable.
     """
     table, budget = results.grid.table, results.grid.budget
     panels = [(data, columns) for data in budget.data.values() for columns in _groups(data)]
