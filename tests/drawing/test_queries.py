@@ -13,9 +13,8 @@ def figures(monkeypatch):
     return drawn
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_each_image_has_its_caption(channels, figures):
-    images = torch.linspace(-1, 1, 13).view(13, 1, 1, 1).expand(13, channels, 4, 4)
+def test_each_image_has_its_caption(figures):
+    images = torch.linspace(-1, 1, 13).view(13, 1, 1, 1).expand(13, 1, 4, 4)
     draw_queries(images, [f"cost $\n{i}" for i in range(13)], "title")
     shown = [axes for axes in figures[0].axes if axes.images]
     assert [axes.title.get_text() for axes in shown] == [f"cost $\n{i}" for i in range(13)]
@@ -34,7 +33,7 @@ def test_curves_in_percent_named_where_they_have_names(figures):
 
 
 def test_pictures():
-    picture = draw_queries(torch.zeros(2, 1, 8, 8), ["a", "b"], "title")
+    picture = draw_queries(torch.zeros(2, 3, 8, 8), ["a", "b"], "title")
     assert picture.mode == "RGB"
     assert picture.height < picture.width
     assert draw_label_curves({"": {10: 0.5}}, "title").width > 300
