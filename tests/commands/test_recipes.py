@@ -124,6 +124,10 @@ def test_recipe(name, cli):
         smaller = (*smaller, "--model.generator.width", 4, "--model.discriminator.width", 4)
         size = 64 if "small" in name else 80 if paper == "cyclegan" else 128
         smaller = (*smaller, "--data.image_size", size)
+    if name == "acgan/active-mnist":
+        rounds = ("--trainer.callbacks.every_n_updates", 1, "--trainer.callbacks.rounds", 2)
+        hidden = ("--model.generator.hidden", 16, "--model.discriminator.hidden", 16)
+        smaller = (*smaller, *rounds, *hidden)
     cli("fit", "--config", name, "--trainer.max_steps", 2, "--trainer.limit_val_batches", 1,
         "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", 1,
         "--data.batch_size", 8, *smaller)  # fmt: skip
