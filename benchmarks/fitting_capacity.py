@@ -10,6 +10,7 @@ clock on a GPU.
 
 import statistics
 import time
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -69,15 +70,15 @@ def main() -> None:
     budget = Budget(epochs=1, samples_per_epoch=n)
     variants = {
         "LeNet, plain": lambda: train_plainly(images, labels, device),
-        "LeNet, ours": lambda: ours._train(iter([(images, labels)]), real, budget, 0, device, None),
+        "LeNet, ours": lambda: ours._train(iter([(images, labels)]), real, budget, [0], device, None),
     }
     for name, (size, width, hidden) in GENERATORS.items():
         generator = ACGANGenerator((1, size, size), 100, 10, width, hidden)
         game = ACGAN((1, size, size), 10, generator=generator).to(device)
         for precision in ("fp32", "bf16"):
             asked = Budget(precision=precision)
-            variants[f"images, {name}, {precision}"] = lambda game=game, asked=asked: ours._generate(
-                game, labels, asked, True, 0
+            variants[f"images, {name}, {precision}"] = partial(
+                ours._generate, game, None, asked, True, labels, 0
             )
     times = {name: [] for name in variants}
     for work in variants.values():
