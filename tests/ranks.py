@@ -16,6 +16,7 @@ PARTS = (
     "tests.models.two_ranks_coulomb",
     "tests.models.two_ranks_cyclegan",
     "tests.models.two_ranks_realness",
+    "tests.callbacks.two_ranks",
     "tests.metrics.two_ranks",
     "tests.conformance.two_ranks",
     "tests.game.two_ranks",  # last: it sends signals

@@ -1,6 +1,7 @@
 """Active learning: a game asks for the labels from which it expects to learn most."""
 
 import json
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,12 +20,12 @@ from lightning_gans.data.base import DataModule
 from lightning_gans.drawing.pixels import as_png
 from lightning_gans.drawing.queries import draw_label_curves, draw_queries
 from lightning_gans.files import write_whole
+from lightning_gans.game.again import another, begin_again
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.game.ranks import share_buffers
 from lightning_gans.game.ratios import terms
 from lightning_gans.game.rows import write_row
 from lightning_gans.losses import gold
-from lightning_gans.networks.rebuild import built_again
 
 Acquisition = Literal["gold", "entropy", "random"]
 
@@ -118,8 +119,9 @@ class ActiveLearning(Callback):
         self.queries, self._curves, self._folder = [], {}, None  # a resumed run restores them after this hook
         self.cadence.start(0)
         self._run_seed = trainer.strategy.broadcast(torch.initial_seed())
-        _built(pl_module, seed=0)
+        another(pl_module, seed=0)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self.cadence.next = sys.maxsize
             return
         wanted = self.rounds * self.cadence.every
         if trainer.max_steps != wanted:
@@ -169,7 +171,7 @@ class ActiveLearning(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Ask for labels and begin again, if a round was ended by the batch before, and there is a next."""
-        if len(self.queries) < self.rounds - 1 and self.cadence.due(trainer.global_step):
+        if self.cadence.due(trainer.global_step):
             self._query(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -302,35 +304,3 @@ def highest(scores: Tensor, n: int) -> Tensor:
     (The released code of GOLD takes the last of the pool: it never sorts the scores.)
     """
     return scores.argsort(descending=True, stable=True)[:n]
-
-
-def begin_again(game: LatentGame, seed: int, generator: bool = False) -> None:
-    """Give the players of a game the initial weights that a new game of this seed has, in place.
-
-    The state of all optimizers is deleted. What they keep: learning rates and schedulers.
-
-    Args:
-        game: While it is trained.
-        seed: Decides the weights. No other random numbers change.
-        generator: Whether the generator begins again, too, with its averaged weights.
-
-    Raises:
-        ValueError: If a network cannot be built again.
-    """
-    new = _built(game, seed)
-    for player in game.players():
-        game.player_optimizer(player).state.clear()
-        if player == "generator" and not generator:
-            continue
-        for name, network in game.player_networks(player).items():
-            weights = getattr(new, name).state_dict()
-            network.load_state_dict(weights)
-            if game.ema is not None and name in game.ema:
-                game.ema[name].load_state_dict(weights)
-
-
-def _built(game: LatentGame, seed: int) -> LatentGame:
-    """Build a game once more, with new initial weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # not that of a GPU, which draws dropout's masks
-        return type(game)(**built_again(game._arguments))

@@ -263,18 +263,6 @@ class DataModule(LightningDataModule):
         """How many training samples have a label now; after ``setup``."""
         return int((self.stored("train")[1] >= 0).sum())
 
-    def labelled(self) -> tuple[Tensor, Tensor]:
-        """Return the training samples that have a label now, and their labels; after ``setup``.
-
-        Returns:
-            float32 (n, *image_shape) as evaluations see them: not cropped at random, not mirrored; and int64
-            (n,).
-        """
-        labels = self.stored("train")[1]
-        chosen = (labels >= 0).nonzero().squeeze(1)
-        _, read = self.reader()
-        return read(chosen.tolist()), labels[chosen]
-
     def pool(self) -> Tensor:
         """Return the numbers of the training samples whose label can be asked for, int64 (n,), ascending.
 

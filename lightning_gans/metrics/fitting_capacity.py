@@ -102,6 +102,16 @@ class Budget:
             precision=self.precision,
         )
 
+    def protocol(self) -> dict[str, str]:
+        """Return what to report beside a score."""
+        new = f"{self.samples_per_epoch:,} new images"
+        images = new if self.mode == "online" else f"{self.per_class:,} images a class"
+        seeds = f"{self.seeds} seed{'s' * (self.seeds > 1)}"
+        about = {"classifier": f"LeNet, {self.epochs} epochs of {images}, {seeds}"}
+        if self.rejection is not None:
+            about["rejection"] = f"p = {self.rejection:g}, measured on {self.num_calibration:,}"
+        return {**about, "precision": self.precision}
+
     def epoch_size(self, num_classes: int) -> int:
         """Return the samples of an epoch."""
         return self.samples_per_epoch if self.mode == "online" else self.per_class * num_classes
@@ -170,14 +180,10 @@ class FittingCapacityScores:
             ("GAN-test", "trained on real, tested on generated", self.gan_test),
         ]
         lines = [f"{name:30}{_percent(scores):18}{what}" for name, what, scores in rows if scores]
-        b = self.budget
-        new = (
-            f"{b.samples_per_epoch:,} new images" if b.mode == "online" else f"{b.per_class:,} images a class"
-        )
+        about = self.budget.protocol()["classifier"]
         if self.acceptance is not None:
-            new += f" (of which {100 * self.acceptance:.1f} % are accepted, p = {b.rejection:g})"
-        seeds = f"{b.seeds} seed{'s' * (b.seeds > 1)}"
-        lines.append(f"LeNet, {b.epochs} epochs of {new}, {seeds}; {self.n_test:,} test images")
+            about += f", accepted ({100 * self.acceptance:.1f} %) with p = {self.budget.rejection:g}"
+        lines.append(f"{about}; {self.n_test:,} test images")
         return "\n".join(lines)
 
 

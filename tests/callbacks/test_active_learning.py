@@ -9,8 +9,9 @@ from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gans.callbacks import ActiveLearning, Checkpoint, GeneratorEMA, active_learning
-from lightning_gans.callbacks.active_learning import begin_again, highest
+from lightning_gans.callbacks.active_learning import highest
 from lightning_gans.data import Digits, GaussianMixtures
+from lightning_gans.game.again import begin_again
 from lightning_gans.game.csv_logger import WholeCSVLogger
 from lightning_gans.game.latents import Normal
 from lightning_gans.losses import gold
@@ -395,6 +396,16 @@ def test_replicas_are_refused(tmp_path):
 
 def test_a_trial_run_asks_for_nothing(tmp_path):
     callback = asking()
-    run(tmp_path, callback, fast_dev_run=True)
+    run(tmp_path, callback, fast_dev_run=EVERY + 1)
     assert callback.queries == []
     assert not (tmp_path / "queries.jsonl").exists()
+
+
+def test_two_ranks_ask_for_the_same_labels_and_share_them(two_ranks):
+    first, second = two_ranks("tests.callbacks.two_ranks")
+    for what in ("queries", "labels", "weights"):
+        assert first[what] == second[what]
+    assert len(first["queries"]) == 1
+    served = [sum(both) for both in zip(first["served"], second["served"], strict=True)]
+    assert served[:2] == [10, 10]
+    assert served[3] == 53

@@ -19,7 +19,7 @@ from torchvision.io import write_png
 
 from lightning_gans import GAN, WGAN, Pix2Pix, RejectionSampler, load
 from lightning_gans.callbacks import Checkpoint, Evaluate, GeneratorEMA, SampleGrid, clock
-from lightning_gans.callbacks.evaluate import check_names
+from lightning_gans.callbacks.scoring import check_names
 from lightning_gans.data import Colorization, Digits, GaussianMixtures, PairedImages, UnpairedImages
 from lightning_gans.drawing.pixels import to_bytes
 from lightning_gans.game.latents import Normal

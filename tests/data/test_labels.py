@@ -28,13 +28,20 @@ def ready(**kwargs):
     return data
 
 
+def labelled(data):
+    """The samples that have a label, and their labels."""
+    labels = data.stored("train")[1]
+    chosen = (labels >= 0).nonzero().squeeze(1)
+    return data.reader()[1](chosen.tolist()), labels[chosen]
+
+
 def number(images):
     return ((images[:, 0, 0, 0] + 1) * 127.5).round().long()
 
 
 def test_so_many_labels_equally_many_of_each_class():
     data = ready()
-    images, labels = data.labelled()
+    images, labels = labelled(data)
     assert data.num_labelled == 6
     assert labels.bincount().tolist() == [2, 2, 2]
     assert torch.equal(number(images) % 3, labels)
@@ -48,11 +55,11 @@ def test_the_pool_is_what_has_no_label_without_what_is_held_out():
     held_out = set(number(torch.cat([batch[0] for batch in data.val_dataloader()])).tolist())
     _, read = data.reader()
     pool = set(number(read(data.pool().tolist())).tolist())
-    labelled = set(number(data.labelled()[0]).tolist())
+    with_label = set(number(labelled(data)[0]).tolist())
     assert len(held_out) == 15
     assert len(pool) == 60 - 15 - 6
     assert not pool & held_out
-    assert not pool & labelled
+    assert not pool & with_label
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
@@ -70,7 +77,7 @@ def test_labels_that_are_asked_for_are_the_true_ones_and_are_served(in_memory):
     wanted = torch.isin(number(images), asked)
     assert wanted.any()
     assert torch.equal(labels[wanted], number(images[wanted]) % 3)
-    assert (labels >= 0).sum() == torch.isin(number(images), number(data.labelled()[0])).sum()
+    assert (labels >= 0).sum() == torch.isin(number(images), number(labelled(data)[0])).sum()
 
 
 def test_every_rank_serves_them():
@@ -124,7 +131,7 @@ def test_before_setup_and_where_images_are_read_anew():
     asked = ready().pool()[:3].tolist()
     data.load_state_dict({"asked": asked})
     data.setup("fit")
-    images, labels = data.labelled()
+    images, labels = labelled(data)
     assert len(labels) == 9
     assert torch.equal(number(images) % 3, labels)
     _, of_evaluations, _ = data.real_images("train")
@@ -145,9 +152,9 @@ def test_what_cannot_be_asked_for(indices, message):
     data = ready()
     with pytest.raises(ValueError, match=message):
         data.label(data.pool()[:1].repeat(2) if indices == [0, 0] else torch.tensor(indices))
-    labelled = (data.stored("train")[1] >= 0).nonzero()[0]
-    with pytest.raises(ValueError, match=f"{int(labelled)} is no training sample without label"):
-        data.label(labelled)
+    first = (data.stored("train")[1] >= 0).nonzero()[0]
+    with pytest.raises(ValueError, match=f"{int(first)} is no training sample without label"):
+        data.label(first)
 
 
 def test_no_labels_to_ask_for():
@@ -182,7 +189,7 @@ def test_samples_and_digits_have_labels_to_ask_for():
         data.setup("fit")
         data.label(data.pool()[:5])
         assert data.num_labelled == data.num_labels + 5
-        assert len(data.labelled()[0]) == data.num_labelled
+        assert len(labelled(data)[0]) == data.num_labelled
 
 
 def test_replicas_do_not_ask():

@@ -402,7 +402,7 @@ def test_being_watched_changes_nothing():
         float(trainer.callback_metrics["val/chosen/fitting_capacity"])
     )
     assert (last["labels"], last["samples"], last["real_samples"]) == (1500, 20, 297)
-    assert last["protocol"]["rejection"] == 0.5
+    assert last["protocol"]["rejection"].startswith("p = 0.5")
     assert last["protocol"]["weights"] == "ema"
 
 
