@@ -473,11 +473,16 @@ def test_command_line(cli, fails, capsys):
     checkpoint = run / "checkpoints/last.ckpt"
     capsys.readouterr()
     cli("fitting-capacity", "--ckpt_path", checkpoint, "--data", "Digits", "--seeds", 1, "--epochs", 1,
-        "--samples_per_epoch", 20, "--progress", "false")  # fmt: skip
+        "--samples_per_epoch", 20, "--progress", "false", "--rejection", 0.5, "--num_calibration", 40,
+        "--precision", "bf16")  # fmt: skip
     printed = capsys.readouterr().out
     assert printed.startswith("fitting capacity (GAN-train)")
     assert "GAN-test" in printed
+    assert "p = 0.5" in printed
     line = fails("fitting-capacity", "--ckpt_path", checkpoint, "--data", "Digits", "--data.image_size", 16)
     assert "trained on" in line
     assert "seeds=0" in fails("fitting-capacity", "--ckpt_path", "no.ckpt", "--data", "Digits", "--seeds", 0)
+    assert "rejection=2" in fails(
+        "fitting-capacity", "--ckpt_path", "no.ckpt", "--data", "Digits", "--rejection", 2
+    )
     assert "no.ckpt" in fails("fitting-capacity", "--ckpt_path", "no.ckpt", "--data", "Digits")
