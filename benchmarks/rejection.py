@@ -44,7 +44,8 @@ def compared(game: ACGAN, p: float, n: int) -> str:
     classes, found = torch.arange(n) % 10, []
     for precision in ("fp32", "bf16"):
         sampler = RejectionSampler(game, p, num_calibration=n, precision=precision)
-        _, _, marginal, conditional = sampler._candidates(classes, torch.Generator().manual_seed(1))
+        with sampler._screening():
+            _, _, marginal, conditional = sampler._candidates(classes, torch.Generator().manual_seed(1))
         known = sampler._measured()
         gap = gold.gold_balanced(marginal, conditional, known.ratio)
         found.append(sampler._probabilities(gap, classes, known.log_bound, known.centre))
@@ -74,8 +75,8 @@ def main() -> None:
         each = (time.process_time() - start) / options.calibration
         samplers[name], needed[name] = sampler, float((1 / sampler.class_acceptance).mean())
         print(
-            f"{name}: acceptance {sampler.acceptance:.3f}, candidates for one {needed[name]:.3f}; calibration "
-            f"on 50,000: {50_000 * each:.0f} s of CPU, once"
+            f"{name}: acceptance {sampler.acceptance:.3f}, candidates for one {needed[name]:.3f}; "
+            f"calibration on 50,000: {50_000 * each:.0f} s of CPU, once"
         )
     print(f"acceptance in fp32 and bf16 of the same candidates: {compared(game, p, options.calibration)}")
 

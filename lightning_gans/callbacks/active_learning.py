@@ -273,8 +273,8 @@ class ActiveLearning(Callback):
         with failure_is_a_warning(f"the picture {path}"), stopped(trainer), isolate_rng():
             images = data.reader()[1](query["indices"][:DRAWN])
             scored = zip(query["classes"], query["scores"], strict=True)
-            captions = [f"{data.class_names[label]}\n{score:.3g}" for label, score in scored]
-            about = f"{query['acquisition']}, score below the class: labels for round {query['round'] + 1}"
+            captions = [f"{data.class_names[label]}\n{score:.4g}" for label, score in scored]
+            about = f"asked for before round {query['round'] + 1} ({query['acquisition']}): class and score"
             picture = draw_queries(images, captions[:DRAWN], about)
             write_whole(path, as_png(picture))
             show_picture(trainer, "queries", picture, query["update"])

@@ -304,6 +304,12 @@ def test_bfloat16_for_what_is_not_returned():
     same = torch.isclose(accepted[0][:, None], accepted[1][None], atol=1e-5).flatten(2).all(2).any(1)
     assert same.float().mean() > 0.9  # the same candidates, in float32
     assert accepted[1].dtype == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):  # then plain sampling is rough, too
+        same = rough.sample(200, seed=0)
+        assert torch.equal(same.bfloat16().float(), same)
+        exact = fine.sample(200, seed=0)
+        assert not torch.equal(exact.bfloat16().float(), exact)
+    assert not torch.equal(accepted[1].bfloat16().float(), accepted[1])
 
 
 @pytest.mark.parametrize("make", [plain, labelled])
