@@ -213,7 +213,9 @@ class RejectionSampler:
             while bool((missing := (wanted - kept).clamp(min=0)).any()):
                 # What the calibration found counts as candidates that were drawn before.
                 expected = (kept + known * rates) / (drawn + known)
-                asked = (missing / expected.clamp(min=1e-300)).ceil().clamp(max=1e15).long()
+                # A little less is asked for than is needed: too many are lost, the others come in the next pass.
+                few = (missing - missing.sqrt() / 2) / expected.clamp(min=1e-300)
+                asked = few.ceil().clamp(max=1e15).long()
                 self._check_draws(asked, drawn, kept, wanted)
                 for part in torch.arange(self.num_classes).repeat_interleave(asked).split(CHUNK):
                     latents, made, marginal, conditional = self._candidates(part, rng)
