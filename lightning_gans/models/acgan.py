@@ -151,7 +151,7 @@ class ACGAN(LatentGame):
         if not self._draws:
             logits, class_logits = self.judge(real)
             return full_precision(logits), full_precision(class_logits), real.labels
-        # Apart from the batch: few samples, drawn again and again, would change what its batch norm subtracts,
+        # Apart from the batch: few samples, drawn again and again, would change what its batch norm takes off,
         # and by that alone the discriminator would tell real batches from generated ones.
         images, labels = self._draw_labelled()
         _, class_logits = self.judge(Side(self.memory_format(images), labels))
