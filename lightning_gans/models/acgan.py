@@ -151,8 +151,8 @@ class ACGAN(LatentGame):
         if not self._draws:
             logits, class_logits = self.judge(real)
             return full_precision(logits), full_precision(class_logits), real.labels
-        # Apart from the batch: few samples, drawn again and again, would change what its batch norm takes off,
-        # and by that alone the discriminator would tell real batches from generated ones.
+        # Apart from the batch: in its batch norm, few samples drawn again and again would make real batches
+        # unlike generated ones, and the discriminator would tell them by that alone.
         images, labels = self._draw_labelled()
         _, class_logits = self.judge(Side(self.memory_format(images), labels))
         logits, _ = self.judge(real)
