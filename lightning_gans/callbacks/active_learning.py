@@ -47,7 +47,7 @@ class ActiveLearning(Callback):
 
     The scores are, with l the discriminator's logit of "real" and H the entropy of its classes::
 
-        gold      l + rho H, with rho = sd(l) / sd(H) over the pool (GOLD, arXiv 1910.09170, section 4.3)
+        gold      l + rho H, with rho = sd(l) / sd(H) over the pool (GOLD, arXiv 1910.09170)
         entropy   H
         random    uniform numbers, which follow from the run's seed, ``seed`` and the round
 
