@@ -266,7 +266,7 @@ def make_run(folder, extra, ckpt_path):
         limit_val_batches=0,
         log_every_n_steps=1,
     )
-    trainer.fit(game(), datamodule=digits(), ckpt_path=ckpt_path)
+    trainer.fit(game(labeled_batch_size=8), datamodule=digits(), ckpt_path=ckpt_path)
 
 
 @pytest.fixture(scope="module")
