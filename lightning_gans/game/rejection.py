@@ -203,7 +203,7 @@ class RejectionSampler:
         wanted = classes.bincount(minlength=self.num_classes)
         places = classes.argsort(stable=True)  # those of the first class, of the second, ...
         first = wanted.cumsum(0) - wanted
-        known = classes.new_full((), self.num_calibration // self.num_classes)
+        known = self.num_calibration // self.num_classes
         rates = 1 - found.rates if rejected else found.rates
         self._check_rates(rates, wanted, rejected)
         kept, drawn = torch.zeros_like(wanted), torch.zeros_like(wanted)
@@ -213,8 +213,10 @@ class RejectionSampler:
             while bool((missing := (wanted - kept).clamp(min=0)).any()):
                 # What the calibration found counts as candidates that were drawn before.
                 expected = (kept + known * rates) / (drawn + known)
-                asked = (missing / expected.clamp(min=1e-300)).ceil().clamp(max=1e15).long()
-                self._check_draws(asked, drawn, kept, wanted)
+                # A little less is asked for than is needed: those that are too many would be lost.
+                few = (missing - missing.sqrt() / 2) / expected.clamp(min=1e-300)
+                asked = few.ceil().clamp(max=1e15).long()
+                self._check_draws(asked, drawn, missing, rejected)
                 for part in torch.arange(self.num_classes).repeat_interleave(asked).split(CHUNK):
                     latents, made, marginal, conditional = self._candidates(part, rng)
                     gap = gold.gold_balanced(marginal, conditional, found.ratio)
@@ -273,25 +275,27 @@ class RejectionSampler:
         if rare.values < LEAST:
             raise ValueError(
                 f"{self._named(int(rare.indices))} starves: {rare.values:.2g} of its samples are "
-                f"{'rejected' if rejected else 'accepted'}, less than {LEAST:g}: {self._advice()}"
+                f"{'rejected' if rejected else 'accepted'}, less than {LEAST:g}: {self._advice(rejected)}"
             )
 
-    def _check_draws(self, asked: Tensor, drawn: Tensor, kept: Tensor, wanted: Tensor) -> None:
+    def _check_draws(self, asked: Tensor, drawn: Tensor, missing: Tensor, rejected: bool) -> None:
         needed = int(drawn.sum() + asked.sum())
         if needed > self.max_draws:
             k = int(asked.argmax())
-            so_far = f", {kept[k]:,} of {drawn[k]:,} so far" if drawn[k] else ""
             raise ValueError(
                 f"max_draws={self.max_draws}: {needed:,} candidates are needed, of them {asked[k]:,} of "
-                f"{self._named(k)}, which starves (accepted: {(wanted - kept)[k] / asked[k]:.2g}{so_far}): "
-                f"{self._advice()}, or raise max_draws"
+                f"{self._named(k)}, which starves ({'rejected' if rejected else 'accepted'}: "
+                f"{missing[k] / asked[k]:.2g}; {missing[k]:,} lack after {drawn[k]:,} candidates): "
+                f"{self._advice(rejected)}, or raise max_draws"
             )
 
     def _named(self, k: int) -> str:
         return f"class {k}" if self.game.conditional else type(self.game).__name__
 
-    def _advice(self) -> str:
-        ways = ["use mode=quantile" if self.mode == "max" else f"lower p={self.p}"]
+    def _advice(self, rejected: bool) -> str:
+        ways = [f"raise p={self.p}" if rejected else f"lower p={self.p}"]
+        if self.mode == "max":
+            ways = ["use mode=quantile"]
         if self.game.conditional and not self.per_class:
             ways.append("give each class its own M (per_class=True)")
         return ", or ".join(ways)

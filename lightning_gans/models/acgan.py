@@ -151,14 +151,12 @@ class ACGAN(LatentGame):
         if not self._draws:
             logits, class_logits = self.judge(real)
             return full_precision(logits), full_precision(class_logits), real.labels
-        drawn, n = self._draw_labelled(), len(real) // self.replicas
-        images, labels = (
-            torch.cat([self.per_replica(of_batch), self.per_replica(of_drawn)], 1).flatten(0, 1)
-            for of_batch, of_drawn in zip((real.images, real.labels), drawn, strict=True)
-        )
-        judged = self.judge(Side(self.memory_format(images), labels))
-        logits, class_logits = (self.per_replica(full_precision(x)) for x in judged)
-        return logits[:, :n].flatten(), class_logits[:, n:].flatten(0, 1), drawn[1]
+        # Apart from the batch: in its batch norm, few samples drawn again and again would make real batches
+        # unlike generated ones, and the discriminator would tell them by that alone.
+        images, labels = self._draw_labelled()
+        _, class_logits = self.judge(Side(self.memory_format(images), labels))
+        logits, _ = self.judge(real)
+        return full_precision(logits), full_precision(class_logits), labels
 
     def _draw_labelled(self) -> tuple[Tensor, Tensor]:
         size = self.labeled_batch_size

@@ -393,6 +393,8 @@ def test_a_class_that_starves():
     assert sampler(game, per_class=True).sample(30).shape == (30, 1)
     with pytest.raises(ValueError, match="class 1 starves: 5e-05"):
         sampler(values(0, -9.9, 0)).sample(30)
+    with pytest.raises(ValueError, match=r"class 0 starves: 0 of its samples are rejected.*raise p"):
+        sampler(game).sample(30, rejected=True)
     with pytest.raises(ValueError, match="use mode=quantile"):
         sampler(values(0, -9.9), mode="max").sample(30)
 
@@ -411,7 +413,7 @@ def test_a_class_that_starves_later():
     found.calibrate()
     with torch.no_grad():
         game.generator.values[2] = -1000
-    with pytest.raises(ValueError, match=r"max_draws=20000: .* class 2, .* 0 of [\d,]+ so far"):
+    with pytest.raises(ValueError, match=r"max_draws=20000: .* class 2, .* 10 lack after [1-9]"):
         found.sample(30)
 
 

@@ -145,7 +145,7 @@ def test_each_labelled_sample_is_drawn_alike_and_new_labels_count_at_once():
         assert ((counts >= 2) & (counts <= 4)).all()
     assert drawn.labels[0] != drawn.labels[1]
     assert drawn.labels[2:] == [[7] * 30] * 2
-    assert drawn.calls == 3 * 4  # real samples with the labelled ones, fakes, and fakes for the generator
+    assert drawn.calls == 4 * 4  # real samples, labelled ones apart from them, fakes, fakes for the generator
 
 
 def test_drawn_samples_are_cut_as_those_of_batches():
