@@ -176,8 +176,8 @@ class ACGAN(LatentGame):
         given = f"labeled_batch_size={self.labeled_batch_size}"
         if not hasattr(getattr(self.trainer, "datamodule", None), "draw_labelled"):
             raise ValueError(
-                f"{given}: labelled samples are drawn from the data modules of this package only: use one, or "
-                "leave it out"
+                f"{given}: labelled samples are drawn from the data modules of this package only: use one, "
+                "or leave it out"
             )
         normed = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.discriminator.modules())
         if normed and self.labeled_batch_size < 2:
