@@ -2,7 +2,6 @@
 
 import json
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,6 +15,7 @@ from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.callbacks.clock import stopped
 from lightning_gans.callbacks.pictures import failure_is_a_warning, show_picture
+from lightning_gans.callbacks.scoring import scores_in
 from lightning_gans.data.base import DataModule
 from lightning_gans.drawing.pixels import as_png
 from lightning_gans.drawing.queries import draw_label_curves, draw_queries
@@ -290,12 +290,9 @@ class ActiveLearning(Callback):
 
     def _read_curves(self) -> None:
         """Take up what FittingCapacity has written since; of each number of labels the last line counts."""
-        file = self._folder and self._folder / "evaluations.jsonl"
-        for text in file.read_text().splitlines() if file and file.is_file() else ():
-            with suppress(json.JSONDecodeError):  # the process was killed while it wrote
-                line = json.loads(text)
-                if {"labels", "fitting_capacity"} <= line.keys():
-                    self._curves.setdefault(line["name"] or "", {})[line["labels"]] = line["fitting_capacity"]
+        for line in scores_in(self._folder):
+            if {"labels", "fitting_capacity"} <= line.keys():
+                self._curves.setdefault(line["name"] or "", {})[line["labels"]] = line["fitting_capacity"]
 
 
 def highest(scores: Tensor, n: int) -> Tensor:

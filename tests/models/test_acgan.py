@@ -96,6 +96,14 @@ def test_second_head():
     assert module.score(torch.eye(4)).tolist() == [1, 0, 0, 0]
 
 
+def test_defaults_of_the_released_code():
+    module = ACGAN((2,), 2)
+    assert (module.class_weight, module.labeled_batch_size) == (0.1, None)
+    for make in (module.generator_optimizer, module.discriminator_optimizer):
+        (group,) = make(module.parameters()).param_groups
+        assert (group["lr"], group["betas"], group["weight_decay"]) == (2e-4, (0.5, 0.999), 0)
+
+
 # ---------------------------------------------------------------------- labelled samples that are drawn
 
 
