@@ -2,7 +2,6 @@
 
 import json
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,6 +15,7 @@ from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.callbacks.clock import stopped
 from lightning_gans.callbacks.pictures import failure_is_a_warning, show_picture
+from lightning_gans.callbacks.scoring import scores_in
 from lightning_gans.data.base import DataModule
 from lightning_gans.drawing.pixels import as_png
 from lightning_gans.drawing.queries import draw_label_curves, draw_queries
@@ -47,7 +47,7 @@ class ActiveLearning(Callback):
 
     The scores are, with l the discriminator's logit of "real" and H the entropy of its classes::
 
-        gold      l + rho H, with rho = sd(l) / sd(H) over the pool (GOLD, arXiv 1910.09170, section 4.3)
+        gold      l + rho H, with rho = sd(l) / sd(H) over the pool (GOLD, arXiv 1910.09170)
         entropy   H
         random    uniform numbers, which follow from the run's seed, ``seed`` and the round
 
@@ -273,8 +273,8 @@ class ActiveLearning(Callback):
         with failure_is_a_warning(f"the picture {path}"), stopped(trainer), isolate_rng():
             images = data.reader()[1](query["indices"][:DRAWN])
             scored = zip(query["classes"], query["scores"], strict=True)
-            captions = [f"{data.class_names[label]}\n{score:.3g}" for label, score in scored]
-            about = f"{query['acquisition']}, score below the class: labels for round {query['round'] + 1}"
+            captions = [f"{data.class_names[label]}\n{score:.4g}" for label, score in scored]
+            about = f"asked for before round {query['round'] + 1} ({query['acquisition']}): class and score"
             picture = draw_queries(images, captions[:DRAWN], about)
             write_whole(path, as_png(picture))
             show_picture(trainer, "queries", picture, query["update"])
@@ -290,12 +290,9 @@ class ActiveLearning(Callback):
 
     def _read_curves(self) -> None:
         """Take up what FittingCapacity has written since; of each number of labels the last line counts."""
-        file = self._folder and self._folder / "evaluations.jsonl"
-        for text in file.read_text().splitlines() if file and file.is_file() else ():
-            with suppress(json.JSONDecodeError):  # the process was killed while it wrote
-                line = json.loads(text)
-                if {"labels", "fitting_capacity"} <= line.keys():
-                    self._curves.setdefault(line["name"] or "", {})[line["labels"]] = line["fitting_capacity"]
+        for line in scores_in(self._folder):
+            if {"labels", "fitting_capacity"} <= line.keys():
+                self._curves.setdefault(line["name"] or "", {})[line["labels"]] = line["fitting_capacity"]
 
 
 def highest(scores: Tensor, n: int) -> Tensor:

@@ -1,6 +1,5 @@
 """Fitting capacity while a game trains."""
 
-from dataclasses import asdict
 from statistics import mean, stdev
 from time import perf_counter
 from typing import Any
@@ -123,7 +122,7 @@ class FittingCapacity(Scoring):
                 "classifier_seconds": round(perf_counter() - started, 3),
                 "samples": budget.epoch_size(real.num_classes),
                 "real_samples": scores.n_test,
-                "protocol": {**asdict(budget), "weights": "raw" if module.ema is None else "ema"},
+                "protocol": {**budget.protocol(), "weights": "raw" if module.ema is None else "ema"},
             }
         # Sent to all ranks, so that checkpoints by a metric decide the same on each.
         values = trainer.strategy.broadcast(values)

@@ -1,6 +1,5 @@
 """The terms of GOLD's estimator for real and generated samples, while a game trains."""
 
-import json
 import math
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from lightning_gans import checks
 from lightning_gans.callbacks.fitting_capacity import FittingCapacity
 from lightning_gans.callbacks.pictures import Pictures, fixed_batches
+from lightning_gans.callbacks.scoring import scores_in
 from lightning_gans.drawing.gold import COLUMNS, ROWS, draw_gold
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.game.ratios import terms
@@ -125,10 +125,7 @@ class GOLDTerms(Pictures):
 
     def _read_capacity(self) -> None:
         """Read the fitting capacities that a callback has measured since the run or its resume began."""
-        file = None if self._place is None else self._place / "evaluations.jsonl"
-        if file is None or not file.exists():
-            return
-        for line in map(json.loads, file.read_text().splitlines()):
+        for line in scores_in(self._place):
             if "fitting_capacity" in line:
                 scores = self.capacity.setdefault(line["name"] or "fitting capacity", {})
                 scores[line["update"]] = line["fitting_capacity"]

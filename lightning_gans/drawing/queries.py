@@ -8,7 +8,8 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torch import Tensor
 
-from lightning_gans.drawing.grids import image_grid
+from lightning_gans.drawing.grids import in_colour
+from lightning_gans.drawing.pixels import to_bytes
 from lightning_gans.drawing.style import FAKE, REAL, new_figure, render, styled
 
 COLUMNS, SIDE, TEXT = 10, 96, 34  # images in a row; pixels of one, and of the two lines above it
@@ -29,8 +30,9 @@ def draw_queries(images: Tensor, captions: Sequence[str], title: str) -> Image.I
     panels = figure.subplots(down, across, squeeze=False).flatten()
     for panel in panels:
         panel.set_axis_off()
-    for panel, image, caption in zip(panels, images, captions, strict=False):
-        panel.imshow(image_grid(image[None], scale=1), "gray", vmin=0, vmax=255, interpolation="nearest")
+    pixels = to_bytes(in_colour(images)).permute(0, 2, 3, 1).numpy()
+    for panel, image, caption in zip(panels, pixels, captions, strict=False):
+        panel.imshow(image, interpolation="nearest")
         panel.set_title(caption, size=8, loc="center", parse_math=False)
     figure.suptitle(title, x=0.02, ha="left", parse_math=False)
     return render(figure)

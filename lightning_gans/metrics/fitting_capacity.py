@@ -46,7 +46,8 @@ class Budget:
     """What classifiers are trained on, and for how long.
 
     Args:
-        seeds: Classifiers of each kind; give at least 3 for figures that are to be reported.
+        seeds: Classifiers of each kind, with initial weights and batches of their own; give at least 3 for
+            figures that are to be reported. They share the generated images.
         mode: ``online``: new images in each epoch, of labels drawn at random. ``fixed``: the same ones,
             equally many of each label. They give different scores.
         epochs: Epochs of a classifier; the learning rate falls to a tenth at the 20th, and again at the 40th.
@@ -101,6 +102,16 @@ class Budget:
             seed=self.seed,
             precision=self.precision,
         )
+
+    def protocol(self) -> dict[str, str]:
+        """Return what to report beside a score."""
+        new = f"{self.samples_per_epoch:,} new images"
+        images = new if self.mode == "online" else f"{self.per_class:,} images a class"
+        seeds = f"{self.seeds} seed{'s' * (self.seeds > 1)}"
+        about = {"classifier": f"LeNet, {self.epochs} epochs of {images}, {seeds}"}
+        if self.rejection is not None:
+            about["rejection"] = f"p = {self.rejection:g}, measured on {self.num_calibration:,}"
+        return {**about, "precision": self.precision}
 
     def epoch_size(self, num_classes: int) -> int:
         """Return the samples of an epoch."""
@@ -170,14 +181,10 @@ class FittingCapacityScores:
             ("GAN-test", "trained on real, tested on generated", self.gan_test),
         ]
         lines = [f"{name:30}{_percent(scores):18}{what}" for name, what, scores in rows if scores]
-        b = self.budget
-        new = (
-            f"{b.samples_per_epoch:,} new images" if b.mode == "online" else f"{b.per_class:,} images a class"
-        )
+        about = self.budget.protocol()["classifier"]
         if self.acceptance is not None:
-            new += f" (of which {100 * self.acceptance:.1f} % are accepted, p = {b.rejection:g})"
-        seeds = f"{b.seeds} seed{'s' * (b.seeds > 1)}"
-        lines.append(f"LeNet, {b.epochs} epochs of {new}, {seeds}; {self.n_test:,} test images")
+            about += f", accepted ({100 * self.acceptance:.1f} %) with p = {self.budget.rejection:g}"
+        lines.append(f"{about}; {self.n_test:,} test images")
         return "\n".join(lines)
 
 
@@ -302,11 +309,11 @@ def train_judges(
         folder: Where they are kept, so that all runs with the same images and budget share them.
         bar: Progress bar.
     """
-    judges = []
+    judges: Judges = []
     for classifier in range(budget.seeds if budget.real else 0):
         seed = _mixed(budget.seed, classifier, 0)
-        train = partial(_train, _real_epochs(real, budget, seed), real, budget, seed, device, bar)
-        judges.append(train() if folder is None else _kept(train, real, budget, seed, folder).to(device))
+        train = partial(_train, _real_epochs(real, budget, seed), real, budget, [seed], device, bar)
+        judges += train() if folder is None else [_kept(train, real, budget, seed, folder).to(device)]
     return judges
 
 
@@ -330,11 +337,9 @@ def score_game(
     """
     sampler = budget.sampler(game, ema)
     make = partial(_generate, game, sampler, budget, ema)
-    pupils = []
-    for classifier in range(budget.seeds):
-        seed = _mixed(budget.seed, classifier, 1)
-        epochs = _generated_epochs(make, real.num_classes, budget, seed)
-        pupils.append(_train(epochs, real, budget, seed, game.device, bar))
+    seeds = [_mixed(budget.seed, classifier, 1) for classifier in range(budget.seeds)]
+    epochs = _generated_epochs(make, real.num_classes, budget, seeds[0])
+    pupils = _train(epochs, real, budget, seeds, game.device, bar)
     gan_train, ceiling = (_accuracies(networks, real.test, real.test_labels) for networks in (pupils, judges))
     gan_test: tuple[float, ...] = ()
     if judges:
@@ -348,28 +353,40 @@ def score_game(
 
 
 def _train(
-    epochs: Epochs, real: RealData, budget: Budget, seed: int, device: torch.device, bar: Any
-) -> LeNet:
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
-        torch.manual_seed(seed)
-        network = _untrained(real)
-    network.to(device)
-    optimizer = Adam(network.parameters(), lr=LR, beta1=0.5)
-    order_rng = torch.Generator().manual_seed(seed)
+    epochs: Epochs, real: RealData, budget: Budget, seeds: Sequence[int], device: torch.device, bar: Any
+) -> Judges:
+    """Train a classifier for each seed, all on the same images."""
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        pupils = [_Pupil(real, seed, device) for seed in seeds]
         for epoch, (images, labels) in enumerate(islice(epochs, budget.epochs), 1):
-            for group in optimizer.param_groups:
-                group["lr"] = LR * 0.1 ** sum(epoch >= at for at in DECAYED_AT)
             images, labels = images.to(device), labels.to(device)
-            for chosen in torch.randperm(len(images), generator=order_rng).to(device).split(BATCH):
-                logits = network(to_float(images[chosen]))
-                optimizer.zero_grad()
-                F.cross_entropy(logits, labels[chosen]).backward()
-                optimizer.step()
-            if bar is not None:
-                bar.update()
-    return network.eval()
+            for pupil in pupils:
+                pupil.learn(epoch, images, labels)
+                if bar is not None:
+                    bar.update()
+    return [pupil.network.eval() for pupil in pupils]
+
+
+class _Pupil:
+    """A classifier that is trained, its optimizer, and the order in which it sees images."""
+
+    def __init__(self, real: RealData, seed: int, device: torch.device) -> None:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            self.network = _untrained(real).to(device)
+        self.optimizer = Adam(self.network.parameters(), lr=LR, beta1=0.5)
+        self.order_rng = torch.Generator().manual_seed(seed)
+
+    def learn(self, epoch: int, images: Tensor, labels: Tensor) -> None:
+        """Learn from an epoch, counted from 1, of images and labels on the classifier's device."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = LR * 0.1 ** sum(epoch >= at for at in DECAYED_AT)
+        order = torch.randperm(len(images), generator=self.order_rng).to(images.device)
+        for chosen in order.split(BATCH):
+            logits = self.network(to_float(images[chosen]))
+            self.optimizer.zero_grad()
+            F.cross_entropy(logits, labels[chosen]).backward()
+            self.optimizer.step()
 
 
 @torch.no_grad()
@@ -424,7 +441,7 @@ def _generated_epochs(
         yield make(labels, _mixed(seed, epoch, 3)), labels
 
 
-def _kept(train: Callable[[], LeNet], real: RealData, budget: Budget, seed: int, folder: Path) -> LeNet:
+def _kept(train: Callable[[], Judges], real: RealData, budget: Budget, seed: int, folder: Path) -> LeNet:
     """Return a classifier of real images from its file in a folder; train it if there is none that is whole.
 
     Of several processes one trains and the others wait.
@@ -441,7 +458,7 @@ def _kept(train: Callable[[], LeNet], real: RealData, budget: Budget, seed: int,
                 network.load_state_dict(weights, assign=True)
             return network.eval()
         except (OSError, ValueError):  # there is none, or a damaged one, or no such folder
-            network = train()
+            (network,) = train()
         try:
             arrays = {name: value.numpy(force=True) for name, value in network.state_dict().items()}
             with written_whole(file) as part, part.open("wb") as opened:

@@ -38,7 +38,7 @@ class ACGAN(LatentGame):
     L_D alone. As in GOLD's released code, a batch with k labelled samples counts the classes of k of its
     fakes, and without any both class terms are 0. Where few samples have a label, ``labeled_batch_size`` of
     them are drawn for each update of D: the third term is over these, the fourth over all fakes. They go
-    through D together with the batch, whose batch norm they share. Networks by default: GOLD's, for grey
+    through D apart from the batch, with a batch norm of their own. Networks by default: GOLD's, for grey
     images, colour images, and vectors.
 
     Args:
@@ -151,14 +151,12 @@ class ACGAN(LatentGame):
         if not self._draws:
             logits, class_logits = self.judge(real)
             return full_precision(logits), full_precision(class_logits), real.labels
-        drawn, n = self._draw_labelled(), len(real) // self.replicas
-        images, labels = (
-            torch.cat([self.per_replica(of_batch), self.per_replica(of_drawn)], 1).flatten(0, 1)
-            for of_batch, of_drawn in zip((real.images, real.labels), drawn, strict=True)
-        )
-        judged = self.judge(Side(self.memory_format(images), labels))
-        logits, class_logits = (self.per_replica(full_precision(x)) for x in judged)
-        return logits[:, :n].flatten(), class_logits[:, n:].flatten(0, 1), drawn[1]
+        # Apart from the batch: in its batch norm, few samples drawn again and again would make real batches
+        # unlike generated ones, and the discriminator would tell them by that alone.
+        images, labels = self._draw_labelled()
+        _, class_logits = self.judge(Side(self.memory_format(images), labels))
+        logits, _ = self.judge(real)
+        return full_precision(logits), full_precision(class_logits), labels
 
     def _draw_labelled(self) -> tuple[Tensor, Tensor]:
         size = self.labeled_batch_size
@@ -173,12 +171,17 @@ class ACGAN(LatentGame):
             ValueError: If not.
         """
         super().setup(stage)
-        drawn = stage == "fit" and self.labeled_batch_size is not None
-        if drawn and not hasattr(getattr(self.trainer, "datamodule", None), "draw_labelled"):
+        if stage != "fit" or self.labeled_batch_size is None:
+            return
+        given = f"labeled_batch_size={self.labeled_batch_size}"
+        if not hasattr(getattr(self.trainer, "datamodule", None), "draw_labelled"):
             raise ValueError(
-                f"labeled_batch_size={self.labeled_batch_size}: labelled samples are drawn from the data "
-                "modules of this package only: use one, or leave it out"
+                f"{given}: labelled samples are drawn from the data modules of this package only: use one, "
+                "or leave it out"
             )
+        normed = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.discriminator.modules())
+        if normed and self.labeled_batch_size < 2:
+            raise ValueError(f"{given} leaves batch norm without statistics: give 2 or more")
 
     def on_fit_start(self) -> None:
         """Seed the choice of labelled samples."""

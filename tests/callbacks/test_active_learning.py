@@ -29,8 +29,24 @@ EVERY, ROUNDS, PER_ROUND = 3, 5, 2
 UPDATES = EVERY * ROUNDS
 
 
+def quick(patch):
+    """Pictures that show what they are given, but not nicely: fonts take their time."""
+
+    def queries(images, captions, title):
+        shades = (images.flatten(1) * 100 + 128).byte()
+        return Image.fromarray(shades.numpy())
+
+    def curves(curves, title):
+        values = [int(1000 * value) for curve in curves.values() for value in curve.values()]
+        return Image.fromarray(torch.tensor([values]).byte().numpy())
+
+    patch.setattr(active_learning, "draw_queries", queries)
+    patch.setattr(active_learning, "draw_label_curves", curves)
+
+
 @pytest.fixture(autouse=True)
-def seeded():
+def seeded(monkeypatch):
+    quick(monkeypatch)
     torch.manual_seed(0)
 
 
@@ -250,7 +266,7 @@ def make_run(folder, extra, ckpt_path):
         limit_val_batches=0,
         log_every_n_steps=1,
     )
-    trainer.fit(game(), datamodule=digits(), ckpt_path=ckpt_path)
+    trainer.fit(game(labeled_batch_size=8), datamodule=digits(), ckpt_path=ckpt_path)
 
 
 @pytest.fixture(scope="module")
@@ -260,21 +276,6 @@ def whole(tmp_path_factory):
         quick(patch)
         undisturbed(make_run, folder)
     return remains(folder)
-
-
-def quick(patch):
-    """Pictures that show what they are given, but not nicely: fonts take their time."""
-
-    def queries(images, captions, title):
-        shades = (images.flatten(1) * 100 + 128).byte()
-        return Image.fromarray(shades.numpy())
-
-    def curves(curves, title):
-        values = [int(1000 * value) for curve in curves.values() for value in curve.values()]
-        return Image.fromarray(torch.tensor([values]).byte().numpy())
-
-    patch.setattr(active_learning, "draw_queries", queries)
-    patch.setattr(active_learning, "draw_label_curves", curves)
 
 
 @pytest.mark.parametrize(
@@ -287,8 +288,7 @@ def quick(patch):
     ],
     ids=str,
 )
-def test_killed_and_resumed_asks_for_the_same_and_ends_the_same(moments, whole, tmp_path, monkeypatch):
-    quick(monkeypatch)
+def test_killed_and_resumed_asks_for_the_same_and_ends_the_same(moments, whole, tmp_path):
     killed_and_resumed(make_run, tmp_path, *moments)
     found = remains(tmp_path)
     curve = found["pictures"].pop("queries/fitting_capacity.png")

@@ -143,6 +143,8 @@ def test_history_and_fitting_capacities_survive_a_resume_exactly(tmp_path, drawn
     def run(name, steps, *callbacks, **kwargs):
         callback = GOLDTerms(2, num_samples=20, gif=False)
         (tmp_path / name).mkdir()
+        # Of a process that was killed while it wrote.
+        (tmp_path / name / "evaluations.jsonl").write_text('{"update": 3, "fitting_cap\n')
         game = two_headed(GOLDACGAN, reweight_from=2)
         fit(tmp_path / name, game, digits(), [Scores(), callback, *callbacks], steps, **kwargs)
         return callback

@@ -10,12 +10,13 @@ import yaml
 from PIL import Image
 
 from lightning_gans import load
-from lightning_gans.callbacks import Evaluate
+from lightning_gans.callbacks import Evaluate, FittingCapacity
 from lightning_gans.commands.recipes import recipe_names
 from lightning_gans.data.base import data_root
 from lightning_gans.files import recipes_folder
 from lightning_gans.metrics import Inception, judge
 from lightning_gans.metrics.classifier import DatasetClassifier
+from lightning_gans.metrics.fitting_capacity import Budget
 from lightning_gans.metrics.segmenter import DatasetSegmenter
 from tests.data.test_official import write_celeba, write_cifar10, write_lmdb
 from tests.tiny_data import write_grey, write_labelled, write_pictures
@@ -73,12 +74,17 @@ def judges(monkeypatch, tmp_path):
     def flat(self, images):
         return images.float().flatten(1)[:, ::1000], torch.zeros(len(images), 1008)
 
-    whole = Evaluate.setup
+    def brief(self, trainer, pl_module, stage):
+        self.budget = Budget(seeds=1, epochs=1, samples_per_epoch=40, real=False)
+        whole_budget(self, trainer, pl_module, stage)
+
+    whole, whole_budget = Evaluate.setup, FittingCapacity.setup
     protocol = {"extractor": "flat", "hash": "", "resize": "tf", "precision": "fp32"}
     monkeypatch.setattr(Inception, "extract", flat)
     monkeypatch.setattr(Inception, "protocol", protocol)
     monkeypatch.setattr(judge, "trained", untrained)
     monkeypatch.setattr(Evaluate, "setup", few)
+    monkeypatch.setattr(FittingCapacity, "setup", brief)
     monkeypatch.setenv("LIGHTNING_GANS_CACHE", str(tmp_path / "cache"))
 
 
@@ -104,6 +110,10 @@ def test_recipe(name, cli):
     if name.endswith("stacked_mnist"):
         smaller = (*smaller, "--data.samples", 40)
     paper = name.partition("/")[0]
+    if paper in ("acgan", "gold"):  # 17 million weights
+        for player in ("generator", "discriminator"):
+            hidden = (f"--model.{player}.hidden", 16) if name.endswith("/mnist") else ()
+            smaller = (*smaller, f"--model.{player}.width", 4, *hidden)
     if paper == "diwgan":
         smaller = (*smaller, "--model.encoder_updates", 1, "--model.max_error", 100, "--model.num_real", 16)
     if paper in ("pix2pix", "cyclegan"):
@@ -114,6 +124,10 @@ def test_recipe(name, cli):
         smaller = (*smaller, "--model.generator.width", 4, "--model.discriminator.width", 4)
         size = 64 if "small" in name else 80 if paper == "cyclegan" else 128
         smaller = (*smaller, "--data.image_size", size)
+    if name == "acgan/active-mnist":
+        rounds = ("--trainer.callbacks.every_n_updates", 1, "--trainer.callbacks.rounds", 2)
+        hidden = ("--model.generator.hidden", 16, "--model.discriminator.hidden", 16)
+        smaller = (*smaller, *rounds, *hidden)
     cli("fit", "--config", name, "--trainer.max_steps", 2, "--trainer.limit_val_batches", 1,
         "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", 1,
         "--data.batch_size", 8, *smaller)  # fmt: skip

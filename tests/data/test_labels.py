@@ -87,7 +87,8 @@ def test_every_rank_serves_them():
             global_rank=rank, world_size=2, overfit_batches=0,
             strategy=SimpleNamespace(root_device=torch.device("cpu")),
         )  # fmt: skip
-        loader = data.train_dataloader()
+        data.trainer.train_dataloader = loader = data.train_dataloader()
+        loader.labels = loader.labels.clone()  # as on a GPU
         data.label(data.pool())
         images, labels = (torch.cat(parts) for parts in zip(*loader, strict=True))
         assert len(images) == 30

@@ -1,5 +1,7 @@
 """Rejection sampling: on Gaussians with the best discriminator in closed form it turns q into p."""
 
+import math
+
 import pytest
 import torch
 from scipy.stats import ks_2samp
@@ -116,6 +118,14 @@ def sampler(game, p=0.5, **given):
     return RejectionSampler(game, p, **{"num_calibration": 2000, **given})
 
 
+def count_candidates(game):
+    """Return a list to which the game adds how many samples it makes, each time that it makes some."""
+    drawn = []
+    make = game.sample_from
+    game.sample_from = lambda latents, *rest: drawn.append(len(latents)) or make(latents, *rest)
+    return drawn
+
+
 def divergence(samples, to):
     """KL of the histogram of some samples from the data around ``to``."""
     edges = to + torch.tensor([-1e4, *torch.arange(-1.5, 1.51, 0.1).tolist(), 1e4])
@@ -219,13 +229,47 @@ def test_a_higher_p_accepts_less():
 def test_acceptance_is_that_of_the_samples():
     game, n = plain(), 20_000
     found = sampler(game, num_calibration=n)
-    drawn = []
-    make = game.sample_from
-    game.sample_from = lambda latents, *rest: drawn.append(len(latents)) or make(latents, *rest)
     assert found.acceptance == pytest.approx(0.637, abs=0.01)
-    drawn.clear()
+    drawn = count_candidates(game)
     found.sample(n, seed=0)
     assert n / sum(drawn) == pytest.approx(found.acceptance, abs=0.01)
+
+
+class Doubtful(nn.Module):
+    """l is the image; its class is certain by 0.9 where that is 1, by 1/3 where it is 0."""
+
+    def forward(self, images):
+        logits = images.squeeze(1)
+        certain = torch.where(logits > 0.5, 0.9, 2 / 3)
+        return logits, torch.stack([certain, 1 - certain], 1).log()
+
+
+@pytest.mark.parametrize("how", ["std", "rms", "none"])
+def test_the_ratio_is_that_of_the_calibration(how):
+    """Not that of the candidates, here of a single class, whose conditional term is the same for all."""
+    game = TwoHeads(Values(1, 0), Doubtful(), 2)
+    found = sampler(game, 0.9, balance=how)
+    sure, doubtful = math.log(0.9), math.log(1 / 3)
+    by = {"std": (sure - doubtful) / 2, "rms": math.hypot(sure, doubtful) / 2**0.5, "none": 0.5}[how]
+    gap = 1 + 0.5 / by * sure, 0.5 / by * doubtful
+    assert found.class_acceptance.tolist() == pytest.approx([1, math.exp(gap[1] - gap[0])], abs=1e-4)
+    drawn = count_candidates(game)
+    found.sample(500, torch.ones(500, dtype=torch.int64), seed=0)
+    assert 500 / sum(drawn) == pytest.approx(float(found.class_acceptance[1]), abs=0.02)
+
+
+def test_terms_do_not_depend_on_the_parts():
+    for game, labels in ((labelled(), torch.arange(50) % 2), (two_heads(), None)):
+        images = 5 * torch.randn(50, 1, generator=torch.Generator().manual_seed(0))
+        whole, parts = (terms(game, images, labels, size) for size in (50, 7))
+        assert torch.equal(parts[0], whole[0])
+        assert whole[1] is None if labels is not None else torch.equal(parts[1], whole[1])
+
+
+def test_defaults_of_the_paper():
+    found = RejectionSampler(labelled())
+    assert (found.p, found.mode, found.balance, found.per_class) == (0.5, "quantile", "std", False)
+    assert found.num_calibration == 50_000
 
 
 # ------------------------------------------------------------------ what is returned

@@ -173,12 +173,12 @@ def test_precision_is_that_of_the_generator_alone(data, monkeypatch):
 def test_online_samples_are_new_in_each_epoch(data):
     generator = copies(data)
     fitting_capacity(generator, data, **{**SMALL, "epochs": 3}, weights="raw", real=False)
-    assert len(generator.calls) == 2 * 3 * 2  # seeds, epochs, chunks of 1,000
-    assert len({seed for _, _, seed in generator.calls}) == 12
+    assert len(generator.calls) == 3 * 2  # epochs, chunks of 1,000: all classifiers learn from them
+    assert len({seed for _, _, seed in generator.calls}) == 6
     assert {ema for _, ema, _ in generator.calls} == {False}
     counts = torch.bincount(torch.cat([torch.tensor(labels) for labels, _, _ in generator.calls]))
-    assert counts.sum() == 2 * 3 * 1500
-    assert (counts - 900).abs().max() < 120
+    assert counts.sum() == 3 * 1500
+    assert (counts - 450).abs().max() < 85
 
 
 def test_fixed_samples_are_drawn_once_and_balanced(data):
@@ -402,7 +402,7 @@ def test_being_watched_changes_nothing():
         float(trainer.callback_metrics["val/chosen/fitting_capacity"])
     )
     assert (last["labels"], last["samples"], last["real_samples"]) == (1500, 20, 297)
-    assert last["protocol"]["rejection"] == 0.5
+    assert last["protocol"]["rejection"].startswith("p = 0.5")
     assert last["protocol"]["weights"] == "ema"
 
 
@@ -473,11 +473,16 @@ def test_command_line(cli, fails, capsys):
     checkpoint = run / "checkpoints/last.ckpt"
     capsys.readouterr()
     cli("fitting-capacity", "--ckpt_path", checkpoint, "--data", "Digits", "--seeds", 1, "--epochs", 1,
-        "--samples_per_epoch", 20, "--progress", "false")  # fmt: skip
+        "--samples_per_epoch", 20, "--progress", "false", "--rejection", 0.5, "--num_calibration", 40,
+        "--precision", "bf16")  # fmt: skip
     printed = capsys.readouterr().out
     assert printed.startswith("fitting capacity (GAN-train)")
     assert "GAN-test" in printed
+    assert "p = 0.5" in printed
     line = fails("fitting-capacity", "--ckpt_path", checkpoint, "--data", "Digits", "--data.image_size", 16)
     assert "trained on" in line
     assert "seeds=0" in fails("fitting-capacity", "--ckpt_path", "no.ckpt", "--data", "Digits", "--seeds", 0)
+    assert "rejection=2" in fails(
+        "fitting-capacity", "--ckpt_path", "no.ckpt", "--data", "Digits", "--rejection", 2
+    )
     assert "no.ckpt" in fails("fitting-capacity", "--ckpt_path", "no.ckpt", "--data", "Digits")

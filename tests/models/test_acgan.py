@@ -96,6 +96,14 @@ def test_second_head():
     assert module.score(torch.eye(4)).tolist() == [1, 0, 0, 0]
 
 
+def test_defaults_of_the_released_code():
+    module = ACGAN((2,), 2)
+    assert (module.class_weight, module.labeled_batch_size) == (0.1, None)
+    for make in (module.generator_optimizer, module.discriminator_optimizer):
+        (group,) = make(module.parameters()).param_groups
+        assert (group["lr"], group["betas"], group["weight_decay"]) == (2e-4, (0.5, 0.999), 0)
+
+
 # ---------------------------------------------------------------------- labelled samples that are drawn
 
 
@@ -145,7 +153,7 @@ def test_each_labelled_sample_is_drawn_alike_and_new_labels_count_at_once():
         assert ((counts >= 2) & (counts <= 4)).all()
     assert drawn.labels[0] != drawn.labels[1]
     assert drawn.labels[2:] == [[7] * 30] * 2
-    assert drawn.calls == 3 * 4  # real samples with the labelled ones, fakes, and fakes for the generator
+    assert drawn.calls == 4 * 4  # real samples, labelled ones apart from them, fakes, fakes for the generator
 
 
 def test_drawn_samples_are_cut_as_those_of_batches():
@@ -274,6 +282,8 @@ def test_data_without_labels():
         ValueError, match="labeled_batch_size=5: labelled samples are drawn from the data mod"
     ):
         trainer(max_steps=1).fit(with_heads(labeled_batch_size=5), DataLoader(batches, batch_size=None))
+    with pytest.raises(ValueError, match="labeled_batch_size=1 leaves batch norm without statistics"):
+        trainer(max_steps=1).fit(game("ACGAN", labeled_batch_size=1), digits())
     with pytest.raises(ValueError, match=r"labels\[1\]=3: give -1 to 2"):
         trainer(max_steps=1).fit(
             with_heads(), DataLoader([(batches[0], torch.tensor([0, 3, 1, 1, 1, 1]))], batch_size=None)

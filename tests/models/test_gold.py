@@ -12,7 +12,7 @@ from lightning_gans import ACGAN, GOLDACGAN
 from lightning_gans.game.optimizers import Adam
 from lightning_gans.game.sides import Side
 from lightning_gans.losses import gold
-from tests.conformance.games import ring, same, trainer
+from tests.conformance.games import digits, game, ring, same, trainer
 
 from .test_acgan import K, sides, with_heads
 
@@ -87,6 +87,26 @@ def test_the_generator_is_weighted_if_asked():
     torch.testing.assert_close(loss, (w * terms).mean())
     (slopes,) = torch.autograd.grad(loss, fake.images)
     torch.testing.assert_close(slopes[:, 0], -w * (-FAKE[:, 0]).sigmoid() / 3)
+
+
+def test_weights_are_made_of_numbers_without_gradient(monkeypatch):
+    given, module = [], weighted(weight_generator=True)
+    monkeypatch.setattr(module, "fake_weights", lambda *terms: given.extend(terms[1:]))
+    module.discriminator_loss(fakes(), fakes())
+    module.generator_loss(None, fakes())
+    assert len(given) == 4
+    assert not any(term.requires_grad for term in given)
+
+
+def test_passes_of_an_update():
+    """Weights need none of their own; the generator learns from the fakes that the discriminator has seen."""
+    data = digits()
+    module = game("GOLDACGAN", data, reweight_from=0, balanced=True, weight_generator=True)
+    trainer(max_steps=3).fit(module, data)
+    for network, passes in (("generator", 1), ("discriminator", 3)):
+        norms = [m for m in getattr(module, network).modules() if hasattr(m, "num_batches_tracked")]
+        assert norms
+        assert {int(norm.num_batches_tracked) for norm in norms} == {3 * passes}
 
 
 # ---------------------------------------------------------------------- when it begins

@@ -24,7 +24,7 @@ COLOURS = ("#2a6f97", "#e08e2b", "#5b8e55", "#8b5fa8", "#b5495b", "#4a4e69")
 STYLES = ("-", "--", ":")
 SLANTED: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor", "color": INK}
 
-Published = tuple[float, float | None] | None
+Pair = tuple[float, float | None] | None
 """A published figure and its deviation."""
 
 
@@ -200,7 +200,7 @@ def _draw_columns(axis: Any, results: Results, data: DataSet, columns: Sequence[
     axis.margins(y=0.12)
 
 
-def _of(results: Results, row: Row, data: DataSet, column: Column) -> tuple[list[float], Published]:
+def _of(results: Results, row: Row, data: DataSet, column: Column) -> tuple[list[float], Pair]:
     """Return the values of all seeds, and the published figure if it is comparable."""
     comparable = results.grid.budget.comparable and column.comparable
     published = results.grid.published(row.name, data.name, column.name) if comparable else None
@@ -208,7 +208,7 @@ def _of(results: Results, row: Row, data: DataSet, column: Column) -> tuple[list
 
 
 def _mark(
-    axis: Any, place: float, values: Sequence[float], published: Published, colour: str, shift: float = 0
+    axis: Any, place: float, values: Sequence[float], published: Pair, colour: str, shift: float = 0
 ) -> float:
     """Draw values and the published figure, or at ``shift`` points that they are missing; return the mean."""
     mean, deviation = summary(values) or (math.nan, math.nan)

@@ -15,6 +15,7 @@ from lightning_gans.commands.reproduce.results import MISSING, Figure, Results, 
 from lightning_gans.commands.reproduce.tables import Cell, Column, DataSet
 
 ARROWS = {"high": " ↑", "low": " ↓", None: ""}
+SHOWN = ("epochs", "rejection")  # numbers of a protocol in which columns may differ
 
 # ---------------------------------------------------------------------- results.csv
 
@@ -203,9 +204,11 @@ def _protocols(results: Results) -> list[str]:
 
 
 def _protocol(protocol: Mapping[str, Any]) -> str:
+    real = protocol.get("real")  # of fitting capacity, only whether there is a ceiling
     counts = [f"{protocol['samples']:,} samples"]
-    counts += [f"{protocol['real']['n']:,} real"] if "n" in (protocol.get("real") or {}) else []
-    return ", ".join(counts + [f"{name} {x}" for name, x in protocol.items() if isinstance(x, str)])
+    counts += [f"{real['n']:,} real"] if isinstance(real, Mapping) and "n" in real else []
+    known = {name: x for name, x in protocol.items() if x is not None}
+    return ", ".join(counts + [f"{n} {x}" for n, x in known.items() if isinstance(x, str) or n in SHOWN])
 
 
 def duration(seconds: float) -> str:

@@ -513,7 +513,9 @@ def _scores(callbacks: Iterable[Any]) -> list[tuple[str | None, Sequence[str]]]:
             found += [(given.name, score_names(metric.class_path) or ("*",)) for metric in given.metrics]
         elif kind == "FittingCapacity":
             means = ["fitting_capacity", *["fitting_capacity_ceiling", "gan_test"] * given.real]
-            found.append((given.name, means + [f"{name}_sd" for name in means] * (given.seeds > 1)))
+            others = [f"{name}_sd" for name in means] * (given.seeds > 1)
+            others += ["acceptance"] * (given.rejection is not None)
+            found.append((given.name, means + others))
     return found
 
 
