@@ -189,7 +189,17 @@ class ActiveLearning(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: If rounds were of another length.
+        """
+        every = state_dict["next"] // (len(state_dict["queries"]) + 1)
+        if every != self.cadence.every:
+            raise ValueError(
+                f"every_n_updates={self.cadence.every} differs from that of the checkpoint's rounds: resume "
+                f"with every_n_updates={every}"
+            )
         self.cadence.next, self._run_seed = state_dict["next"], state_dict["seed"]
         self.queries, self._curves = list(state_dict["queries"]), dict(state_dict["curves"])
 
