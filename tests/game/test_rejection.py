@@ -1,7 +1,5 @@
 """Rejection sampling: on Gaussians with the best discriminator in closed form it turns q into p."""
 
-import math
-
 import pytest
 import torch
 from scipy.stats import ks_2samp
@@ -118,14 +116,6 @@ def sampler(game, p=0.5, **given):
     return RejectionSampler(game, p, **{"num_calibration": 2000, **given})
 
 
-def count_candidates(game):
-    """Return a list to which the game adds how many samples it makes, each time that it makes some."""
-    drawn = []
-    make = game.sample_from
-    game.sample_from = lambda latents, *rest: drawn.append(len(latents)) or make(latents, *rest)
-    return drawn
-
-
 def divergence(samples, to):
     """KL of the histogram of some samples from the data around ``to``."""
     edges = to + torch.tensor([-1e4, *torch.arange(-1.5, 1.51, 0.1).tolist(), 1e4])
@@ -232,33 +222,48 @@ def test_a_higher_p_accepts_less():
 def test_acceptance_is_that_of_the_samples():
     game, n = plain(), 20_000
     found = sampler(game, num_calibration=n)
+    drawn = []
+    make = game.sample_from
+    game.sample_from = lambda latents, *rest: drawn.append(len(latents)) or make(latents, *rest)
     assert found.acceptance == pytest.approx(0.637, abs=0.01)
-    drawn = count_candidates(game)
+    drawn.clear()
     found.sample(n, seed=0)
     assert n / sum(drawn) == pytest.approx(found.acceptance, abs=0.01)
 
 
-class Doubtful(nn.Module):
-    """l is the image; its class is certain by 0.9 where that is 1, by 1/3 where it is 0."""
+class Either(nn.Module):
+    """Samples of class 0 are 0 or 1, those of class 1 are 2 or 3."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, latents, labels):
+        return 2.0 * labels[:, None] + (latents[:, :1] > 0)
+
+
+class Table(Either):
+    """What is said of these four."""
 
     def forward(self, images):
-        logits = images.squeeze(1)
-        certain = torch.where(logits > 0.5, 0.9, 2 / 3)
-        return logits, torch.stack([certain, 1 - certain], 1).log()
+        number = images[:, 0].long()
+        certain = torch.tensor([0.9, 0.9, 0.9, 0.8])[number]
+        classes = torch.stack([certain, 1 - certain], 1)
+        classes[number > 1] = classes[number > 1].flip(1)
+        return torch.tensor([-0.5, 0.5, 0.0, 0.0])[number], classes.log()
 
 
 @pytest.mark.parametrize("how", ["std", "rms", "none"])
 def test_the_ratio_is_that_of_the_calibration(how):
-    """Not that of the candidates, here of a single class, whose conditional term is the same for all."""
-    game = TwoHeads(Values(1, 0), Doubtful(), 2)
-    found = sampler(game, 0.9, balance=how)
-    sure, doubtful = math.log(0.9), math.log(1 / 3)
-    by = {"std": (sure - doubtful) / 2, "rms": math.hypot(sure, doubtful) / 2**0.5, "none": 0.5}[how]
-    gap = 1 + 0.5 / by * sure, 0.5 / by * doubtful
-    assert found.class_acceptance.tolist() == pytest.approx([1, math.exp(gap[1] - gap[0])], abs=1e-4)
-    drawn = count_candidates(game)
-    found.sample(500, torch.ones(500, dtype=torch.int64), seed=0)
-    assert 500 / sum(drawn) == pytest.approx(float(found.class_acceptance[1]), abs=0.02)
+    """Not that of the candidates, here all of class 1, whose marginal term does not vary."""
+    found = sampler(TwoHeads(Either(), Table(), 2), 0.9, balance=how, num_calibration=20_000)
+    conditional = torch.tensor([0.9, 0.9, 0.9, 0.8]).log()
+    spread = {"std": conditional.std(correction=0), "rms": conditional.square().mean().sqrt()}
+    ratio = 0.125**0.5 / spread[how] if how != "none" else 1.0
+    rates = (ratio * (conditional[2:] - conditional[0]) - 0.5).exp()  # M is that of the second
+    assert float(found.class_acceptance[1]) == pytest.approx(float(rates.mean()), abs=0.02)
+    samples = found.sample(4000, torch.ones(4000, dtype=torch.int64), seed=0)
+    assert float((samples == 3).float().mean()) == pytest.approx(float(rates[1] / rates.sum()), abs=0.025)
 
 
 def test_terms_do_not_depend_on_the_parts():

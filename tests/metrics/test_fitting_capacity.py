@@ -176,6 +176,7 @@ def test_online_samples_are_new_in_each_epoch(data):
     assert len(generator.calls) == 3 * 2  # epochs, chunks of 1,000: all classifiers learn from them
     assert len({seed for _, _, seed in generator.calls}) == 6
     assert {ema for _, ema, _ in generator.calls} == {False}
+    assert len({tuple(labels) for labels, _, _ in generator.calls}) == 6
     counts = torch.bincount(torch.cat([torch.tensor(labels) for labels, _, _ in generator.calls]))
     assert counts.sum() == 3 * 1500
     assert (counts - 450).abs().max() < 85
@@ -205,6 +206,49 @@ def test_optimizer_and_schedule(data, monkeypatch):
     fitting_capacity(copies(data), data, seeds=1, epochs=41, samples_per_epoch=130, real=False)
     assert made == [{"lr": 1e-3, "beta1": 0.5}]
     assert rates == pytest.approx([1e-3] * 2 * 19 + [1e-4] * 2 * 20 + [1e-5] * 2 * 2)
+
+
+def test_defaults_of_the_paper():
+    given = Budget()
+    assert (given.epochs, given.samples_per_epoch, given.per_class) == (40, 10_000, 5_000)
+    assert (given.mode, given.rejection, given.num_calibration) == ("online", None, 50_000)
+    assert (module.SIZE, module.BATCH) == (32, 128)
+
+
+def test_each_epoch_has_an_order_of_its_own(data, monkeypatch):
+    seen, images = [], torch.arange(200, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 32, 32)
+    pupil = module._Pupil(real_data(data), 0, torch.device("cpu"))
+    read = module.to_float
+    monkeypatch.setattr(module, "to_float", lambda part: seen.append(part[:, 0, 0, 0]) or read(part))
+    for epoch in (1, 2):
+        pupil.learn(epoch, images, images[:, 0, 0, 0].long() % 10)
+    assert [len(part) for part in seen] == [128, 72] * 2
+    first, second = (torch.cat(seen[start : start + 2]).tolist() for start in (0, 2))
+    assert sorted(first) == sorted(second) == list(range(200))
+    assert list(range(200)) not in (first, second)
+    assert first != second
+
+
+@pytest.mark.parametrize("weights", ["ema", "raw"])
+def test_accepted_samples_are_new_ones_too(data, weights, monkeypatch):
+    generator, asked, averaged = copies(data), [], []
+
+    class Sampler:
+        acceptance = 0.5
+
+        def __init__(self, game, p, ema, **given):
+            averaged.append(ema)
+            assert (game, p) == (generator, 0.3)
+
+        def sample(self, n, labels, seed):
+            asked.append((tuple(labels.tolist()), seed))
+            return generator.sample(n, labels, seed=seed)
+
+    monkeypatch.setattr(module, "RejectionSampler", Sampler)
+    online = {**SMALL, "epochs": 2, "seeds": 1, "real": False}
+    fitting_capacity(generator, data, **online, rejection=0.3, weights=weights)
+    assert averaged[-1] == (weights == "ema")  # the first was made to check the arguments
+    assert len({labels for labels, _ in asked}) == len({seed for _, seed in asked}) == 2 * 2
 
 
 def test_real_images_come_in_turn(data):

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.functional import cross_entropy
 
 from lightning_gans import networks as N
@@ -87,6 +88,40 @@ def test_one_by_one_in_evaluation_mode_and_in_other_memory_order(name):
         torch.testing.assert_close(generator(latents, labels), made)
         images = images.contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(discriminator(images), judged)
+
+
+@pytest.mark.parametrize("name", ["grey", "colour"])
+def test_layers_written_out(name):
+    generator, discriminator, latents, labels, images = pair(name)
+    generator.eval(), discriminator.eval()
+
+    def layers(network, *kinds):
+        return [layer for layer in network.modules() if isinstance(layer, kinds)]
+
+    convs, norms = layers(discriminator, nn.Conv2d), layers(discriminator, nn.BatchNorm2d, nn.BatchNorm1d)
+    x, strides = images, (2, 2) if name == "grey" else (2, 1, 2, 1, 2, 1)
+    for conv, norm, stride in zip(convs, [nn.Identity(), *norms], strides, strict=name == "colour"):
+        x = F.leaky_relu(norm(F.conv2d(x, conv.weight, conv.bias, stride, 1)), 0.2)
+    x = x.flatten(1)
+    if name == "grey":
+        x = F.leaky_relu(norms[1](layers(discriminator, nn.Linear)[0](x)), 0.2)
+    source, classes = discriminator(images)
+    torch.testing.assert_close(source, discriminator.source(x)[:, 0], rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(classes, discriminator.classes(x), rtol=1e-4, atol=1e-7)
+    assert [layer.p for layer in layers(discriminator, nn.Dropout)] == [0.5] * (6 if name == "colour" else 0)
+
+    x = torch.cat([latents, torch.eye(K)[labels]], 1)
+    norms, linear = layers(generator, nn.BatchNorm2d, nn.BatchNorm1d), layers(generator, nn.Linear)
+    if name == "grey":
+        x = norms[1](linear[1](norms[0](linear[0](x)).relu())).relu().unflatten(1, (-1, 2, 2))
+        norms = norms[2:]
+    else:
+        x = linear[0](x)[:, :, None, None]
+    ups = layers(generator, nn.ConvTranspose2d)
+    for conv, norm in zip(ups[:-1], norms, strict=True):
+        x = norm(conv(x)).relu()
+    torch.testing.assert_close(generator(latents, labels), ups[-1](x).tanh(), rtol=1e-4, atol=1e-7)
+    assert [conv.kernel_size[0] for conv in ups] == ([4, 4] if name == "grey" else [2, 4, 4, 4])
 
 
 def test_the_label_is_a_unit_beside_the_latent():
