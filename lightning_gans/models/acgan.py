@@ -36,10 +36,10 @@ class ACGAN(LatentGame):
 
     Labels c are drawn, all classes alike. Samples without a label (-1) take part in the first two terms of
     L_D alone. As in GOLD's released code, a batch with k labelled samples counts the classes of k of its
-    fakes, and without any both class terms are 0. Where few samples have a label, ``labeled_batch_size`` of
-    them are drawn for each update of D: the third term is over these, the fourth over all fakes. They go
-    through D apart from the batch, with a batch norm of their own. Networks by default: GOLD's, for grey
-    images, colour images, and vectors.
+    fakes, and without any both class terms are 0; each rank counts its own. Where few samples have a label,
+    ``labeled_batch_size`` of them are drawn for each update of D, and go through it apart from the batch: the
+    third term is over these, the fourth over all fakes. Networks by default: GOLD's, for grey images, colour
+    images, and vectors.
 
     Args:
         image_shape: ``(channels, size, size)``, or ``(d,)`` for vectors.

@@ -201,13 +201,14 @@ def test_asks_for_labels_of_the_pool_with_the_highest_scores(acquisition, tmp_pa
 
 
 def test_random_queries_follow_from_the_seeds(tmp_path):
-    def asked(seed=0):
-        callback = asking(acquisition="random", rounds=2, every_n_updates=1)
+    def asked(seed=0, own=0):
+        callback = asking(acquisition="random", rounds=2, every_n_updates=1, seed=own)
         fit(tmp_path, game(), digits(), [callback], 2, seed=seed)
         return callback.queries[0]["indices"]
 
-    assert asked() == asked()
-    assert asked(seed=1) != asked()
+    first = asked()
+    assert asked() == first
+    assert len({tuple(indices) for indices in (first, asked(seed=1), asked(own=1))}) == 3
 
 
 # ---------------------------------------------------------------------- how it begins again

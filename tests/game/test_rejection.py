@@ -206,6 +206,9 @@ def test_known_answers_of_the_functions():
         assert float(gold.acceptance(gap, bound).mean()) == pytest.approx(mean, abs=5e-5)
     expected = [0.3982, 0.6501, 0.8473, 0.9538, 1.0]
     assert gold.drs_acceptance(gap, 4.0, 0.1).tolist() == pytest.approx(expected, abs=5e-5)
+    assert gold.drs_logits(torch.tensor([4.0, -1e4]), 4.0).tolist() == pytest.approx(
+        [13.8155, -13.8155], rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("constant", [-1000.0, 1000.0])

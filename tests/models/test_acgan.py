@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Callback
 from torch import nn
 from torch.autograd import gradcheck
+from torch.distributions import Normal
 from torch.nn.functional import cross_entropy, softplus
 from torch.utils.data import DataLoader
 
@@ -63,6 +64,21 @@ def test_losses():
     torch.testing.assert_close(module.discriminator_loss(real, fake), expected)
     expected = softplus(-fake.images[:, 0]).mean() + cross_entropy(fake.images[:, 1:], fake.labels)
     torch.testing.assert_close(module.generator_loss(real, fake), expected)
+
+
+def test_the_best_logit_is_the_log_ratio_of_the_densities():
+    """Of data N(0, 1) and fakes N(1, 1) that is 0.5 - x, 0.5 at x = 0: there the loss has no slope."""
+    data = Normal(0, 1).icdf((torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000)
+    line = torch.tensor([-1.0, 0.5], dtype=torch.float64, requires_grad=True)
+
+    def side(x):
+        logits = line[0] * x + line[1]
+        return Side(torch.stack([logits] + [torch.zeros_like(x)] * K, 1), torch.full((len(x),), -1))
+
+    real, fake = side(data), side(data + 1)
+    loss = with_heads().discriminator_loss(real, Side(fake.images, fake.labels + 1))
+    (slopes,) = torch.autograd.grad(loss, line)
+    assert slopes.abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("labels", [(0, 2, -1, 1, -1, 2), (0, 1, 2, 0, 1, 2), (-1,) * 6])
