@@ -6,7 +6,8 @@ The networks of GOLD's released code for grey images at 32 pixels, and narrow on
 pixels, where overhead shows; batches of random images. Ours are whole fits with a log; the bare loop has the
 same networks and optimizers, the same fakes for both players, D frozen in G's turn, and nothing else. GOLD
 weights its fakes from the first update on, and with 64 labelled samples drawn for each update ACGAN judges
-half as many real images more. Variants alternate in one process. With --threads 1 look at the CPU time.
+half as many real images more, apart from the batch. Variants alternate in one process. With --threads 1 look
+at the CPU time.
 """
 
 import tempfile

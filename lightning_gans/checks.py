@@ -134,8 +134,12 @@ def shaped(shape: Sequence[int | str], dtype: str = "", **tensors: "Tensor | Non
     Raises:
         ValueError: Naming the first tensor that does not fit.
     """
+    import torch
+
     sizes: dict[str, int] = {}
     for name, tensor in _given(tensors):
+        if not isinstance(tensor, torch.Tensor):
+            raise ValueError(f"{name} is a {type(tensor).__name__}: give a tensor")
         found = str(tensor.dtype).removeprefix("torch.")
         whole = not (tensor.is_floating_point() or tensor.is_complex() or found == "bool")
         typed = {"": True, "float": tensor.is_floating_point(), "whole": whole}.get(dtype, found == dtype)

@@ -27,6 +27,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "other letter": (lambda: checks.shaped(("n",), x=torch.zeros(2), y=torch.zeros(3)), r"y is .*\(3,\)"),
     "fewer sizes": (lambda: checks.shaped(("n", "d"), x=torch.zeros(2)), r"x is .*\(n, d\)"),
     "other type": (lambda: checks.shaped(("n",), "uint8", x=torch.zeros(2)), "x is float32.*uint8"),
+    "no tensor": (lambda: checks.shaped(("n",), x=[0, 1]), "x is a list: give a tensor"),
     "no whole type": (lambda: checks.shaped(("n",), "whole", x=torch.zeros(2) > 1), "x is bool"),
     "no such class": (lambda: checks.labels(3, labels=torch.tensor([0, 3])), r"labels\[1\]=3"),
     "unlabeled": (lambda: checks.labels(3, labels=torch.tensor([-1])), r"labels\[0\]=-1"),

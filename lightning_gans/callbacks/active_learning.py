@@ -47,7 +47,7 @@ class ActiveLearning(Callback):
 
     The scores are, with l the discriminator's logit of "real" and H the entropy of its classes::
 
-        gold      l + rho H, with rho = sd(l) / sd(H) over the pool (GOLD, arXiv 1910.09170, section 4.3)
+        gold      l + rho H, with rho = sd(l) / sd(H) over the pool (GOLD, arXiv 1910.09170)
         entropy   H
         random    uniform numbers, which follow from the run's seed, ``seed`` and the round
 
@@ -189,7 +189,17 @@ class ActiveLearning(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: If rounds were of another length.
+        """
+        every = state_dict["next"] // (len(state_dict["queries"]) + 1)
+        if every != self.cadence.every:
+            raise ValueError(
+                f"every_n_updates={self.cadence.every} differs from that of the checkpoint's rounds: resume "
+                f"with every_n_updates={every}"
+            )
         self.cadence.next, self._run_seed = state_dict["next"], state_dict["seed"]
         self.queries, self._curves = list(state_dict["queries"]), dict(state_dict["curves"])
 

@@ -128,7 +128,7 @@ class Evaluate(Scoring):
         num_calibration: int = 50_000,
     ) -> None:
         super().__init__(every_n_updates, name)
-        at_least(1, batch_size=batch_size)
+        at_least(1, batch_size=batch_size, num_calibration=num_calibration)
         at_least(2, num_samples=num_samples, num_real=num_real)
         one_of(("train", "test"), split=split)
         one_of(("ema", "raw"), weights=weights)

@@ -130,17 +130,20 @@ def scores_in(folder: Path | None) -> Iterator[dict[str, Any]]:
 
 
 def check_names(callbacks: Iterable[Callback]) -> None:
-    """Check that of the callbacks of a class that score each has a name of its own.
+    """Check that callbacks of a class which keep a state in checkpoints can be told apart.
 
     Raises:
-        ValueError: If two have the same name, or two have none.
+        ValueError: If two that score have the same name, or none; or two of a class without names are given.
     """
-    seen: set[tuple[type, str | None]] = set()
+    seen: set[str] = set()
     for callback in callbacks:
-        if isinstance(callback, Scoring):
-            kind = type(callback)
-            if (kind, callback.name) in seen:
+        if type(callback).state_dict is Callback.state_dict:
+            continue
+        if callback.state_key in seen:
+            kind = type(callback).__name__
+            if isinstance(callback, Scoring):
                 raise ValueError(
-                    f"two {kind.__name__} callbacks have name={callback.name}: give each a name of its own"
+                    f"two {kind} callbacks have name={callback.name}: give each a name of its own"
                 )
-            seen.add((kind, callback.name))
+            raise ValueError(f"trainer.callbacks has two {kind}: give one")
+        seen.add(callback.state_key)

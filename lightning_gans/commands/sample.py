@@ -67,7 +67,7 @@ def sample(
             pictures, a sample is not finite, or the game's samples cannot be rejected.
         OSError: If ``out`` cannot be written.
     """
-    checks.at_least(1, n=n, columns=columns)
+    checks.at_least(1, n=n, columns=columns, num_calibration=num_calibration)
     checks.seed(seed=seed)
     checks.within("(0, 1)", rejection=rejection)
     if rejected and rejection is None:
@@ -96,7 +96,9 @@ def sample(
     if rejection is not None:
         sampler = RejectionSampler(game, rejection, num_calibration=num_calibration, ema=averaged, seed=seed)
         stream = RejectedSamples(sampler, n, seed, classes, rejected)
-        share, what = abs(rejected - sampler.acceptance), "rejected" if rejected else "accepted"
+        rates = sampler.class_acceptance
+        accepted = sampler.acceptance if rates is None else float(rates[classes].mean())
+        share, what = abs(rejected - accepted), "rejected" if rejected else "accepted"
         note += f", of the {share:.1%} that are {what}"
     batches = (batch.values.cpu() for batch in stream.batches(range(n), BATCH))
     if not kind:

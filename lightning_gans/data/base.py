@@ -286,6 +286,7 @@ class DataModule(LightningDataModule):
             ValueError: If there are no labels to ask for, or a sample is not in the pool, or is named twice;
                 or the run has several replicas.
         """
+        checks.shaped(("n",), "whole", indices=indices)
         pool, asked = self.pool(), indices.tolist()
         if self._others:
             raise ValueError(f"replicas={len(self._others) + 1}: labels are asked for in runs of one game")

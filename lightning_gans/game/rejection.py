@@ -197,6 +197,7 @@ class RejectionSampler:
                 candidates would be needed.
         """
         checks.at_least(1, n=n)
+        checks.at_least(0, seed=seed)
         classes = self._classes(n, labels)
         rng = self._rng if seed is None else torch.Generator().manual_seed(seed)
         found = self._measured()
@@ -297,7 +298,7 @@ class RejectionSampler:
         if self.mode == "max":
             ways = ["use mode=quantile"]
         if self.game.conditional and not self.per_class:
-            ways.append("give each class its own M (per_class=True)")
+            ways.append("give each class its own M (RejectionSampler's per_class=True)")
         return ", or ".join(ways)
 
 

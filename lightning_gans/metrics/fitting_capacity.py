@@ -80,7 +80,7 @@ class Budget:
         """Check the numbers."""
         checks.one_of(("online", "fixed"), mode=self.mode)
         checks.one_of(("fp32", "bf16"), precision=self.precision)
-        counts = ("seeds", "epochs", "samples_per_epoch", "per_class")
+        counts = ("seeds", "epochs", "samples_per_epoch", "per_class", "num_calibration")
         checks.at_least(1, **{name: getattr(self, name) for name in counts})
         checks.seed(seed=self.seed)
         if self.rejection is not None:

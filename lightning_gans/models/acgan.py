@@ -171,12 +171,17 @@ class ACGAN(LatentGame):
             ValueError: If not.
         """
         super().setup(stage)
-        drawn = stage == "fit" and self.labeled_batch_size is not None
-        if drawn and not hasattr(getattr(self.trainer, "datamodule", None), "draw_labelled"):
+        if stage != "fit" or self.labeled_batch_size is None:
+            return
+        given = f"labeled_batch_size={self.labeled_batch_size}"
+        if not hasattr(getattr(self.trainer, "datamodule", None), "draw_labelled"):
             raise ValueError(
-                f"labeled_batch_size={self.labeled_batch_size}: labelled samples are drawn from the data "
-                "modules of this package only: use one, or leave it out"
+                f"{given}: labelled samples are drawn from the data modules of this package only: use one, "
+                "or leave it out"
             )
+        normed = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.discriminator.modules())
+        if normed and self.labeled_batch_size < 2:
+            raise ValueError(f"{given} leaves batch norm without statistics: give 2 or more")
 
     def on_fit_start(self) -> None:
         """Seed the choice of labelled samples."""

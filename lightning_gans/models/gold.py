@@ -1,5 +1,6 @@
 """GOLD: mining samples for conditional GANs (Mo et al., NeurIPS 2019, arXiv 1910.09170)."""
 
+import warnings
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback
@@ -54,8 +55,8 @@ class GOLDACGAN(ACGAN):
     ) -> None:
         super().__init__(image_shape, num_classes, **kwargs)
         checks.within("[0, inf)", beta=beta, reweight_from=reweight_from)
-        if weight_clip is not None and not (len(weight_clip) == 2 and weight_clip[0] < weight_clip[1]):
-            raise ValueError(f"weight_clip={tuple(weight_clip)}: give the least and the largest weight")
+        if weight_clip is not None and not _is_range(weight_clip):
+            raise ValueError(f"weight_clip={weight_clip}: give the least and the largest weight")
         self.beta, self.reweight_from = beta, reweight_from
         self.balanced, self.normalize_weights = balanced, normalize_weights
         self.weight_clip, self.nonnegative = weight_clip, nonnegative
@@ -91,7 +92,10 @@ class GOLDACGAN(ACGAN):
         return weights.flatten()
 
     def configure_callbacks(self) -> list[Callback]:
-        """Refuse a share of a training without a known end; Lightning calls this first of all."""
+        """Refuse a share of a training without a known end, warn of weights that never begin.
+
+        Lightning calls this first of all.
+        """
         fitting = self.trainer.state.fn == "fit"
         share = 0 < self.reweight_from < 1 and self.beta > 0
         if fitting and share and all(end <= 0 for _, end in self._progress()):
@@ -99,4 +103,17 @@ class GOLDACGAN(ACGAN):
                 f"reweight_from={self.reweight_from} is a share of a training that has no known end: give "
                 "trainer.max_steps or trainer.max_epochs, or a number of generator updates"
             )
+        if fitting and self.beta > 0 and 1 <= self.trainer.max_steps <= self.reweight_from:
+            warnings.warn(
+                f"reweight_from={self.reweight_from}: this training of {self.trainer.max_steps} updates ends "
+                "before, and is that of an ACGAN",
+                stacklevel=2,
+            )
         return super().configure_callbacks()
+
+
+def _is_range(ends: object) -> bool:
+    """Return whether these are two numbers, the lesser first."""
+    if not isinstance(ends, tuple | list) or len(ends) != 2:
+        return False
+    return all(isinstance(end, int | float) for end in ends) and bool(ends[0] < ends[1])

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gans.callbacks import ActiveLearning, Checkpoint, GeneratorEMA, active_learning
 from lightning_gans.callbacks.active_learning import highest
+from lightning_gans.callbacks.scoring import check_names
 from lightning_gans.data import Digits, GaussianMixtures
 from lightning_gans.game.again import begin_again
 from lightning_gans.game.csv_logger import WholeCSVLogger
@@ -267,7 +268,7 @@ def make_run(folder, extra, ckpt_path):
         limit_val_batches=0,
         log_every_n_steps=1,
     )
-    trainer.fit(game(), datamodule=digits(), ckpt_path=ckpt_path)
+    trainer.fit(game(labeled_batch_size=8), datamodule=digits(), ckpt_path=ckpt_path)
 
 
 @pytest.fixture(scope="module")
@@ -410,3 +411,15 @@ def test_two_ranks_ask_for_the_same_labels_and_share_them(two_ranks):
     served = [sum(both) for both in zip(first["served"], second["served"], strict=True)]
     assert served[:2] == [10, 10]
     assert served[3] == 53
+
+
+def test_a_run_goes_on_in_rounds_of_the_same_length():
+    state = asking().state_dict() | {"next": EVERY}
+    asking().load_state_dict(state)
+    with pytest.raises(ValueError, match=f"every_n_updates={EVERY + 1} differs.*every_n_updates={EVERY}$"):
+        asking(every_n_updates=EVERY + 1).load_state_dict(state)
+
+
+def test_two_that_ask_are_refused():
+    with pytest.raises(ValueError, match="two ActiveLearning: give one"):
+        check_names([asking(), asking(acquisition="random")])

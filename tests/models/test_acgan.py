@@ -298,6 +298,8 @@ def test_data_without_labels():
         ValueError, match="labeled_batch_size=5: labelled samples are drawn from the data mod"
     ):
         trainer(max_steps=1).fit(with_heads(labeled_batch_size=5), DataLoader(batches, batch_size=None))
+    with pytest.raises(ValueError, match="labeled_batch_size=1 leaves batch norm without statistics"):
+        trainer(max_steps=1).fit(game("ACGAN", labeled_batch_size=1), digits())
     with pytest.raises(ValueError, match=r"labels\[1\]=3: give -1 to 2"):
         trainer(max_steps=1).fit(
             with_heads(), DataLoader([(batches[0], torch.tensor([0, 3, 1, 1, 1, 1]))], batch_size=None)

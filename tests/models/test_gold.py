@@ -136,6 +136,12 @@ def test_when_weights_begin():
     assert [GOLDACGAN((2,), 2, reweight_from=f).reweights for f in (0, 0.5, 3)] == [True, False, False]
 
 
+def test_weights_that_never_begin_are_warned_of():
+    module = GOLDACGAN((2,), 8, reweight_from=3, generator={"hidden": (4,)}, discriminator={"hidden": (4,)})
+    with pytest.warns(UserWarning, match="reweight_from=3"):
+        trainer([], max_steps=3).fit(module, ring())
+
+
 def test_a_share_of_no_known_end_is_refused():
     class Untouched(Callback):
         def setup(self, trainer, module, stage):
@@ -200,6 +206,7 @@ def test_what_is_logged():
         ({"reweight_from": -1}, "reweight_from=-1"),
         ({"weight_clip": (1.0, 1.0)}, r"weight_clip=\(1.0, 1.0\)"),
         ({"weight_clip": (1.0,)}, r"weight_clip=\(1.0,\)"),
+        ({"weight_clip": 5}, "weight_clip=5"),
     ],
 )
 def test_refused(arguments, word):
