@@ -158,7 +158,17 @@ class ActiveLearning(Callback):
             self._scored(pl_module, data, pool[:2])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what was asked for before a run was resumed, perhaps into another folder."""
+        """Check that the run lasts, and write what was asked for before it was resumed, perhaps elsewhere.
+
+        Raises:
+            ValueError: If ``max_epochs`` ends it before its last round.
+        """
+        epochs, batches = trainer.max_epochs or -1, int(trainer.num_training_batches)
+        if 0 < epochs * batches < trainer.max_steps:  # an update takes a batch, or more
+            raise ValueError(
+                f"trainer.max_epochs={epochs} ends the run before max_steps={trainer.max_steps}, within the "
+                "rounds: leave it out"
+            )
         if self._folder is not None and self.queries:
             self._write()
             for query in self.queries:

@@ -10,6 +10,7 @@ from lightning_gans.callbacks.clock import stopped
 from lightning_gans.callbacks.scoring import Scoring
 from lightning_gans.metrics.fitting_capacity import (
     Budget,
+    FittingCapacityScores,
     Judges,
     RealData,
     check_game,
@@ -65,6 +66,7 @@ class FittingCapacity(Scoring):
         self.budget, self.cache = Budget(**budget), cache
         self._real: list[RealData] = []  # of each replica; on rank 0
         self._judges: dict[str, Judges] = {}  # by the key of the images that they learned from
+        self._scores: list[FittingCapacityScores] = []  # the last ones of each replica; on rank 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check that game and data fit together, before any long work starts.
@@ -83,7 +85,7 @@ class FittingCapacity(Scoring):
         Raises:
             ValueError: If none has a label, or a label is out of range.
         """
-        self._real, self._judges = [], {}
+        self._real, self._judges, self._scores = [], {}, []
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             for r in range(pl_module.replicas):  # type: ignore[arg-type]
                 found = real_data(pl_module.data_of(r))  # type: ignore[operator]
@@ -91,13 +93,16 @@ class FittingCapacity(Scoring):
                 self._real.append(next((x for x in self._real if x.key == found.key), found))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Score the weights at the end of training, unless that was done."""
+        """Score the weights at the end of training, unless that was done, and print the scores."""
         super().on_train_end(trainer, pl_module)
-        self._real, self._judges = [], {}
+        for scores in self._scores:
+            print(*([] if self.name is None else [f"{self.name}:"]), scores)
+        self._real, self._judges, self._scores = [], {}, []
 
     def _evaluate(self, trainer: Trainer, module: Any, stage: str) -> dict[str, float]:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return {}
+        self._scores = []
         with stopped(trainer):
             found = [self._score(trainer, module, r) for r in range(module.replicas)]
         self._last = trainer.global_step
@@ -115,6 +120,7 @@ class FittingCapacity(Scoring):
             if real.key not in self._judges:
                 self._judges[real.key] = train_judges(real, budget, module.device, folder_of(self.cache))
             scores = score_game(module.replica(replica), real, self._judges[real.key], budget)
+            self._scores.append(scores)
             values = scores.values()
             line = {
                 **values,

@@ -423,3 +423,19 @@ def test_a_run_goes_on_in_rounds_of_the_same_length():
 def test_two_that_ask_are_refused():
     with pytest.raises(ValueError, match="two ActiveLearning: give one"):
         check_names([asking(), asking(acquisition="random")])
+
+
+def test_epochs_that_end_before_the_last_round_are_refused(tmp_path):
+    trainer = Trainer(
+        max_steps=UPDATES,
+        max_epochs=1,
+        limit_train_batches=2,
+        callbacks=[asking()],
+        logger=False,
+        default_root_dir=tmp_path,
+        enable_checkpointing=False,
+        accelerator="cpu",
+        limit_val_batches=0,
+    )
+    with pytest.raises(ValueError, match="max_epochs=1 ends the run before max_steps=15"):
+        trainer.fit(game(), datamodule=digits())
