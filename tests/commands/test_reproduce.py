@@ -1396,7 +1396,7 @@ def test_supervision_is_that_of_the_row():
 
 def test_rounds_of_active_learning_fill_the_run():
     for cell in cells_of(load_table("gold-active")):
-        fitted, asked = callbacks_of(cell).values()
+        *_, fitted, asked = callbacks_of(cell).values()
         assert asked["acquisition"] == cell.row.lower()
         assert fitted["every_n_updates"] == asked["every_n_updates"]
         assert cell.config["trainer"]["max_steps"] == asked["every_n_updates"] * asked["rounds"]
