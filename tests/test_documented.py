@@ -146,6 +146,10 @@ def test_page_of_a_paper(page, root, cli, monkeypatch):
     """They name recipes, so that many calls are alike: run in this process, which saves minutes."""
     for variable, value in environment(root).items():
         monkeypatch.setenv(variable, value)
+    for title, program in blocks(page, "python"):
+        if title:
+            Path(title).write_text(program)
+    monkeypatch.syspath_prepend(Path.cwd())
     for command in of_page(page):
         cli(*shlex.split(shrunk(command))[1:])
 

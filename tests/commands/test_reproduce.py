@@ -20,6 +20,7 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
+from jsonargparse import Namespace
 from matplotlib.figure import Figure as Canvas
 from PIL import Image
 from scipy.stats import ttest_1samp
@@ -31,6 +32,7 @@ from lightning_gans.commands.parsing import read_yaml
 from lightning_gans.commands.reproduce import cells as cells_module
 from lightning_gans.commands.reproduce import figures, reproduce
 from lightning_gans.commands.reproduce import run as command
+from lightning_gans.commands.reproduce import tables as tables_module
 from lightning_gans.commands.reproduce.cells import ended, evaluations, read_status, run_cells, state
 from lightning_gans.commands.reproduce.joint import as_runs, joint
 from lightning_gans.commands.reproduce.paired import interval
@@ -1402,3 +1404,7 @@ def test_rounds_of_active_learning_fill_the_run():
         assert cell.config["trainer"]["max_steps"] == asked["every_n_updates"] * asked["rounds"]
         data = cell.config["data"]["init_args"]
         assert (data["num_labels"], data["seed"]) == (10, 7)
+
+
+def test_a_callback_without_arguments_gives_no_scores():
+    assert tables_module._scores([Namespace(class_path="my_module.MyCallback")]) == []

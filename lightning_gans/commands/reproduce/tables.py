@@ -508,7 +508,8 @@ def _scores(callbacks: Iterable[Any]) -> list[tuple[str | None, Sequence[str]]]:
 
     found: list[tuple[str | None, Sequence[str]]] = []
     for callback in callbacks:
-        kind, given = callback.class_path.rpartition(".")[2], callback.init_args
+        # A class of one's own without arguments has no init_args.
+        kind, given = callback.class_path.rpartition(".")[2], callback.get("init_args")
         if kind == "Evaluate":
             found += [(given.name, score_names(metric.class_path) or ("*",)) for metric in given.metrics]
         elif kind == "FittingCapacity":
