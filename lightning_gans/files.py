@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import re
 import time
@@ -54,6 +55,14 @@ def write_whole(path: str | Path, content: str | bytes, synced: bool = True) -> 
     """Write a whole file at once; text in UTF-8, file names in it may be of any bytes."""
     with written_whole(path, synced) as part:
         part.write_bytes(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
+
+
+def scores_in(folder: Path | None) -> Iterator[dict[str, Any]]:
+    """Yield the lines of ``evaluations.jsonl`` in a run's folder; none without a file, or a folder."""
+    file = None if folder is None else folder / "evaluations.jsonl"
+    for text in file.read_text().splitlines() if file is not None and file.is_file() else ():
+        with suppress(json.JSONDecodeError):  # the process was killed while it wrote
+            yield json.loads(text)
 
 
 def write_csv(path: str | Path, rows: Iterable[Iterable[Any]]) -> None:

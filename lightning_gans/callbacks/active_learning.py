@@ -15,12 +15,11 @@ from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.callbacks.clock import stopped
 from lightning_gans.callbacks.pictures import failure_is_a_warning, show_picture
-from lightning_gans.callbacks.scoring import scores_in
 from lightning_gans.data.base import DataModule
 from lightning_gans.drawing.pixels import as_png
 from lightning_gans.drawing.queries import draw_label_curves, draw_queries
-from lightning_gans.files import write_whole
-from lightning_gans.game.again import another, begin_again
+from lightning_gans.files import scores_in, write_whole
+from lightning_gans.game.again import begin_again
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.game.ranks import share_buffers
 from lightning_gans.game.ratios import terms
@@ -119,7 +118,7 @@ class ActiveLearning(Callback):
         self.queries, self._curves, self._folder = [], {}, None  # a resumed run restores them after this hook
         self.cadence.start(0)
         self._run_seed = trainer.strategy.broadcast(torch.initial_seed())
-        another(pl_module, seed=0)
+        pl_module.another(seed=0)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             self.cadence.next = sys.maxsize
             return

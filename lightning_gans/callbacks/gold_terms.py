@@ -11,8 +11,8 @@ from torch import Tensor
 from lightning_gans import checks
 from lightning_gans.callbacks.fitting_capacity import FittingCapacity
 from lightning_gans.callbacks.pictures import Pictures, fixed_batches
-from lightning_gans.callbacks.scoring import scores_in
 from lightning_gans.drawing.gold import COLUMNS, ROWS, draw_gold
+from lightning_gans.files import scores_in
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.game.ratios import terms
 from lightning_gans.game.sides import read_batch

@@ -3,8 +3,7 @@
 import json
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,14 +118,6 @@ class Scoring(Callback, ABC):
         with (folder / "evaluations.jsonl").open("a") as file:
             file.write(json.dumps({**line, **scores}) + "\n")
         return folder
-
-
-def scores_in(folder: Path | None) -> Iterator[dict[str, Any]]:
-    """Yield the lines of ``evaluations.jsonl`` in a run's folder; none without a file, or a folder."""
-    file = None if folder is None else folder / "evaluations.jsonl"
-    for text in file.read_text().splitlines() if file is not None and file.is_file() else ():
-        with suppress(json.JSONDecodeError):  # the process was killed while it wrote
-            yield json.loads(text)
 
 
 def check_names(callbacks: Iterable[Callback]) -> None:

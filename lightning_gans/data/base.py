@@ -36,7 +36,7 @@ from lightning_gans.data.selection import (
     of_each_class,
     partly_unlabeled,
 )
-from lightning_gans.data.sources import ImageSource, MappedImages, TensorImages
+from lightning_gans.data.sources import ImageSource, MappedImages, TensorImages, read_at
 
 Split = Literal["train", "val", "test"]
 Data = Tensor | ImageSource
@@ -252,7 +252,7 @@ class DataModule(LightningDataModule):
         stored = images("train")[0] if images else self.training_images()[0]
 
         def read(indices: list[int]) -> Tensor:
-            return to_float(stored[indices] if isinstance(stored, Tensor) else stored.__getitems__(indices))
+            return to_float(read_at(stored, torch.tensor(indices, dtype=torch.int64)))
 
         return len(stored), read
 
@@ -332,8 +332,7 @@ class DataModule(LightningDataModule):
         rounds = -(-n // len(labelled))
         orders = [torch.randperm(len(labelled), generator=rng) for _ in range(rounds)]
         chosen = labelled[torch.cat(orders)[:n]]
-        images = stored[chosen] if isinstance(stored, Tensor) else stored.__getitems__(chosen.tolist())
-        return as_in_batches(images, self.flip, self._crop, rng), labels[chosen]
+        return as_in_batches(read_at(stored, chosen), self.flip, self._crop, rng), labels[chosen]
 
     @property
     def _crop(self) -> int | None:

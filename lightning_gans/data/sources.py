@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 
 
+def read_at(data: "Tensor | ImageSource", indices: Tensor) -> Tensor:
+    """Return the samples at some places (n,) of data in memory, or of images that are read now."""
+    return data[indices] if isinstance(data, Tensor) else data.__getitems__(indices.tolist())
+
+
 class ImageSource(Dataset[Tensor]):
     """A sequence of images that are decoded when they are read.
 

@@ -1,9 +1,6 @@
 """A game that begins again while it is trained: new initial weights, in place."""
 
-import torch
-
 from lightning_gans.game.latent_game import LatentGame
-from lightning_gans.networks.rebuild import built_again
 
 
 def begin_again(game: LatentGame, seed: int, generator: bool = False) -> None:
@@ -19,7 +16,7 @@ def begin_again(game: LatentGame, seed: int, generator: bool = False) -> None:
     Raises:
         ValueError: If a network cannot be built again.
     """
-    new = another(game, seed)
+    new = game.another(seed)
     for player in game.players():
         game.player_optimizer(player).state.clear()
         if player == "generator" and not generator:
@@ -29,14 +26,3 @@ def begin_again(game: LatentGame, seed: int, generator: bool = False) -> None:
             network.load_state_dict(weights)
             if game.ema is not None and name in game.ema:
                 game.ema[name].load_state_dict(weights)
-
-
-def another(game: LatentGame, seed: int) -> LatentGame:
-    """Build a game of the same arguments, with the initial weights of a seed.
-
-    Raises:
-        ValueError: If a network did not record how it was made.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # not that of a GPU, which draws dropout's masks
-        return type(game)(**built_again(game._arguments))

@@ -130,6 +130,16 @@ class Replicas(AdversarialModule):
         game.load_state_dict({key: _of_one(weights[key], like, number) for key, like in own.items()})
         return game.eval()
 
+    def another(self, seed: int) -> Self:
+        """Build a game of one replica and otherwise the same arguments, with the initial weights of a seed.
+
+        Raises:
+            ValueError: If a network did not record how it was made.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # not that of a GPU, which draws dropout's masks
+            return type(self)(**built_again({**self._arguments, "replicas": 1}))
+
     def data_of(self, replica: int) -> Any:
         """Return the data module of a replica, with its own seed, set up for this run."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -233,10 +243,7 @@ class Replicas(AdversarialModule):
 
     def _built(self, number: int) -> Self:
         """Build the game of one replica as its own run would."""
-        arguments = {**self._arguments, "replicas": 1}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed_of(number))
-            return type(self)(**built_again(arguments))
+        return self.another(self.seed_of(number))
 
 
 def _made_of(game: Any, latents: Any, labels: Tensor | None) -> list[Tensor]:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from lightning_gans import checks
 from lightning_gans.checks import at_least
 from lightning_gans.data.base import Data, DataModule, resize
-from lightning_gans.data.sources import ImageSource
+from lightning_gans.data.sources import read_at
 from lightning_gans.metrics.base import Contract
 from lightning_gans.metrics.extractors import Extractor
 from lightning_gans.metrics.frechet import FID, feature_statistics, moments
@@ -76,8 +76,7 @@ class RealImages:
 
     def at(self, places: Tensor) -> Tensor:
         """Return the images at some places (n,), uint8 (n, C, H, W)."""
-        chosen, source = self.order[places.cpu()], self.images
-        images = source.__getitems__(chosen.tolist()) if isinstance(source, ImageSource) else source[chosen]
+        images = read_at(self.images, self.order[places.cpu()])
         return images if self.size is None else resize(images, self.size)
 
 

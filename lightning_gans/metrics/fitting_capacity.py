@@ -21,6 +21,7 @@ from lightning_gans import checks
 from lightning_gans.data.base import Data, DataModule, resize
 from lightning_gans.data.cache import cache_folder
 from lightning_gans.data.loader import to_float
+from lightning_gans.data.sources import read_at
 from lightning_gans.files import locked, written_whole
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.game.optimizers import Adam
@@ -479,8 +480,7 @@ def _untrained(real: RealData) -> LeNet:
 def _shrunk(data: Data, chosen: Tensor) -> Tensor:
     parts = []
     for chunk in chosen.split(CHUNK):
-        images = data[chunk] if isinstance(data, Tensor) else data.__getitems__(chunk.tolist())
-        parts.append(resize(images, SIZE))
+        parts.append(resize(read_at(data, chunk), SIZE))
     return torch.cat(parts)
 
 

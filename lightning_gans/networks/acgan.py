@@ -139,7 +139,7 @@ class ACGANDiscriminator(TwoHeadedDiscriminator):
             nn.Sequential(nn.Linear(units, hidden), nn.BatchNorm1d(hidden), nn.LeakyReLU(SLOPE)),
         )
         initialisers.normal_(self, norms=False)
-        _normalise(self)
+        spectral_norm(self)
 
 
 class ACGANColourGenerator(_Generator):
@@ -223,7 +223,7 @@ class ACGANColourDiscriminator(TwoHeadedDiscriminator):
         super().__init__(image_shape, num_classes, maps * (size // 8) ** 2, *layers, nn.Flatten())
         if init == "dcgan":
             initialisers.normal_(self.trunk)
-        _normalise(self)
+        spectral_norm(self)
 
 
 class ACGANMLPGenerator(_Generator):
@@ -272,13 +272,6 @@ class ACGANMLPDiscriminator(TwoHeadedDiscriminator):
         layers, units = hidden_layers(inputs, hidden, "relu")
         super().__init__(image_shape, num_classes, units, *layers)
         initialisers.normal_(self)
-
-
-def _normalise(network: nn.Module) -> None:
-    """Put spectral norm on the convolutions of a network whose weights are drawn."""
-    for layer in list(network.modules()):
-        if isinstance(layer, nn.Conv2d):
-            spectral_norm(layer)
 
 
 def _vector(image_shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -53,12 +53,14 @@ class _SpectralNorm(parametrizations._SpectralNorm):
         return normed
 
 
-def spectral_norm(layer: nn.Conv2d) -> None:
-    """Divide the weights of a layer by their largest singular value, once they are drawn.
+def spectral_norm(network: nn.Module) -> None:
+    """Divide the weights of each convolution of a network by their largest singular value.
 
     A wrapped weight is no parameter any more: initial weights have to be drawn before.
     """
-    register_parametrization(layer, "weight", _SpectralNorm(layer.weight))
+    for layer in list(network.modules()):
+        if isinstance(layer, nn.Conv2d):
+            register_parametrization(layer, "weight", _SpectralNorm(layer.weight))
 
 
 Norm = Literal["batch", "instance", "instance_affine", "none"]

@@ -203,9 +203,7 @@ class DCGANDiscriminator(ConvolutionalDiscriminator):
         stages += _down(width, _doubled(width, size), norm, 4)
         super().__init__(image_shape, stages, nn.Conv2d(width * size // 8, outputs, 4, bias=False))
         if norm == "spectral":  # after the weights are drawn, as a wrapped weight is no parameter any more
-            for layer in list(self.modules()):
-                if isinstance(layer, nn.Conv2d):
-                    spectral_norm(layer)
+            spectral_norm(self)
 
 
 class DCGANPaperGenerator(Generator):

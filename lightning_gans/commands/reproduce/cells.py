@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from lightning_gans import __version__
 from lightning_gans.commands.reproduce.tables import Cell
-from lightning_gans.files import write_whole
+from lightning_gans.files import scores_in, write_whole
 
 BUSY = 75  # exit code of a process whose cell another process is running
 PATIENCE = 60.0  # seconds that a process gets to end after a signal
@@ -88,12 +88,7 @@ def evaluations(folder: Path) -> list[dict[str, Any]]:
     """
     found: dict[tuple[int, str, bool, int], dict[str, Any]] = {}
     for place in versions(folder):
-        path = place / "evaluations.jsonl"
-        for text in path.read_text().splitlines() if path.is_file() else ():
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError:  # the process was killed while it wrote
-                continue
+        for line in scores_in(place):
             # Callbacks of one class have different names; one of each class may have none.
             fitted = "fitting_capacity" in line
             found[line["update"], line["name"] or "", fitted, line.get("replica", 0)] = line
