@@ -428,7 +428,7 @@ def test_bad_arguments(arguments, message):
         ({"columns__modes": {"score": "modes", "over": "correlation", "with": "high_qualty"}},
          "columns.modes: with=high_qualty is not computed with it: did you mean high_quality"),
         ({"columns__modes": {"score": "fitting_capacity", "over": "correlation", "with": "modes"},
-          "budgets__quick__set__trainer.callbacks": [FITTED[0], evaluate("a")]}, "with=modes is not computed"),
+          "budgets__quick__set__trainer.callbacks": [FITTED[0], evaluate("a")]}, "with=modes is not"),
         ({"budgets__quick__set__trainer.callbacks": [evaluate("a", ["ModifiedIS"])],
           "columns__modes__score": "mis_per_class"}, "mis_per_class has one for each class, say of_class"),
         ({"budgets__quick__set__trainer.callbacks": [evaluate("a", [{"a": 1}])]}, "metrics"),

@@ -490,8 +490,9 @@ def parse(kind: type[Any], name: str, given: Any) -> Any:
                 except ValueError as error:
                     raise ValueError(f"{key}.{part}: {error}") from error
     named = {entries[key].name: value for key, value in values.items()}
+    parser = _parser(kind)  # type: ignore[arg-type]  # classes are hashable
     try:
-        parsed = kind(**_parser(kind).instantiate(_parser(kind).parse_object(named)))
+        parsed = kind(**parser.instantiate(parser.parse_object(named)))
     except ValueError as error:
         raise ValueError(str(error).replace("with_", "with")) from error
     if "seed_everything" in getattr(parsed, "set", ()):
@@ -501,7 +502,7 @@ def parse(kind: type[Any], name: str, given: Any) -> Any:
 
 
 @cache
-def _parser(kind: Any) -> OneLine:
+def _parser(kind: type[Any]) -> OneLine:
     parser = OneLine()
     parser.add_class_arguments(kind)
     return parser
