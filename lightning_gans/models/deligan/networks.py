@@ -3,8 +3,8 @@
 - ``DeLiGANMNISTGenerator`` / ``DeLiGANMNISTDiscriminator``: 28 pixels.
 - ``DeLiGANGenerator`` / ``DeLiGANCIFARDiscriminator``: 32 pixels.
 - ``DeLiGANGenerator(width=40)`` / ``DeLiGANSketchDiscriminator``: 32 pixels, for sketches.
-- Points: ``MLPGenerator(shape, 2, hidden=(32,), activation="tanh", init_range=(1.22, 0.306))``, whose range is
-  TensorFlow's default of then, sqrt(3 / inputs), and the ``MLPDiscriminator`` with the same arguments.
+- Points: ``MLPGenerator(shape, 2, hidden=(32,), activation="tanh", init_range=(1.22, 0.306))``, whose range
+  is TensorFlow's default of then, sqrt(3 / inputs), and the ``MLPDiscriminator`` with the same arguments.
 
 All discriminators end in minibatch discrimination: the logit of a sample depends on the others of its batch
 (of its rank), in evaluation mode too. The released code's initialisation from the first batch is left out.
