@@ -7,6 +7,7 @@ from lightning_gans.metrics.diversity import (
     PerClassLPIPSDiversity,
     lpips_diversity,
 )
+from lightning_gans.metrics.energy import CoulombEnergy
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores
 from lightning_gans.metrics.extractors import Extractor, Inception, ModuleExtractor
 from lightning_gans.metrics.frechet import (
@@ -47,7 +48,7 @@ from lightning_gans.metrics.swd import SWD, sliced_wasserstein
 
 __all__ = [
     "FACADES_CLASSES", "FACADES_PALETTE", "FID", "IS", "KID", "L1", "LPIPS", "PSNR", "SSIM", "SWD",
-    "ClassBalance", "Contract", "DensityCoverage", "Evaluation", "Extractor", "FCNScore",
+    "ClassBalance", "Contract", "CoulombEnergy", "DensityCoverage", "Evaluation", "Extractor", "FCNScore",
     "FeatureNeighbours", "FoolingRate", "Inception", "LPIPSDiversity", "MixtureJSD", "ModeCoverage",
     "ModifiedIS", "ModuleExtractor", "NearestNeighbours", "ParzenEstimate", "ParzenLikelihood", "PerClassFID",
     "PerClassLPIPSDiversity", "PrecisionRecall", "RealImages", "RealStatistics", "Samples", "Scores",
