@@ -16,7 +16,6 @@ from lightning_gans import (
     WGAN,
     WGANGP,
     ConditionalGAN,
-    CoulombGAN,
     DeLiGAN,
     GaussianMixtures,
     RealnessGAN,
@@ -257,7 +256,6 @@ class Shift(nn.Module):
 
 
 REFUSED = {
-    "potentials couple": {"cls": CoulombGAN},
     "probability 0": {"discriminator": partial(MaxoutDiscriminator, hidden=(4,))},
     "convolutions": {"data": digits, "generator": None, "discriminator": DCGANDiscriminator},
     "discriminator.0 is a Shift": {"discriminator": lambda shape: nn.Sequential(Shift(), nn.Linear(2, 1))},
