@@ -50,9 +50,9 @@ from lightning_gans.metrics.swd import SWD, sliced_wasserstein
 
 __all__ = [
     "FACADES_CLASSES", "FACADES_PALETTE", "FID", "IS", "KID", "L1", "LPIPS", "PSNR", "SSIM", "SWD",
-    "ClassBalance", "Contract", "DensityCoverage", "Evaluation", "Extractor", "FCNScore", "FeatureNeighbours",
-    "FoolingRate", "Inception", "JensenShannonBound", "LPIPSDiversity", "LatentSigma", "MixtureJSD",
-    "ModeCoverage", "ModifiedIS", "ModuleExtractor", "NearestNeighbours", "ParzenEstimate",
+    "ClassBalance", "Contract", "CoulombEnergy", "DensityCoverage", "Evaluation", "Extractor", "FCNScore",
+    "FeatureNeighbours", "FoolingRate", "Inception", "JensenShannonBound", "LPIPSDiversity", "LatentSigma",
+    "MixtureJSD", "ModeCoverage", "ModifiedIS", "ModuleExtractor", "NearestNeighbours", "ParzenEstimate",
     "ParzenLikelihood", "PerClassFID", "PerClassLPIPSDiversity", "PrecisionRecall", "RealImages",
     "RealStatistics", "Samples", "Scores", "StackedModes", "WassersteinEstimate", "class_balance",
     "density_coverage", "feature_statistics", "fooling_rate", "frechet_distance", "inception_score",
@@ -60,13 +60,4 @@ __all__ = [
     "modified_inception_score", "nearest_colours", "nearest_neighbours", "parzen_estimate",
     "parzen_log_likelihood", "precision_recall", "score_names", "segmentation_scores", "sliced_wasserstein",
     "stacked_labels",
-    "ClassBalance", "Contract", "CoulombEnergy", "DensityCoverage", "Evaluation", "Extractor", "FCNScore",
-    "FeatureNeighbours", "FoolingRate", "Inception", "LPIPSDiversity", "MixtureJSD", "ModeCoverage",
-    "ModifiedIS", "ModuleExtractor", "NearestNeighbours", "ParzenEstimate", "ParzenLikelihood", "PerClassFID",
-    "PerClassLPIPSDiversity", "PrecisionRecall", "RealImages", "RealStatistics", "Samples", "Scores",
-    "StackedModes", "class_balance", "density_coverage", "feature_statistics", "fooling_rate",
-    "frechet_distance", "inception_score", "kernel_distance", "lpips_diversity", "mixture_jsd",
-    "mode_count_and_kl", "mode_coverage", "modified_inception_score", "nearest_colours", "nearest_neighbours",
-    "parzen_estimate", "parzen_log_likelihood", "precision_recall", "score_names", "segmentation_scores",
-    "sliced_wasserstein", "stacked_labels",
 ]  # fmt: skip
