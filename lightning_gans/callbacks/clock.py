@@ -102,8 +102,9 @@ class Timed(Callback):
         """Restore what :meth:`state_dict` returned."""
         self._spent = Spent(**{name: state_dict.get(name, 0.0) for name in Spent._fields})
         self.clock.start(self._spent)
+        self.clock.stop()  # until the training starts
 
     def trained(self, trainer: Trainer) -> float:
-        """Return the seconds of training: the processor's on a CPU, which others may use too, or the clock's."""
+        """Return the seconds of training: the processor's on a CPU, else those of the clock."""
         spent = self.clock.spent
         return spent.processor_seconds if trainer.strategy.root_device.type == "cpu" else spent.seconds

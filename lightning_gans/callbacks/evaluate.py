@@ -73,9 +73,10 @@ class Evaluate(Scoring):
     them: both after each validation with ``every_n_updates=None``; otherwise only a ``ModelCheckpoint``, with
     ``every_n_train_steps`` of the same number. ``evaluations.jsonl`` in the run's folder has a line an
     evaluation: update, name, ``seconds`` (of training up to there, over all resumes, without those of
-    evaluations, validations and pictures), scores, scores of each class, numbers of samples and real images,
-    and the protocol (extractor, hash of its weights, resize, weights). ``validate`` and ``test`` write it
-    only if there is a logger. ``fast_dev_run`` tests everything with two samples, and scores nothing.
+    evaluations, validations and pictures), ``processor_seconds`` (the same of the processor), scores, scores
+    of each class, numbers of samples and real images, and the protocol (extractor, hash of its weights,
+    resize, weights). ``validate`` and ``test`` write it only if there is a logger. ``fast_dev_run`` tests
+    everything with two samples, and scores nothing.
 
     Each replica of a game that has several is scored as the run of its seed would be, with a line of its own:
     ``replica``, its ``seed``, and of how many ``replicas`` the seconds are. Logged is the mean over replicas,
@@ -266,7 +267,7 @@ class Evaluate(Scoring):
                 world_size=trainer.world_size,
                 progress=trainer.progress_bar_callback is not None,
             )
-        evaluation.fill_in(data, getattr(game, "num_classes", None))
+        evaluation.fill_in(data, getattr(game, "num_classes", None), game)
         with isolate_rng(), torch.no_grad():
             # What is rejected has the same form, and untrained networks may reject all.
             evaluation.try_out(stream.candidates if isinstance(stream, RejectedSamples) else stream, real)
@@ -282,8 +283,8 @@ class Evaluate(Scoring):
                 continue
             if isinstance(callback, EarlyStopping):
                 raise ValueError(
-                    f"EarlyStopping looks at {monitor} after validations, Evaluate computes it every {every:g} "
-                    f"{unit}: use every_n_updates=null, which evaluates at each validation"
+                    f"EarlyStopping looks at {monitor} after validations, Evaluate computes it every "
+                    f"{every:g} {unit}: use every_n_updates=null, which evaluates at each validation"
                 )
             if isinstance(callback, ModelCheckpoint):
                 steps = callback._every_n_train_steps
@@ -333,7 +334,7 @@ class Evaluate(Scoring):
         if scored.about:
             module.replica(scored.about["replica"], into=scored.game)
             # The metrics are the same objects for all replicas, whose data differ.
-            scored.evaluation.fill_in(scored.data, scored.game.num_classes)
+            scored.evaluation.fill_in(scored.data, scored.game.num_classes, scored.game)
         # Gradients and random states of the training must stay as they are.
         with isolate_rng(), torch.no_grad():
             if isinstance(scored.stream, RejectedSamples):

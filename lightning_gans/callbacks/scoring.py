@@ -89,7 +89,7 @@ class Scoring(Timed, ABC):
             write_row(trainer, self._evaluate(trainer, pl_module, "val"))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the update that was scored last, the next that will be, and the training's images and seconds."""
+        """Return the update that was scored last, when the next will be, and images and seconds."""
         following = sys.maxsize if self.cadence is None else self.cadence.next
         return {"last": self._last, "next": following, "images": self._images, **super().state_dict()}
 
