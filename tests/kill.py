@@ -170,7 +170,7 @@ def remains(folder):
 def _without(state, folder):
     """Replace the run's folder, and the number of the part, in all texts; leave out how long it took."""
     if isinstance(state, dict):
-        kept = {key: value for key, value in state.items() if key != "seconds"}
+        kept = {key: value for key, value in state.items() if key not in ("seconds", "processor_seconds")}
         return {_without(key, folder): _without(value, folder) for key, value in kept.items()}
     if isinstance(state, list | tuple):
         return type(state)(_without(value, folder) for value in state)

@@ -73,9 +73,10 @@ class Evaluate(Scoring):
     them: both after each validation with ``every_n_updates=None``; otherwise only a ``ModelCheckpoint``, with
     ``every_n_train_steps`` of the same number. ``evaluations.jsonl`` in the run's folder has a line an
     evaluation: update, name, ``seconds`` (of training up to there, over all resumes, without those of
-    evaluations, validations and pictures), scores, scores of each class, numbers of samples and real images,
-    and the protocol (extractor, hash of its weights, resize, weights). ``validate`` and ``test`` write it
-    only if there is a logger. ``fast_dev_run`` tests everything with two samples, and scores nothing.
+    evaluations, validations and pictures), ``processor_seconds`` (the same of the processor), scores, scores
+    of each class, numbers of samples and real images, and the protocol (extractor, hash of its weights,
+    resize, weights). ``validate`` and ``test`` write it only if there is a logger. ``fast_dev_run`` tests
+    everything with two samples, and scores nothing.
 
     Each replica of a game that has several is scored as the run of its seed would be, with a line of its own:
     ``replica``, its ``seed``, and of how many ``replicas`` the seconds are. Logged is the mean over replicas,

@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_gans.callbacks.cadence import Cadence
-from lightning_gans.callbacks.clock import Clock
+from lightning_gans.callbacks.clock import Clock, Spent
 from lightning_gans.game.rows import update_of, write_row
 
 
@@ -35,7 +35,7 @@ class Scoring(Callback, ABC):
         self.name = name
         self.cadence = None if every_n_updates is None else Cadence(every_n_updates)
         self._last, self._owed = -1, sys.maxsize
-        self.clock, self._seconds = Clock(), 0.0
+        self.clock, self._spent = Clock(), Spent()
 
     @abstractmethod
     def _evaluate(self, trainer: Trainer, module: Any, stage: str) -> dict[str, float]:
@@ -55,7 +55,8 @@ class Scoring(Callback, ABC):
             ValueError: If two have the same name.
         """
         check_names(trainer.callbacks)  # type: ignore[attr-defined]
-        self._last, self._owed, self._seconds = -1, sys.maxsize, 0.0  # a resumed run restores them after this
+        # A resumed run restores them after this.
+        self._last, self._owed, self._spent = -1, sys.maxsize, Spent()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
@@ -67,7 +68,7 @@ class Scoring(Callback, ABC):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Plan the first score; make up for one that the resumed run was killed before."""
-        self.clock.start(self._seconds)
+        self.clock.start(self._spent)
         if self.cadence is not None:
             self.cadence.start(trainer.global_step)
             if self._owed <= trainer.global_step:
@@ -88,12 +89,12 @@ class Scoring(Callback, ABC):
     def state_dict(self) -> dict[str, Any]:
         """Return the update that was scored last, the next that will be, and the seconds of training."""
         following = sys.maxsize if self.cadence is None else self.cadence.next
-        return {"last": self._last, "next": following, "seconds": self.clock.seconds}
+        return {"last": self._last, "next": following, **self.clock.spent._asdict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         self._last, self._owed = state_dict["last"], state_dict["next"]
-        self._seconds = state_dict.get("seconds", 0.0)
+        self._spent = Spent(**{name: state_dict.get(name, 0.0) for name in Spent._fields})
 
     # ------------------------------------------------------------------ where the scores go
 
@@ -114,7 +115,8 @@ class Scoring(Callback, ABC):
             return None
         folder.mkdir(parents=True, exist_ok=True)
         line = {"update": update_of(trainer), "name": self.name, **about}
-        line |= {"seconds": round(self.clock.seconds, 3)} if fitting else {}
+        if fitting:
+            line |= {name: round(seconds, 3) for name, seconds in self.clock.spent._asdict().items()}
         with (folder / "evaluations.jsonl").open("a") as file:
             file.write(json.dumps({**line, **scores}) + "\n")
         return folder

@@ -33,7 +33,14 @@ from lightning_gans.commands.reproduce import cells as cells_module
 from lightning_gans.commands.reproduce import figures, reproduce
 from lightning_gans.commands.reproduce import run as command
 from lightning_gans.commands.reproduce import tables as tables_module
-from lightning_gans.commands.reproduce.cells import ended, evaluations, read_status, run_cells, state
+from lightning_gans.commands.reproduce.cells import (
+    ended,
+    evaluations,
+    read_status,
+    revision,
+    run_cells,
+    state,
+)
 from lightning_gans.commands.reproduce.joint import as_runs, joint
 from lightning_gans.commands.reproduce.paired import interval
 from lightning_gans.commands.reproduce.plot import draw
@@ -183,7 +190,7 @@ def runs(monkeypatch, here):
 
 def scores(folder):
     """The evaluations, without the time that they took."""
-    return [{k: x for k, x in line.items() if k != "seconds"} for line in evaluations(folder)]
+    return [{k: x for k, x in line.items() if not k.endswith("seconds")} for line in evaluations(folder)]
 
 
 def results():
@@ -563,6 +570,26 @@ def test_everything_is_run_once(runs, capsys):
               "folder": "GAN/ring/seed=1"}  # fmt: skip
     assert {name: line[name] for name in wanted} == wanted
     assert float(line["seconds"]) > 0
+    assert 0 < float(line["processor_seconds"]) < 1000
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", line["date"])
+    assert line["revision"] == revision()
+
+
+def test_the_revision(tmp_path, monkeypatch):
+    """The commit of the source tree, and whether it was changed; without one, the version."""
+    package = tmp_path / "lightning_gans"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.setattr(cells_module.lightning_gans, "__file__", str(package / "__init__.py"))
+    assert revision() == cells_module.__version__
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], check=True)
+    commit = subprocess.check_output([*git, "rev-parse", "--short", "HEAD"], text=True).strip()
+    (tmp_path / "notes.txt").touch()
+    assert revision() == commit
+    (package / "__init__.py").write_text("a = 1")
+    assert revision() == f"{commit}+"
 
 
 def test_some_rows_and_seeds(runs):
@@ -990,7 +1017,8 @@ def test_consecutive_seeds_are_one_run(runs, capsys):
         assert config == cell.config
         assert config["data"]["init_args"]["seed"] == config["seed_everything"] == cell.seed
         assert "replicas" not in config["model"].get("init_args", {})
-    assert read_status(OUT / "GAN/ring/seed=0")["seconds"] == pytest.approx(joint["seconds"] / 3)
+    for spent in ("seconds", "processor_seconds"):
+        assert read_status(OUT / "GAN/ring/seed=0")[spent] == pytest.approx(joint[spent] / 3)
     reproduce(table)
     assert len(runs.made) == 4
     for seed in (0, 1):  # removed, to be run again
@@ -1321,12 +1349,15 @@ def test_a_killed_run_goes_on(capsys):
     run_cells([cell, twin], 2, lambda cell, ended_as, code, seconds: ended.update({cell.folder: ended_as}))
     assert ended == {cell.folder: "finished", twin.folder: "finished"}, (cell.folder / "log.txt").read_text()
     assert "--ckpt_path" in read_status(cell.folder)["command"]
-    assert read_status(cell.folder)["before"] > 0
+    status = read_status(cell.folder)
+    assert status["before"] > 0
+    assert 0 < status["processor_before"] < status["processor_seconds"]
     assert scores(cell.folder) == scores(twin.folder)
     assert len(scores(cell.folder)) == 30
-    seconds = [line["seconds"] for line in evaluations(cell.folder)]
-    assert seconds[0] > 0
-    assert seconds == sorted(seconds)
+    for spent in ("seconds", "processor_seconds"):
+        seconds = [line[spent] for line in evaluations(cell.folder)]
+        assert seconds[0] > 0
+        assert seconds == sorted(seconds)
     # Killed after its last checkpoint, before its last evaluation.
     lines = twin.folder / "runs/fit/version_0/evaluations.jsonl"
     lines.write_text("".join(lines.read_text().splitlines(True)[:-1]))

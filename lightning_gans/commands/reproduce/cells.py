@@ -12,8 +12,10 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from subprocess import DEVNULL
 from threading import Event, Lock
 from typing import Any
 
@@ -21,6 +23,7 @@ import psutil
 import yaml
 from filelock import FileLock, Timeout
 
+import lightning_gans
 from lightning_gans import __version__
 from lightning_gans.commands.reproduce.tables import Cell
 from lightning_gans.files import scores_in, write_whole
@@ -29,6 +32,7 @@ BUSY = 75  # exit code of a process whose cell another process is running
 PATIENCE = 60.0  # seconds that a process gets to end after a signal
 PROGRAMS = ("lightning-gans", "torch", "lightning")
 RUN = "fit"  # the run's name: runs/fit/version_K in the cell's folder
+SPENT = ("seconds", "processor_seconds")  # what a run has taken, by its status
 
 State = str
 """finished, failed, interrupted (goes on), running (by another process), missing, stale (other settings)."""
@@ -204,8 +208,8 @@ def _run_all(cell: Cell) -> int:
             traceback.print_exc()
             code, status = 1, {**status, "state": "failed", "error": str(error)}
     for member in left.values():
-        seconds = status["seconds"] / len(cell.members)
-        _write_status(member, {**status, **about, "identity": member.identity, "seconds": seconds})
+        shares = {name: status[name] / len(cell.members) for name in SPENT}
+        _write_status(member, {**status, **about, "identity": member.identity, **shares})
     if code == 0:
         # Of no settings any more: if its cells are removed, they are run anew.
         _write_status(cell, {**status, "identity": None, "state": "split"})
@@ -232,7 +236,7 @@ def _run(cell: Cell) -> int:
         return 0
     _make_folder(cell)
     _speak_into(folder / "log.txt")
-    checkpoint = _checkpoint(folder) if before in ("interrupted", "failed") else None
+    checkpoint, took = _checkpoint(folder) if before in ("interrupted", "failed") else (None, 0.0)
     earlier = read_status(folder) if checkpoint else {"before": 0.0}
     arguments = ["fit", "--config", str(folder / "config.yaml"), "--name", RUN]
     arguments += ["--trainer.default_root_dir", str(folder), "--trainer.enable_progress_bar", "false"]
@@ -243,7 +247,9 @@ def _run(cell: Cell) -> int:
         "started": psutil.Process().create_time(),
         # The seconds that earlier processes took up to the checkpoint.
         "before": earlier["before"] + (checkpoint.stat().st_mtime - earlier["started"] if checkpoint else 0),
+        "processor_before": earlier.get("processor_before", 0.0) + took,
         "command": shlex.join(["lightning-gans", *arguments]),
+        "revision": revision(),
         **machine(cell.config),
     }
     write_whole(folder / "config.yaml", yaml.safe_dump(dict(cell.config), sort_keys=False))
@@ -255,6 +261,8 @@ def _run(cell: Cell) -> int:
     over = checkpoint is not None and is_finished(checkpoint) and evaluations(folder)
     status["state"] = "finished" if over or _fit(arguments, folder) else "failed"
     status["seconds"] = status["before"] + time.time() - status["started"]
+    status["processor_seconds"] = status["processor_before"] + time.process_time()
+    status["date"] = datetime.now(UTC).isoformat(timespec="seconds")
     if status["state"] == "failed":
         status["error"] = last_line(folder / "log.txt")
     _write_status(cell, status)
@@ -288,20 +296,39 @@ def _speak_into(path: Path) -> None:
             os.dup2(log.fileno(), stream)
 
 
-def _checkpoint(folder: Path) -> Path | None:
-    """Return the checkpoint from which a run goes on; None if it starts anew."""
+def _checkpoint(folder: Path) -> tuple[Path | None, float]:
+    """Return the checkpoint from which a run goes on, and the processor seconds of the process that wrote it.
+
+    None if the run starts anew.
+    """
     from lightning_gans.game.checkpoints import read_checkpoint
 
     found = [place / "checkpoints" / "last.ckpt" for place in versions(folder)]
     path = next((path for path in reversed(found) if path.is_file()), None)
     if path is None:
-        return None
+        return None, 0.0
     try:
-        read_checkpoint(path)
+        stored = read_checkpoint(path)
     except Exception as error:
         print(f"{path} cannot be read, the run starts anew: {error}", flush=True)
-        return None
-    return path
+        return None, 0.0
+    states = stored.get("callbacks", {})
+    taken = [x.get("processor_seconds", 0.0) for name, x in states.items() if name.startswith("Checkpoint")]
+    return path, sum(taken)
+
+
+def revision() -> str:
+    """Return the commit of this package's source tree, with a + if it was changed since; else its version."""
+    source = Path(lightning_gans.__file__).parents[1]
+    if not (source / ".git").exists():  # installed, maybe below a checkout of something else
+        return __version__
+    git = ["git", "-C", str(source)]
+    try:
+        commit = subprocess.check_output([*git, "rev-parse", "--short", "HEAD"], text=True, stderr=DEVNULL)
+        changed = subprocess.call([*git, "diff", "--quiet", "HEAD", "--", "lightning_gans", "recipes"])
+    except (OSError, subprocess.CalledProcessError):  # no git, no commit, or git does not trust the owner
+        return __version__
+    return commit.strip() + "+" * bool(changed)
 
 
 def machine(config: Mapping[str, Any]) -> dict[str, Any]:

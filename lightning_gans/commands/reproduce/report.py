@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from lightning_gans.commands.reproduce.cells import PROGRAMS, evaluations, read_status
+from lightning_gans.commands.reproduce.cells import PROGRAMS, SPENT, evaluations, read_status
 from lightning_gans.commands.reproduce.paired import differences
 from lightning_gans.commands.reproduce.results import MISSING, Figure, Results, summary
 from lightning_gans.commands.reproduce.tables import Cell, Column, DataSet
@@ -29,14 +29,16 @@ def as_csv(results: Results) -> str:
             value, deviation = published or (None, None)
             absent = Figure(Cell(row.name, data.name, -1, {}, grid.folder), column, MISSING)
             for x in results.of(row.name, data.name, column) or [absent] * bool(published):
-                spent = read_status(x.cell.folder)["seconds"] if x.state == "finished" else None
+                status = read_status(x.cell.folder) if x.state == "finished" else {}
                 line = {"row": row.name, "data": data.name, "seed": x.cell.seed, "column": column.name}
                 line |= {"measured": x.value, "published": value, "published_sd": deviation}
                 comparable = bool(grid.budget.comparable and column.comparable)
                 line |= {"comparable": published and str(comparable).lower()}
                 line |= {"state": x.state, "update": x.update, "evaluations": x.evaluations}
                 line |= {name: x.protocol.get(name) for name in ("samples", "extractor", "hash")}
-                line |= {"seconds": spent and round(spent, 1)}
+                # Runs of older versions have the first alone.
+                line |= {name: round(status[name], 1) if name in status else None for name in SPENT}
+                line |= {name: status.get(name) for name in ("date", "revision")}
                 line |= {"folder": x.cell.folder.relative_to(grid.folder).as_posix()}
                 line |= {"seed": None, "folder": None} if x is absent else {}
                 lines.append(line)
@@ -81,8 +83,8 @@ def _of_data(results: Results, data: DataSet) -> list[str]:
         for row, pair, line in zip(rows, published, entries, strict=True):
             text = measured(results.of(row.name, data.name, column), counted)
             line += [f"**{text}**" if row.name == best else text]
-            line += [_pair(column, pair) if pair else "–"] * beside  # noqa: RUF001 - a dash for an empty cell, no minus
-    return [_line(heads), _line(["---"] + ["--:"] * (len(heads) - 1)), *map(_line, entries)]
+            line += [as_pair(column, pair) if pair else "–"] * beside  # noqa: RUF001 - a dash for an empty cell, no minus
+    return [as_line(heads), as_line(["---"] + ["--:"] * (len(heads) - 1)), *map(as_line, entries)]
 
 
 def _paired(results: Results, data: DataSet) -> list[str]:
@@ -90,18 +92,19 @@ def _paired(results: Results, data: DataSet) -> list[str]:
     found = differences(results, data)
     heads = ["row", "column", "baseline", "difference", "95 % interval", "pairs", ""]
     lines = ["", "Differences from the baseline, paired by seed:", ""] * bool(found)
-    lines += [_line(heads), _line(["---"] * 3 + ["--:"] * 3 + ["---"])] * bool(found)
+    lines += [as_line(heads), as_line(["---"] * 3 + ["--:"] * 3 + ["---"])] * bool(found)
     for x in found:
         digits = data.columns[x.column].digits
         mean, low, high = (f"{value:+.{digits}f}" for value in (x.difference, x.low, x.high))
         said = (
             "within noise: the interval contains 0" if x.within_noise else "higher" if x.low > 0 else "lower"
         )
-        lines.append(_line([x.row, x.column, x.baseline, mean, f"{low} to {high}", str(x.pairs), said]))
+        lines.append(as_line([x.row, x.column, x.baseline, mean, f"{low} to {high}", str(x.pairs), said]))
     return lines
 
 
-def _line(entries: Iterable[str]) -> str:
+def as_line(entries: Iterable[str]) -> str:
+    """Return a line of a table in Markdown."""
     return f"| {' | '.join(entry.replace('|', chr(92) + '|') for entry in entries)} |"
 
 
@@ -121,13 +124,14 @@ def measured(figures: Sequence[Figure], counted: bool = False) -> str:
     pair = summary(values)
     if pair is None:  # the score of a class without samples, for example
         return "no score" if any(figure.state == "finished" for figure in figures) else MISSING
-    text = _pair(figures[0].column, pair)
+    text = as_pair(figures[0].column, pair)
     if len(values) < len(figures):
         return f"{text} ({len(values)} of {plural(len(figures), 'seed')})"
     return f"{text} ({plural(len(values), 'seed')})" if counted else text
 
 
-def _pair(column: Column, pair: tuple[float, float | None]) -> str:
+def as_pair(column: Column, pair: tuple[float, float | None]) -> str:
+    """Return a figure and its deviation as text, with the column's digits."""
     value, deviation = pair
     text = f"{value:.{column.digits}f}"
     return text if deviation is None or math.isnan(deviation) else f"{text} ± {deviation:.{column.digits}f}"

@@ -207,30 +207,30 @@ class Table(Named):
         data_sets = [self.data, *(budget.data for budget in self.budgets.values())]
         for data in (data for chosen in data_sets for data in chosen.values()):
             other = [data.stands_for] if data.stands_for else []
-            _check_names(f"data.{data.name}.stands_for", other, self.data)
+            check_names(f"data.{data.name}.stands_for", other, self.data)
             data.columns = {**data.columns, **self.columns}
             data.stands_for = data.stands_for or data.name
             _check_baselines("columns", data.columns)
         for budget in self.budgets.values():
             where = f"budgets.{budget.name}"
-            _check_names(f"{where}.rows", budget.rows, self.rows)
+            check_names(f"{where}.rows", budget.rows, self.rows)
             budget.data = budget.data or self.data
             budget.replicas = self.replicas if budget.replicas is None else budget.replicas
             for change in budget.rows.values():
-                _check_names(f"{where}.rows.{change.name}.recipe", _data_of(change.recipe), budget.data)
+                check_names(f"{where}.rows.{change.name}.recipe", _data_of(change.recipe), budget.data)
             if budget.comparable is None and self.compares:
                 raise ValueError(f"{where}.comparable is missing: say whether the figures are, true or false")
             if budget.comparable is False and not budget.note:
                 raise ValueError(f"{where}.note is missing: say why the figures are not comparable")
-        _check_names("baseline", [] if self.baseline is None else [self.baseline], self.rows)
+        check_names("baseline", [] if self.baseline is None else [self.baseline], self.rows)
         _check_baselines("rows", self.rows)
         for row in self.rows.values():
             row.baseline = row.baseline or (None if row.name == self.baseline else self.baseline)
-            _check_names(f"rows.{row.name}.recipe", _data_of(row.recipe), self.data)
+            check_names(f"rows.{row.name}.recipe", _data_of(row.recipe), self.data)
             where = f"rows.{row.name}.published"
-            _check_names(where, row.published or {}, self.data, complete=True)
+            check_names(where, row.published or {}, self.data, complete=True)
             for name, figures in (row.published or {}).items():
-                _check_names(f"{where}.{name}", figures or {}, self.data[name].columns, complete=True)
+                check_names(f"{where}.{name}", figures or {}, self.data[name].columns, complete=True)
                 for column, figure in (figures or {}).items():
                     value, deviation = figure if isinstance(figure, tuple) else (figure, None)
                     checks.within("(-inf, inf)", **{f"{where}.{name}.{column}": value})
@@ -373,7 +373,7 @@ def load_table(name: str) -> Table:
         raise FileNotFoundError(f"table={name} is neither a file nor a table: {near}")
     given = read_yaml(path)
     try:
-        table: Table = _parse(Table, path.stem, given)
+        table: Table = parse(Table, path.stem, given)
         for budget in table.budgets.values():
             Grid(table, budget, Path()).cells()
     except (FileNotFoundError, ValueError) as error:
@@ -381,12 +381,12 @@ def load_table(name: str) -> Table:
     return table
 
 
-def _parse(kind: type[Any], name: str, given: Any) -> Any:
+def parse(kind: type[Any], name: str, given: Any) -> Any:
     """Parse a dataclass with jsonargparse; nested dataclasses are parsed first, so that errors name them."""
     if not isinstance(given, dict):
         raise ValueError(f"it is {given!r}: give names with values below it")
     entries = {x.name: x for x in fields(kind) if x.init}
-    _check_names("", given, entries)
+    check_names("", given, entries)
     values = dict(given)
     for key, entry in entries.items():
         if key not in given and entry.default is entry.default_factory is MISSING:
@@ -399,7 +399,7 @@ def _parse(kind: type[Any], name: str, given: Any) -> Any:
                 try:
                     if folders[slug(str(part))] > 1:
                         raise ValueError(f"another one would share its folder {slug(part)}: rename it")
-                    values[key][part] = _parse(inner, part, {} if value is None else value)
+                    values[key][part] = parse(inner, part, {} if value is None else value)
                 except ValueError as error:
                     raise ValueError(f"{key}.{part}: {error}") from error
     parser = OneLine()
@@ -411,7 +411,7 @@ def _parse(kind: type[Any], name: str, given: Any) -> Any:
     return parsed
 
 
-def _check_names(
+def check_names(
     where: str, names: Collection[object], known: Collection[str], complete: bool = False
 ) -> None:
     """Check that all names are known, and (``complete``) that no known name is missing."""
@@ -427,7 +427,7 @@ def _check_baselines(where: str, entries: Mapping[str, Column] | Mapping[str, Ro
     for name, entry in entries.items():
         if entry.baseline is not None:
             others = [other for other in entries if other != name]
-            _check_names(f"{where}.{name}.baseline", [entry.baseline], others)
+            check_names(f"{where}.{name}.baseline", [entry.baseline], others)
 
 
 def _data_of(recipe: Recipe) -> Collection[str]:
