@@ -264,7 +264,7 @@ class Evaluate(Scoring):
                 world_size=trainer.world_size,
                 progress=trainer.progress_bar_callback is not None,
             )
-        evaluation.fill_in(data, getattr(game, "num_classes", None))
+        evaluation.fill_in(data, getattr(game, "num_classes", None), game)
         with isolate_rng(), torch.no_grad():
             # What is rejected has the same form, and untrained networks may reject all.
             evaluation.try_out(stream.candidates if isinstance(stream, RejectedSamples) else stream, real)
@@ -326,7 +326,7 @@ class Evaluate(Scoring):
         if scored.about:
             module.replica(scored.about["replica"], into=scored.game)
             # The metrics are the same objects for all replicas, whose data differ.
-            scored.evaluation.fill_in(scored.data, scored.game.num_classes)
+            scored.evaluation.fill_in(scored.data, scored.game.num_classes, scored.game)
         # Gradients and random states of the training must stay as they are.
         with isolate_rng(), torch.no_grad():
             if isinstance(scored.stream, RejectedSamples):
