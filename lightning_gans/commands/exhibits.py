@@ -28,7 +28,7 @@ from lightning_gans.commands.reproduce.verdicts import Verdict, verdicts
 from lightning_gans.files import recipes_folder, write_whole
 
 VERDICTS = ("holds", "does not hold", "not converged", "not run")
-SHOWN = "no claim"
+LEFT_OUT, NO_CLAIM = "exhibits not run", "no claim"
 PICTURES = "pictures/exhibits"
 KINDS = ("images", "points", "curves")
 MOST_BYTES = 150_000  # of a picture
@@ -40,13 +40,21 @@ Every table and figure of the papers, in their order: what it shows, the command
 what came out. The command `lightning-gans exhibits` writes this page from the runs of the \
 [tables](reproduce.md); nothing on it is typed in by hand but what an exhibit shows and why it was not run.
 
-A **claim** is what a paper says of its exhibit, put so that a number can decide it. Its verdict is that of the 95 % \
-interval of the difference (or of the mean, where the claim is about a row alone) over the seeds: it *holds* if the \
-whole interval is on the claim's side; it *does not hold* otherwise, within noise or because the opposite holds; the \
-runs have *not converged* if they miss a level that the regime asks of them, and then decide nothing; *not run* are \
-claims with fewer than three seeds, and exhibits that need what is not at hand. Measured: mean ± standard deviation \
-over seeds. The regimes are small, so that each row of a table converges within minutes of a processor: a verdict is \
-about the claim in that regime, not about the paper's own figures, which stand beside."""
+A **claim** is what a paper says of its exhibit, put so that a number can decide it: a row is better than another, or \
+its mean lies above or below a number. The 95 % interval of Student's t over the seeds decides.
+
+| Verdict | |
+| --- | --- |
+| holds | the whole interval is on the claim's side |
+| does not hold | it is not: the difference is within noise, or the opposite holds |
+| not converged | the runs miss a level that their regime asks of them, and so decide nothing |
+| not run | fewer than three seeds have finished |
+| exhibit not run | it, or a part of it, needs what is not at hand: the reason stands beside it |
+| no claim | a drawing of a method, or samples, whose counterpart is to be looked at |
+
+Measured figures are mean ± standard deviation over seeds. The regimes are so small that each row of a table converges \
+within minutes of a processor, on other data than the papers' and with smaller networks: a verdict is about the claim \
+in its regime, and published figures stand beside for the order of the rows."""
 
 
 @dataclass
@@ -175,8 +183,7 @@ def exhibits(tables: str = "runs/tables", out: str = "docs/exhibits.md") -> None
             own = [x for x in judged.get(pair, []) if x.claim in (exhibit.claims or [])]
             lines += ["", f"### {exhibit.name}", "", *_block(exhibit, results.get(pair), own)]
             counts[paper.name] += Counter(x.verdict for x in own)
-            counts[paper.name]["not run"] += bool(exhibit.not_run)
-            counts[paper.name][SHOWN] += bool(exhibit.no_claim)
+            counts[paper.name] += Counter({LEFT_OUT: bool(exhibit.not_run), NO_CLAIM: bool(exhibit.no_claim)})
         sections += lines
     samples = _samples(list(results.values()), Path(out).parent)
     text = [HEAD, "", *_summary(listed.papers, counts), *sections, *samples, ""]
@@ -192,22 +199,21 @@ def _results(table: Table, budget: str, folder: Path) -> Results:
 
 
 def _summary(papers: Mapping[str, Paper], counts: Mapping[str, Counter[str]]) -> list[str]:
-    heads = [*VERDICTS, SHOWN]
+    heads = [*VERDICTS, LEFT_OUT, NO_CLAIM]
     entries = [[_link(name), *(str(counts[name][head] or "") for head in heads)] for name in papers]
     total = sum(counts.values(), Counter())
     entries.append(["**all**", *(f"**{total[head]}**" for head in heads)])
-    lines = [as_line(["", *heads]), as_line(["---"] + ["--:"] * len(heads)), *map(as_line, entries)]
-    about = (
-        f"*{SHOWN.capitalize()}*: drawings of a method and sheets of samples, whose counterpart here is to be looked at."
-    )
-    return [f"**{_counted(total)}.**", "", *lines, "", about]
+    lines = [as_line(["claims", *heads]), as_line(["---"] + ["--:"] * len(heads)), *map(as_line, entries)]
+    return [f"**{_counted(total)}.**", "", *lines]
 
 
 def _counted(counts: Counter[str]) -> str:
     """Return how many claims have each verdict, as text."""
-    total = sum(counts[verdict] for verdict in VERDICTS)
-    what = "{} hold, {} do not hold, {} have not converged, {} are not run".format(*(counts[x] for x in VERDICTS))
-    return f"Of {total} claims and exhibits {what}"
+    found = "{} hold, {} do not hold, {} have not converged and {} were not run".format(
+        *(counts[x] for x in VERDICTS)
+    )
+    others = f"{plural(counts[LEFT_OUT], 'exhibit')} (or a part of it) not run, {counts[NO_CLAIM]} without a claim"
+    return f"Of {plural(sum(counts[x] for x in VERDICTS), 'claim')} {found}; {others}"
 
 
 def _link(heading: str) -> str:
@@ -237,7 +243,7 @@ def _block(exhibit: Exhibit, results: Results | None, judged: Sequence[Verdict])
     if exhibit.not_run:
         lines += ["", f"**not run**: {exhibit.not_run}"]
     if exhibit.no_claim:
-        lines += ["", exhibit.no_claim]
+        lines += ["", f"**no claim**: {exhibit.no_claim}"]
     if exhibit.earlier and (not judged or any(x.verdict == "not run" for x in judged)):
         lines += ["", f"[Figures of an earlier revision]({exhibit.earlier})"]
     return lines
@@ -262,23 +268,20 @@ def _of_claim(results: Results, verdict: Verdict) -> list[str]:
     """Return the entries of a claim's line."""
     grid = results.grid
     claim = grid.table.claims[verdict.claim]
-    column = grid.budget.data[verdict.data].columns[claim.column]
-    rows = [claim.row, *([claim.than] if claim.than else [])]
+    says = f"{claim.says}{f' ({verdict.data})' * (len(grid.budget.data) > 1)}"
+    judged = f"**{verdict.verdict}**{f': {verdict.why}' * bool(verdict.why)}"
+    data = grid.budget.data.get(verdict.data)
+    if data is None:  # of another budget
+        return [says, "", "", "", judged]
+    column = data.columns[claim.column]
     published, found = [], []
-    for row in rows:
-        pair = grid.published(row, verdict.data, column.name)
+    for row in [claim.row, *([claim.than] if claim.than else [])]:
+        pair = grid.published(row, data.name, column.name)
         published += [f"{row} {as_pair(column, pair)}"] if pair else []
-        found += [f"{row} {measured(results.of(row, verdict.data, column))}"]
-    stands_for = grid.budget.data[verdict.data].stands_for
-    about = f" ({stands_for})" * (stands_for != verdict.data)
-    where = f" ({verdict.data})" * (len(grid.budget.data) > 1)
-    return [
-        f"{claim.says}{where}",
-        f"{'; '.join(published)}{about}" if published else "",
-        f"{column.name}{ARROWS[column.better]}: {'; '.join(found)}" if verdict.pairs else "",
-        _interval(column, verdict, signed=bool(claim.than)),
-        f"**{verdict.verdict}**{f', {verdict.why}' * bool(verdict.why)}",
-    ]
+        found += [f"{row} {measured(results.of(row, data.name, column))}"]
+    published += [f"({data.stands_for})"] * (data.stands_for != data.name and bool(published))
+    named = f"{column.name}{ARROWS[column.better]}: {'; '.join(found)}" if verdict.pairs else ""
+    return [says, "; ".join(published), named, _interval(column, verdict, signed=bool(claim.than)), judged]
 
 
 def _interval(column: Column, verdict: Verdict, signed: bool) -> str:
@@ -301,10 +304,11 @@ def _samples(found: Sequence[Results], folder: Path) -> list[str]:
         for path in (path for kind in KINDS for path in sorted(grid.folder.glob(f"{kind}*.png"))):
             name = f"{slug(grid.table.name)}-{path.name}"
             try:
-                write_whole(folder / PICTURES / name, reduced(path))
-            except (ValueError, SyntaxError) as error:  # what Pillow raises of a damaged file
+                content = reduced(path)
+            except (OSError, ValueError, SyntaxError) as error:  # a damaged file
                 warnings.warn(f"{path} is left out: {error}", stacklevel=2)
                 continue
+            write_whole(folder / PICTURES / name, content)
             kind, _, data = path.stem.partition("-")
             shown += ["", f"![{grid.table.name}, {kind} {data}]({PICTURES}/{name}){{ loading=lazy }}"]
         if shown:
