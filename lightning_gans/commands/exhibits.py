@@ -3,7 +3,7 @@
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -36,12 +36,13 @@ MOST_BYTES = 150_000  # of a picture
 HEAD = """\
 # Exhibits
 
-Every table and figure of the papers, in their order: what it shows, the command that makes its counterpart here, and \
-what came out. The command `lightning-gans exhibits` writes this page from the runs of the \
-[tables](reproduce.md); nothing on it is typed in by hand but what an exhibit shows and why it was not run.
+Every table and figure of the papers, in their order: what it shows, the command that makes its \
+counterpart here, and what came out. `lightning-gans exhibits` writes this page from the runs of the \
+[tables](reproduce.md). Typed in by hand is only what an exhibit shows, and why it was not run.
 
-A **claim** is what a paper says of its exhibit, put so that a number can decide it: a row is better than another, or \
-its mean lies above or below a number. The 95 % interval of Student's t over the seeds decides.
+A **claim** is what a paper says of its exhibit, put so that a number can decide it: a row is better than \
+another, or its mean lies above or below a number. The 95 % interval of Student's t over the seeds \
+decides.
 
 | Verdict | |
 | --- | --- |
@@ -52,9 +53,9 @@ its mean lies above or below a number. The 95 % interval of Student's t over the
 | exhibit not run | it, or a part of it, needs what is not at hand: the reason stands beside it |
 | no claim | a drawing of a method, or samples, whose counterpart is to be looked at |
 
-Measured figures are mean ± standard deviation over seeds. The regimes are so small that each row of a table converges \
-within minutes of a processor, on other data than the papers' and with smaller networks: a verdict is about the claim \
-in its regime, and published figures stand beside for the order of the rows."""
+Measured figures are mean ± standard deviation over seeds. The regimes are so small that each row of a \
+table converges within minutes of a processor, on other data than the papers' and with smaller networks: \
+a verdict is about the claim in its regime. Published figures stand beside for the order of the rows."""
 
 
 @dataclass
@@ -157,8 +158,8 @@ def load_exhibits(path: Path | None = None) -> Exhibits:
 def exhibits(tables: str = "runs/tables", out: str = "docs/exhibits.md") -> None:
     """Write a page of the papers' tables and figures, with what became of their claims.
 
-    What the exhibits are is in ``recipes/exhibits.yaml``; figures, verdicts and pictures are those of the runs that
-    ``reproduce`` has made. A claim whose runs are not there is "not run".
+    What the exhibits are is in ``recipes/exhibits.yaml``; figures, verdicts and pictures are those of the
+    runs that ``reproduce`` has made. A claim whose runs are not there is "not run".
 
     Args:
         tables: Folder of the results of all tables, ``--out`` of ``reproduce``.
@@ -212,7 +213,7 @@ def _counted(counts: Counter[str]) -> str:
     found = "{} hold, {} do not hold, {} have not converged and {} were not run".format(
         *(counts[x] for x in VERDICTS)
     )
-    others = f"{plural(counts[LEFT_OUT], 'exhibit')} (or a part of it) not run, {counts[NO_CLAIM]} without a claim"
+    others = f"{counts[LEFT_OUT]} exhibits (or parts) were not run, {counts[NO_CLAIM]} make no claim"
     return f"Of {plural(sum(counts[x] for x in VERDICTS), 'claim')} {found}; {others}"
 
 
@@ -233,7 +234,8 @@ def _block(exhibit: Exhibit, results: Results | None, judged: Sequence[Verdict])
     command = exhibit.command
     if results is not None:
         budget = results.grid.budget
-        command = f"lightning-gans reproduce {exhibit.table}{f' --budget {budget.name}' * (budget.name != 'quick')}"
+        option = f" --budget {budget.name}" * (budget.name != "quick")
+        command = f"lightning-gans reproduce {exhibit.table}{option}"
         lines += ["", f"`{command}`: {budget.describe} {_runs(results)}"]
     elif command:
         lines += ["", f"`{command}`"]
@@ -261,7 +263,8 @@ def _runs(results: Results) -> str:
     spent = sum(x.get("processor_seconds", x["seconds"]) for x in found)
     when = " to ".join(dict.fromkeys([days[0], days[-1]]))
     what = f"revision{'s' * (len(revisions) > 1)} {', '.join(revisions)}"
-    return f"{plural(len(found), 'run')} with {plural(seeds, 'seed')}, {when}, {what}, {duration(spent)} in all."
+    runs = f"{plural(len(found), 'run')} with {plural(seeds, 'seed')}"
+    return f"{runs}, {when}, {what}, {duration(spent)} in all."
 
 
 def _of_claim(results: Results, verdict: Verdict) -> list[str]:
@@ -313,7 +316,7 @@ def _samples(found: Sequence[Results], folder: Path) -> list[str]:
             shown += ["", f"![{grid.table.name}, {kind} {data}]({PICTURES}/{name}){{ loading=lazy }}"]
         if shown:
             lines += ["", f"### {grid.table.name}", "", f"{grid.table.title}.", *shown]
-    head = "What the rows of each table drew in the course of their training, and their scores over updates and seconds."
+    head = "What the rows of each table drew while they learned, and their scores over updates and seconds."
     return ["", "## Samples", "", head, *lines] if lines else []
 
 
@@ -326,6 +329,7 @@ def reduced(path: Path, most: int = MOST_BYTES) -> bytes:
     content, scale = as_png(whole.quantize(dither=Image.Dither.NONE), 9), 1.0
     while len(content) > most:
         scale *= 0.9
-        smaller = whole.resize((round(whole.width * scale), round(whole.height * scale)), Image.Resampling.LANCZOS)
+        size = round(whole.width * scale), round(whole.height * scale)
+        smaller = whole.resize(size, Image.Resampling.LANCZOS)
         content = as_png(smaller.quantize(dither=Image.Dither.NONE), 9)
     return content

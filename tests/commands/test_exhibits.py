@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -90,8 +91,8 @@ def test_claims_are_judged_by_the_runs(capsys):
     assert "`lightning-gans reproduce small`: Four updates." in first
     assert "6 runs with 3 seeds, 2026-11-27 to 2026-11-28, revision abc1234, 30 s in all." in first
     row = (
-        "| WGAN finds more modes than GAN. | WGAN 7.0 ± 0.5; GAN 3.0 | modes ↑: WGAN 8.0 ± 0.0; GAN 2.1 ± 0.1 "
-        "| +5.9 (+5.7 to +6.1), 3 pairs | **holds** |"
+        "| WGAN finds more modes than GAN. | WGAN 7.0 ± 0.5; GAN 3.0 "
+        "| modes ↑: WGAN 8.0 ± 0.0; GAN 2.1 ± 0.1 | +5.9 (+5.7 to +6.1), 3 pairs | **holds** |"
     )
     assert row in first
     assert "earlier revision" not in text
@@ -180,8 +181,8 @@ def test_every_table_and_claim_of_the_package_has_its_place(shipped, monkeypatch
     found = Counter((x.table, claim) for _, x in shipped.each() for claim in x.claims or [])
     assert set(found.values()) == {1}
     for name, table in shipped.tables.items():
-        assert table.claims, f"{name} does not say what it is to decide"
         assert {claim for of, claim in found if of == name} == {*table.claims}
+        assert any(x.table == name for _, x in shipped.each()), name
     text = page(tables="none")
     for table in shipped.tables.values():
         for claim in table.claims.values():
@@ -196,7 +197,7 @@ def test_its_commands_and_pages_are_there(shipped):
         if exhibit.command:
             program, command, *options = exhibit.command.split()
             assert (program, command in commands) == ("lightning-gans", True)
-            config = dict(zip(options, options[1:], strict=False)).get("--config")
+            config = dict(pairwise(options)).get("--config")
             assert config is None or config in names
     if docs.is_dir():
         pages = [x.page for x in shipped.papers.values()] + [x.earlier for _, x in shipped.each()]

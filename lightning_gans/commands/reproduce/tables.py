@@ -164,7 +164,8 @@ class Claim(Named):
         row: Name of the row.
         column: Name of the column.
         data: Name of the data set. None: each that has the column.
-        than: Name of the row than which it is better, as the column's ``better`` says.
+        than: Name of the row, or of another column of the same row, than which it is better, as the column's
+            ``better`` says.
         by: By how much at least; below zero: it is worse by at most so much.
         above: What the mean over seeds is above.
         below: What the mean over seeds is below.
@@ -319,7 +320,9 @@ class Table(Named):
         if said.row is not None:
             check_names(f"{where}.row", [said.row], self.rows)
         if isinstance(said, Claim) and said.than is not None:
-            check_names(f"{where}.than", [said.than], [row for row in self.rows if row != said.row])
+            others = {name for data in data_sets for name in data.columns if name != column}
+            others |= {row for row in self.rows if row != said.row}
+            check_names(f"{where}.than", [said.than], sorted(others))
             if any(x.better is None for x in columns):
                 raise ValueError(f"{where}.than: columns.{column}.better is missing: say high or low")
 
@@ -490,8 +493,9 @@ def parse(kind: type[Any], name: str, given: Any) -> Any:
                 except ValueError as error:
                     raise ValueError(f"{key}.{part}: {error}") from error
     named = {entries[key].name: value for key, value in values.items()}
+    parser = _parser(kind)  # type: ignore[arg-type]  # classes are hashable
     try:
-        parsed = kind(**_parser(kind).instantiate(_parser(kind).parse_object(named)))
+        parsed = kind(**parser.instantiate(parser.parse_object(named)))
     except ValueError as error:
         raise ValueError(str(error).replace("with_", "with")) from error
     if "seed_everything" in getattr(parsed, "set", ()):
@@ -501,7 +505,7 @@ def parse(kind: type[Any], name: str, given: Any) -> Any:
 
 
 @cache
-def _parser(kind: Any) -> OneLine:
+def _parser(kind: type[Any]) -> OneLine:
     parser = OneLine()
     parser.add_class_arguments(kind)
     return parser
