@@ -38,8 +38,8 @@ HEAD = """\
 
 Every table and figure of the papers, in their order: what it shows, the command that makes its \
 counterpart here, and what came out. `lightning-gans exhibits` writes this page from the runs of the \
-[tables](reproduce.md). Typed in by hand is only what an exhibit shows, and why it was not run.
-
+[tables](reproduce.md). Typed in by hand is only what an exhibit shows, and why it was not run."""
+VERDICTS_MEAN = """\
 A **claim** is what a paper says of its exhibit, put so that a number can decide it: a row is better than \
 another, or its mean lies above or below a number. The 95 % interval of Student's t over the seeds \
 decides.
@@ -187,7 +187,7 @@ def exhibits(tables: str = "runs/tables", out: str = "docs/exhibits.md") -> None
             counts[paper.name] += Counter({LEFT_OUT: bool(exhibit.not_run), NO_CLAIM: bool(exhibit.no_claim)})
         sections += lines
     samples = _samples(list(results.values()), Path(out).parent)
-    text = [HEAD, "", *_summary(listed.papers, counts), *sections, *samples, ""]
+    text = [HEAD, "", *_summary(listed.papers, counts), "", VERDICTS_MEAN, *sections, *samples, ""]
     write_whole(out, "\n".join(text))
     print(f"{_counted(sum(counts.values(), Counter()))}: {out}")
 
@@ -240,7 +240,7 @@ def _block(exhibit: Exhibit, results: Results | None, judged: Sequence[Verdict])
     elif command:
         lines += ["", f"`{command}`"]
     if judged and results is not None:
-        lines += ["", as_line(["Claim", "Published", "Measured", "Difference, 95 % interval", "Verdict"])]
+        lines += ["", as_line(["Claim", "Verdict", "Difference, 95 % interval", "Measured", "Published"])]
         lines += [as_line(["---"] * 5), *(as_line(_of_claim(results, x)) for x in judged)]
     if exhibit.not_run:
         lines += ["", f"**not run**: {exhibit.not_run}"]
@@ -271,11 +271,11 @@ def _of_claim(results: Results, verdict: Verdict) -> list[str]:
     """Return the entries of a claim's line."""
     grid = results.grid
     claim = grid.table.claims[verdict.claim]
-    says = f"{claim.says}{f' ({verdict.data})' * (len(grid.budget.data) > 1)}"
-    judged = f"**{verdict.verdict}**{f': {verdict.why}' * bool(verdict.why)}"
+    says = f"{claim.says}{f' ({verdict.data})' * (claim.data is None and len(grid.budget.data) > 1)}"
+    judged = f"**{verdict.verdict}**{f': {verdict.why}' * bool(verdict.why and verdict.pairs)}"
     data = grid.budget.data.get(verdict.data)
     if data is None:  # of another budget
-        return [says, "", "", "", judged]
+        return [says, judged, "", "", ""]
     column = data.columns[claim.column]
     published, found = [], []
     for row in [claim.row, *([claim.than] if claim.than else [])]:
@@ -284,7 +284,7 @@ def _of_claim(results: Results, verdict: Verdict) -> list[str]:
         found += [f"{row} {measured(results.of(row, data.name, column))}"]
     published += [f"({data.stands_for})"] * (data.stands_for != data.name and bool(published))
     named = f"{column.name}{ARROWS[column.better]}: {'; '.join(found)}" if verdict.pairs else ""
-    return [says, "; ".join(published), named, _interval(column, verdict, signed=bool(claim.than)), judged]
+    return [says, judged, _interval(column, verdict, signed=bool(claim.than)), named, "; ".join(published)]
 
 
 def _interval(column: Column, verdict: Verdict, signed: bool) -> str:
