@@ -106,6 +106,13 @@ def test_a_mean_beside_a_number(bound, wanted):
     assert found.why.startswith("" if wanted == "holds" else "the opposite" if opposite else "within noise")
 
 
+def test_better_than_another_column():
+    """Of the same row: its mean FID here is 25, its modes 8."""
+    found = verdict(DIFFERENT, column="fid", than="modes")
+    assert (found.verdict, found.estimate) == ("does not hold", 17)
+    assert (found.low, found.high) == pytest.approx((17 - HALF, 17 + HALF))
+
+
 def test_an_interval_that_is_a_point():
     """Not better is not better; better by two is."""
     same = {(row, "modes"): [8.0, 8.0, 8.0] for row in ("GAN", "WGAN")}
@@ -195,6 +202,7 @@ def test_a_call_writes_and_prints_them(monkeypatch, capsys):
         ({"column": "mods"}, "column: mods is unknown: did you mean modes"),
         ({"data": "rnig"}, "data: rnig is unknown: did you mean ring"),
         ({"than": "WGAN"}, "than: WGAN is unknown: did you mean GAN"),
+        ({"than": "mods"}, "than: mods is unknown: use GAN, fid, share"),
         ({"column": "share"}, "than: columns.share.better is missing: say high or low"),
         ({"above": 3}, "than=GAN, above=3.0, below=None: give one of them"),
         ({"than": None}, "than=None, above=None, below=None: give one of them"),

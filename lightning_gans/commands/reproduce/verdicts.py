@@ -60,7 +60,7 @@ class Verdict:
         source: Where the paper makes it.
         data: Name of the data set.
         verdict: What came out.
-        estimate: Mean over the seeds: of the row, or of its differences from the other row.
+        estimate: Mean over the seeds: of the row, or of its differences from the other row or column.
         low: Lower end of its 95 % interval.
         high: Upper end.
         pairs: Number of seeds.
@@ -114,13 +114,15 @@ def verdicts_as_json(results: Results) -> str:
 def _verdict(results: Results, claim: Claim, name: str) -> Verdict:
     about = claim.name, claim.says, claim.source, name
     data = results.grid.budget.data.get(name)
-    column = None if data is None else data.columns.get(claim.column)
-    if data is None or column is None:
+    rows, columns = results.grid.table.rows, {} if data is None else data.columns
+    column = columns.get(claim.column)
+    if data is None or column is None or claim.than not in (None, *rows, *columns):
         return Verdict(*about, "not run", None, None, None, 0, "the budget has no such runs")
     own, asked = by_seed(results, data, claim.row, column), len(results.of(claim.row, name, column))
     values = list(own.values())
     if claim.than is not None:
-        others = by_seed(results, data, claim.than, column)
+        beside = (claim.than, column) if claim.than in rows else (claim.row, columns[claim.than])
+        others = by_seed(results, data, *beside)
         values = [own[seed] - others[seed] for seed in own if seed in others]
     count = f"{len(values)} of {asked} seeds have figures"
     if len(values) < LEAST:
