@@ -7,8 +7,8 @@ from lightning_gans.metrics.diversity import (
     PerClassLPIPSDiversity,
     lpips_diversity,
 )
-from lightning_gans.metrics.estimates import JensenShannonBound, WassersteinEstimate
 from lightning_gans.metrics.energy import CoulombEnergy
+from lightning_gans.metrics.estimates import JensenShannonBound, WassersteinEstimate
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores
 from lightning_gans.metrics.extractors import Extractor, Inception, ModuleExtractor
 from lightning_gans.metrics.frechet import (

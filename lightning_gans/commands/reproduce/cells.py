@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from subprocess import DEVNULL
@@ -262,7 +262,7 @@ def _run(cell: Cell) -> int:
     status["state"] = "finished" if over or _fit(arguments, folder) else "failed"
     status["seconds"] = status["before"] + time.time() - status["started"]
     status["processor_seconds"] = status["processor_before"] + time.process_time()
-    status["date"] = datetime.now(UTC).isoformat(timespec="seconds")
+    status["date"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
     if status["state"] == "failed":
         status["error"] = last_line(folder / "log.txt")
     _write_status(cell, status)
