@@ -7,6 +7,7 @@ from lightning_gans.metrics.diversity import (
     PerClassLPIPSDiversity,
     lpips_diversity,
 )
+from lightning_gans.metrics.energy import CoulombEnergy
 from lightning_gans.metrics.estimates import JensenShannonBound, WassersteinEstimate
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores
 from lightning_gans.metrics.extractors import Extractor, Inception, ModuleExtractor
@@ -18,6 +19,7 @@ from lightning_gans.metrics.frechet import (
 )
 from lightning_gans.metrics.inception_score import IS, ModifiedIS, inception_score, modified_inception_score
 from lightning_gans.metrics.kernel import KID, kernel_distance
+from lightning_gans.metrics.latents import LatentSigma
 from lightning_gans.metrics.manifold import (
     DensityCoverage,
     PrecisionRecall,
@@ -48,14 +50,14 @@ from lightning_gans.metrics.swd import SWD, sliced_wasserstein
 
 __all__ = [
     "FACADES_CLASSES", "FACADES_PALETTE", "FID", "IS", "KID", "L1", "LPIPS", "PSNR", "SSIM", "SWD",
-    "ClassBalance", "Contract", "DensityCoverage", "Evaluation", "Extractor", "FCNScore",
-    "FeatureNeighbours", "FoolingRate", "Inception", "JensenShannonBound", "LPIPSDiversity", "MixtureJSD",
-    "ModeCoverage", "ModifiedIS", "ModuleExtractor", "NearestNeighbours", "ParzenEstimate",
+    "ClassBalance", "Contract", "CoulombEnergy", "DensityCoverage", "Evaluation", "Extractor", "FCNScore",
+    "FeatureNeighbours", "FoolingRate", "Inception", "JensenShannonBound", "LPIPSDiversity", "LatentSigma",
+    "MixtureJSD", "ModeCoverage", "ModifiedIS", "ModuleExtractor", "NearestNeighbours", "ParzenEstimate",
     "ParzenLikelihood", "PerClassFID", "PerClassLPIPSDiversity", "PrecisionRecall", "RealImages",
     "RealStatistics", "Samples", "Scores", "StackedModes", "WassersteinEstimate", "class_balance",
     "density_coverage", "feature_statistics", "fooling_rate", "frechet_distance", "inception_score",
     "kernel_distance", "lpips_diversity", "mixture_jsd", "mode_count_and_kl", "mode_coverage",
     "modified_inception_score", "nearest_colours", "nearest_neighbours", "parzen_estimate",
-    "parzen_log_likelihood", "precision_recall", "score_names", "segmentation_scores",
-    "sliced_wasserstein", "stacked_labels",
+    "parzen_log_likelihood", "precision_recall", "score_names", "segmentation_scores", "sliced_wasserstein",
+    "stacked_labels",
 ]  # fmt: skip
