@@ -274,17 +274,22 @@ def _of_claim(results: Results, verdict: Verdict) -> list[str]:
     says = f"{claim.says}{f' ({verdict.data})' * (claim.data is None and len(grid.budget.data) > 1)}"
     judged = f"**{verdict.verdict}**{f': {verdict.why}' * bool(verdict.why and verdict.pairs)}"
     data = grid.budget.data.get(verdict.data)
-    if data is None:  # of another budget
+    if data is None or claim.column not in data.columns:  # of another budget
         return [says, judged, "", "", ""]
-    column = data.columns[claim.column]
+    column, other = data.columns[claim.column], claim.than
+    sides = {claim.row: (claim.row, column)}
+    if other in grid.table.rows:
+        sides[other] = other, column
+    elif other in data.columns:  # of the same row
+        sides = {column.name: (claim.row, column), other: (claim.row, data.columns[other])}
     published, found = [], []
-    for row in [claim.row, *([claim.than] if claim.than else [])]:
-        pair = grid.published(row, data.name, column.name)
-        published += [f"{row} {as_pair(column, pair)}"] if pair else []
-        found += [f"{row} {measured(results.of(row, data.name, column))}"]
+    for name, (row, own) in sides.items():
+        pair = grid.published(row, data.name, own.name)
+        published += [f"{name} {as_pair(own, pair)}"] if pair else []
+        found += [f"{name} {measured(results.of(row, data.name, own))}"]
     published += [f"({data.stands_for})"] * (data.stands_for != data.name and bool(published))
     named = f"{column.name}{ARROWS[column.better]}: {'; '.join(found)}" if verdict.pairs else ""
-    return [says, judged, _interval(column, verdict, signed=bool(claim.than)), named, "; ".join(published)]
+    return [says, judged, _interval(column, verdict, signed=bool(other)), named, "; ".join(published)]
 
 
 def _interval(column: Column, verdict: Verdict, signed: bool) -> str:

@@ -26,14 +26,16 @@ title: A small table
 source: A paper, table 1
 columns:
   modes: {{score: modes, better: high, digits: 1}}
+  best: {{score: modes, over: max, better: high, digits: 1}}
 data:
   ring: {{}}
 rows:
-  GAN: {{recipe: {RING}, published: {{ring: {{modes: 3}}}}}}
-  WGAN: {{recipe: {RING}, published: {{ring: {{modes: [7, 0.5]}}}}, set: {{data.batch_size: 8}}}}
+  GAN: {{recipe: {RING}, published: {{ring: {{modes: 3, best: null}}}}}}
+  WGAN: {{recipe: {RING}, published: {{ring: {{modes: [7, 0.5], best: 7.5}}}}, set: {{data.batch_size: 8}}}}
 claims:
   better: {{says: WGAN finds more modes than GAN., source: table 1, row: WGAN, column: modes, than: GAN}}
   all: {{says: WGAN finds all modes., source: table 1, row: WGAN, column: modes, above: 7.9}}
+  best: {{says: The best is better than the last., source: figure 2, row: WGAN, column: best, than: modes}}
 budgets:
   quick: {{describe: Four updates., comparable: false, note: it is short., seeds: [0, 1, 2]}}
 """
@@ -98,10 +100,12 @@ def test_claims_are_judged_by_the_runs(capsys):
     assert "earlier revision" not in text
     assert "WGAN finds all modes." not in first
     assert re.search(r"WGAN finds all modes\. \| \*\*holds\*\* \| 8\.0 \(8\.0 to 8\.0\), 3 seeds \|", second)
+    assert "| **does not hold**: " in second
+    assert "| best ↑: best 8.0 ± 0.0; modes 8.0 ± 0.0 | best 7.5; modes 7.0 ± 0.5 |" in second
     assert "**not run**: faces are not at hand." in second
     assert "It is `WGAN`." in lines_of(text, "Figure 3")
-    assert "| [WGAN](#wgan) | 2 |  |  |  | 1 | 1 |" in text
-    assert "Of 2 claims 2 hold, 0 do not hold" in capsys.readouterr().out
+    assert "| [WGAN](#wgan) | 2 | 1 |  |  | 1 | 1 |" in text
+    assert "Of 3 claims 2 hold, 1 do not hold" in capsys.readouterr().out
 
 
 def test_a_claim_that_does_not_hold_says_why():
@@ -152,7 +156,7 @@ def test_large_pictures_are_made_smaller():
     [
         ({"table": "smal"}, ["Table 1.table", "smal is unknown", "small"]),
         ({"table": "small", "budget": "slow"}, ["Table 1.budget", "slow is unknown", "quick"]),
-        ({"table": "small", "claims": ["best"]}, ["Table 1.claims", "best is unknown"]),
+        ({"table": "small", "claims": ["worst"]}, ["Table 1.claims", "worst is unknown"]),
         ({"table": "small", "claims": ["all", "all"]}, ["Table 1.claims", "all belongs to an exhibit above"]),
         ({"tabel": "small"}, ["Table 1", "tabel"]),
         ({}, ["Table 1", "name its table"]),

@@ -30,9 +30,8 @@ from lightning_gans.commands import fit_parser
 from lightning_gans.commands import reproduce as package
 from lightning_gans.commands.parsing import read_yaml
 from lightning_gans.commands.reproduce import cells as cells_module
-from lightning_gans.commands.reproduce import figures, reproduce
+from lightning_gans.commands.reproduce import checking, figures, reproduce
 from lightning_gans.commands.reproduce import run as command
-from lightning_gans.commands.reproduce import tables as tables_module
 from lightning_gans.commands.reproduce.cells import (
     ended,
     evaluations,
@@ -41,6 +40,7 @@ from lightning_gans.commands.reproduce.cells import (
     run_cells,
     state,
 )
+from lightning_gans.commands.reproduce.checking import check
 from lightning_gans.commands.reproduce.joint import as_runs, joint
 from lightning_gans.commands.reproduce.paired import interval
 from lightning_gans.commands.reproduce.plot import draw
@@ -49,7 +49,6 @@ from lightning_gans.commands.reproduce.tables import (
     Cell,
     Column,
     Grid,
-    check,
     load_table,
     merge,
     table_names,
@@ -1441,4 +1440,4 @@ def test_rounds_of_active_learning_fill_the_run():
 
 
 def test_a_callback_without_arguments_gives_no_scores():
-    assert tables_module._scores([Namespace(class_path="my_module.MyCallback")]) == []
+    assert checking._scores([Namespace(class_path="my_module.MyCallback")]) == []

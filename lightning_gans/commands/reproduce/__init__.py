@@ -12,12 +12,13 @@ from typing import NoReturn
 from lightning_gans import checks
 from lightning_gans.commands.parsing import explain
 from lightning_gans.commands.reproduce.cells import State, last_line, read_status, run_cells, state
+from lightning_gans.commands.reproduce.checking import check
 from lightning_gans.commands.reproduce.joint import as_runs
 from lightning_gans.commands.reproduce.paired import differences_as_csv, has_baseline
 from lightning_gans.commands.reproduce.report import as_csv, as_markdown, duration, measured, plural
 from lightning_gans.commands.reproduce.results import Figure, gather, measure
 from lightning_gans.commands.reproduce.sweep import reported, write_sweep
-from lightning_gans.commands.reproduce.tables import Cell, Grid, check, load_table, slug, table_names
+from lightning_gans.commands.reproduce.tables import Cell, Grid, load_table, slug, table_names
 from lightning_gans.commands.reproduce.verdicts import levels, verdicts, verdicts_as_json
 from lightning_gans.files import write_whole
 

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from fnmatch import fnmatchcase
 from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
@@ -577,66 +576,3 @@ def _open(node: dict[str, Any], name: str, path: str) -> dict[str, Any]:
         raise ValueError(f"set: {path} leads through {name}, which is {value!r}: replace it as a whole")
     node[name] = {} if value is None else value
     return node[name]  # type: ignore[no-any-return]
-
-
-def check(grid: Grid, cells: Iterable[Cell]) -> None:
-    """Check that ``fit`` accepts the configuration of each row and data set, and computes the table's scores.
-
-    Raises:
-        ValueError: If it does not.
-    """
-    different = {(cell.row, cell.data): cell for cell in cells}.values()
-    if not different:
-        return
-    from lightning_gans.commands.fit_parser import parser_of_fit
-
-    parser = parser_of_fit()
-    for cell in different:
-        try:
-            config = parser.parse_object(deepcopy(dict(cell.config)))
-            callbacks = config.trainer.callbacks or []
-            computed = _scores(callbacks if isinstance(callbacks, list) else [callbacks])
-            for column in grid.budget.data[cell.data].columns.values():
-                _check_column(column, computed)
-        except ValueError as error:
-            raise ValueError(f"{cell.row}, {cell.data}: {error}") from error
-
-
-def _scores(callbacks: Iterable[Any]) -> list[tuple[str | None, Sequence[str]]]:
-    """Return names of callbacks that score, each with the names (or patterns) of scores that it gives."""
-    from lightning_gans.metrics import score_names
-
-    found: list[tuple[str | None, Sequence[str]]] = []
-    for callback in callbacks:
-        # A class of one's own without arguments has no init_args.
-        kind, given = callback.class_path.rpartition(".")[2], callback.get("init_args")
-        if kind == "Evaluate":
-            found += [(given.name, score_names(metric.class_path) or ("*",)) for metric in given.metrics]
-        elif kind == "FittingCapacity":
-            means = ["fitting_capacity", *["fitting_capacity_ceiling", "gan_test"] * given.real]
-            others = [f"{name}_sd" for name in means] * (given.seeds > 1)
-            others += ["acceptance"] * (given.rejection is not None)
-            found.append((given.name, means + others))
-    return [(name, [*scores, "images_per_second"]) for name, scores in found]
-
-
-def _check_column(column: Column, computed: Iterable[tuple[str | None, Sequence[str]]]) -> None:
-    where, score = f"columns.{column.name}: score={column.score}", column.score
-    asked = [(name, scores) for name, scores in computed if column.evaluate in (None, name)]
-    found = [(name, scores) for name, scores in asked if any(fnmatchcase(score, known) for known in scores)]
-    if not found:
-        known = sorted({score for _, scores in asked for score in scores})
-        raise ValueError(f"{where} is not computed: {checks.suggestion(score, known, 'its scores are')}")
-    callbacks = sorted({str(name) for name, _ in found})
-    if len(callbacks) > 1:
-        raise ValueError(f"{where} is of several callbacks, say evaluate: {' or '.join(callbacks)}")
-    if column.with_ is not None:
-        others = sorted({name for of, scores in asked for name in scores if str(of) == callbacks[0]})
-        if not any(fnmatchcase(column.with_, known) for known in others):
-            advice = checks.suggestion(column.with_, others, "its scores are")
-            raise ValueError(f"columns.{column.name}: with={column.with_} is not computed with it: {advice}")
-    if any(score in scores for _, scores in found) and score.endswith("_per_class") != (
-        column.of_class is not None
-    ):
-        wanted = "has one for each class, say of_class" if column.of_class is None else "has no of_class"
-        raise ValueError(f"{where} {wanted} (it is {column.of_class})")
