@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
-from lightning_gans.commands.reproduce.cells import evaluations
+from lightning_gans.commands.reproduce.cells import evaluations, read_status
 from lightning_gans.commands.reproduce.report import ARROWS
 from lightning_gans.commands.reproduce.results import Results, figure_of, summary
 from lightning_gans.commands.reproduce.tables import Column, DataSet, Row
@@ -33,7 +33,7 @@ class Point(NamedTuple):
 
     Attributes:
         update: Generator updates.
-        seconds: Seconds of training, a mean.
+        seconds: Seconds of training, of the wall clock or of the processor (:func:`clock_of`), a mean.
         mean: Mean of the score.
         deviation: Its standard deviation.
         labels: Labelled training samples, a mean.
@@ -84,6 +84,7 @@ def draw(results: Results) -> bytes:
 def draw_curves(results: Results, data: DataSet) -> bytes | None:
     """Draw the scores of a data set's runs, a panel each, over updates and over seconds of training.
 
+    The seconds are the processor's, if all runs were on a CPU: other programs may have slowed some down.
     If labels were added during the runs, over their number too, with the last score that each number has.
     Scores that each run has once, at its end, are no curves, and left out.
 
@@ -98,7 +99,8 @@ def draw_curves(results: Results, data: DataSet) -> bytes | None:
     drawn = [curve for rows in curves.values() for curve in rows.values()]
     over = {"generator updates": "update"}
     if any(point.seconds >= 0 for curve in drawn for point in curve):
-        over["seconds of training"] = "seconds"
+        kind = "processor seconds" if clock_of(results, data) == "processor_seconds" else "seconds"
+        over[f"{kind} of training"] = "seconds"
     if any(curve[0].labels < curve[-1].labels for curve in drawn):
         over["labelled training samples"] = "labels"
     canvas = new_figure(max(330 * len(curves), 500) + 150, 270 * len(over) + 70)
@@ -123,9 +125,18 @@ def draw_curves(results: Results, data: DataSet) -> bytes | None:
     return _png(canvas, {name: named[name] for name in names if name in named})
 
 
+def clock_of(results: Results, data: DataSet) -> str:
+    """Return which seconds the lines of a data set's runs are drawn over: what all of them have."""
+    cells = [cell for row in results.rows(data) for cell in results.finished(row.name, data.name)]
+    on_cpu = all(read_status(cell.folder).get("accelerator", "cpu") == "cpu" for cell in cells)
+    known = all("processor_seconds" in line for cell in cells for line in evaluations(cell.folder))
+    return "processor_seconds" if on_cpu and known else "seconds"
+
+
 def curves_of(results: Results, data: DataSet) -> dict[str, dict[str, list[Point]]]:
     """Return, by the title of each score and the name of each row, the means over seeds."""
     found: dict[str, dict[str, list[Point]]] = {}
+    clock = clock_of(results, data)
     for column in data.columns.values():
         # Columns may be the minimum, the mean, the third, ... of one score.
         whole = column.over == "last" and column.at is None
@@ -138,7 +149,7 @@ def curves_of(results: Results, data: DataSet) -> dict[str, dict[str, list[Point
                 for cell in results.finished(row.name, data.name)
                 for line in evaluations(cell.folder)
                 if (value := figure_of(cell, single, [line]).value) is not None
-                for seconds in [line.get("seconds", math.nan) / line.get("replicas", 1)]
+                for seconds in [line.get(clock, math.nan) / line.get("replicas", 1)]
             ]
             curve = []
             for update, seeds in groupby(sorted(scored, key=itemgetter(0)), itemgetter(0)):
