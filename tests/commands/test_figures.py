@@ -109,6 +109,28 @@ def test_curves_over_seconds(monkeypatch, accelerator, lacks, wanted):
     assert seconds == {5.0 if wanted == "processor seconds" else 20.0}
 
 
+def test_runs_that_end_by_time(monkeypatch):
+    """Their updates differ: the first evaluations are a point, and the second ones another."""
+    results = results_of()
+    for title, cell in cells_of(results).items():
+        last = int(title[-1])
+        lines = [{"update": (50 + 10 * last) * n, "modes": 2.0 * n, "fid": 900.0 / 40**n} for n in (1, 2)]
+        write_lines(cell, lines)
+    curves = curves_of(results, data_of(results))
+    assert [(x.update, x.mean) for x in curves["modes ↑"]["GAN"]] == [(55, 2), (110, 4)]
+    scales = {}
+    monkeypatch.setattr(
+        Canvas,
+        "savefig",
+        lambda self, *args, **options: scales.update(
+            (x.get_title("left"), x.get_yscale()) for x in self.axes
+        ),
+    )
+    draw_curves(results, data_of(results))
+    assert scales["modes ↑"] == "linear"
+    assert scales["fid ↓"] == "log"
+
+
 def test_curves_over_labels(monkeypatch):
     """Of a run in which labels are added; a score without their number is drawn over updates only."""
     columns = {

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lightning_gans.commands.reproduce.cells import evaluations, read_status
 from lightning_gans.commands.reproduce.report import ARROWS
-from lightning_gans.commands.reproduce.results import Results, figure_of, summary
+from lightning_gans.commands.reproduce.results import Results, figure_of, scored_by, summary
 from lightning_gans.commands.reproduce.tables import Column, DataSet, Row
 from lightning_gans.drawing.style import INK, new_figure, styled
 
@@ -32,7 +32,7 @@ class Point(NamedTuple):
     """A score in the course of a row's runs, over seeds; NaN: unknown.
 
     Attributes:
-        update: Generator updates.
+        update: Generator updates, a mean.
         seconds: Seconds of training, of the wall clock or of the processor (:func:`clock_of`), a mean.
         mean: Mean of the score.
         deviation: Its standard deviation.
@@ -86,7 +86,8 @@ def draw_curves(results: Results, data: DataSet) -> bytes | None:
 
     The seconds are the processor's, if all runs were on a CPU: other programs may have slowed some down.
     If labels were added during the runs, over their number too, with the last score that each number has.
-    Scores that each run has once, at its end, are no curves, and left out.
+    Scores that differ by more than a factor of 30 are drawn on a logarithmic axis. Scores that each run has
+    once, at its end, are no curves, and left out.
 
     Returns:
         The bytes of a PNG; None if no run that has finished has several evaluations.
@@ -107,10 +108,13 @@ def draw_curves(results: Results, data: DataSet) -> bytes | None:
     panels = canvas.subplots(len(over), len(curves), squeeze=False, sharey="col")
     names, named = list(results.grid.table.rows), dict[str, Any]()
     for column, (title, rows) in zip(panels.T, curves.items(), strict=True):
+        means = [point.mean for curve in rows.values() for point in curve]
         for axis, (label, of_point) in zip(column, over.items(), strict=True):
             _plain(axis, "" if axis is not column[0] else title)
             axis.set_xlabel(label, color=GREY)
             axis.locator_params(nbins=5)
+            if 0 < 30 * min(means) < max(means):
+                axis.set_yscale("log")
             for name, curve in rows.items():
                 points = {x.labels: x for x in curve}.values() if of_point == "labels" else curve
                 x, mean, deviation = np.transpose([(getattr(p, of_point), *p[2:4]) for p in points])
@@ -134,7 +138,11 @@ def clock_of(results: Results, data: DataSet) -> str:
 
 
 def curves_of(results: Results, data: DataSet) -> dict[str, dict[str, list[Point]]]:
-    """Return, by the title of each score and the name of each row, the means over seeds."""
+    """Return, by the title of each score and the name of each row, the means over seeds.
+
+    The first evaluations of all runs are a point, the second ones another: if time ends the runs, their
+    updates differ.
+    """
     found: dict[str, dict[str, list[Point]]] = {}
     clock = clock_of(results, data)
     for column in data.columns.values():
@@ -145,19 +153,18 @@ def curves_of(results: Results, data: DataSet) -> dict[str, dict[str, list[Point
         single = replace(column, over="last", with_=None, first=1, at=None)
         for row in results.rows(data):
             scored = [
-                (line["update"], seconds, value, line.get("labels", math.nan))
+                (number, line["update"], seconds, value, line.get("labels", math.nan))
                 for cell in results.finished(row.name, data.name)
-                for line in evaluations(cell.folder)
+                for number, line in enumerate(scored_by(column, evaluations(cell.folder)))
                 if (value := figure_of(cell, single, [line]).value) is not None
                 for seconds in [line.get(clock, math.nan) / line.get("replicas", 1)]
             ]
             curve = []
-            for update, seeds in groupby(sorted(scored, key=itemgetter(0)), itemgetter(0)):
-                _, seconds, values, labels = zip(*seeds, strict=True)
+            for _, seeds in groupby(sorted(scored, key=itemgetter(0)), itemgetter(0)):
+                _, updates, seconds, values, labels = zip(*seeds, strict=True)
                 mean, deviation = summary(values) or (math.nan, math.nan)
-                curve.append(
-                    Point(update, statistics.fmean(seconds), mean, deviation, statistics.fmean(labels))
-                )
+                update, spent, labelled = map(statistics.fmean, (updates, seconds, labels))
+                curve.append(Point(update, spent, mean, deviation, labelled))
             if curve:
                 found.setdefault(title, {}).setdefault(row.name, curve)
     return found
