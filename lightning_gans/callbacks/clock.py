@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter, process_time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class Spent(NamedTuple):
@@ -69,3 +69,42 @@ def stopped(trainer: Trainer) -> Iterator[None]:
     finally:
         for clock in clocks:
             clock.go()
+
+
+class Timed(Callback):
+    """A callback with a clock of the training, that goes on from where it was in a resumed run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock, self._spent = Clock(), Spent()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget the seconds of an earlier run; a resumed one restores its own after this."""
+        self._spent = Spent()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self.clock.stop()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the clock go on."""
+        self.clock.go()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.clock.start(self._spent)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the seconds of training."""
+        return self.clock.spent._asdict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        self._spent = Spent(**{name: state_dict.get(name, 0.0) for name in Spent._fields})
+        self.clock.start(self._spent)
+        self.clock.stop()  # until the training starts
+
+    def trained(self, trainer: Trainer) -> float:
+        """Return the seconds of training: the processor's on a CPU, else those of the clock."""
+        spent = self.clock.spent
+        return spent.processor_seconds if trainer.strategy.root_device.type == "cpu" else spent.seconds

@@ -151,9 +151,13 @@ class ResumedFitLoop(_FitLoop):
         return begun and not ended and not self.epoch_loop._num_ready_batches_reached()
 
     def _stays_stopped(self) -> bool:
-        """Return whether the run was stopped early, and this one would stop early, too."""
-        watched = any(isinstance(x, EarlyStopping) for x in self.trainer.callbacks)  # type: ignore[attr-defined]
-        return watched and bool(self.stored.get("stopped_early", False))
+        """Return whether the run was stopped early or had its time, and this one would stop, too."""
+        from lightning_gans.callbacks import StopAfter  # which imports this module
+
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        watched = any(isinstance(x, EarlyStopping) for x in callbacks)
+        over = any(isinstance(x, StopAfter) and x.had_its_time(self.trainer) for x in callbacks)
+        return over or (watched and bool(self.stored.get("stopped_early", False)))
 
     def _finish_epoch(self, at: Place) -> None:
         loop, fetcher = self.epoch_loop, self._data_fetcher

@@ -7,6 +7,7 @@ from lightning_gans.metrics.diversity import (
     PerClassLPIPSDiversity,
     lpips_diversity,
 )
+from lightning_gans.metrics.energy import CoulombEnergy
 from lightning_gans.metrics.estimates import JensenShannonBound, WassersteinEstimate
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores
 from lightning_gans.metrics.extractors import Extractor, Inception, ModuleExtractor
@@ -49,9 +50,9 @@ from lightning_gans.metrics.swd import SWD, sliced_wasserstein
 
 __all__ = [
     "FACADES_CLASSES", "FACADES_PALETTE", "FID", "IS", "KID", "L1", "LPIPS", "PSNR", "SSIM", "SWD",
-    "ClassBalance", "Contract", "DensityCoverage", "Evaluation", "Extractor", "FCNScore", "FeatureNeighbours",
-    "FoolingRate", "Inception", "JensenShannonBound", "LPIPSDiversity", "LatentSigma", "MixtureJSD",
-    "ModeCoverage", "ModifiedIS", "ModuleExtractor", "NearestNeighbours", "ParzenEstimate",
+    "ClassBalance", "Contract", "CoulombEnergy", "DensityCoverage", "Evaluation", "Extractor", "FCNScore",
+    "FeatureNeighbours", "FoolingRate", "Inception", "JensenShannonBound", "LPIPSDiversity", "LatentSigma",
+    "MixtureJSD", "ModeCoverage", "ModifiedIS", "ModuleExtractor", "NearestNeighbours", "ParzenEstimate",
     "ParzenLikelihood", "PerClassFID", "PerClassLPIPSDiversity", "PrecisionRecall", "RealImages",
     "RealStatistics", "Samples", "Scores", "StackedModes", "WassersteinEstimate", "class_balance",
     "density_coverage", "feature_statistics", "fooling_rate", "frechet_distance", "inception_score",

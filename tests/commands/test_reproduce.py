@@ -30,9 +30,8 @@ from lightning_gans.commands import fit_parser
 from lightning_gans.commands import reproduce as package
 from lightning_gans.commands.parsing import read_yaml
 from lightning_gans.commands.reproduce import cells as cells_module
-from lightning_gans.commands.reproduce import figures, reproduce
+from lightning_gans.commands.reproduce import checking, figures, reproduce
 from lightning_gans.commands.reproduce import run as command
-from lightning_gans.commands.reproduce import tables as tables_module
 from lightning_gans.commands.reproduce.cells import (
     ended,
     evaluations,
@@ -41,6 +40,7 @@ from lightning_gans.commands.reproduce.cells import (
     run_cells,
     state,
 )
+from lightning_gans.commands.reproduce.checking import check
 from lightning_gans.commands.reproduce.joint import as_runs, joint
 from lightning_gans.commands.reproduce.paired import interval
 from lightning_gans.commands.reproduce.plot import draw
@@ -49,7 +49,6 @@ from lightning_gans.commands.reproduce.tables import (
     Cell,
     Column,
     Grid,
-    check,
     load_table,
     merge,
     table_names,
@@ -425,6 +424,10 @@ def test_bad_arguments(arguments, message):
          "columns.modes: score=fitting_capacity is of several callbacks, say evaluate: p05 or plain"),
         ({"columns__modes": {"score": "fitting_capacity_sd", "evaluate": "p05"},
           "budgets__quick__set__trainer.callbacks": FITTED}, "score=fitting_capacity_sd is not computed"),
+        ({"columns__modes": {"score": "modes", "over": "correlation", "with": "high_qualty"}},
+         "columns.modes: with=high_qualty is not computed with it: did you mean high_quality"),
+        ({"columns__modes": {"score": "fitting_capacity", "over": "correlation", "with": "modes"},
+          "budgets__quick__set__trainer.callbacks": [FITTED[0], evaluate("a")]}, "with=modes is not"),
         ({"budgets__quick__set__trainer.callbacks": [evaluate("a", ["ModifiedIS"])],
           "columns__modes__score": "mis_per_class"}, "mis_per_class has one for each class, say of_class"),
         ({"budgets__quick__set__trainer.callbacks": [evaluate("a", [{"a": 1}])]}, "metrics"),
@@ -575,21 +578,20 @@ def test_everything_is_run_once(runs, capsys):
     assert line["revision"] == revision()
 
 
-def test_the_revision(tmp_path, monkeypatch):
+def test_the_revision(tmp_path):
     """The commit of the source tree, and whether it was changed; without one, the version."""
     package = tmp_path / "lightning_gans"
     package.mkdir()
-    (package / "__init__.py").write_text("")
-    monkeypatch.setattr(cells_module.lightning_gans, "__file__", str(package / "__init__.py"))
-    assert revision() == cells_module.__version__
+    (package / "__init__.py").touch()
+    assert revision(tmp_path) == cells_module.__version__
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
         subprocess.run([*git, *words], check=True)
     commit = subprocess.check_output([*git, "rev-parse", "--short", "HEAD"], text=True).strip()
     (tmp_path / "notes.txt").touch()
-    assert revision() == commit
+    assert revision(tmp_path) == commit
     (package / "__init__.py").write_text("a = 1")
-    assert revision() == f"{commit}+"
+    assert revision(tmp_path) == f"{commit}+"
 
 
 def test_some_rows_and_seeds(runs):
@@ -1438,4 +1440,4 @@ def test_rounds_of_active_learning_fill_the_run():
 
 
 def test_a_callback_without_arguments_gives_no_scores():
-    assert tables_module._scores([Namespace(class_path="my_module.MyCallback")]) == []
+    assert checking._scores([Namespace(class_path="my_module.MyCallback")]) == []

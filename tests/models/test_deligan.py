@@ -273,7 +273,10 @@ def test_sigma_is_a_score_of_an_evaluation():
     metric.take_game(game(latent=widths["mixture"][0]))
     metric.update(torch.arange(4))
     assert metric.compute().item() == pytest.approx((0.9 + 0.3) / 2)
-    for bad, what in ((game(latent=Uniform(2)), "the game's latents are Uniform"), (None, "there is no game")):
+    for bad, what in (
+        (game(latent=Uniform(2)), "the game's latents are Uniform"),
+        (None, "there is no game"),
+    ):
         with pytest.raises(ValueError, match=f"LatentSigma is for latents with a sigma, and {what}: leave"):
             metric.take_game(bad)
 

@@ -12,12 +12,14 @@ from typing import NoReturn
 from lightning_gans import checks
 from lightning_gans.commands.parsing import explain
 from lightning_gans.commands.reproduce.cells import State, last_line, read_status, run_cells, state
+from lightning_gans.commands.reproduce.checking import check
 from lightning_gans.commands.reproduce.joint import as_runs
 from lightning_gans.commands.reproduce.paired import differences_as_csv, has_baseline
 from lightning_gans.commands.reproduce.report import as_csv, as_markdown, duration, measured, plural
 from lightning_gans.commands.reproduce.results import Figure, gather, measure
 from lightning_gans.commands.reproduce.sweep import reported, write_sweep
-from lightning_gans.commands.reproduce.tables import Cell, Grid, check, load_table, slug, table_names
+from lightning_gans.commands.reproduce.tables import Cell, Grid, load_table, slug, table_names
+from lightning_gans.commands.reproduce.verdicts import levels, verdicts, verdicts_as_json
 from lightning_gans.files import write_whole
 
 __all__ = ["reproduce", "run"]
@@ -220,10 +222,16 @@ def _write_results(grid: Grid, command: str) -> None:
     if has_baseline(results):
         names.append("differences.csv")
         write_whole(grid.folder / names[-1], differences_as_csv(results))
+    if grid.table.claims:
+        names.append("verdicts.json")
+        write_whole(grid.folder / names[-1], verdicts_as_json(results))
     for name, content in figures(results):
         write_whole(grid.folder / name, content)
         names.append(name)
     listed = f"{', '.join(names[:-1])} and {names[-1]}"
+    print(*(f"Not converged: {x.text}\n" for x in levels(results) if x.missed), sep="", end="")
+    for x in verdicts(results):
+        print(f"{x.claim}, {x.data}: {x.verdict}{f' ({x.why})' * bool(x.why)}")
     print(f"The table is in {grid.folder / 'table.md'}, with {listed}", flush=True)
 
 

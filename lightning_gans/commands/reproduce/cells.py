@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from subprocess import DEVNULL
@@ -23,7 +23,6 @@ import psutil
 import yaml
 from filelock import FileLock, Timeout
 
-import lightning_gans
 from lightning_gans import __version__
 from lightning_gans.commands.reproduce.tables import Cell
 from lightning_gans.files import scores_in, write_whole
@@ -32,6 +31,7 @@ BUSY = 75  # exit code of a process whose cell another process is running
 PATIENCE = 60.0  # seconds that a process gets to end after a signal
 PROGRAMS = ("lightning-gans", "torch", "lightning")
 RUN = "fit"  # the run's name: runs/fit/version_K in the cell's folder
+SOURCE = Path(__file__).parents[3]  # around the package: a checkout, or where packages are installed
 SPENT = ("seconds", "processor_seconds")  # what a run has taken, by its status
 
 State = str
@@ -262,7 +262,7 @@ def _run(cell: Cell) -> int:
     status["state"] = "finished" if over or _fit(arguments, folder) else "failed"
     status["seconds"] = status["before"] + time.time() - status["started"]
     status["processor_seconds"] = status["processor_before"] + time.process_time()
-    status["date"] = datetime.now(UTC).isoformat(timespec="seconds")
+    status["date"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
     if status["state"] == "failed":
         status["error"] = last_line(folder / "log.txt")
     _write_status(cell, status)
@@ -317,9 +317,8 @@ def _checkpoint(folder: Path) -> tuple[Path | None, float]:
     return path, sum(taken)
 
 
-def revision() -> str:
+def revision(source: Path = SOURCE) -> str:
     """Return the commit of this package's source tree, with a + if it was changed since; else its version."""
-    source = Path(lightning_gans.__file__).parents[1]
     if not (source / ".git").exists():  # installed, maybe below a checkout of something else
         return __version__
     git = ["git", "-C", str(source)]

@@ -129,8 +129,9 @@ def curves_of(results: Results, data: DataSet) -> dict[str, dict[str, list[Point
     for column in data.columns.values():
         # Columns may be the minimum, the mean, the third, ... of one score.
         whole = column.over == "last" and column.at is None
-        title = f"{column.name if whole else column.score}{ARROWS[column.better]}"
-        single = replace(column, over="last", first=1, at=None)
+        better = None if column.with_ else column.better  # of the correlation, not of the score
+        title = f"{column.name if whole else column.score}{ARROWS[better]}"
+        single = replace(column, over="last", with_=None, first=1, at=None)
         for row in results.rows(data):
             scored = [
                 (line["update"], seconds, value, line.get("labels", math.nan))

@@ -13,8 +13,14 @@ from lightning_gans.commands.reproduce.cells import PROGRAMS, SPENT, evaluations
 from lightning_gans.commands.reproduce.paired import differences
 from lightning_gans.commands.reproduce.results import MISSING, Figure, Results, summary
 from lightning_gans.commands.reproduce.tables import Cell, Column, DataSet
+from lightning_gans.commands.reproduce.verdicts import levels, verdicts
 
 ARROWS = {"high": " ↑", "low": " ↓", None: ""}
+CLAIMED = (
+    "A claim holds if the whole 95 % interval (Student's t over the seeds) is on its side. Estimates are "
+    "means of the row, or, where it is said to be better than another, of its differences from that, paired "
+    "by seed."
+)
 SHOWN = ("epochs", "rejection")  # numbers of a protocol in which columns may differ
 
 # ---------------------------------------------------------------------- results.csv
@@ -60,10 +66,35 @@ def as_markdown(results: Results, command: str) -> str:
         lines += ["", f"**Not comparable with the published figures:** {budget.note}"]
     elif budget.note:
         lines += ["", budget.note]
+    lines += _claims(results)
     for data in budget.data.values():
         lines += ["", f"## {data.name}", "", *_of_data(results, data), *_paired(results, data)]
     lines += ["", *(f"- {note}" for note in _notes(results)), "", "```bash", command, "```", ""]
     return "\n".join(lines)
+
+
+def _claims(results: Results) -> list[str]:
+    """Return the lines of what the table's claims come to, and whether its levels are reached."""
+    found, reached = verdicts(results), levels(results)
+    lines = [f"**Not converged**: {x.text}." for x in reached if x.missed]
+    met = "; ".join(x.text for x in reached if x.missed is False)
+    lines += [f"Converged: {met}."] if met and not lines else []
+    text = [part for line in lines for part in (line, "")]
+    if found:
+        text += [as_line(["claim", "source", "data", "verdict", "estimate", "95 % interval", "seeds", ""])]
+        text += [as_line(["---"] * 4 + ["--:"] * 3 + ["---"])]
+    for x in found:
+        mean = between = ""
+        if x.estimate is not None:
+            columns = results.grid.budget.data[x.data].columns
+            digits = columns[results.grid.table.claims[x.claim].column].digits
+            mean, between = f"{x.estimate:.{digits}f}", f"{x.low:.{digits}f} to {x.high:.{digits}f}"
+        text.append(
+            as_line([x.says, x.source, x.data, f"**{x.verdict}**", mean, between, str(x.pairs), x.why])
+        )
+    if found:
+        text += ["", CLAIMED]
+    return ["", "## Claims", "", *text] if text else []
 
 
 def _of_data(results: Results, data: DataSet) -> list[str]:
@@ -157,9 +188,13 @@ def _notes(results: Results) -> list[str]:
             "Differences: means over the seeds of which both runs have finished, and the 95 % interval of "
             "Student's t; each by itself, not corrected for their number."
         )
-    for first, how in sorted({(x.column.first, x.column.over) for x in figures if x.column.over != "last"}):
-        what = "sd (of the population)" if how == "sd" else how
-        notes.append(f"{what}: over the evaluations of a run{f' from number {first} on' * (first > 1)}.")
+    columns = {(x.column.first, x.column.over, x.column.with_ or "") for x in figures}
+    for first, how, other in sorted(columns):
+        if how == "last":
+            continue
+        what = {"sd": "sd (of the population)", "correlation": f"Spearman's rank correlation with {other}"}
+        text = f"{what.get(how, how)}: over the evaluations of a run"
+        notes.append(f"{text}{f' from number {first} on' * (first > 1)}.")
     notes += _protocols(results)
     statuses = [read_status(folder) for folder, now in states.items() if now == "finished"]
     if statuses:
