@@ -629,6 +629,7 @@ def test_the_table(runs):
         "MMD: published only.",
         "lightning-gans reproduce small.yaml --budget quick",
         "torch",
+        f"- Run {read_status(OUT / 'GAN/ring/seed=0')['date'][:10]} at {revision()}.",
     ):
         assert words in text
 
