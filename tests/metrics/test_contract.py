@@ -27,7 +27,7 @@ from .tiny import TinyExtractor
 METRICS = [
     name for name in m.__all__ if isinstance(getattr(m, name), type) and issubclass(getattr(m, name), Metric)
 ]
-OURS = [name for name in METRICS if not hasattr(getattr(m, name), "take_game")]  # others are tested with games
+OURS = [name for name in METRICS if not hasattr(getattr(m, name), "take_game")]  # the others with games
 N, PALETTE = 20, [[0, 0, 0], [255, 255, 255]]
 MEANS, COVARIANCES = torch.tensor([[0.0, 0.0], [1.0, 1.0]]), torch.eye(2).expand(2, 2, 2)
 
