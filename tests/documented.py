@@ -42,6 +42,7 @@ SHRUNK = [
     (r"lightning-gans dedup .*", "--epochs 1"),
     (r"lightning-gans study .*", "--practice 2 --trials 4 --size 32"),
     (r"lightning-gans study-score .*", ""),
+    (r"lightning-gans exhibits.*", ""),
     (r"lightning-gans fitting-capacity .*", "--epochs 1 --seeds 1 --samples_per_epoch 500 --real false"),
     (r"lightning-gans fit --config my_recipe.yaml .*", "--trainer.max_steps 100"),
     (r"lightning-gans fit .*--data (Digits|my_data\.Stripes) .*", "--trainer.max_steps 20"),

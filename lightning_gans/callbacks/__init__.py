@@ -12,6 +12,7 @@ from lightning_gans.callbacks.pairing_lines import PairingLines
 from lightning_gans.callbacks.realness import RealnessDistribution
 from lightning_gans.callbacks.sample_grid import SampleGrid
 from lightning_gans.callbacks.throughput import Throughput
+from lightning_gans.callbacks.training_time import StopAfter
 
 __all__ = [
     "ActiveLearning",
@@ -25,5 +26,6 @@ __all__ = [
     "PairingLines",
     "RealnessDistribution",
     "SampleGrid",
+    "StopAfter",
     "Throughput",
 ]

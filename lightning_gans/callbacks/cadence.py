@@ -1,10 +1,10 @@
-"""When a callback acts: every so many generator updates."""
+"""When a callback acts: every so many generator updates, or seconds of training."""
 
-from lightning_gans.checks import at_least
+from lightning_gans.checks import positive
 
 
 class Cadence:
-    """Tell at which generator updates a callback has to act.
+    """Tell at which generator updates, or after which seconds, a callback has to act.
 
     A callback acts when a multiple of ``every`` is reached or passed, so that several updates in one batch
     do not miss one. A callback that keeps
@@ -12,27 +12,27 @@ class Cadence:
     :meth:`start` in ``on_train_start``.
 
     Args:
-        every: Generator updates between two multiples.
+        every: Generator updates, or seconds, between two multiples.
 
     Attributes:
-        next: The next update at which the callback acts.
+        next: The next update, or second, at which the callback acts.
 
     Raises:
         ValueError: If ``every`` is not positive.
     """
 
-    def __init__(self, every: int) -> None:
-        at_least(1, every_n_updates=every)
+    def __init__(self, every: float) -> None:
+        positive(every_n_updates=every)
         self.every = every
-        self.next = every
+        self.next: float = every
 
-    def start(self, update: int) -> None:
-        """Set :attr:`next` to the first multiple after ``update``, at which a run starts."""
-        self.next = (update // self.every + 1) * self.every
+    def start(self, reached: float) -> None:
+        """Set :attr:`next` to the first multiple after what is reached when a run starts."""
+        self.next = (reached // self.every + 1) * self.every
 
-    def due(self, update: int) -> bool:
+    def due(self, reached: float) -> bool:
         """Return whether :attr:`next` was reached or passed; if so, set it to the next multiple."""
-        if update < self.next:
+        if reached < self.next:
             return False
-        self.start(update)
+        self.start(reached)
         return True

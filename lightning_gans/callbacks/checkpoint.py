@@ -176,6 +176,10 @@ class Checkpoint(ModelCheckpoint):
         """Give the folder free, also if there was nothing to train."""
         self._unlock()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return also the processor seconds of this process so far, which a kill would leave untold."""
+        return {**super().state_dict(), "processor_seconds": time.process_time()}
+
     def save_interrupted(self, trainer: Trainer) -> Path | None:
         """Save a run that a signal ends; return the path of its checkpoint."""
         self._save_once(trainer)

@@ -73,9 +73,10 @@ class Evaluate(Scoring):
     them: both after each validation with ``every_n_updates=None``; otherwise only a ``ModelCheckpoint``, with
     ``every_n_train_steps`` of the same number. ``evaluations.jsonl`` in the run's folder has a line an
     evaluation: update, name, ``seconds`` (of training up to there, over all resumes, without those of
-    evaluations, validations and pictures), scores, scores of each class, numbers of samples and real images,
-    and the protocol (extractor, hash of its weights, resize, weights). ``validate`` and ``test`` write it
-    only if there is a logger. ``fast_dev_run`` tests everything with two samples, and scores nothing.
+    evaluations, validations and pictures), ``processor_seconds`` (the same of the processor), scores, scores
+    of each class, numbers of samples and real images, and the protocol (extractor, hash of its weights,
+    resize, weights). ``validate`` and ``test`` write it only if there is a logger. ``fast_dev_run`` tests
+    everything with two samples, and scores nothing.
 
     Each replica of a game that has several is scored as the run of its seed would be, with a line of its own:
     ``replica``, its ``seed``, and of how many ``replicas`` the seconds are. Logged is the mean over replicas,
@@ -90,7 +91,7 @@ class Evaluate(Scoring):
             :class:`~lightning_gans.metrics.base.Contract`.
         extractor: Makes features and logits. None: metrics of pixels or of vectors only.
         every_n_updates: Generator updates between two evaluations, and one at the end. None: at each
-            validation.
+            validation, unless ``every_n_seconds`` is given.
         num_samples: Generated samples of an evaluation; of translations at most as many as there are inputs.
         num_real: Real images that they are compared with. None: all of the split.
         split: Real images are those the game is trained on (``train``, the papers' custom) or held-out ones.
@@ -105,6 +106,8 @@ class Evaluate(Scoring):
         rejection: Score only samples that the discriminator accepts: p, in (0, 1), of
             :class:`~lightning_gans.game.rejection.RejectionSampler`. The line has the ``acceptance``.
         num_calibration: Samples by which each evaluation calibrates it.
+        every_n_seconds: Seconds of training between two evaluations, and one at the end: the processor's on a
+            CPU, the clock's on a GPU, as in :class:`~lightning_gans.callbacks.StopAfter`.
 
     Raises:
         ValueError: If an argument does not fit.
@@ -126,8 +129,9 @@ class Evaluate(Scoring):
         name: str | None = None,
         rejection: float | None = None,
         num_calibration: int = 50_000,
+        every_n_seconds: float | None = None,
     ) -> None:
-        super().__init__(every_n_updates, name)
+        super().__init__(every_n_updates, name, every_n_seconds)
         at_least(1, batch_size=batch_size, num_calibration=num_calibration)
         at_least(2, num_samples=num_samples, num_real=num_real)
         one_of(("train", "test"), split=split)
@@ -263,7 +267,7 @@ class Evaluate(Scoring):
                 world_size=trainer.world_size,
                 progress=trainer.progress_bar_callback is not None,
             )
-        evaluation.fill_in(data, getattr(game, "num_classes", None))
+        evaluation.fill_in(data, getattr(game, "num_classes", None), game)
         with isolate_rng(), torch.no_grad():
             # What is rejected has the same form, and untrained networks may reject all.
             evaluation.try_out(stream.candidates if isinstance(stream, RejectedSamples) else stream, real)
@@ -271,23 +275,28 @@ class Evaluate(Scoring):
                 evaluation.prepare(real)
         return _Game(game, data, stream, real, evaluation, made_for, about)
 
-    def _check_monitors(self, trainer: Trainer, every: int) -> None:
+    def _check_monitors(self, trainer: Trainer, every: float) -> None:
+        unit = "updates" if self.every_n_seconds is None else "seconds of training"
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             monitor = getattr(callback, "monitor", None)
             if monitor is None or not self.logs(monitor):
                 continue
             if isinstance(callback, EarlyStopping):
                 raise ValueError(
-                    f"EarlyStopping looks at {monitor} after validations, Evaluate computes it every {every} "
-                    "updates: use every_n_updates=null, which evaluates at each validation"
+                    f"EarlyStopping looks at {monitor} after validations, Evaluate computes it every "
+                    f"{every:g} {unit}: use every_n_updates=null, which evaluates at each validation"
                 )
             if isinstance(callback, ModelCheckpoint):
                 steps = callback._every_n_train_steps
-                if steps == 0 or steps % every:
-                    raise ValueError(
-                        f"ModelCheckpoint(every_n_train_steps={steps}) goes by {monitor}, which is computed "
-                        f"every {every} updates: give it every_n_train_steps={every}, or a multiple"
-                    )
+                fits = f"give it every_n_train_steps={every:g}, or a multiple"
+                if self.every_n_seconds is not None:
+                    fits = "give Evaluate every_n_updates in place of every_n_seconds"
+                elif steps != 0 and steps % every == 0:
+                    continue
+                raise ValueError(
+                    f"ModelCheckpoint(every_n_train_steps={steps}) goes by {monitor}, which is computed "
+                    f"every {every:g} {unit}: {fits}"
+                )
 
     def logs(self, monitor: str) -> bool:
         """Return whether this callback logs a score of this name."""
@@ -325,7 +334,7 @@ class Evaluate(Scoring):
         if scored.about:
             module.replica(scored.about["replica"], into=scored.game)
             # The metrics are the same objects for all replicas, whose data differ.
-            scored.evaluation.fill_in(scored.data, scored.game.num_classes)
+            scored.evaluation.fill_in(scored.data, scored.game.num_classes, scored.game)
         # Gradients and random states of the training must stay as they are.
         with isolate_rng(), torch.no_grad():
             if isinstance(scored.stream, RejectedSamples):

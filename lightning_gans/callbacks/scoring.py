@@ -10,11 +10,13 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_gans.callbacks.cadence import Cadence
-from lightning_gans.callbacks.clock import Clock
+from lightning_gans.callbacks.clock import Timed
+from lightning_gans.checks import positive
+from lightning_gans.game.ranks import batch_length
 from lightning_gans.game.rows import update_of, write_row
 
 
-class Scoring(Callback, ABC):
+class Scoring(Timed, ABC):
     """Score every so many generator updates and at the end; a resumed run makes up for a score that it owes.
 
     A subclass writes :meth:`_evaluate`. Several of a class have different names.
@@ -23,19 +25,26 @@ class Scoring(Callback, ABC):
         every_n_updates: Generator updates between two scores; counted by crossing. None: only at the end,
             unless a subclass says otherwise.
         name: Name of this callback, if there are several.
+        every_n_seconds: Seconds of training between two scores, in place of updates.
 
     Raises:
         ValueError: If an argument does not fit.
     """
 
-    def __init__(self, every_n_updates: int | None, name: str | None) -> None:
+    def __init__(
+        self, every_n_updates: int | None, name: str | None, every_n_seconds: float | None = None
+    ) -> None:
         super().__init__()
+        positive(every_n_seconds=every_n_seconds)
+        if None not in (every_n_updates, every_n_seconds):
+            both = f"every_n_updates={every_n_updates}, every_n_seconds={every_n_seconds}"
+            raise ValueError(f"{both}: give one, and the other as null")
         if name is not None and (not name or "/" in name):
             raise ValueError(f"name={name!r} becomes part of a file's name: use letters and digits")
         self.name = name
-        self.cadence = None if every_n_updates is None else Cadence(every_n_updates)
-        self._last, self._owed = -1, sys.maxsize
-        self.clock, self._seconds = Clock(), 0.0
+        self.every_n_seconds, every = every_n_seconds, every_n_seconds or every_n_updates
+        self.cadence = None if every is None else Cadence(every)
+        self._last, self._owed, self._images = -1, float(sys.maxsize), 0
 
     @abstractmethod
     def _evaluate(self, trainer: Trainer, module: Any, stage: str) -> dict[str, float]:
@@ -55,29 +64,23 @@ class Scoring(Callback, ABC):
             ValueError: If two have the same name.
         """
         check_names(trainer.callbacks)  # type: ignore[attr-defined]
-        self._last, self._owed, self._seconds = -1, sys.maxsize, 0.0  # a resumed run restores them after this
-
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock."""
-        self.clock.stop()
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the clock go on."""
-        self.clock.go()
+        super().setup(trainer, pl_module, stage)
+        self._last, self._owed, self._images = -1, float(sys.maxsize), 0  # a resumed run restores them
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Plan the first score; make up for one that the resumed run was killed before."""
-        self.clock.start(self._seconds)
+        super().on_train_start(trainer, pl_module)
         if self.cadence is not None:
-            self.cadence.start(trainer.global_step)
-            if self._owed <= trainer.global_step:
+            self.cadence.start(self._reached(trainer))
+            if self._owed <= self._reached(trainer):
                 write_row(trainer, self._evaluate(trainer, pl_module, "val"))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Score when a multiple of ``every_n_updates`` is reached or passed."""
-        if self.cadence is not None and self.cadence.due(trainer.global_step):
+        """Count the images; score when a multiple of updates or seconds is reached or passed."""
+        self._images += batch_length(batch)
+        if self.cadence is not None and self.cadence.due(self._reached(trainer)):
             write_row(trainer, self._evaluate(trainer, pl_module, "val"))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -86,14 +89,21 @@ class Scoring(Callback, ABC):
             write_row(trainer, self._evaluate(trainer, pl_module, "val"))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the update that was scored last, the next that will be, and the seconds of training."""
+        """Return the update that was scored last, when the next will be, and images and seconds."""
         following = sys.maxsize if self.cadence is None else self.cadence.next
-        return {"last": self._last, "next": following, "seconds": self.clock.seconds}
+        return {"last": self._last, "next": following, "images": self._images, **super().state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
+        super().load_state_dict(state_dict)
         self._last, self._owed = state_dict["last"], state_dict["next"]
-        self._seconds = state_dict.get("seconds", 0.0)
+        self._images = state_dict.get("images", 0)
+
+    def _reached(self, trainer: Trainer) -> float:
+        """Return how far the training is, in what the cadence counts; the same on all ranks."""
+        if self.every_n_seconds is None:
+            return trainer.global_step
+        return float(trainer.strategy.broadcast(self.trained(trainer)))
 
     # ------------------------------------------------------------------ where the scores go
 
@@ -114,7 +124,10 @@ class Scoring(Callback, ABC):
             return None
         folder.mkdir(parents=True, exist_ok=True)
         line = {"update": update_of(trainer), "name": self.name, **about}
-        line |= {"seconds": round(self.clock.seconds, 3)} if fitting else {}
+        if fitting:
+            line |= {name: round(seconds, 3) for name, seconds in self.clock.spent._asdict().items()}
+            images = self._images * trainer.world_size
+            line |= {"images_per_second": round(images / max(self.trained(trainer), 1e-9), 1)}
         with (folder / "evaluations.jsonl").open("a") as file:
             file.write(json.dumps({**line, **scores}) + "\n")
         return folder

@@ -124,8 +124,9 @@ def evaluate(
             metric.check_split(split, f"give --split {metric.real_split}, or leave it out")
     num_classes, back = getattr(data, "num_classes", None), direction == "BtoA"
     stream: SampleStream
+    game: Any = None
     if ckpt_path is not None:
-        game: Any = load(ckpt_path, trusted=trusted)
+        game = load(ckpt_path, trusted=trusted)
         if not (hasattr(game, "sample_from") or hasattr(game, "translate")) or len(game.image_shape) != 3:
             raise ValueError(
                 f"ckpt_path={ckpt_path}: a {type(game).__name__} that makes no images; to score points by "
@@ -180,7 +181,7 @@ def evaluate(
         batch_size=batch_size,
         folder=cache_folder(),
     )
-    evaluation.fill_in(data, num_classes)
+    evaluation.fill_in(data, num_classes, game)
     # Before the samples are calibrated, which takes long.
     tried = stream.candidates if isinstance(stream, RejectedSamples) else stream
     evaluation.try_out(tried, real, "" if reference is None else f"reference={reference}: ")

@@ -11,7 +11,7 @@ import numpy as np
 import PIL
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFilter, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from lightning_gans import checks
@@ -41,6 +41,8 @@ class Decoder:
             ``"squash"`` (resized whole to a square).
         interpolation: ``"nearest"``, ``"bilinear"`` or ``"bicubic"``; the latter two antialias when they
             shrink.
+        thicken: Before resizing, make all that is not nearly white (below 250) black, and spread it by one
+            pixel on each side.
 
     Raises:
         ValueError: If an argument does not fit.
@@ -51,6 +53,7 @@ class Decoder:
     crop: int | None = None
     aspect: Literal["crop", "squash"] = "crop"
     interpolation: Interpolation = "bilinear"
+    thicken: bool = False
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -94,6 +97,8 @@ class Decoder:
             # Cropped first: the filter of ``resize(box=...)`` would mix in pixels outside of the crop.
             if (width, height) != (side, side):
                 image = image.crop((left, top, left + side, top + side))
+        if self.thicken:
+            image = image.point(lambda value: 255 * (value >= 250)).filter(ImageFilter.MinFilter(3))
         if image.size != (self.size, self.size):
             how = Image.Resampling[self.interpolation.upper()]
             image = image.resize((self.size, self.size), how)

@@ -55,6 +55,8 @@ class Latent(Rebuildable, nn.Module, ABC):
 class Normal(Latent):
     """Standard normal latents, N(0, I)."""
 
+    sigma = 1.0
+
     def forward(self, n: int, rng: torch.Generator) -> Tensor:
         """Draw ``(n, dim)`` latent vectors."""
         return torch.randn(n, self.dim, generator=rng, device=rng.device)

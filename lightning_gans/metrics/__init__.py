@@ -7,6 +7,8 @@ from lightning_gans.metrics.diversity import (
     PerClassLPIPSDiversity,
     lpips_diversity,
 )
+from lightning_gans.metrics.energy import CoulombEnergy
+from lightning_gans.metrics.estimates import DistanceEstimate
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores
 from lightning_gans.metrics.extractors import Extractor, Inception, ModuleExtractor
 from lightning_gans.metrics.frechet import (
@@ -17,6 +19,7 @@ from lightning_gans.metrics.frechet import (
 )
 from lightning_gans.metrics.inception_score import IS, ModifiedIS, inception_score, modified_inception_score
 from lightning_gans.metrics.kernel import KID, kernel_distance
+from lightning_gans.metrics.latents import LatentSigma
 from lightning_gans.metrics.manifold import (
     DensityCoverage,
     PrecisionRecall,
@@ -47,14 +50,14 @@ from lightning_gans.metrics.swd import SWD, sliced_wasserstein
 
 __all__ = [
     "FACADES_CLASSES", "FACADES_PALETTE", "FID", "IS", "KID", "L1", "LPIPS", "PSNR", "SSIM", "SWD",
-    "ClassBalance", "Contract", "DensityCoverage", "Evaluation", "Extractor", "FCNScore",
-    "FeatureNeighbours", "FoolingRate", "Inception", "LPIPSDiversity", "MixtureJSD", "ModeCoverage",
-    "ModifiedIS", "ModuleExtractor", "NearestNeighbours", "ParzenEstimate", "ParzenLikelihood", "PerClassFID",
-    "PerClassLPIPSDiversity", "PrecisionRecall", "RealImages", "RealStatistics", "Samples", "Scores",
-    "StackedModes", "TopProbability", "class_balance", "density_coverage", "feature_statistics",
-    "fooling_rate",
-    "frechet_distance", "inception_score", "kernel_distance", "lpips_diversity", "mixture_jsd",
-    "mode_count_and_kl", "mode_coverage", "modified_inception_score", "nearest_colours", "nearest_neighbours",
-    "parzen_estimate", "parzen_log_likelihood", "precision_recall", "score_names", "segmentation_scores",
-    "sliced_wasserstein", "stacked_labels",
+    "ClassBalance", "Contract", "CoulombEnergy", "DensityCoverage", "DistanceEstimate", "Evaluation",
+    "Extractor", "FCNScore", "FeatureNeighbours", "FoolingRate", "Inception", "LPIPSDiversity", "LatentSigma",
+    "MixtureJSD", "ModeCoverage", "ModifiedIS", "ModuleExtractor", "NearestNeighbours", "ParzenEstimate",
+    "ParzenLikelihood", "PerClassFID", "PerClassLPIPSDiversity", "PrecisionRecall", "RealImages",
+    "RealStatistics", "Samples", "Scores", "StackedModes", "TopProbability", "class_balance",
+    "density_coverage", "feature_statistics", "fooling_rate", "frechet_distance", "inception_score",
+    "kernel_distance", "lpips_diversity", "mixture_jsd", "mode_count_and_kl", "mode_coverage",
+    "modified_inception_score", "nearest_colours", "nearest_neighbours", "parzen_estimate",
+    "parzen_log_likelihood", "precision_recall", "score_names", "segmentation_scores", "sliced_wasserstein",
+    "stacked_labels",
 ]  # fmt: skip

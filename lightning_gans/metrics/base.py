@@ -15,6 +15,7 @@ INPUTS = {
     "features": "what the extractor makes of them, float32 (n, d)",
     "logits": "its logits, float32 (n, K)",
     "modes": "its classes of stacked digits, int64 (n,)",
+    "judged": "what the game's discriminator says of samples or real images, float32 (n,)",
     "labels": "the classes that samples were made for, int64 (n,)",
     "index": "the samples' places among all of them, int64 (n,), the same whatever the number of ranks",
     "order": "numbers that sort the samples by their content, int64 (n,), whatever their places",
@@ -44,6 +45,8 @@ class Contract:
     - ``real_split``: the split that it must be compared with, ``train`` or ``test``.
     - ``fill_in(data, num_classes, num_samples)``: takes what it needs from data module, game and
       evaluation; each argument may be None. Called before an evaluation tests its metrics.
+    - ``take_game(game)``: takes the game that is scored, or None, when ``fill_in`` is called. Its weights
+      are those of each evaluation; a replica's are, while that one is scored.
     - ``take_real(statistics)``: takes :class:`~lightning_gans.metrics.statistics.RealStatistics` in place of
       real features. ``real_needs = "statistics"`` says that mean and covariance are enough.
     - ``pictures(samples, real)``: returns pictures by name, stored beside the scores. Both arguments are
@@ -107,10 +110,12 @@ class Contract:
         if self.real_split not in (None, split):
             raise ValueError(f"{self.name} needs split={self.real_split}, not {split}: {advice}")
 
-    def fill_in(self, data: Any, num_classes: int | None, num_samples: int | None) -> None:
-        """Pass data module, number of classes and number of samples on to the metric."""
+    def fill_in(self, data: Any, num_classes: int | None, num_samples: int | None, game: Any) -> None:
+        """Pass data module, number of classes, number of samples and game on to the metric."""
         if hasattr(self.metric, "fill_in"):
             self.metric.fill_in(data=data, num_classes=num_classes, num_samples=num_samples)
+        if hasattr(self.metric, "take_game"):
+            self.metric.take_game(game)
 
     def update(self, given: dict[str, Tensor], real: bool = False) -> None:
         """Update the metric with those inputs of a batch that it wants."""

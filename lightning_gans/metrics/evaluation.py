@@ -19,6 +19,7 @@ from tqdm import tqdm
 from lightning_gans import checks
 from lightning_gans.checks import at_least
 from lightning_gans.data.base import Data, DataModule, resize
+from lightning_gans.data.loader import to_float
 from lightning_gans.data.sources import read_at
 from lightning_gans.metrics.base import Contract
 from lightning_gans.metrics.extractors import Extractor
@@ -245,11 +246,20 @@ class Evaluation:
         self.rank, self.world_size, self.progress = rank, world_size, progress and rank == 0
         self._statistics: RealStatistics | None = None  # the statistics are on the first rank
         self._found = False
+        self._game: Any = None
 
-    def fill_in(self, data: Any, num_classes: int | None) -> None:
-        """Pass data module and number of classes, if they are known, on to the metrics."""
+    def fill_in(self, data: Any, num_classes: int | None, game: Any = None) -> None:
+        """Pass data module, number of classes and game, if they are known, on to the metrics.
+
+        Raises:
+            ValueError: If a metric asks the game's discriminator, and there is none.
+        """
+        self._game = game
         for metric in self.metrics:
-            metric.fill_in(data, num_classes, self.count)
+            if "judged" in metric.wants and not hasattr(game, "score"):
+                what = "there is no game" if game is None else f"{type(game).__name__} has no score(images)"
+                raise ValueError(f"{metric.name} asks the discriminator of a game, but {what}: leave it out")
+            metric.fill_in(data, num_classes, self.count, game)
 
     def try_out(
         self, samples: SampleStream, real: RealImages | RealStatistics | None = None, origin: str = ""
@@ -455,6 +465,9 @@ class Evaluation:
             given["order"] = content_order(batch.values, batch.index).to(self.device)
         if wanted & {"features", "logits"}:
             given["features"], given["logits"] = self._extract(given["images"])
+        if "judged" in wanted:
+            labels = batch.labels if self._game.conditional else None
+            given["judged"] = self._game.score(to_float(given["samples"]), labels)
         if "modes" in wanted:
             given["modes"] = self.extractor.classify_channels(given["images"])  # type: ignore[operator, union-attr]
         return given

@@ -12,7 +12,8 @@ from lightning_gans.checks import at_least, shaped
 from lightning_gans.drawing.grids import neighbours_picture
 from lightning_gans.metrics.states import KeptImages
 
-SCORES = ("distance", "distance_min")
+SCORES = ("distance", "distance_min", "copies")
+COPY = 0.5  # of the second nearest's distance: one or two of 1,000 real test digits are as near to 500 others
 NUMBERS = 1 << 24  # of training samples compared at a time: 128 MB
 
 
@@ -91,7 +92,7 @@ class NearestNeighbours(KeptImages):
             with self.sync_context():  # collects the samples of all ranks
                 self._places, self._queries = self.kept("fake", 1)
         found = (self.distances[0].T, self.indices[0].T) if len(self.distances) else None
-        distances, indices = _search(self._queries, images, index, self.num_neighbours, found)
+        distances, indices = _search(self._queries, images, index, max(2, self.num_neighbours), found)
         self.distances, self.indices = [distances.T], [indices.T]  # (k, n): ranks are joined along k
 
     def most(self, side: str) -> int:
@@ -99,11 +100,12 @@ class NearestNeighbours(KeptImages):
         return self.num_samples
 
     def compute(self) -> dict[str, Tensor]:
-        """Return mean and smallest distance of a sample from its nearest training sample.
+        """Return the samples' distances from the nearest training sample, and how many are copies.
 
         Returns:
-            ``neighbour_distance``, ``neighbour_distance_min``; with features the names begin with
-            ``feature_``. Float64.
+            ``neighbour_distance``, ``neighbour_distance_min``, and ``neighbour_copies``: the share of samples
+            that are at most half as far from their nearest training sample as from the second nearest, 0 if
+            there is no second; with features the names begin with ``feature_``. Float64.
 
         Raises:
             ValueError: If there was no training sample.
@@ -111,10 +113,13 @@ class NearestNeighbours(KeptImages):
         if self._queries is None or not sum(map(len, self.distances)):
             raise ValueError("there is no training sample: call update with real=True before compute")
         found = dim_zero_cat(self.distances).T, dim_zero_cat(self.indices).T
-        distances, indices = _in_unit_range(*_best(*found, self.num_neighbours), self._queries)
-        self.nearest = Neighbours(self._places, distances, indices)
-        first = distances[:, 0]
-        return dict(zip(self.scores, (first.mean(), first.min()), strict=True))
+        distances, indices = _in_unit_range(*_best(*found, max(2, self.num_neighbours)), self._queries)
+        first, second = distances[:, 0], distances[:, 1:2]
+        copies = (first[:, None] <= COPY * second).double().sum() / len(first)
+        self.nearest = Neighbours(
+            self._places, distances[:, : self.num_neighbours], indices[:, : self.num_neighbours]
+        )
+        return dict(zip(self.scores, (first.mean(), first.min(), copies), strict=True))
 
     def pictures(
         self, samples: Callable[[Tensor], Tensor], real: Callable[[Tensor], Tensor]

@@ -7,6 +7,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from lightning_gans import checks
+from lightning_gans.game.progress import time_limits
 from lightning_gans.losses import gold
 from lightning_gans.models.acgan import ACGAN
 
@@ -27,8 +28,9 @@ class GOLDACGAN(ACGAN):
         image_shape: ``(channels, size, size)``, or ``(d,)`` for vectors.
         num_classes: Number of classes of the data.
         beta: The power; 0 is ACGAN.
-        reweight_from: When it begins: below 1 a share of the updates or epochs of the training (of a resumed
-            one as long as it is now), from 1 on a number of generator updates. D has to be good by then.
+        reweight_from: When it begins: below 1 a share of the updates, epochs or seconds of the training (of a
+            resumed one as long as it is now), from 1 on a number of generator updates. D has to be good by
+            then.
         balanced: Weights of the gap whose terms vary alike over the batch.
         normalize_weights: Divide the weights by the mean of their absolute values over the batch.
         weight_clip: Least and largest weight.
@@ -69,13 +71,18 @@ class GOLDACGAN(ACGAN):
             return self.reweight_from == 0
         if self.reweight_from >= 1:
             return self.trainer.global_step >= self.reweight_from
-        # Rounded down as in the released code: epochs up to half of them, rounded down, have no weights.
-        return any(now >= int(self.reweight_from * end) for now, end in self._progress() if end > 0)
+        # Counts are rounded down as in the released code: its epochs up to half of them have no weights.
+        points = [(now, self.reweight_from * end, end) for now, end in self._progress() if end > 0]
+        return any(now >= (int(point) if isinstance(end, int) else point) for now, point, end in points)
 
-    def _progress(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Return how far the training is, and its end, in updates and in epochs; no end is <= 0."""
+    def _progress(self) -> list[tuple[float, float]]:
+        """Return how far the training is, and its end, in updates, epochs and seconds; no end is <= 0."""
         trainer = self.trainer
-        return (trainer.global_step, trainer.max_steps), (trainer.current_epoch, trainer.max_epochs or 0)
+        return [
+            (trainer.global_step, trainer.max_steps),
+            (trainer.current_epoch, trainer.max_epochs or 0),
+            *time_limits(trainer),
+        ]
 
     def fake_weights(self, player: str, marginal: Tensor, conditional: Tensor) -> Tensor | None:
         """Return s(d), once :attr:`reweights`."""

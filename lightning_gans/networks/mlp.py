@@ -132,6 +132,8 @@ class MLPDiscriminator(Discriminator):
         hidden: Units of the hidden layers.
         activation: Of all hidden layers, or one name for each; "leaky_relu" has slope 0.2.
         outputs: Logits of a sample; the result is (N, outputs) if there are several.
+        init_range: Weights are drawn from U(-init_range, init_range) and biases are 0; one number, or one for
+            each layer. None: torch's defaults.
 
     Raises:
         ValueError: If an argument is out of range, or ``forward`` gets data of another shape.
@@ -143,10 +145,12 @@ class MLPDiscriminator(Discriminator):
         hidden: tuple[int, ...] = (512, 512),
         activation: Activation | tuple[Activation, ...] = "leaky_relu",
         outputs: int = 1,
+        init_range: float | tuple[float, ...] | None = None,
     ) -> None:
         checks.at_least(1, outputs=outputs)
         layers, units = hidden_layers(math.prod(checks.image_shape(image_shape)), hidden, activation)
         super().__init__(image_shape, nn.Flatten(), *layers, nn.Linear(units, outputs))
+        _initialise(self, init_range)
 
 
 class Maxout(nn.Module):

@@ -868,6 +868,7 @@ def test_seconds_of_training(tmp_path, monkeypatch):
     """Without those of evaluations, validations and pictures; a resumed run goes on from those it had."""
     now = [0.0]
     monkeypatch.setattr(clock, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(clock, "process_time", lambda: now[0] / 4)  # three other programs share the processor
 
     class Slow(Spread):
         def update(self, samples):
@@ -899,6 +900,7 @@ def test_seconds_of_training(tmp_path, monkeypatch):
         fit(tmp_path, point_game(), ring(), callbacks, steps, ckpt_path=ckpt_path, enable_checkpointing=True,
             limit_val_batches=1, val_check_interval=1, num_sanity_val_steps=1)  # fmt: skip
         found = [(line["name"], line["update"], line["seconds"]) for line in lines(tmp_path)]
+        assert all(line["processor_seconds"] == line["seconds"] / 4 for line in lines(tmp_path))
         (tmp_path / "evaluations.jsonl").unlink()
         return found
 

@@ -118,7 +118,7 @@ class Odd(DCGAN):
         (DCGAN, {"generator": {"width": "wide"}}, ["generator", "width='wide'"]),
         (DCGAN, {"latent": {"dimm": 3}}, ["latent", "Normal", "dimm", "dim"]),
         (DCGAN, {"latent": {"class_path": "os.system"}}, ["latent", "os.system"]),
-        (RealnessGAN, {"anchors": {"kll": 3}}, ["anchors", "SkewNormalAnchors", "kll", "kl"]),
+        (RealnessGAN, {"anchors": {"shfit": 3}}, ["anchors", "ReleasedAnchors", "shfit", "shift"]),
         (Odd, {"generator": {"width": 3}}, ["generator", "width"]),
         (Odd, {"discriminator": {"width": 3}}, ["discriminator", "width"]),
     ],

@@ -110,7 +110,6 @@ def test_compiled_gives_the_same_losses(name, monkeypatch):
 ONE_AT_A_TIME = {
     "ACGAN": "convolutions",
     "ConditionalGAN": "convolutions",
-    "CoulombGAN": "potentials",
     "GOLDACGAN": "convolutions",
 }
 """Games that have one replica, with their usual networks, and a word of the reason."""

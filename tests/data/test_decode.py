@@ -309,6 +309,15 @@ def test_agrees_with_torch(interpolation, size):
     assert (result - expected).abs().max() <= 1.5
 
 
+def test_lines_are_thickened_before_they_shrink():
+    drawing = np.full((8, 8), 255, np.uint8)
+    drawing[2, 2], drawing[6, 6] = 249, 250  # a faint line, and what is nearly white
+    expected = np.full((8, 8), 255)
+    expected[1:4, 1:4] = 0
+    assert np.array_equal(Decoder(1, 8, thicken=True)(Image.fromarray(drawing))[0], expected)
+    assert Decoder(1, 4, interpolation="nearest", thicken=True)(Image.fromarray(drawing))[0, 0, 0] == 0
+
+
 def test_nearest_keeps_values():
     pixels = np.random.default_rng(0).choice(np.array([0, 100, 255], np.uint8), (50, 50))
     result = Decoder(1, 16, interpolation="nearest")(Image.fromarray(pixels))

@@ -301,6 +301,8 @@ def test_official_sketches(tmp_path):
     assert data.class_names == ("ant", "pear")
     assert levels(data.test_dataloader()) == [*range(1, 11)] * 2
     assert data.training_images()[0][:, 0, 0, 0].tolist() == [*range(11, 25)] * 2
+    thick = ready(Sketches("png", root=str(tmp_path), batch_size=7, thicken=True))
+    assert not thick.training_images()[0].any()  # all of it was darker than white
 
 
 def test_missing_sketches():

@@ -16,7 +16,6 @@ from lightning_gans import (
     WGAN,
     WGANGP,
     ConditionalGAN,
-    CoulombGAN,
     DeLiGAN,
     GaussianMixtures,
     RealnessGAN,
@@ -28,7 +27,6 @@ from lightning_gans.game.latents import Normal
 from lightning_gans.game.optimizers import SGD, Adam, RMSprop
 from lightning_gans.game.schedulers import LinearDecay
 from lightning_gans.models.deligan import Threshold
-from lightning_gans.models.realness.anchors import ReleasedAnchors
 from lightning_gans.networks import (
     ConditionalMLPDiscriminator,
     ConditionalMLPGenerator,
@@ -110,7 +108,7 @@ RUNS = {
     "at once": {"simultaneous": True},
     "WGAN": {"cls": WGAN, "clipped": "weights", "discriminator_steps": 2},
     "WGAN-GP": {"cls": WGANGP, "discriminator_steps": 2},
-    "Realness": {"cls": RealnessGAN, "num_outcomes": 5, "discriminator": maxout, "anchors": {"kl": 2.0}},
+    "Realness": {"cls": RealnessGAN, "num_outcomes": 5, "discriminator": maxout, "generator_steps": 2},
     "a mixture of latents": {
         "cls": DeLiGAN,
         "latent": {"num_components": 4, "penalty_reduction": "sum"},
@@ -257,14 +255,12 @@ class Shift(nn.Module):
 
 
 REFUSED = {
-    "potentials couple": {"cls": CoulombGAN},
     "probability 0": {"discriminator": partial(MaxoutDiscriminator, hidden=(4,))},
     "convolutions": {"data": digits, "generator": None, "discriminator": DCGANDiscriminator},
     "discriminator.0 is a Shift": {"discriminator": lambda shape: nn.Sequential(Shift(), nn.Linear(2, 1))},
     "PlainNet.*record": {"discriminator": PlainNet(2, 1)},
     "each sample of a batch alone": {"discriminator": partial(Coupled, hidden=(4,))},
     "Threshold": {"cls": DeLiGAN, "schedule": Threshold()},
-    "ReleasedAnchors": {"cls": RealnessGAN, "anchors": ReleasedAnchors(), "discriminator": maxout},
 }
 
 

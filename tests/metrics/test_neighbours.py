@@ -56,6 +56,7 @@ def test_metric_in_any_order_of_batches():
         assert scores == {
             "neighbour_distance": distances[:, 0].mean(),
             "neighbour_distance_min": distances.min(),
+            "neighbour_copies": 0,
         }
         metric.reset()
         assert metric.nearest is None
@@ -69,6 +70,22 @@ def test_a_generator_that_copies_is_found_out():
         metric.update(training, torch.arange(300), real=True)
         assert (metric.compute()["neighbour_distance"] == 0) == copied
     assert metric.nearest.indices.shape == (20, 5)
+
+
+def test_copies_are_much_nearer_to_one_training_sample_than_to_the_next():
+    training = torch.tensor([[0.0, 0.0], [9.0, 0.0], [9.0, 0.0]])  # the last is there twice
+    samples = torch.tensor([[2.9, 0.0], [3.1, 0.0], [0.0, 0.0], [9.0, 0.0], [9.0, 1.0]])
+    #  of the second's distance:    0.48        0.51         0           both 0         1
+    metric = FeatureNeighbours(num_samples=5, num_neighbours=1)
+    metric.update(samples, torch.arange(5), real=False)
+    metric.update(training[:2], torch.arange(2), real=True)
+    metric.update(training[2:], torch.tensor([2]), real=True)
+    assert metric.compute()["feature_neighbour_copies"] == 3 / 5
+    assert metric.nearest.distances.shape == (5, 1)
+    metric.reset()
+    metric.update(samples, torch.arange(5), real=False)
+    metric.update(training[:1], torch.arange(1), real=True)
+    assert metric.compute()["feature_neighbour_copies"] == 0  # there is no second
 
 
 def test_features():

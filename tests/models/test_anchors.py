@@ -10,6 +10,7 @@ from lightning_gans.models.realness.anchors import (
     SkewNormalAnchors,
     histogram,
     shifted,
+    skew_normals,
 )
 from lightning_gans.networks.rebuild import describe, rebuild
 
@@ -28,13 +29,6 @@ def exact(anchors, outcomes):
     return anchors.make(outcomes, rng())
 
 
-def test_known_skew_normals():
-    real, fake = SkewNormalAnchors(kl=11.05)(5, rng())
-    assert real.dtype == fake.dtype == torch.float32
-    assert real.tolist() == pytest.approx([0, 0, 0.598257, 0.388451, 0.013292], abs=2e-6)
-    assert torch.equal(fake, real.flip(0))
-
-
 @pytest.mark.parametrize(
     ("outcomes", "kl", "skewness"),
     [
@@ -44,48 +38,51 @@ def test_known_skew_normals():
     ],
 )  # fmt: skip
 def test_known_skewness(outcomes, kl, skewness):
-    real, fake = exact(SkewNormalAnchors(kl), outcomes)
+    real, fake = skew_normals(skewness, outcomes)
     density = torch.from_numpy(stats.skewnorm.pdf(np.linspace(-3, 3, outcomes), skewness))
     torch.testing.assert_close(real, density / density.sum(), rtol=0, atol=1e-5)
     assert torch.equal(fake, real.flip(0))
+    assert divergence(real, fake) == pytest.approx(kl, rel=1e-4)
+
+
+def test_known_skew_normals():
+    real, _ = skew_normals(4.4638, 5)
+    assert real.tolist() == pytest.approx([0, 0, 0.598257, 0.388451, 0.013292], abs=2e-6)
+
+
+@pytest.mark.parametrize(("jsd", "kl"), [(0.274, 1.66), (0.449, 5.11), (0.498, 7.81), (0.5316, 11.05)])
+def test_divergences_of_the_paper(jsd, kl):
+    assert divergence(*exact(SkewNormalAnchors(jsd), 51)) == pytest.approx(kl, rel=0.01)
 
 
 @pytest.mark.parametrize("outcomes", [2, 3, 4, 5, 20, 51, 200])
-@pytest.mark.parametrize("kl", [0.01, 0.2, 1.66, 11.05, 33.88])
-def test_skew_normals_are_as_far_apart_as_asked(outcomes, kl):
-    real, fake = exact(SkewNormalAnchors(kl), outcomes)
-    assert divergence(real, fake) == pytest.approx(kl, rel=1e-6)
+@pytest.mark.parametrize("jsd", [0.01, 0.1, 0.27, 0.53, 0.6])
+def test_skew_normals_are_as_far_apart_as_asked(outcomes, jsd):
+    anchors = SkewNormalAnchors(jsd)
+    if jsd > {3: 0.015, 5: 0.278}.get(outcomes, 0.65):  # most of both is on the outcome in the middle
+        with pytest.raises(ValueError, match=rf"jsd={jsd}: {outcomes} outcomes allow no more than 0\.\d+"):
+            anchors(outcomes, rng())
+        return
+    real, fake = exact(anchors, outcomes)
+    middle = (real + fake) / 2
+    assert divergence(real, middle) / 2 + divergence(fake, middle) / 2 == pytest.approx(jsd, rel=1e-6)
+    assert [found.tolist() for found in anchors(outcomes, rng())] == [
+        real.float().tolist(),
+        fake.float().tolist(),
+    ]
+    assert torch.equal(real, fake.flip(0))
     for anchor in (real, fake):
         assert anchor.shape == (outcomes,)
         assert anchor.sum().item() == pytest.approx(1)
         assert (anchor > 0).all()
     places = torch.arange(outcomes, dtype=torch.float64)
     assert (real * places).sum() > (fake * places).sum()
-    if outcomes != 3:
-        assert torch.equal(real, fake.flip(0))
 
 
-def test_three_outcomes_resemble_the_released_ones():
-    real, fake = exact(SkewNormalAnchors(), 3)
-    assert real.tolist() == pytest.approx([0, 1 / 3, 2 / 3], abs=1e-6)
-    assert fake.tolist() == pytest.approx([0.9, 0.1, 0], abs=1e-6)
-    real, fake = exact(SkewNormalAnchors(kl=4.7), 3)
-    assert real[0].item() == pytest.approx(1e-3, rel=0.1)
-
-
-def test_divergence_out_of_reach():
-    with pytest.raises(ValueError, match=r"kl=1000.0: 20 outcomes allow no more, give at most \d+"):
-        SkewNormalAnchors(1000.0)(20, rng())
-    with pytest.raises(ValueError, match=r"give at most (\d+\.?\d*)") as error:
-        SkewNormalAnchors(1000.0)(3, rng())
-    reachable = float(str(error.value).split()[-1])
-    SkewNormalAnchors(0.99 * reachable)(3, rng())
-
-
-@pytest.mark.parametrize("kl", [0.0, -1.0, float("nan")])
-def test_no_divergence(kl):
-    with pytest.raises(ValueError, match=r"kl=.*: give a finite number, more than 0"):
-        SkewNormalAnchors(kl)
+@pytest.mark.parametrize("jsd", [0.0, -1.0, float("nan")])
+def test_no_divergence(jsd):
+    with pytest.raises(ValueError, match=r"jsd=.*: give a finite number, more than 0"):
+        SkewNormalAnchors(jsd)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +186,7 @@ def test_wrong_arguments(make, message):
 
 @pytest.mark.parametrize(
     "anchors",
-    [SkewNormalAnchors(5.11), ReleasedAnchors(0.5, samples=10), CustomAnchors([0, 1], [1, 0])],
+    [SkewNormalAnchors(0.4), ReleasedAnchors(0.5, samples=10), CustomAnchors([0, 1], [1, 0])],
 )
 def test_rebuilt_from_plain_values(anchors):
     again = rebuild(describe(anchors), (Anchors,))

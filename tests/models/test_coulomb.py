@@ -11,7 +11,7 @@ from torch import nn
 
 from lightning_gans import CoulombGAN
 from lightning_gans.callbacks import Checkpoint
-from lightning_gans.game.optimizers import SGD
+from lightning_gans.game.optimizers import SGD, Adam
 from lightning_gans.game.sides import Side
 from lightning_gans.models.coulomb import CoulombDiscriminator, CoulombGenerator, losses
 from lightning_gans.networks import (
@@ -247,19 +247,55 @@ def test_decay_of_kernels_under_spectral_norm():
 def test_reported_beside_the_losses():
     data = ring()
     module, watch = game(data), Watch()
-    trainer([watch], max_steps=1).fit(module, data)
+    trainer([watch], max_steps=1, log_every_n_steps=1).fit(module, data)
     row = watch.reported()
     real_mean, fake_mean = row["real_potential"], row["fake_potential"]
     assert row["energy"] == pytest.approx((real_mean - fake_mean) / 2, rel=1e-5)
     assert row["energy"] > 0
+    assert row["energy_floor"] == pytest.approx(losses.energy_floor(watch.batches[0]).item())
     # the best constant is the middle of the two means
     assert row["constant_loss"] == pytest.approx(
         row["sides_loss"] + (real_mean - fake_mean) ** 2 / 2, rel=1e-5
     )
     assert set(row) == {
         "energy", "real_potential", "fake_potential", "constant_loss", "sides_loss", "discriminator_loss",
-        "generator_loss",
+        "generator_loss", "energy_floor",
     }  # fmt: skip
+
+
+def test_a_scaled_potential():
+    """D* is so many times as large, and so are D's gradient at the samples and G's. Adam's steps are not."""
+    real, fake = torch.randn(16, 2), torch.randn(16, 2).requires_grad_()
+    at_real, at_fake = losses.potentials(real, fake)
+    module, rows = game(ring(), potential_scale=64.0), {}
+    module.report = rows.update
+    loss = module.discriminator_loss(Side(real), Side(fake.detach()))
+    scored = module.discriminator(real), module.discriminator(fake)
+    assert loss.item() == pytest.approx(losses.discriminator_loss(*scored, 64 * at_real, 64 * at_fake).item())
+    # the energy is that of the field, what D's loss is held against is in D's units
+    assert rows["energy"].item() == pytest.approx(losses.energy(at_real, at_fake).item(), rel=1e-5)
+    plain = 64**2 * (at_real.var(correction=0) + at_fake.var(correction=0))
+    assert rows["sides_loss"].item() == pytest.approx(plain.item(), rel=1e-4)
+
+    class Exact(nn.Module):
+        def __init__(self, shape, scale):
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(float(scale)))
+
+        def forward(self, points):
+            return -self.scale * points.square().sum(1)
+
+    def moved(scale, optimizer):
+        module = game(
+            ring(), discriminator=Exact((2,), scale), potential_scale=scale, generator_optimizer=optimizer
+        )
+        start = deepcopy(module.generator.state_dict())
+        trainer(max_steps=1).fit(module, ring())
+        return torch.cat([(p - start[n]).flatten() for n, p in module.generator.named_parameters()]).detach()
+
+    adam, sgd = partial(Adam, lr=0.01, eps=1e-30), partial(SGD, lr=1e-3, momentum=0.0)
+    torch.testing.assert_close(moved(64, adam), moved(1, adam), rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(moved(64, sgd), 64 * moved(1, sgd), rtol=1e-3, atol=1e-6)
 
 
 def test_loss_of_the_best_constant():
@@ -320,6 +356,7 @@ class Patches(nn.Module):
     [
         (lambda: game(ring(), kernel_dim=2), "kernel_dim=2: give a finite number, at least 3"),
         (lambda: game(ring(), epsilon=0.0), "epsilon=0.0"),
+        (lambda: game(ring(), potential_scale=0.0), "potential_scale=0.0"),
         (lambda: game(ring(), weight_decay=-1.0), "weight_decay=-1.0"),
         (lambda: game(ring(), generator_steps=2), "generator_steps=2: .* give 1"),
         (

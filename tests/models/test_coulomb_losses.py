@@ -81,6 +81,20 @@ def test_equal_sets_have_no_field(dtype, epsilon):
     assert coulomb.force(real, real, real.clone(), epsilon=epsilon).abs().max() < 1e-10
 
 
+def test_floor_of_the_energy():
+    """By hand for two points; for more it is the mean energy of two sets of a distribution."""
+    pair = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
+    assert coulomb.energy_floor(pair).item() == pytest.approx((1 - 26**-0.5) / 2, rel=1e-6)
+    rng = torch.Generator().manual_seed(0)
+    energies = [
+        coulomb.energy(*coulomb.potentials(*torch.randn(2, 40, 2, generator=rng))) for _ in range(400)
+    ]
+    floors = [coulomb.energy_floor(torch.randn(40, 2, generator=rng)) for _ in range(50)]
+    assert torch.stack(floors).mean().item() == pytest.approx(torch.stack(energies).mean().item(), rel=0.03)
+    with pytest.raises(ValueError, match="there are 1 samples: the floor needs two"):
+        coulomb.energy_floor(pair[:1])
+
+
 def test_far_apart():
     """Sets of coincident points, and points that are all far from one another."""
     at_real, at_fake = coulomb.potentials(torch.full((8, 3), 1e9), torch.zeros(8, 3))

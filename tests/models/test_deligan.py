@@ -16,6 +16,7 @@ from lightning_gans.game.latents import GaussianMixture, Normal, Uniform
 from lightning_gans.game.optimizers import SGD
 from lightning_gans.game.sides import Side
 from lightning_gans.losses import gan, semi_supervised
+from lightning_gans.metrics import Evaluation, LatentSigma, Samples
 from lightning_gans.models.deligan import (
     DeLiGANCIFARDiscriminator,
     DeLiGANGenerator,
@@ -256,6 +257,28 @@ def test_widths_are_reported_and_their_collapse_is_warned_of():
     ) as seen:
         trainer(max_steps=6).fit(module, ring())
     assert sum("sigma" in str(warning.message) for warning in seen) == 1
+
+
+def test_sigma_is_a_score_of_an_evaluation():
+    widths = {"mixture": (GaussianMixture(2, 4, sigma=0.3), 0.3), "fixed": (Normal(2), 1.0)}
+    for latent, expected in widths.values():
+        module = game(latent=latent)
+        evaluation = Evaluation([LatentSigma()], None, count=4)
+        evaluation.fill_in(None, None, module)
+        score = evaluation.run([Samples(torch.rand(4, 2), torch.arange(4), None)]).values["latent_sigma"]
+        assert score.item() == pytest.approx(expected)
+    with torch.no_grad():  # of the weights as they are then, without signs
+        widths["mixture"][0].trained_sigma[:2] = -0.9
+    metric = LatentSigma()
+    metric.take_game(game(latent=widths["mixture"][0]))
+    metric.update(torch.arange(4))
+    assert metric.compute().item() == pytest.approx((0.9 + 0.3) / 2)
+    for bad, what in (
+        (game(latent=Uniform(2)), "the game's latents are Uniform"),
+        (None, "there is no game"),
+    ):
+        with pytest.raises(ValueError, match=f"LatentSigma is for latents with a sigma, and {what}: leave"):
+            metric.take_game(bad)
 
 
 def test_samples_of_a_component():

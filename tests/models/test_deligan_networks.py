@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+import yaml
 from torch import nn
 from torch.autograd import gradcheck
 
+from lightning_gans.files import recipes_folder
 from lightning_gans.models import deligan
+from lightning_gans.networks.mlp import MLPDiscriminator, MLPGenerator
 
 
 def parameters(network):
@@ -122,3 +125,23 @@ def test_several_outputs(make, shape):
     assert make(shape, width=4, outputs=7)(torch.rand(5, *shape)).shape == (5, 7)
     with pytest.raises(ValueError, match="outputs=0"):
         make(shape, outputs=0)
+
+
+def test_first_weights_are_those_of_the_released_code():
+    """Its linear layers have no initialiser: TensorFlow drew U(-b, b) with b = sqrt(3 / inputs) for them."""
+    torch.manual_seed(0)
+    first = next(
+        part for part in deligan.DeLiGANMNISTGenerator((1, 28, 28)).modules() if isinstance(part, nn.Linear)
+    )
+    assert first.weight.abs().max().item() == pytest.approx((3 / 30) ** 0.5, rel=1e-3)
+    assert first.weight.std().item() == pytest.approx(0.183, abs=0.002)
+    recipe = yaml.safe_load((recipes_folder() / "deligan/bimodal.yaml").read_text())["model"]["init_args"]
+    networks = (
+        MLPGenerator((2,), recipe["latent"]["init_args"]["dim"], **recipe["generator"]["init_args"]),
+        MLPDiscriminator((2,), **recipe["discriminator"]["init_args"]),
+    )
+    for network in networks:
+        for layer in (part for part in network.modules() if isinstance(part, nn.Linear)):
+            bound = (3 / layer.in_features) ** 0.5
+            assert 0.8 * bound < layer.weight.abs().max().item() < 1.001 * bound
+            assert not layer.bias.any()

@@ -114,8 +114,8 @@ def test_passes_of_an_update():
 
 def begun(reweight_from, **progress):
     module = GOLDACGAN((2,), 2, reweight_from=reweight_from)
-    at = {"global_step": 0, "max_steps": -1, "current_epoch": 0, "max_epochs": -1, **progress}
-    module._trainer = SimpleNamespace(**at)
+    at = {"global_step": 0, "max_steps": -1, "current_epoch": 0, "max_epochs": -1, "callbacks": []}
+    module._trainer = SimpleNamespace(**(at | progress))
     return module.reweights
 
 

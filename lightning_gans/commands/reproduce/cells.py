@@ -12,8 +12,10 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
+from subprocess import DEVNULL
 from threading import Event, Lock
 from typing import Any
 
@@ -29,6 +31,8 @@ BUSY = 75  # exit code of a process whose cell another process is running
 PATIENCE = 60.0  # seconds that a process gets to end after a signal
 PROGRAMS = ("lightning-gans", "torch", "lightning")
 RUN = "fit"  # the run's name: runs/fit/version_K in the cell's folder
+SOURCE = Path(__file__).parents[3]  # around the package: a checkout, or where packages are installed
+SPENT = ("seconds", "processor_seconds")  # what a run has taken, by its status
 
 State = str
 """finished, failed, interrupted (goes on), running (by another process), missing, stale (other settings)."""
@@ -43,6 +47,17 @@ def read_status(folder: Path) -> dict[str, Any]:
     # Damaged, by a power cut for example: the folder is then kept under another name.
     except (TypeError, ValueError):
         return {"state": "damaged", "identity": None}
+
+
+def duration_of(status: Mapping[str, Any]) -> float:
+    """Return the seconds that a finished run takes on a quiet machine, by its status.
+
+    On a CPU its processor's, if the run has not waited for more of them at once: other programs may have made
+    it wait. On a GPU, and of runs of older versions, those of the wall clock.
+    """
+    seconds = float(status["seconds"])
+    on_cpu = status.get("accelerator", "cpu") == "cpu"
+    return min(seconds, status.get("processor_seconds", seconds)) if on_cpu else seconds
 
 
 def state(cell: Cell, locked: bool = False) -> State:
@@ -204,8 +219,8 @@ def _run_all(cell: Cell) -> int:
             traceback.print_exc()
             code, status = 1, {**status, "state": "failed", "error": str(error)}
     for member in left.values():
-        seconds = status["seconds"] / len(cell.members)
-        _write_status(member, {**status, **about, "identity": member.identity, "seconds": seconds})
+        shares = {name: status[name] / len(cell.members) for name in SPENT}
+        _write_status(member, {**status, **about, "identity": member.identity, **shares})
     if code == 0:
         # Of no settings any more: if its cells are removed, they are run anew.
         _write_status(cell, {**status, "identity": None, "state": "split"})
@@ -232,7 +247,7 @@ def _run(cell: Cell) -> int:
         return 0
     _make_folder(cell)
     _speak_into(folder / "log.txt")
-    checkpoint = _checkpoint(folder) if before in ("interrupted", "failed") else None
+    checkpoint, took = _checkpoint(folder) if before in ("interrupted", "failed") else (None, 0.0)
     earlier = read_status(folder) if checkpoint else {"before": 0.0}
     arguments = ["fit", "--config", str(folder / "config.yaml"), "--name", RUN]
     arguments += ["--trainer.default_root_dir", str(folder), "--trainer.enable_progress_bar", "false"]
@@ -243,7 +258,9 @@ def _run(cell: Cell) -> int:
         "started": psutil.Process().create_time(),
         # The seconds that earlier processes took up to the checkpoint.
         "before": earlier["before"] + (checkpoint.stat().st_mtime - earlier["started"] if checkpoint else 0),
+        "processor_before": earlier.get("processor_before", 0.0) + took,
         "command": shlex.join(["lightning-gans", *arguments]),
+        "revision": revision(),
         **machine(cell.config),
     }
     write_whole(folder / "config.yaml", yaml.safe_dump(dict(cell.config), sort_keys=False))
@@ -255,6 +272,8 @@ def _run(cell: Cell) -> int:
     over = checkpoint is not None and is_finished(checkpoint) and evaluations(folder)
     status["state"] = "finished" if over or _fit(arguments, folder) else "failed"
     status["seconds"] = status["before"] + time.time() - status["started"]
+    status["processor_seconds"] = status["processor_before"] + time.process_time()
+    status["date"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
     if status["state"] == "failed":
         status["error"] = last_line(folder / "log.txt")
     _write_status(cell, status)
@@ -288,33 +307,52 @@ def _speak_into(path: Path) -> None:
             os.dup2(log.fileno(), stream)
 
 
-def _checkpoint(folder: Path) -> Path | None:
-    """Return the checkpoint from which a run goes on; None if it starts anew."""
+def _checkpoint(folder: Path) -> tuple[Path | None, float]:
+    """Return the checkpoint from which a run goes on, and the processor seconds of the process that wrote it.
+
+    None if the run starts anew.
+    """
     from lightning_gans.game.checkpoints import read_checkpoint
 
     found = [place / "checkpoints" / "last.ckpt" for place in versions(folder)]
     path = next((path for path in reversed(found) if path.is_file()), None)
     if path is None:
-        return None
+        return None, 0.0
     try:
-        read_checkpoint(path)
+        stored = read_checkpoint(path)
     except Exception as error:
         print(f"{path} cannot be read, the run starts anew: {error}", flush=True)
-        return None
-    return path
+        return None, 0.0
+    states = stored.get("callbacks", {})
+    taken = [x.get("processor_seconds", 0.0) for name, x in states.items() if name.startswith("Checkpoint")]
+    return path, sum(taken)
+
+
+def revision(source: Path = SOURCE) -> str:
+    """Return the commit of this package's source tree, with a + if it was changed since; else its version."""
+    if not (source / ".git").exists():  # installed, maybe below a checkout of something else
+        return __version__
+    git = ["git", "-C", str(source)]
+    try:
+        commit = subprocess.check_output([*git, "rev-parse", "--short", "HEAD"], text=True, stderr=DEVNULL)
+        changed = subprocess.call([*git, "diff", "--quiet", "HEAD", "--", "lightning_gans", "recipes"])
+    except (OSError, subprocess.CalledProcessError):  # no git, no commit, or git does not trust the owner
+        return __version__
+    return commit.strip() + "+" * bool(changed)
 
 
 def machine(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return versions and hardware, to be stored with measured figures."""
     import torch
 
-    device = platform.processor() or platform.machine()
+    accelerator, device = "cpu", platform.processor() or platform.machine()
     if torch.cuda.is_available() and (config.get("trainer") or {}).get("accelerator") != "cpu":
-        device = torch.cuda.get_device_name()
+        accelerator, device = "cuda", torch.cuda.get_device_name()
     elif (about := Path("/proc/cpuinfo")).is_file():
         names = re.findall(r"^model name\s*: (.*)", about.read_text(), re.MULTILINE)
         device = names[0] if names else device
     return {
+        "accelerator": accelerator,
         "device": device,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),

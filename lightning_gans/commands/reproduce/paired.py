@@ -72,14 +72,14 @@ def differences(results: Results, data: DataSet) -> list[Difference]:
     """
     found = []
     for row, column in product(results.rows(data), data.columns.values()):
-        own = _by_seed(results, data, row.name, column)
+        own = by_seed(results, data, row.name, column)
         baselines: list[tuple[str, str, Column]] = []  # each with its row and column
         if row.baseline is not None and column.better is not None:
             baselines.append((row.baseline, row.baseline, column))
         if column.baseline is not None:
             baselines.append((column.baseline, row.name, data.columns[column.baseline]))
         for name, other_row, other_column in baselines:
-            others = _by_seed(results, data, other_row, other_column)
+            others = by_seed(results, data, other_row, other_column)
             values = [own[seed] - others[seed] for seed in own if seed in others]
             if len(values) >= LEAST:
                 about = data.name, row.name, column.name, name, len(values)
@@ -87,7 +87,8 @@ def differences(results: Results, data: DataSet) -> list[Difference]:
     return found
 
 
-def _by_seed(results: Results, data: DataSet, row: str, column: Column) -> dict[int, float]:
+def by_seed(results: Results, data: DataSet, row: str, column: Column) -> dict[int, float]:
+    """Return the figures of a row's runs that have finished."""
     return {x.cell.seed: x.value for x in results.of(row, data.name, column) if x.value is not None}
 
 

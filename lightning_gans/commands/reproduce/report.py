@@ -5,16 +5,23 @@ import io
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from lightning_gans.commands.reproduce.cells import PROGRAMS, evaluations, read_status
+from lightning_gans.commands.reproduce.cells import PROGRAMS, SPENT, duration_of, evaluations, read_status
 from lightning_gans.commands.reproduce.paired import differences
 from lightning_gans.commands.reproduce.results import MISSING, Figure, Results, summary
 from lightning_gans.commands.reproduce.tables import Cell, Column, DataSet
+from lightning_gans.commands.reproduce.verdicts import levels, verdicts
 
 ARROWS = {"high": " ↑", "low": " ↓", None: ""}
+CLAIMED = (
+    "A claim holds if the whole 95 % interval (Student's t over the seeds) is on its side. Estimates are "
+    "means of the row, or, where it is said to be better than another, of its differences from that, paired "
+    "by seed."
+)
+OFF = 2  # factor between expected and measured seconds from which on a row is named
 SHOWN = ("epochs", "rejection")  # numbers of a protocol in which columns may differ
 
 # ---------------------------------------------------------------------- results.csv
@@ -29,14 +36,16 @@ def as_csv(results: Results) -> str:
             value, deviation = published or (None, None)
             absent = Figure(Cell(row.name, data.name, -1, {}, grid.folder), column, MISSING)
             for x in results.of(row.name, data.name, column) or [absent] * bool(published):
-                spent = read_status(x.cell.folder)["seconds"] if x.state == "finished" else None
+                status = read_status(x.cell.folder) if x.state == "finished" else {}
                 line = {"row": row.name, "data": data.name, "seed": x.cell.seed, "column": column.name}
                 line |= {"measured": x.value, "published": value, "published_sd": deviation}
                 comparable = bool(grid.budget.comparable and column.comparable)
                 line |= {"comparable": published and str(comparable).lower()}
                 line |= {"state": x.state, "update": x.update, "evaluations": x.evaluations}
                 line |= {name: x.protocol.get(name) for name in ("samples", "extractor", "hash")}
-                line |= {"seconds": spent and round(spent, 1)}
+                # Runs of older versions have the first alone.
+                line |= {name: round(status[name], 1) if name in status else None for name in SPENT}
+                line |= {name: status.get(name) for name in ("date", "revision")}
                 line |= {"folder": x.cell.folder.relative_to(grid.folder).as_posix()}
                 line |= {"seed": None, "folder": None} if x is absent else {}
                 lines.append(line)
@@ -58,10 +67,35 @@ def as_markdown(results: Results, command: str) -> str:
         lines += ["", f"**Not comparable with the published figures:** {budget.note}"]
     elif budget.note:
         lines += ["", budget.note]
+    lines += _claims(results)
     for data in budget.data.values():
         lines += ["", f"## {data.name}", "", *_of_data(results, data), *_paired(results, data)]
     lines += ["", *(f"- {note}" for note in _notes(results)), "", "```bash", command, "```", ""]
     return "\n".join(lines)
+
+
+def _claims(results: Results) -> list[str]:
+    """Return the lines of what the table's claims come to, and whether its levels are reached."""
+    found, reached = verdicts(results), levels(results)
+    lines = [f"**Not converged**: {x.text}." for x in reached if x.missed]
+    met = "; ".join(x.text for x in reached if x.missed is False)
+    lines += [f"Converged: {met}."] if met and not lines else []
+    text = [part for line in lines for part in (line, "")]
+    if found:
+        text += [as_line(["claim", "source", "data", "verdict", "estimate", "95 % interval", "seeds", ""])]
+        text += [as_line(["---"] * 4 + ["--:"] * 3 + ["---"])]
+    for x in found:
+        mean = between = ""
+        if x.estimate is not None:
+            columns = results.grid.budget.data[x.data].columns
+            digits = columns[results.grid.table.claims[x.claim].column].digits
+            mean, between = f"{x.estimate:.{digits}f}", f"{x.low:.{digits}f} to {x.high:.{digits}f}"
+        text.append(
+            as_line([x.says, x.source, x.data, f"**{x.verdict}**", mean, between, str(x.pairs), x.why])
+        )
+    if found:
+        text += ["", CLAIMED]
+    return ["", "## Claims", "", *text] if text else []
 
 
 def _of_data(results: Results, data: DataSet) -> list[str]:
@@ -81,8 +115,8 @@ def _of_data(results: Results, data: DataSet) -> list[str]:
         for row, pair, line in zip(rows, published, entries, strict=True):
             text = measured(results.of(row.name, data.name, column), counted)
             line += [f"**{text}**" if row.name == best else text]
-            line += [_pair(column, pair) if pair else "–"] * beside  # noqa: RUF001 - a dash for an empty cell, no minus
-    return [_line(heads), _line(["---"] + ["--:"] * (len(heads) - 1)), *map(_line, entries)]
+            line += [as_pair(column, pair) if pair else "–"] * beside  # noqa: RUF001 - a dash for an empty cell, no minus
+    return [as_line(heads), as_line(["---"] + ["--:"] * (len(heads) - 1)), *map(as_line, entries)]
 
 
 def _paired(results: Results, data: DataSet) -> list[str]:
@@ -90,18 +124,19 @@ def _paired(results: Results, data: DataSet) -> list[str]:
     found = differences(results, data)
     heads = ["row", "column", "baseline", "difference", "95 % interval", "pairs", ""]
     lines = ["", "Differences from the baseline, paired by seed:", ""] * bool(found)
-    lines += [_line(heads), _line(["---"] * 3 + ["--:"] * 3 + ["---"])] * bool(found)
+    lines += [as_line(heads), as_line(["---"] * 3 + ["--:"] * 3 + ["---"])] * bool(found)
     for x in found:
         digits = data.columns[x.column].digits
         mean, low, high = (f"{value:+.{digits}f}" for value in (x.difference, x.low, x.high))
         said = (
             "within noise: the interval contains 0" if x.within_noise else "higher" if x.low > 0 else "lower"
         )
-        lines.append(_line([x.row, x.column, x.baseline, mean, f"{low} to {high}", str(x.pairs), said]))
+        lines.append(as_line([x.row, x.column, x.baseline, mean, f"{low} to {high}", str(x.pairs), said]))
     return lines
 
 
-def _line(entries: Iterable[str]) -> str:
+def as_line(entries: Iterable[str]) -> str:
+    """Return a line of a table in Markdown."""
     return f"| {' | '.join(entry.replace('|', chr(92) + '|') for entry in entries)} |"
 
 
@@ -121,13 +156,14 @@ def measured(figures: Sequence[Figure], counted: bool = False) -> str:
     pair = summary(values)
     if pair is None:  # the score of a class without samples, for example
         return "no score" if any(figure.state == "finished" for figure in figures) else MISSING
-    text = _pair(figures[0].column, pair)
+    text = as_pair(figures[0].column, pair)
     if len(values) < len(figures):
         return f"{text} ({len(values)} of {plural(len(figures), 'seed')})"
     return f"{text} ({plural(len(values), 'seed')})" if counted else text
 
 
-def _pair(column: Column, pair: tuple[float, float | None]) -> str:
+def as_pair(column: Column, pair: tuple[float, float | None]) -> str:
+    """Return a figure and its deviation as text, with the column's digits."""
     value, deviation = pair
     text = f"{value:.{column.digits}f}"
     return text if deviation is None or math.isnan(deviation) else f"{text} ± {deviation:.{column.digits}f}"
@@ -153,22 +189,50 @@ def _notes(results: Results) -> list[str]:
             "Differences: means over the seeds of which both runs have finished, and the 95 % interval of "
             "Student's t; each by itself, not corrected for their number."
         )
-    for first, how in sorted({(x.column.first, x.column.over) for x in figures if x.column.over != "last"}):
-        what = "sd (of the population)" if how == "sd" else how
-        notes.append(f"{what}: over the evaluations of a run{f' from number {first} on' * (first > 1)}.")
+    columns = {(x.column.first, x.column.over, x.column.with_ or "") for x in figures}
+    for first, how, other in sorted(columns):
+        if how == "last":
+            continue
+        what = {"sd": "sd (of the population)", "correlation": f"Spearman's rank correlation with {other}"}
+        text = f"{what.get(how, how)}: over the evaluations of a run"
+        notes.append(f"{text}{f' from number {first} on' * (first > 1)}.")
     notes += _protocols(results)
     statuses = [read_status(folder) for folder, now in states.items() if now == "finished"]
     if statuses:
         machines = {f"{x['device']}, {plural(x['threads'], 'thread')} a run" for x in statuses}
         programs = {", ".join(f"{name} {x[name]}" for name in PROGRAMS) for x in statuses}
-        spent = [x["seconds"] for x in statuses]
         notes.append(f"On {'; '.join(sorted(machines))}. {'; '.join(sorted(programs))}.")
-        notes.append(f"{duration(sum(spent))} in all, {duration(statistics.fmean(spent))} a run.")
-        notes += _share_of_classifiers(results)
+        notes += [*_times(results), *_share_of_classifiers(results)]
     shown = {row.name for data in results.grid.budget.data.values() for row in results.rows(data)}
     shown -= {figure.cell.row for figure in figures}
     about = {row.name: row.note or "published only." * (row.name in shown) for row in table.rows.values()}
     return [*notes, *table.notes, *(f"{name}: {note}" for name, note in about.items() if note)]
+
+
+def _times(results: Results) -> list[str]:
+    """Return lines with the time that the runs took, beside what the table expects."""
+    cells = {x.cell.folder: x.cell for x in results.figures if x.state == "finished"}
+    statuses = {folder: read_status(folder) for folder in cells}
+    took = {folder: duration_of(status) for folder, status in statuses.items()}
+    of_processor = all(took[folder] < status["seconds"] for folder, status in statuses.items())
+    text = f"{_total(took.values())}{' (of the processor)' * of_processor}"
+    expected = [x.seconds for x in cells.values() if x.seconds is not None]
+    if len(expected) < len(cells):
+        return [f"{text}."]
+    by_row: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells.values():
+        by_row.setdefault((cell.row, cell.data), []).append(cell)
+    others = []
+    for (row, data), own in by_row.items():
+        measured, wanted = statistics.fmean(took[x.folder] for x in own), own[0].seconds or 0.0
+        if max(measured, wanted) > OFF * min(measured, wanted):
+            others.append(f"{row}, {data} ({duration(measured)}, not {duration(wanted)})")
+    wrong = f"Other times than the table expects, by more than a factor of {OFF}: {'; '.join(others)}."
+    return [f"{text}; by the table {_total(expected)}.", *[wrong] * bool(others)]
+
+
+def _total(seconds: Collection[float]) -> str:
+    return f"{duration(sum(seconds))} in all, {duration(statistics.fmean(seconds))} a run"
 
 
 def _share_of_classifiers(results: Results) -> list[str]:

@@ -5,7 +5,7 @@ Every figure is read from a run's ``evaluations.jsonl``. Without a finished run,
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from lightning_gans.commands.reproduce.cells import State, evaluations, state
 from lightning_gans.commands.reproduce.tables import Cell, Column, DataSet, Grid, Row
 
 MISSING = "missing"
+CORRELATED = 4  # evaluations; of three, one order in six is perfect by chance
 OVER: dict[str, Callable[[Sequence[float]], float]] = {
     "last": lambda values: values[-1],
     "min": min,
@@ -92,13 +93,19 @@ def measure(grid: Grid, cell: Cell) -> list[Figure]:
     return [figure_of(cell, x, lines) if now == "finished" else Figure(cell, x, now) for x in columns]
 
 
+def scored_by(column: Column, lines: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return those of a run's evaluations that have a column's score."""
+    return [line for line in lines if column.score in line and column.evaluate in (None, line["name"])]
+
+
 def figure_of(cell: Cell, column: Column, lines: Sequence[Mapping[str, Any]]) -> Figure:
     """Compute a figure of a finished run from its evaluations."""
 
     def problem(text: str) -> Figure:
         return Figure(cell, column, "finished", problem=text)
 
-    scored = [line for line in lines if column.score in line and column.evaluate in (None, line["name"])]
+    scores = [x for x in (column.score, column.with_) if x is not None]
+    scored = [x for x in lines if {*scores} <= {*x} and column.evaluate in (None, x["name"])]
     names = sorted({str(line["name"]) for line in scored})
     if len(names) > 1:
         return problem(f"{column.score} is of several callbacks ({', '.join(names)})")
@@ -106,7 +113,7 @@ def figure_of(cell: Cell, column: Column, lines: Sequence[Mapping[str, Any]]) ->
     scored = scored[first - 1 : column.at]
     if not scored:
         where = f"evaluation {column.at}" if column.at else "its evaluations"
-        return problem(f"there is no {column.score} in {where}")
+        return problem(f"there is no {' with '.join(scores)} in {where}")
     used = scored[-1:] if column.over == "last" else scored
     values = [line[column.score] for line in used]
     classes = min((len(value) for value in values if isinstance(value, list)), default=None)
@@ -115,10 +122,31 @@ def figure_of(cell: Cell, column: Column, lines: Sequence[Mapping[str, Any]]) ->
     values = [value[column.of_class or 0] if isinstance(value, list) else value for value in values]
     # If an evaluation lacks the score, a minimum or mean over the others is not what the column promises.
     known = all(isinstance(value, int | float) and math.isfinite(value) for value in values)
-    value = float(OVER[column.over](values)) * column.scale if known else None
     why = None if known else f"{column.score} could not be computed in each evaluation"
+    value = None
+    if column.with_ is not None and known:
+        value, why = correlation(values, [line[column.with_] for line in used], scores)
+    elif known:
+        value = OVER[column.over](values)
+    value = None if value is None else float(value) * column.scale
     protocol = {"samples": used[-1]["samples"], **used[-1]["protocol"]}
     return Figure(cell, column, "finished", value, len(used), used[-1]["update"], protocol, why)
+
+
+def correlation(
+    values: Sequence[float], others: Sequence[Any], names: Sequence[str]
+) -> tuple[float | None, str | None]:
+    """Return Spearman's rank correlation of two scores, or None and why there is none."""
+    from scipy.stats import spearmanr  # slow to import, and a dry run needs none
+
+    if len(values) < CORRELATED:
+        return None, f"{len(values)} evaluations are too few for a correlation, which needs {CORRELATED}"
+    if not all(isinstance(x, int | float) and math.isfinite(x) for x in others):
+        return None, f"{names[1]} could not be computed in each evaluation"
+    for name, score in zip(names, (values, others), strict=True):
+        if len(set(score)) == 1:
+            return None, f"{name} is the same in all evaluations: it has no correlation"
+    return spearmanr(values, others).statistic, None
 
 
 def summary(values: Sequence[float]) -> tuple[float, float] | None:

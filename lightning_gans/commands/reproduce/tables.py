@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -44,7 +43,8 @@ class Column(Named):
         score: Name of the score in ``evaluations.jsonl``.
         of_class: Index of the class, if the score has a value for each class.
         over: Which of the run's evaluations: the last, or the smallest, largest, mean, or deviation (of the
-            population) of all.
+            population) of all; or the rank correlation over all of them with another score.
+        with_: Name of that score, which the same evaluations have; ``with`` in the file.
         first: The first evaluation that counts, from 1.
         at: The only evaluation that counts, from 1. None: as ``over`` and ``first`` say.
         scale: What the score is multiplied by, such as 100 for percent.
@@ -57,7 +57,8 @@ class Column(Named):
 
     score: str
     of_class: int | None = None
-    over: Literal["last", "min", "max", "mean", "sd"] = "last"
+    over: Literal["last", "min", "max", "mean", "sd", "correlation"] = "last"
+    with_: str | None = None
     first: int = 1
     at: int | None = None
     scale: float = 1.0
@@ -74,6 +75,8 @@ class Column(Named):
         checks.within("(0, inf)", scale=self.scale)
         if self.at is not None and (self.over, self.first) != ("last", 1):
             raise ValueError(f"at={self.at} is one evaluation: leave over and first out")
+        if (self.over == "correlation") != (self.with_ is not None):
+            raise ValueError(f"over={self.over} and with={self.with_}: a correlation has both")
 
 
 @dataclass
@@ -128,6 +131,65 @@ class Change(Named):
 
 
 @dataclass
+class Level(Named):
+    """What runs reach that have converged; its name is that of a column, whose mean over seeds is meant.
+
+    Attributes:
+        row: Name of the row that has to reach it. None: each that is run.
+        data: Name of the data set. None: each that has the column.
+        least: The mean is at least this.
+        most: The mean is at most this.
+    """
+
+    row: str | None = None
+    data: str | None = None
+    least: float | None = None
+    most: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check that there is one bound."""
+        checks.within("(-inf, inf)", least=self.least, most=self.most)
+        if (self.least is None) == (self.most is None):
+            raise ValueError(f"least={self.least}, most={self.most}: give one of them")
+
+
+@dataclass
+class Claim(Named):
+    """What a paper says of a row, in figures of this table.
+
+    Attributes:
+        says: The claim, in a sentence.
+        source: Where the paper makes it.
+        row: Name of the row.
+        column: Name of the column.
+        data: Name of the data set. None: each that has the column.
+        than: Name of the row, or of another column of the same row, than which it is better, as the column's
+            ``better`` says.
+        by: By how much at least; below zero: it is worse by at most so much.
+        above: What the mean over seeds is above.
+        below: What the mean over seeds is below.
+    """
+
+    says: str
+    source: str
+    row: str
+    column: str
+    data: str | None = None
+    than: str | None = None
+    by: float = 0.0
+    above: float | None = None
+    below: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check that one thing is claimed."""
+        checks.within("(-inf, inf)", by=self.by, above=self.above, below=self.below)
+        if [self.than, self.above, self.below].count(None) != 2:
+            raise ValueError(f"than={self.than}, above={self.above}, below={self.below}: give one of them")
+        if self.by and self.than is None:
+            raise ValueError(f"by={self.by} is the distance from a row: give than, or leave it out")
+
+
+@dataclass
 class Budget(Named):
     """A budget: how much is computed.
 
@@ -141,6 +203,7 @@ class Budget(Named):
         rows: Its changes to some rows.
         seconds: Approximate seconds that a run takes, or its share of those that run as replicas.
         replicas: Whether seeds run as replicas of one process. None: as the table says.
+        levels: What has to be reached, by column: a budget that misses one says nothing of the claims.
     """
 
     describe: str
@@ -152,6 +215,7 @@ class Budget(Named):
     rows: dict[str, Change] = field(default_factory=dict)
     seconds: float | None = None
     replicas: bool | None = None
+    levels: dict[str, Level] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check seeds and time."""
@@ -180,6 +244,7 @@ class Table(Named):
         seed_data: Whether each run's seed is its data's seed too, which decides what samples and labels are
             chosen, and their order. With replicas it always is.
         replicas: Whether the seeds of a row run as replicas of one process.
+        claims: What the paper says of the figures.
     """
 
     title: str
@@ -194,6 +259,7 @@ class Table(Named):
     baseline: str | None = None
     seed_data: bool = False
     replicas: bool = False
+    claims: dict[str, Claim] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Pass what is said of all data sets, rows and budgets on to each; check all names.
@@ -207,34 +273,57 @@ class Table(Named):
         data_sets = [self.data, *(budget.data for budget in self.budgets.values())]
         for data in (data for chosen in data_sets for data in chosen.values()):
             other = [data.stands_for] if data.stands_for else []
-            _check_names(f"data.{data.name}.stands_for", other, self.data)
+            check_names(f"data.{data.name}.stands_for", other, self.data)
             data.columns = {**data.columns, **self.columns}
             data.stands_for = data.stands_for or data.name
             _check_baselines("columns", data.columns)
         for budget in self.budgets.values():
             where = f"budgets.{budget.name}"
-            _check_names(f"{where}.rows", budget.rows, self.rows)
+            check_names(f"{where}.rows", budget.rows, self.rows)
             budget.data = budget.data or self.data
             budget.replicas = self.replicas if budget.replicas is None else budget.replicas
             for change in budget.rows.values():
-                _check_names(f"{where}.rows.{change.name}.recipe", _data_of(change.recipe), budget.data)
+                check_names(f"{where}.rows.{change.name}.recipe", _data_of(change.recipe), budget.data)
+            for level in budget.levels.values():
+                self._check_about(f"{where}.levels.{level.name}", level, level.name, [budget])
             if budget.comparable is None and self.compares:
                 raise ValueError(f"{where}.comparable is missing: say whether the figures are, true or false")
             if budget.comparable is False and not budget.note:
                 raise ValueError(f"{where}.note is missing: say why the figures are not comparable")
-        _check_names("baseline", [] if self.baseline is None else [self.baseline], self.rows)
+        for claim in self.claims.values():
+            self._check_about(f"claims.{claim.name}", claim, claim.column, self.budgets.values())
+        check_names("baseline", [] if self.baseline is None else [self.baseline], self.rows)
         _check_baselines("rows", self.rows)
         for row in self.rows.values():
             row.baseline = row.baseline or (None if row.name == self.baseline else self.baseline)
-            _check_names(f"rows.{row.name}.recipe", _data_of(row.recipe), self.data)
+            check_names(f"rows.{row.name}.recipe", _data_of(row.recipe), self.data)
             where = f"rows.{row.name}.published"
-            _check_names(where, row.published or {}, self.data, complete=True)
+            check_names(where, row.published or {}, self.data, complete=True)
             for name, figures in (row.published or {}).items():
-                _check_names(f"{where}.{name}", figures or {}, self.data[name].columns, complete=True)
+                check_names(f"{where}.{name}", figures or {}, self.data[name].columns, complete=True)
                 for column, figure in (figures or {}).items():
                     value, deviation = figure if isinstance(figure, tuple) else (figure, None)
                     checks.within("(-inf, inf)", **{f"{where}.{name}.{column}": value})
                     checks.within("[0, inf)", **{f"{where}.{name}.{column}[1]": deviation})
+
+    def _check_about(self, where: str, said: Level | Claim, column: str, budgets: Iterable[Budget]) -> None:
+        """Check the names of what is said of a column of some budgets."""
+        data_sets = [data for budget in budgets for data in budget.data.values()]
+        if said.data is not None:
+            check_names(f"{where}.data", [said.data], [data.name for data in data_sets])
+            data_sets = [data for data in data_sets if data.name == said.data]
+        columns = [data.columns[column] for data in data_sets if column in data.columns]
+        if not columns:
+            known = dict.fromkeys(name for data in data_sets for name in data.columns)
+            check_names(where if isinstance(said, Level) else f"{where}.column", [column], known)
+        if said.row is not None:
+            check_names(f"{where}.row", [said.row], self.rows)
+        if isinstance(said, Claim) and said.than is not None:
+            others = {name for data in data_sets for name in data.columns if name != column}
+            others |= {row for row in self.rows if row != said.row}
+            check_names(f"{where}.than", [said.than], sorted(others))
+            if any(x.better is None for x in columns):
+                raise ValueError(f"{where}.than: columns.{column}.better is missing: say high or low")
 
     @property
     def compares(self) -> bool:
@@ -321,6 +410,11 @@ class Grid:
         found = {(row.name, data.name): self._config(row, data) for data, row in pairs}
         return {pair: config for pair, config in found.items() if config is not None}
 
+    @cached_property
+    def _recipes(self) -> dict[str, dict[str, Any]]:
+        """What was read of recipes, by name: most rows of a table have the same."""
+        return {}
+
     def _seeded(self, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
         seeded = {**deepcopy(dict(config)), "seed_everything": seed}
         if self._seeds_data:
@@ -335,7 +429,9 @@ class Grid:
         if name is None:
             return None
         try:
-            config = read_yaml(Path(find_config(name)[0]))
+            if name not in self._recipes:
+                self._recipes[name] = read_yaml(Path(find_config(name)[0]))
+            config = deepcopy(self._recipes[name])
             for overrides in (self.table.set, data.set, row.set, self.budget.set, change.set):
                 merge(config, overrides)
             if self._seeds_data and "seed" in (_open(config, "data", "data").get("init_args") or {}):
@@ -373,20 +469,20 @@ def load_table(name: str) -> Table:
         raise FileNotFoundError(f"table={name} is neither a file nor a table: {near}")
     given = read_yaml(path)
     try:
-        table: Table = _parse(Table, path.stem, given)
+        table: Table = parse(Table, path.stem, given)
         for budget in table.budgets.values():
-            Grid(table, budget, Path()).cells()
+            Grid(table, budget, Path()).cells(budget.seeds[:1])
     except (FileNotFoundError, ValueError) as error:
         raise ValueError(f"table {path.stem}: {error}") from error
     return table
 
 
-def _parse(kind: type[Any], name: str, given: Any) -> Any:
+def parse(kind: type[Any], name: str, given: Any) -> Any:
     """Parse a dataclass with jsonargparse; nested dataclasses are parsed first, so that errors name them."""
     if not isinstance(given, dict):
         raise ValueError(f"it is {given!r}: give names with values below it")
-    entries = {x.name: x for x in fields(kind) if x.init}
-    _check_names("", given, entries)
+    entries = {x.name.rstrip("_"): x for x in fields(kind) if x.init}  # with is no name in Python
+    check_names("", given, entries)
     values = dict(given)
     for key, entry in entries.items():
         if key not in given and entry.default is entry.default_factory is MISSING:
@@ -399,19 +495,29 @@ def _parse(kind: type[Any], name: str, given: Any) -> Any:
                 try:
                     if folders[slug(str(part))] > 1:
                         raise ValueError(f"another one would share its folder {slug(part)}: rename it")
-                    values[key][part] = _parse(inner, part, {} if value is None else value)
+                    values[key][part] = parse(inner, part, {} if value is None else value)
                 except ValueError as error:
                     raise ValueError(f"{key}.{part}: {error}") from error
-    parser = OneLine()
-    parser.add_class_arguments(kind)
-    parsed = kind(**parser.instantiate(parser.parse_object(values)))
+    named = {entries[key].name: value for key, value in values.items()}
+    parser = _parser(kind)  # type: ignore[arg-type]  # classes are hashable
+    try:
+        parsed = kind(**parser.instantiate(parser.parse_object(named)))
+    except ValueError as error:
+        raise ValueError(str(error).replace("with_", "with")) from error
     if "seed_everything" in getattr(parsed, "set", ()):
         raise ValueError("set: seed_everything is each run's own: name them in seeds of the budget")
     parsed.name = name
     return parsed
 
 
-def _check_names(
+@cache
+def _parser(kind: type[Any]) -> OneLine:
+    parser = OneLine()
+    parser.add_class_arguments(kind)
+    return parser
+
+
+def check_names(
     where: str, names: Collection[object], known: Collection[str], complete: bool = False
 ) -> None:
     """Check that all names are known, and (``complete``) that no known name is missing."""
@@ -427,7 +533,7 @@ def _check_baselines(where: str, entries: Mapping[str, Column] | Mapping[str, Ro
     for name, entry in entries.items():
         if entry.baseline is not None:
             others = [other for other in entries if other != name]
-            _check_names(f"{where}.{name}.baseline", [entry.baseline], others)
+            check_names(f"{where}.{name}.baseline", [entry.baseline], others)
 
 
 def _data_of(recipe: Recipe) -> Collection[str]:
@@ -477,61 +583,3 @@ def _open(node: dict[str, Any], name: str, path: str) -> dict[str, Any]:
         raise ValueError(f"set: {path} leads through {name}, which is {value!r}: replace it as a whole")
     node[name] = {} if value is None else value
     return node[name]  # type: ignore[no-any-return]
-
-
-def check(grid: Grid, cells: Iterable[Cell]) -> None:
-    """Check that ``fit`` accepts the configuration of each row and data set, and computes the table's scores.
-
-    Raises:
-        ValueError: If it does not.
-    """
-    different = {(cell.row, cell.data): cell for cell in cells}.values()
-    if not different:
-        return
-    from lightning_gans.commands.fit_parser import parser_of_fit
-
-    parser = parser_of_fit()
-    for cell in different:
-        try:
-            config = parser.parse_object(deepcopy(dict(cell.config)))
-            callbacks = config.trainer.callbacks or []
-            computed = _scores(callbacks if isinstance(callbacks, list) else [callbacks])
-            for column in grid.budget.data[cell.data].columns.values():
-                _check_column(column, computed)
-        except ValueError as error:
-            raise ValueError(f"{cell.row}, {cell.data}: {error}") from error
-
-
-def _scores(callbacks: Iterable[Any]) -> list[tuple[str | None, Sequence[str]]]:
-    """Return names of callbacks that score, each with the names (or patterns) of scores that it gives."""
-    from lightning_gans.metrics import score_names
-
-    found: list[tuple[str | None, Sequence[str]]] = []
-    for callback in callbacks:
-        # A class of one's own without arguments has no init_args.
-        kind, given = callback.class_path.rpartition(".")[2], callback.get("init_args")
-        if kind == "Evaluate":
-            found += [(given.name, score_names(metric.class_path) or ("*",)) for metric in given.metrics]
-        elif kind == "FittingCapacity":
-            means = ["fitting_capacity", *["fitting_capacity_ceiling", "gan_test"] * given.real]
-            others = [f"{name}_sd" for name in means] * (given.seeds > 1)
-            others += ["acceptance"] * (given.rejection is not None)
-            found.append((given.name, means + others))
-    return found
-
-
-def _check_column(column: Column, computed: Iterable[tuple[str | None, Sequence[str]]]) -> None:
-    where, score = f"columns.{column.name}: score={column.score}", column.score
-    asked = [(name, scores) for name, scores in computed if column.evaluate in (None, name)]
-    found = [(name, scores) for name, scores in asked if any(fnmatchcase(score, known) for known in scores)]
-    if not found:
-        known = sorted({score for _, scores in asked for score in scores})
-        raise ValueError(f"{where} is not computed: {checks.suggestion(score, known, 'its scores are')}")
-    callbacks = sorted({str(name) for name, _ in found})
-    if len(callbacks) > 1:
-        raise ValueError(f"{where} is of several callbacks, say evaluate: {' or '.join(callbacks)}")
-    if any(score in scores for _, scores in found) and score.endswith("_per_class") != (
-        column.of_class is not None
-    ):
-        wanted = "has one for each class, say of_class" if column.of_class is None else "has no of_class"
-        raise ValueError(f"{where} {wanted} (it is {column.of_class})")

@@ -19,18 +19,22 @@ class CoulombGAN(LatentGame):
     """Real samples attract, generated ones repel; D learns the potential of both, and G climbs it.
 
     ``Phi(a) = mean k(a, real) - mean k(a, fake)`` with the Plummer kernel of exponent ``kernel_dim - 2``
-    (:mod:`lightning_gans.models.coulomb.losses`). D regresses Phi at the samples of its batch, G ascends D.
-    Both gradients are taken at the same weights and the same fakes. Networks by default: the paper's at 32
-    and 64 pixels, otherwise DCGAN's, MLPs for vectors.
+    (:mod:`lightning_gans.models.coulomb.losses`). D regresses ``potential_scale * Phi`` at the samples of its
+    batch, G ascends D. Both gradients are taken at the same weights and the same fakes. Networks by default:
+    the paper's at 32 and 64 pixels, otherwise DCGAN's, MLPs for vectors.
 
-    Reported beside the losses: the energy of the field, which training lowers to its noise floor; the mean
-    potentials; and what D's loss is to be held against: ``constant_loss``, the loss of the best constant, and
-    ``sides_loss``, that of the best two numbers, one for real and one for generated samples.
+    Reported beside the losses: the energy of the field, which training lowers to its noise floor; that floor,
+    of two batches of real samples (not with ``exclude_self``); the mean potentials; and what D's loss is to
+    be held against: ``constant_loss``, the loss of the best constant, and ``sides_loss``, that of the best
+    two numbers, one for real and one for generated samples.
 
     Args:
         image_shape: ``(channels, height, width)``, or ``(d,)`` for vectors.
         kernel_dim: The kernel's dimension, at least 3; the paper's d.
         epsilon: Softening length of the kernel in units of the data. Structure below it is not learned.
+        potential_scale: D regresses this multiple of the potential. Potentials of images vary by hundredths,
+            less than what a new D returns, which then takes many updates to come down to them. Adam's updates
+            of G do not depend on it (but for its eps), those of SGD are in proportion.
         exclude_self: Leave the kernel of a sample with itself out of the potentials; the released codes keep
             it.
         gather: Potentials of the joined batch of all ranks, instead of each rank's own. The energy that is
@@ -49,13 +53,12 @@ class CoulombGAN(LatentGame):
 
     shares_fake = True
 
-    no_replicas = "its potentials couple all samples of a batch"
-
     def __init__(
         self,
         image_shape: tuple[int, ...],
         kernel_dim: int = 3,
         epsilon: float = 1.0,
+        potential_scale: float = 1.0,
         exclude_self: bool = False,
         gather: bool = False,
         remember_previous: bool = False,
@@ -71,11 +74,13 @@ class CoulombGAN(LatentGame):
             **kwargs,
         )
         losses.check_kernel(kernel_dim, epsilon)
+        checks.positive(potential_scale=potential_scale)
         checks.within("[0, inf)", weight_decay=weight_decay)
         if self.generator_steps != 1:
             raise ValueError(f"generator_steps={self.generator_steps}: G changes the field, give 1")
         self.kernel_dim = kernel_dim
         self.epsilon = epsilon
+        self.potential_scale = potential_scale
         self.exclude_self = exclude_self
         self.gather = gather
         self.remember_previous = remember_previous
@@ -102,11 +107,12 @@ class CoulombGAN(LatentGame):
         """``E[(D(y) - Phi(y))^2] + E[(D(x) - Phi(x))^2]``, real y and generated x in passes of their own."""
         # Held-out data may end with a batch of one sample: without itself none would be left.
         exclude_self = self.exclude_self and (self.training or len(real) > 1)
-        at_real, at_fake = losses.potentials(
-            real.images, fake.images, self.kernel_dim, self.epsilon, exclude_self, self._gathers()
-        )
+        pairs = zip(self.per_replica(real.images), self.per_replica(fake.images), strict=True)
+        kernel = self.kernel_dim, self.epsilon
+        fields = [losses.potentials(*pair, *kernel, exclude_self, self._gathers()) for pair in pairs]
         if self.training:
-            self._report_field(at_real, at_fake)
+            self._report_field(*map(torch.stack, zip(*fields, strict=True)))
+        at_real, at_fake = (self.potential_scale * torch.cat(side) for side in zip(*fields, strict=True))
         return losses.discriminator_loss(self.judge(real), self.judge(fake), at_real, at_fake)
 
     def generator_loss(self, real: Side, fake: Side) -> Tensor:
@@ -128,6 +134,8 @@ class CoulombGAN(LatentGame):
         as in the authors' TensorFlow code, and in the order of their PyTorch code.
         """
         real = self.read(batch)
+        if len(real) >= 2 * self.replicas:
+            self._report_floor(real.images)
         _, due = self.advance_round()
         with torch.set_grad_enabled(due):
             fake = self.draw_fakes(real)
@@ -137,9 +145,12 @@ class CoulombGAN(LatentGame):
         loss = self.discriminator_loss(real, fake)
         terms = {"discriminator_loss": loss}
         if self.previous is not None:
-            kernel = self.kernel_dim, self.epsilon
-            targets = losses.potential(self.previous, real.images, fake.images, *kernel, self._gathers())
-            terms["previous_loss"] = losses.regression_loss(self.judge(Side(self.previous)), targets)
+            sides = (self.per_replica(x) for x in (self.previous, real.images, fake.images))
+            kernel = self.kernel_dim, self.epsilon, self._gathers()
+            targets = torch.cat([losses.potential(*each, *kernel) for each in zip(*sides, strict=True)])
+            terms["previous_loss"] = losses.regression_loss(
+                self.judge(Side(self.previous)), self.potential_scale * targets
+            )
             loss = loss + terms["previous_loss"]
         self.minimise("discriminator", loss)
         self.report(terms)
@@ -157,10 +168,21 @@ class CoulombGAN(LatentGame):
         return self.gather and self.trainer.world_size > 1
 
     def _report_field(self, at_real: Tensor, at_fake: Tensor) -> None:
-        energy = losses.energy(at_real, at_fake)
-        sides = at_real.var(correction=0) + at_fake.var(correction=0)
-        self.report({"energy": energy, "real_potential": at_real.mean(), "fake_potential": at_fake.mean()})
-        self.report({"constant_loss": sides + 2 * energy**2, "sides_loss": sides})
+        """Report what potentials say of a batch, ``(n,)`` or, of all replicas, ``(replicas, n)``."""
+        gap = at_real.mean(-1) - at_fake.mean(-1)
+        sides = at_real.var(-1, correction=0) + at_fake.var(-1, correction=0)
+        self.report({"real_potential": at_real.mean(), "fake_potential": at_fake.mean()})
+        self.report({"energy": gap.mean() / 2})
+        squared = self.potential_scale**2  # the losses are those of scaled potentials
+        self.report({"constant_loss": squared * (sides + gap**2 / 2).mean()})
+        self.report({"sides_loss": squared * sides.mean()})
+
+    def _report_floor(self, real: Tensor) -> None:
+        """Report the energy of two batches of real samples, where a row of the log is due."""
+        if self.reporting and not self.exclude_self:
+            each = [losses.energy_floor(y, self.kernel_dim, self.epsilon) for y in self.per_replica(real)]
+            batches = self.trainer.world_size if self.gather else 1
+            self.report({"energy_floor": torch.stack(each).mean() / batches})
 
     def check_judged(self, judged: Any) -> None:
         """Check that the discriminator returned one number for each of two images.

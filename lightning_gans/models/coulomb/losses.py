@@ -160,6 +160,37 @@ def energy(real_potentials: Tensor, fake_potentials: Tensor) -> Tensor:
     return (full_precision(real_potentials).mean() - full_precision(fake_potentials).mean()) / 2
 
 
+@torch.no_grad()
+def energy_floor(samples: Tensor, kernel_dim: int = 3, epsilon: float = 1.0) -> Tensor:
+    """Return the energy that two sets of N samples of one distribution have in the mean, by N of them.
+
+    It is (k(a, a) - mean k(a, b)) / N over pairs of different samples, an unbiased estimate. No generator has
+    a lower energy against real samples in the mean, however good, if its samples are independent.
+
+    Args:
+        samples: (N, ...), two or more.
+        kernel_dim: As in :func:`potential`.
+        epsilon: As in :func:`potential`.
+
+    Returns:
+        A scalar, float64.
+
+    Raises:
+        ValueError: If an argument is out of range, or there are fewer than two samples.
+    """
+    check_kernel(kernel_dim, epsilon)
+    if len(samples) < 2:
+        raise ValueError(f"there are {len(samples)} samples: the floor needs two or more")
+    rows = full_precision(samples).flatten(1)
+    origin, n = _origin(rows), len(rows)
+    own = epsilon ** (2 - kernel_dim)
+    total = -n * own
+    for part in _parts(rows, rows, rows):
+        squares = _squared_distances(part, rows, origin)
+        total = total + squares.add_(epsilon**2).pow_((2 - kernel_dim) / 2).sum()
+    return (own - total / (n * (n - 1))) / n
+
+
 def discriminator_loss(
     real_logits: Tensor, fake_logits: Tensor, real_potentials: Tensor, fake_potentials: Tensor
 ) -> Tensor:

@@ -3,13 +3,14 @@
 - ``DeLiGANMNISTGenerator`` / ``DeLiGANMNISTDiscriminator``: 28 pixels.
 - ``DeLiGANGenerator`` / ``DeLiGANCIFARDiscriminator``: 32 pixels.
 - ``DeLiGANGenerator(width=40)`` / ``DeLiGANSketchDiscriminator``: 32 pixels, for sketches.
-- Points: ``MLPGenerator(shape, hidden=(32,), activation="tanh")``, ``MLPDiscriminator(shape, hidden=(32,),
-  activation="tanh")``.
+- Points: ``MLPGenerator(shape, 2, hidden=(32,), activation="tanh", init_range=(1.22, 0.306))``, whose range
+  is TensorFlow's default of then, sqrt(3 / inputs), and the ``MLPDiscriminator`` with the same arguments.
 
 All discriminators end in minibatch discrimination: the logit of a sample depends on the others of its batch
 (of its rank), in evaluation mode too. The released code's initialisation from the first batch is left out.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -86,7 +87,8 @@ class DeLiGANMNISTGenerator(Generator):
     """Generator of 28x28 images: latents (N, latent_dim) to images in [-1, 1].
 
     Linear to 4x4 pixels, three transposed convolutions, batch norm and ReLU between them. Weights from
-    N(0, 0.02). Source: the released code for MNIST.
+    N(0, 0.02), those of the linear layer from U(-b, b) with b = sqrt(3 / latent_dim), which was TensorFlow's
+    default. Source: the released code for MNIST.
 
     Args:
         image_shape: (channels, 28, 28).
@@ -101,12 +103,13 @@ class DeLiGANMNISTGenerator(Generator):
         channels, _ = checks.square_image(image_shape, (28,))
         checks.at_least(1, latent_dim=latent_dim, width=width)
         units = 4 * width * 16
-        layers = [nn.Linear(latent_dim, units), nn.BatchNorm1d(units), nn.ReLU()]
+        layers: list[nn.Module] = [nn.Linear(latent_dim, units), nn.BatchNorm1d(units), nn.ReLU()]
         layers += [nn.Unflatten(1, (4 * width, 4, 4)), nn.ConvTranspose2d(4 * width, 2 * width, 3, 2, 1)]
         layers += [nn.BatchNorm2d(2 * width), nn.ReLU(), up(2 * width, width)]  # 7x7 pixels, then 14x14
         layers += [nn.BatchNorm2d(width), nn.ReLU(), up(width, channels), nn.Tanh()]
         super().__init__(latent_dim, *layers)
         initialisers.normal_(self)
+        initialisers.uniform_(layers[0], math.sqrt(3 / latent_dim))
 
 
 class DeLiGANGenerator(Generator):

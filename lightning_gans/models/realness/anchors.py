@@ -2,12 +2,13 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from lightning_gans import checks
+from lightning_gans.models.realness.losses import optimum
 from lightning_gans.networks.rebuild import Rebuildable
 
 
@@ -41,70 +42,58 @@ class SkewNormalAnchors(Anchors):
     """Skewed normal distributions, mirror images of each other, as far apart as asked for.
 
     ``A1(u) ~ phi(u) Phi(a u)`` at N points u from -3 to 3, ``A0(u) = A1(-u)``, with the skewness ``a`` that
-    gives KL(A1 || A0) = KL(A0 || A1) = ``kl``. Positive everywhere (before they are rounded to float32), and
-    not random. The paper's anchors have such shapes, and it reports their divergence; the more they differ,
-    the stricter is D.
+    gives the Jensen-Shannon divergence asked for: half the value that the game has at its end. Positive
+    everywhere (before they are rounded to float32), and not random. The paper's anchors have such shapes.
 
-    Three points in [-3, 3] would leave the ends next to nothing. There the anchors are (0, 1/3, 2/3) and
-    (0.9, 0.1, 0), with as much added to every outcome as gives KL(A1 || A0) = ``kl``: 0.001 for 4.7.
-    :class:`ReleasedAnchors` has about (0, 1/3, 2/3) and (0.85, 0.15, 0) on average.
+    The paper reports KL(A1 || A0), which says little of how far apart anchors are: it grows without limit as
+    a share goes to 0, and with few outcomes nothing else may change. With 51 outcomes KL of 1.66, 5.11, 7.81
+    and 11.05, those of its faces, are ``jsd`` of 0.274, 0.449, 0.498 and 0.531.
+
+    An odd number of outcomes has one in the middle that both anchors share: 3 allow a ``jsd`` of 0.015, 5 of
+    0.278, 7 of 0.416, 51 of 0.65.
 
     Args:
-        kl: KL(A1 || A0) in nats; the paper's faces have 1.66, 5.11, 7.81 and, best, 11.05.
+        jsd: JSD(A1, A0) in nats, at most log 2 = 0.693.
 
     Raises:
-        ValueError: If ``kl`` is not positive, or larger than can be reached with the number of outcomes.
+        ValueError: If ``jsd`` is not positive, or larger than can be reached with the number of outcomes.
     """
 
-    def __init__(self, kl: float = 11.05) -> None:
+    def __init__(self, jsd: float = 0.53) -> None:
         super().__init__()
-        checks.positive(kl=kl)
-        self.kl = kl
+        checks.positive(jsd=jsd)
+        self.jsd = jsd
 
     def make(self, num_outcomes: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return A1 and A0, ``(num_outcomes,)``."""
-        # t in (0, 1] is the skewness of at most 20, or what is added, from e^20 down to e^-100.
-        family = _smoothed_thirds if num_outcomes == 3 else _skew_normals
-        largest = _divergence(*family(1.0, num_outcomes))
-        if self.kl > largest:
+        low, high = 0.0, 20.0
+        largest = _divergence(*skew_normals(high, num_outcomes))
+        if self.jsd > largest:
             raise ValueError(
-                f"kl={self.kl}: {num_outcomes} outcomes allow no more, give at most {largest:.4g}"
+                f"jsd={self.jsd}: {num_outcomes} outcomes allow no more than {largest:.4g} between "
+                "SkewNormalAnchors: give less, or ReleasedAnchors"
             )
-        t = _bisect(lambda t: _divergence(*family(t, num_outcomes)), self.kl)
-        real, fake = family(t, num_outcomes)
-        return real.exp(), fake.exp()
+        for _ in range(60):
+            middle = (low + high) / 2
+            near = _divergence(*skew_normals(middle, num_outcomes)) < self.jsd
+            low, high = (middle, high) if near else (low, middle)
+        return skew_normals(high, num_outcomes)
 
     def extra_repr(self) -> str:
         """Show the divergence in ``print(model)``."""
-        return f"kl={self.kl}"
+        return f"jsd={self.jsd}"
 
 
-def _skew_normals(t: float, num_outcomes: int) -> tuple[Tensor, Tensor]:
-    """Return log A1 and log A0 for the skewness 20 t."""
+def skew_normals(skewness: float, num_outcomes: int) -> tuple[Tensor, Tensor]:
+    """Return A1 and A0 in float64, skewed normal distributions at ``num_outcomes`` points from -3 to 3."""
     u = torch.linspace(-3, 3, num_outcomes, dtype=torch.float64)
-    real = (torch.special.log_ndtr(20 * t * u) - u.square() / 2).log_softmax(0)
+    real = (torch.special.log_ndtr(skewness * u) - u.square() / 2).softmax(0)
     return real, real.flip(0)
 
 
-def _smoothed_thirds(t: float, num_outcomes: int) -> tuple[Tensor, Tensor]:
-    """Return log A1 and log A0 with e^(20 - 120 t) added to each of three outcomes."""
-    anchors = torch.tensor([[0, 1 / 3, 2 / 3], [0.9, 0.1, 0]], dtype=torch.float64) + math.exp(20 - 120 * t)
-    real, fake = (anchors / anchors.sum(1, keepdim=True)).log()
-    return real, fake
-
-
 def _divergence(real: Tensor, fake: Tensor) -> float:
-    """Return KL(A1 || A0) from the logarithms."""
-    return (real.exp() * (real - fake)).sum().item()
-
-
-def _bisect(rising: Callable[[float], float], target: float) -> float:
-    """Return t in (0, 1] with ``rising(t) = target``, which must not exceed ``rising(1)``."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < target else (low, middle)
-    return high
+    """Return JSD(A1, A0)."""
+    return optimum(real, fake).item() / 2
 
 
 class ReleasedAnchors(Anchors):

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from lightning_gans import checks
 from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFactory, LatentGame
@@ -12,7 +13,7 @@ from lightning_gans.game.latents import Latent, Normal
 from lightning_gans.game.replicas import of_first
 from lightning_gans.game.sides import Side
 from lightning_gans.models.realness import losses
-from lightning_gans.models.realness.anchors import Anchors, SkewNormalAnchors
+from lightning_gans.models.realness.anchors import Anchors, ReleasedAnchors
 from lightning_gans.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from lightning_gans.networks.mlp import MaxoutDiscriminator, MLPGenerator
 from lightning_gans.networks.rebuild import or_default
@@ -32,8 +33,8 @@ class RealnessGAN(LatentGame):
         image_shape: ``(channels, height, width)``, or ``(d,)`` for vectors.
         num_outcomes: N. What makes the discriminator is asked for as many ``outputs`` (twice as many if
             ``resample`` is ``adaptive``).
-        anchors: What makes A1 and A0; skewed normal distributions with KL(A1 || A0) = 11.05 by default,
-            or a dict of other arguments of these.
+        anchors: What makes A1 and A0; the authors' shifted histograms by default, or a dict of other
+            arguments of these.
         objective: What G minimises: 1, ``-KL(A0 || D(G(z)))``; 2, this plus ``KL(D(x) || D(G(z)))``; 3, this
             plus ``KL(A1 || D(G(z)))``.
         resample: In training, logits are drawn from a Gaussian that fits them over the ``batch`` (the paper),
@@ -69,12 +70,10 @@ class RealnessGAN(LatentGame):
         self.num_outcomes = num_outcomes
         self.num_outputs = 2 * num_outcomes if resample == "adaptive" else num_outcomes
         super().__init__(image_shape, **kwargs)
-        self.anchors: Anchors = or_default(anchors, SkewNormalAnchors, "anchors")
+        self.anchors: Anchors = or_default(anchors, ReleasedAnchors, "anchors")
         self.objective = objective
         self.resample = resample
         self.gather = gather
-        if self.anchors.redraws:
-            self.refuse_replicas(f"its anchors, {type(self.anchors).__name__}, are drawn anew in each round")
         real, fake = self.anchors(num_outcomes, torch.Generator().manual_seed(0))
         if torch.equal(real, fake):
             raise ValueError(f"anchors={self.anchors} are equal for real and fake: give different ones")
@@ -144,12 +143,16 @@ class RealnessGAN(LatentGame):
         return losses.generator_loss(real_logits, self.judge(fake), self.anchor_fake)
 
     def on_round_start(self) -> None:
-        """Redraw anchors that are random."""
+        """Redraw anchors that are random, by the updates so far: alike in all ranks, replicas and runs."""
         if self.anchors.redraws:
-            anchors = torch.stack(self.anchors(self.num_outcomes, self.rng))
-            if self.trainer.world_size > 1:  # so that all ranks, whose random numbers differ, use the same
-                torch.distributed.broadcast(anchors, 0)
-            self.anchor_real, self.anchor_fake = anchors
+            rng = torch.Generator(self.device).manual_seed(self.trainer.global_step)
+            self.anchor_real, self.anchor_fake = self.anchors(self.num_outcomes, rng)
+
+    def replica(self, number: int, into: Self | None = None) -> Self:
+        """Return the game that a replica plays, with the anchors of this round."""
+        game = super().replica(number, into)
+        game.anchor_real, game.anchor_fake = self.anchor_real, self.anchor_fake
+        return game
 
     @of_first
     def outcome_logits(self, images: Tensor) -> Tensor:

@@ -1,0 +1,340 @@
+"""Write a page of the papers' tables and figures: what each shows, and what became of its claims here."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from lightning_gans import checks
+from lightning_gans.commands.parsing import read_yaml
+from lightning_gans.commands.reproduce.cells import read_status
+from lightning_gans.commands.reproduce.report import ARROWS, as_line, as_pair, duration, measured, plural
+from lightning_gans.commands.reproduce.results import Results, gather
+from lightning_gans.commands.reproduce.tables import (
+    Column,
+    Grid,
+    Named,
+    Table,
+    check_names,
+    load_table,
+    parse,
+    slug,
+    table_names,
+)
+from lightning_gans.commands.reproduce.verdicts import Verdict, verdicts
+from lightning_gans.files import recipes_folder, write_whole
+
+VERDICTS = ("holds", "does not hold", "not converged", "not run")
+LEFT_OUT, NO_CLAIM = "exhibits not run", "no claim"
+PICTURES = "pictures/exhibits"
+KINDS = ("images", "points", "curves")
+MOST_BYTES = 150_000  # of a picture
+
+HEAD = """\
+# Exhibits
+
+Every table and figure of the papers, in their order: what it shows, the command that makes its \
+counterpart here, and what came out. `lightning-gans exhibits` writes this page from the runs of the \
+[tables](reproduce.md). Typed in by hand is only what an exhibit shows, and why it was not run."""
+VERDICTS_MEAN = """\
+A **claim** is what a paper says of its exhibit, put so that a number can decide it: a row is better than \
+another, or its mean lies above or below a number. The 95 % interval of Student's t over the seeds \
+decides.
+
+| Verdict | |
+| --- | --- |
+| holds | the whole interval is on the claim's side |
+| does not hold | it is not: the difference is within noise, or the opposite holds |
+| not converged | the runs miss a level that their regime asks of them, and so decide nothing |
+| not run | fewer than three seeds have finished |
+| exhibit not run | it, or a part of it, needs what is not at hand: the reason stands beside it |
+| no claim | a drawing of a method, or samples, whose counterpart is to be looked at |
+
+Measured figures are mean ± standard deviation over seeds. The regimes are so small that each row of a \
+table converges within minutes of a processor, on other data than the papers' and with smaller networks: \
+a verdict is about the claim in its regime. Published figures stand beside for the order of the rows."""
+
+
+@dataclass
+class Exhibit(Named):
+    """A table or figure of a paper.
+
+    Attributes:
+        shows: What it shows.
+        table: The table that makes its counterpart.
+        budget: The table's budget.
+        claims: Those of the table's claims that belong to it. None: all that no other exhibit has.
+        command: The command that makes its counterpart, if that is no table.
+        not_run: Why it, or what its table leaves out, is not run.
+        no_claim: Where its counterpart is, if there is nothing that a number could decide.
+        earlier: The page that has figures of an earlier revision, shown while its claims are not run.
+    """
+
+    shows: str
+    table: str = ""
+    budget: str = "quick"
+    claims: list[str] | None = None
+    command: str = ""
+    not_run: str = ""
+    no_claim: str = ""
+    earlier: str = ""
+
+    def __post_init__(self) -> None:
+        """Check that there is something to say of it."""
+        if not (self.table or self.not_run or self.no_claim):
+            raise ValueError("name its table, or say why it is not_run, or why it makes no_claim")
+
+
+@dataclass
+class Paper(Named):
+    """A paper.
+
+    Attributes:
+        title: Its authors, year and place.
+        exhibits: Its tables and figures.
+        page: Its page.
+    """
+
+    title: str
+    exhibits: dict[str, Exhibit]
+    page: str = ""
+
+
+@dataclass
+class Exhibits(Named):
+    """All papers."""
+
+    papers: dict[str, Paper]
+
+    def __post_init__(self) -> None:
+        """Check names, and give each exhibit its claims.
+
+        Raises:
+            ValueError: If a table, budget or claim is unknown, or a claim has two exhibits.
+        """
+        self.tables = {name: load_table(name) for name in table_names()}
+        left = {name: list(table.claims) for name, table in self.tables.items()}
+        for where, exhibit in self.each():
+            if exhibit.table:
+                check_names(f"{where}.table", [exhibit.table], self.tables)
+                table = self.tables[exhibit.table]
+                check_names(f"{where}.budget", [exhibit.budget], table.budgets)
+                check_names(f"{where}.claims", exhibit.claims or [], table.claims)
+                for claim in exhibit.claims or []:
+                    if claim not in left[table.name]:
+                        raise ValueError(f"{where}.claims: {claim} belongs to an exhibit above: name it once")
+                    left[table.name].remove(claim)
+        for _, exhibit in self.each():
+            if exhibit.table and exhibit.claims is None:
+                exhibit.claims, left[exhibit.table] = left[exhibit.table], []
+
+    def each(self) -> Iterator[tuple[str, Exhibit]]:
+        """Yield all exhibits, each with the place where it stands."""
+        for paper in self.papers.values():
+            for exhibit in paper.exhibits.values():
+                yield f"papers.{paper.name}.exhibits.{exhibit.name}", exhibit
+
+
+def load_exhibits(path: Path | None = None) -> Exhibits:
+    """Read the list of exhibits.
+
+    Args:
+        path: The file. Default: the one that comes with the package.
+
+    Raises:
+        ValueError: If something in it is unknown, missing or does not fit; one line.
+    """
+    path = path or recipes_folder() / "exhibits.yaml"
+    try:
+        found: Exhibits = parse(Exhibits, path.stem, read_yaml(path))
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from error
+    return found
+
+
+def exhibits(tables: str = "runs/tables", out: str = "docs/exhibits.md") -> None:
+    """Write a page of the papers' tables and figures, with what became of their claims.
+
+    What the exhibits are is in ``recipes/exhibits.yaml``; figures, verdicts and pictures are those of the
+    runs that ``reproduce`` has made. A claim whose runs are not there is "not run".
+
+    Args:
+        tables: Folder of the results of all tables, ``--out`` of ``reproduce``.
+        out: The page, Markdown. Pictures are copied into ``pictures/exhibits`` beside it.
+
+    Raises:
+        ValueError: If the list of exhibits is damaged.
+        OSError: If the page cannot be written.
+    """
+    checks.writable_file((".md",), out=out)
+    listed = load_exhibits()
+    pairs = dict.fromkeys((x.table, x.budget) for _, x in listed.each() if x.table)
+    results = {pair: _results(listed.tables[pair[0]], pair[1], Path(tables)) for pair in pairs}
+    judged = {pair: verdicts(found) for pair, found in results.items()}
+
+    sections, counts = [], dict[str, Counter[str]]()
+    for paper in listed.papers.values():
+        lines = ["", f"## {paper.name}", "", _sentence(paper)]
+        counts[paper.name] = Counter()
+        for exhibit in paper.exhibits.values():
+            pair = exhibit.table, exhibit.budget
+            own = [x for x in judged.get(pair, []) if x.claim in (exhibit.claims or [])]
+            lines += ["", f"### {exhibit.name}", "", *_block(exhibit, results.get(pair), own)]
+            counts[paper.name] += Counter(x.verdict for x in own)
+            counts[paper.name] += Counter({LEFT_OUT: bool(exhibit.not_run), NO_CLAIM: bool(exhibit.no_claim)})
+        sections += lines
+    samples = _samples(list(results.values()), Path(out).parent)
+    text = [HEAD, "", *_summary(listed.papers, counts), "", VERDICTS_MEAN, *sections, *samples, ""]
+    write_whole(out, "\n".join(text))
+    print(f"{_counted(sum(counts.values(), Counter()))}: {out}")
+
+
+def _results(table: Table, budget: str, folder: Path) -> Results:
+    return gather(Grid(table, table.budgets[budget], folder / slug(table.name) / slug(budget)))
+
+
+# ---------------------------------------------------------------------- summary
+
+
+def _summary(papers: Mapping[str, Paper], counts: Mapping[str, Counter[str]]) -> list[str]:
+    heads = [*VERDICTS, LEFT_OUT, NO_CLAIM]
+    entries = [[_link(name), *(str(counts[name][head] or "") for head in heads)] for name in papers]
+    total = sum(counts.values(), Counter())
+    entries.append(["**all**", *(f"**{total[head]}**" for head in heads)])
+    lines = [as_line(["claims", *heads]), as_line(["---"] + ["--:"] * len(heads)), *map(as_line, entries)]
+    return [f"**{_counted(total)}.**", "", *lines]
+
+
+def _counted(counts: Counter[str]) -> str:
+    """Return how many claims have each verdict, as text."""
+    found = "{} hold, {} do not hold, {} have not converged and {} were not run".format(
+        *(counts[x] for x in VERDICTS)
+    )
+    others = f"{counts[LEFT_OUT]} exhibits (or parts) were not run, {counts[NO_CLAIM]} make no claim"
+    return f"Of {plural(sum(counts[x] for x in VERDICTS), 'claim')} {found}; {others}"
+
+
+def _link(heading: str) -> str:
+    return f"[{heading}](#{heading.lower().replace(' ', '-')})"
+
+
+def _sentence(paper: Paper) -> str:
+    return f"{paper.title}{f': [its page]({paper.page})' * bool(paper.page)}."
+
+
+# ---------------------------------------------------------------------- an exhibit
+
+
+def _block(exhibit: Exhibit, results: Results | None, judged: Sequence[Verdict]) -> list[str]:
+    """Return the lines of an exhibit."""
+    lines = [exhibit.shows]
+    command = exhibit.command
+    if results is not None:
+        budget = results.grid.budget
+        option = f" --budget {budget.name}" * (budget.name != "quick")
+        command = f"lightning-gans reproduce {exhibit.table}{option}"
+        lines += ["", f"`{command}`: {budget.describe} {_runs(results)}"]
+    elif command:
+        lines += ["", f"`{command}`"]
+    if judged and results is not None:
+        lines += ["", as_line(["Claim", "Verdict", "Difference, 95 % interval", "Measured", "Published"])]
+        lines += [as_line(["---"] * 5), *(as_line(_of_claim(results, x)) for x in judged)]
+    if exhibit.not_run:
+        lines += ["", f"**not run**: {exhibit.not_run}"]
+    if exhibit.no_claim:
+        lines += ["", f"**no claim**: {exhibit.no_claim}"]
+    if exhibit.earlier and (not judged or any(x.verdict == "not run" for x in judged)):
+        lines += ["", f"[Figures of an earlier revision]({exhibit.earlier})"]
+    return lines
+
+
+def _runs(results: Results) -> str:
+    """Return which runs there are, of what day and revision, as a sentence."""
+    cells = {x.cell.folder: x.cell for x in results.figures if x.state == "finished"}
+    found = [read_status(folder) for folder in cells]
+    if not found:
+        return "No run at this revision."
+    days = sorted({str(x.get("date", "an unknown day"))[:10] for x in found})
+    revisions = sorted({str(x.get("revision", "unknown")) for x in found})
+    seeds = len({cell.seed for cell in cells.values()})
+    spent = sum(x.get("processor_seconds", x["seconds"]) for x in found)
+    when = " to ".join(dict.fromkeys([days[0], days[-1]]))
+    what = f"revision{'s' * (len(revisions) > 1)} {', '.join(revisions)}"
+    runs = f"{plural(len(found), 'run')} with {plural(seeds, 'seed')}"
+    return f"{runs}, {when}, {what}, {duration(spent)} in all."
+
+
+def _of_claim(results: Results, verdict: Verdict) -> list[str]:
+    """Return the entries of a claim's line."""
+    grid = results.grid
+    claim = grid.table.claims[verdict.claim]
+    says = f"{claim.says}{f' ({verdict.data})' * (claim.data is None and len(grid.budget.data) > 1)}"
+    judged = f"**{verdict.verdict}**{f': {verdict.why}' * bool(verdict.why and verdict.pairs)}"
+    data = grid.budget.data.get(verdict.data)
+    if data is None or claim.column not in data.columns:  # of another budget
+        return [says, judged, "", "", ""]
+    column, other = data.columns[claim.column], claim.than
+    sides = {claim.row: (claim.row, column)}
+    if other in grid.table.rows:
+        sides[other] = other, column
+    elif other in data.columns:  # of the same row
+        sides = {column.name: (claim.row, column), other: (claim.row, data.columns[other])}
+    published, found = [], []
+    for name, (row, own) in sides.items():
+        pair = grid.published(row, data.name, own.name)
+        published += [f"{name} {as_pair(own, pair)}"] if pair else []
+        found += [f"{name} {measured(results.of(row, data.name, own))}"]
+    published += [f"({data.stands_for})"] * (data.stands_for != data.name and bool(published))
+    named = f"{column.name}{ARROWS[column.better]}: {'; '.join(found)}" if verdict.pairs else ""
+    return [says, judged, _interval(column, verdict, signed=bool(other)), named, "; ".join(published)]
+
+
+def _interval(column: Column, verdict: Verdict, signed: bool) -> str:
+    if verdict.estimate is None or verdict.low is None or verdict.high is None:
+        return ""
+    sign = "+" if signed else ""
+    mean, low, high = (f"{x:{sign}.{column.digits}f}" for x in (verdict.estimate, verdict.low, verdict.high))
+    return f"{mean} ({low} to {high}), {plural(verdict.pairs, 'pair' if signed else 'seed')}"
+
+
+# ---------------------------------------------------------------------- samples
+
+
+def _samples(found: Sequence[Results], folder: Path) -> list[str]:
+    """Copy the pictures of all tables that were run, and return the lines that show them."""
+    lines = []
+    for results in found:
+        grid = results.grid
+        shown = []
+        for path in (path for kind in KINDS for path in sorted(grid.folder.glob(f"{kind}*.png"))):
+            name = f"{slug(grid.table.name)}-{path.name}"
+            try:
+                content = reduced(path)
+            except (OSError, ValueError, SyntaxError) as error:  # a damaged file
+                warnings.warn(f"{path} is left out: {error}", stacklevel=2)
+                continue
+            write_whole(folder / PICTURES / name, content)
+            kind, _, data = path.stem.partition("-")
+            shown += ["", f"![{grid.table.name}, {kind} {data}]({PICTURES}/{name}){{ loading=lazy }}"]
+        if shown:
+            lines += ["", f"### {grid.table.name}", "", f"{grid.table.title}.", *shown]
+    head = "What the rows of each table drew while they learned, and their scores over updates and seconds."
+    return ["", "## Samples", "", head, *lines] if lines else []
+
+
+def reduced(path: Path, most: int = MOST_BYTES) -> bytes:
+    """Return a picture as a PNG of 256 colours, made smaller until it has at most so many bytes."""
+    from lightning_gans.drawing.pixels import as_png
+
+    with Image.open(path, formats=("PNG",)) as file:
+        whole = file.convert("RGB")
+    content, scale = as_png(whole.quantize(dither=Image.Dither.NONE), 9), 1.0
+    while len(content) > most:
+        scale *= 0.9
+        size = round(whole.width * scale), round(whole.height * scale)
+        smaller = whole.resize(size, Image.Resampling.LANCZOS)
+        content = as_png(smaller.quantize(dither=Image.Dither.NONE), 9)
+    return content
