@@ -167,10 +167,13 @@ def remains(folder):
     }
 
 
+TIMES = ("seconds", "images_per_second")  # endings of the names of what no two runs have alike
+
+
 def _without(state, folder):
     """Replace the run's folder, and the number of the part, in all texts; leave out how long it took."""
     if isinstance(state, dict):
-        kept = {key: value for key, value in state.items() if key not in ("seconds", "processor_seconds")}
+        kept = {key: value for key, value in state.items() if not str(key).endswith(TIMES)}
         return {_without(key, folder): _without(value, folder) for key, value in kept.items()}
     if isinstance(state, list | tuple):
         return type(state)(_without(value, folder) for value in state)

@@ -29,18 +29,22 @@ class StopAfter(Timed):
         checks.positive(seconds=seconds)
         self.seconds = seconds
 
-    def had_its_time(self, trainer: Trainer) -> bool:
-        """Return whether the time is up, of a resumed run already before it starts; the same on all ranks."""
+    def time_limit(self, trainer: Trainer) -> tuple[float, float]:
+        """Return the seconds of training, of a resumed run before it starts too, and where they end."""
         # All ranks go by the first one's clock.
-        return bool(trainer.strategy.broadcast(self.trained(trainer) >= self.seconds))
+        return float(trainer.strategy.broadcast(self.trained(trainer))), float(self.seconds)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock; a resumed run may have had its time."""
         super().on_train_start(trainer, pl_module)
-        trainer.should_stop |= self.had_its_time(trainer)
+        self._stop_if_over(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """End the run if its time is up."""
-        trainer.should_stop |= self.had_its_time(trainer)
+        self._stop_if_over(trainer)
+
+    def _stop_if_over(self, trainer: Trainer) -> None:
+        seconds, end = self.time_limit(trainer)
+        trainer.should_stop |= seconds >= end

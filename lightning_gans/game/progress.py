@@ -53,6 +53,12 @@ def place(loop: _FitLoop) -> Place:
     return Place.VALIDATION_END if served else Place.VALIDATION
 
 
+def time_limits(trainer: Trainer) -> list[tuple[float, float]]:
+    """Return the seconds of training so far and their end, of each callback that sets one, as StopAfter."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return [x.time_limit(trainer) for x in callbacks if hasattr(x, "time_limit")]
+
+
 def store_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     """Store what Lightning does not: the metrics of callbacks, a due row of the log, an early stop."""
     log = trainer._logger_connector
@@ -152,11 +158,8 @@ class ResumedFitLoop(_FitLoop):
 
     def _stays_stopped(self) -> bool:
         """Return whether the run was stopped early or had its time, and this one would stop, too."""
-        from lightning_gans.callbacks import StopAfter  # which imports this module
-
-        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        watched = any(isinstance(x, EarlyStopping) for x in callbacks)
-        over = any(isinstance(x, StopAfter) and x.had_its_time(self.trainer) for x in callbacks)
+        watched = any(isinstance(x, EarlyStopping) for x in self.trainer.callbacks)  # type: ignore[attr-defined]
+        over = any(now >= end for now, end in time_limits(self.trainer))
         return over or (watched and bool(self.stored.get("stopped_early", False)))
 
     def _finish_epoch(self, at: Place) -> None:

@@ -1,6 +1,6 @@
 """Metrics of quality, variety and faithfulness, and the networks that extract features for them."""
 
-from lightning_gans.metrics.balance import ClassBalance, class_balance
+from lightning_gans.metrics.balance import ClassBalance, TopProbability, class_balance
 from lightning_gans.metrics.base import Contract, score_names
 from lightning_gans.metrics.diversity import (
     LPIPSDiversity,
@@ -51,13 +51,13 @@ from lightning_gans.metrics.swd import SWD, sliced_wasserstein
 __all__ = [
     "FACADES_CLASSES", "FACADES_PALETTE", "FID", "IS", "KID", "L1", "LPIPS", "PSNR", "SSIM", "SWD",
     "ClassBalance", "Contract", "CoulombEnergy", "DensityCoverage", "DistanceEstimate", "Evaluation",
-    "Extractor", "FCNScore", "FeatureNeighbours", "FoolingRate", "Inception", "LPIPSDiversity",
-    "LatentSigma", "MixtureJSD", "ModeCoverage", "ModifiedIS", "ModuleExtractor", "NearestNeighbours",
-    "ParzenEstimate", "ParzenLikelihood", "PerClassFID", "PerClassLPIPSDiversity", "PrecisionRecall",
-    "RealImages", "RealStatistics", "Samples", "Scores", "StackedModes", "class_balance",
+    "Extractor", "FCNScore", "FeatureNeighbours", "FoolingRate", "Inception", "LPIPSDiversity", "LatentSigma",
+    "MixtureJSD", "ModeCoverage", "ModifiedIS", "ModuleExtractor", "NearestNeighbours", "ParzenEstimate",
+    "ParzenLikelihood", "PerClassFID", "PerClassLPIPSDiversity", "PrecisionRecall", "RealImages",
+    "RealStatistics", "Samples", "Scores", "StackedModes", "TopProbability", "class_balance",
     "density_coverage", "feature_statistics", "fooling_rate", "frechet_distance", "inception_score",
     "kernel_distance", "lpips_diversity", "mixture_jsd", "mode_count_and_kl", "mode_coverage",
     "modified_inception_score", "nearest_colours", "nearest_neighbours", "parzen_estimate",
-    "parzen_log_likelihood", "precision_recall", "score_names", "segmentation_scores",
-    "sliced_wasserstein", "stacked_labels",
+    "parzen_log_likelihood", "precision_recall", "score_names", "segmentation_scores", "sliced_wasserstein",
+    "stacked_labels",
 ]  # fmt: skip

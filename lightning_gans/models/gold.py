@@ -7,6 +7,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from lightning_gans import checks
+from lightning_gans.game.progress import time_limits
 from lightning_gans.losses import gold
 from lightning_gans.models.acgan import ACGAN
 
@@ -76,14 +77,11 @@ class GOLDACGAN(ACGAN):
 
     def _progress(self) -> list[tuple[float, float]]:
         """Return how far the training is, and its end, in updates, epochs and seconds; no end is <= 0."""
-        from lightning_gans.callbacks import StopAfter  # which imports this module
-
         trainer = self.trainer
-        limits = [x for x in trainer.callbacks if isinstance(x, StopAfter)]  # type: ignore[attr-defined]
         return [
             (trainer.global_step, trainer.max_steps),
             (trainer.current_epoch, trainer.max_epochs or 0),
-            *((x.trained(trainer), float(x.seconds)) for x in limits),
+            *time_limits(trainer),
         ]
 
     def fake_weights(self, player: str, marginal: Tensor, conditional: Tensor) -> Tensor | None:

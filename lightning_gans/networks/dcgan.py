@@ -341,29 +341,41 @@ class ConditionalDCGANGenerator(_Conditional):
         image_shape: (channels, size, size) with a size divisible by 4; the paper's is (1, 28, 28).
         latent_dim: Numbers in a latent.
         num_classes: Number of labels.
+        width: Maps at half the image's size; there are twice as many at a quarter.
+        hidden: Units of the first layer.
 
     Raises:
         ValueError: If an argument is out of range, or ``forward`` gets latents of another shape.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], latent_dim: int = 100, num_classes: int = 10) -> None:
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        latent_dim: int = 100,
+        num_classes: int = 10,
+        width: int = 64,
+        hidden: int = 1024,
+    ) -> None:
         channels, size = checks.square_image(image_shape, range(4, 1025, 4))
-        checks.at_least(1, latent_dim=latent_dim, num_classes=num_classes)
-        grid, units = size // 4, 8 * size**2
+        checks.at_least(1, latent_dim=latent_dim, num_classes=num_classes, width=width, hidden=hidden)
+        grid = size // 4
+        maps, units = 2 * width, 2 * width * grid**2
 
         def normed(layer: nn.Module, norm: nn.Module, *after: nn.Module) -> nn.Module:
             return nn.Sequential(layer, norm, nn.ReLU(), *after)
 
         super().__init__(
             num_classes,
-            normed(nn.Linear(latent_dim + num_classes, 1024, bias=False), nn.BatchNorm1d(1024, affine=False)),
             normed(
-                nn.Linear(1024 + num_classes, units, bias=False),
-                nn.BatchNorm1d(units, affine=False),
-                nn.Unflatten(1, (128, grid, grid)),
+                nn.Linear(latent_dim + num_classes, hidden, bias=False), nn.BatchNorm1d(hidden, affine=False)
             ),
-            normed(up(128 + num_classes, 64, bias=False), nn.BatchNorm2d(64, affine=False)),
-            nn.Sequential(up(64 + num_classes, channels, bias=False), nn.Sigmoid()),
+            normed(
+                nn.Linear(hidden + num_classes, units, bias=False),
+                nn.BatchNorm1d(units, affine=False),
+                nn.Unflatten(1, (maps, grid, grid)),
+            ),
+            normed(up(maps + num_classes, width, bias=False), nn.BatchNorm2d(width, affine=False)),
+            nn.Sequential(up(width + num_classes, channels, bias=False), nn.Sigmoid()),
         )
         self.latent_dim = latent_dim
 
@@ -379,22 +391,27 @@ class ConditionalDCGANDiscriminator(_Conditional):
     Args:
         image_shape: (channels, size, size) with a size divisible by 4; the paper's is (1, 28, 28).
         num_classes: Number of labels.
+        width: Maps of the first convolution; the second has twice as many.
+        hidden: Units of the linear layer.
 
     Raises:
         ValueError: If an argument is out of range, or ``forward`` gets images of another shape.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], num_classes: int = 10) -> None:
+    def __init__(
+        self, image_shape: tuple[int, ...], num_classes: int = 10, width: int = 64, hidden: int = 1024
+    ) -> None:
         channels, size = checks.square_image(image_shape, range(4, 1025, 4))
-        checks.at_least(1, num_classes=num_classes)
-        conv2 = nn.Conv2d(64 + num_classes, 128, 5, 2, 2, bias=False)
-        linear1 = nn.Linear(8 * size**2 + num_classes, 1024, bias=False)
+        checks.at_least(1, num_classes=num_classes, width=width, hidden=hidden)
+        maps = 2 * width
+        conv2 = nn.Conv2d(width + num_classes, maps, 5, 2, 2, bias=False)
+        linear1 = nn.Linear(maps * (size // 4) ** 2 + num_classes, hidden, bias=False)
         super().__init__(
             num_classes,
-            nn.Sequential(nn.Conv2d(channels + num_classes, 64, 5, 2, 2, bias=False), nn.LeakyReLU(SLOPE)),
-            nn.Sequential(conv2, nn.BatchNorm2d(128, affine=False), nn.LeakyReLU(SLOPE), nn.Flatten()),
-            nn.Sequential(linear1, nn.BatchNorm1d(1024, affine=False), nn.LeakyReLU(SLOPE)),
-            nn.Linear(1024 + num_classes, 1, bias=False),
+            nn.Sequential(nn.Conv2d(channels + num_classes, width, 5, 2, 2, bias=False), nn.LeakyReLU(SLOPE)),
+            nn.Sequential(conv2, nn.BatchNorm2d(maps, affine=False), nn.LeakyReLU(SLOPE), nn.Flatten()),
+            nn.Sequential(linear1, nn.BatchNorm1d(hidden, affine=False), nn.LeakyReLU(SLOPE)),
+            nn.Linear(hidden + num_classes, 1, bias=False),
         )
         self.image_shape = tuple(image_shape)
 

@@ -87,6 +87,50 @@ def test_curves_are_means_over_seeds():
     assert [point[:3] for point in curves["modes ↑"]["WGAN"]] == [(100, 4.0, 2.0), (200, 10.0, 8.0)]
 
 
+@pytest.mark.parametrize(
+    ("accelerator", "lacks", "wanted"),
+    [("cpu", False, "processor seconds"), ("cuda", False, "seconds"), ("cpu", True, "seconds")],
+)
+def test_curves_over_seconds(monkeypatch, accelerator, lacks, wanted):
+    """Of the processor on a CPU; of the wall clock on a GPU, or if runs of older versions lack the others."""
+    results = results_of()
+    for title, cell in cells_of(results).items():
+        spent = {"seconds": 40.0, "replicas": 2}
+        spent |= {} if lacks and title == "WGAN, ring, seed 1" else {"processor_seconds": 10.0}
+        write_lines(cell, [{"update": update, "modes": 1.0, **spent} for update in (1, 2)])
+        (cell.folder / "status.json").write_text(json.dumps({"accelerator": accelerator}))
+    labels = []
+    monkeypatch.setattr(
+        Canvas, "savefig", lambda self, *_, **__: labels.extend(x.get_xlabel() for x in self.axes)
+    )
+    draw_curves(results, data_of(results))
+    assert labels == ["generator updates", f"{wanted} of training"]
+    seconds = {x.seconds for x in curves_of(results, data_of(results))["modes ↑"]["GAN"]}
+    assert seconds == {5.0 if wanted == "processor seconds" else 20.0}
+
+
+def test_runs_that_end_by_time(monkeypatch):
+    """Their updates differ: the first evaluations are a point, and the second ones another."""
+    results = results_of()
+    for title, cell in cells_of(results).items():
+        last = int(title[-1])
+        lines = [{"update": (50 + 10 * last) * n, "modes": 2.0 * n, "fid": 900.0 / 40**n} for n in (1, 2)]
+        write_lines(cell, lines)
+    curves = curves_of(results, data_of(results))
+    assert [(x.update, x.mean) for x in curves["modes ↑"]["GAN"]] == [(55, 2), (110, 4)]
+    scales = {}
+    monkeypatch.setattr(
+        Canvas,
+        "savefig",
+        lambda self, *args, **options: scales.update(
+            (x.get_title("left"), x.get_yscale()) for x in self.axes
+        ),
+    )
+    draw_curves(results, data_of(results))
+    assert scales["modes ↑"] == "linear"
+    assert scales["fid ↓"] == "log"
+
+
 def test_curves_over_labels(monkeypatch):
     """Of a run in which labels are added; a score without their number is drawn over updates only."""
     columns = {

@@ -11,20 +11,28 @@ from typing import NoReturn
 
 from lightning_gans import checks
 from lightning_gans.commands.parsing import explain
-from lightning_gans.commands.reproduce.cells import State, last_line, read_status, run_cells, state
+from lightning_gans.commands.reproduce.cells import (
+    State,
+    duration_of,
+    last_line,
+    read_status,
+    run_cells,
+    state,
+)
 from lightning_gans.commands.reproduce.checking import check
 from lightning_gans.commands.reproduce.joint import as_runs
 from lightning_gans.commands.reproduce.paired import differences_as_csv, has_baseline
 from lightning_gans.commands.reproduce.report import as_csv, as_markdown, duration, measured, plural
 from lightning_gans.commands.reproduce.results import Figure, gather, measure
 from lightning_gans.commands.reproduce.sweep import reported, write_sweep
-from lightning_gans.commands.reproduce.tables import Cell, Grid, load_table, slug, table_names
+from lightning_gans.commands.reproduce.tables import Cell, Grid, Table, load_table, slug, table_names
 from lightning_gans.commands.reproduce.verdicts import levels, verdicts, verdicts_as_json
 from lightning_gans.files import write_whole
 
-__all__ = ["reproduce", "run"]
+__all__ = ["reproduce", "reproduce_all", "run"]
 
 OUT = "runs/tables"
+ALL = "all"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,7 +47,8 @@ def run(arguments: Sequence[str]) -> None:
         ValueError: If they do not fit.
     """
     parser = _Parser("lightning-gans reproduce", description=__doc__, allow_abbrev=False)
-    parser.add_argument("table", help=f"{', '.join(table_names())}; or the path of a YAML file")
+    what = f"{', '.join(table_names())}; or the path of a YAML file; {ALL}: all that have the budget"
+    parser.add_argument("tables", metavar="table", nargs="+", help=what)
     parser.add_argument("--budget", default="quick", help="quick (default), paper, or another of the table's")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default 1)")
     for name, kind, what in (
@@ -55,7 +64,15 @@ def run(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        reproduce(**vars(given))
+        options = vars(given)
+        tables = options.pop("tables")
+        if tables != [ALL] and len(tables) == 1:
+            reproduce(tables[0], **options)
+            return
+        narrowed = [name for name in ("only", "data", "cells", "as_sweep") if options.pop(name)]
+        if narrowed:
+            raise ValueError(f"--{narrowed[0].replace('_', '-')} is for one table: leave it out, or name one")
+        reproduce_all(None if tables == [ALL] else tables, **options)
     except KeyboardInterrupt:
         print("The same command goes on where it stopped")
         raise
@@ -103,15 +120,9 @@ def reproduce(
     checks.at_least(1, jobs=jobs)
     if dry_run and as_sweep:
         raise ValueError("dry_run, as_sweep: give one of them")
-    for seed in seeds or ():
-        checks.seed(seeds=seed)
-    known = load_table(table)
-    checks.one_of(known.budgets, budget=budget)
-    grid = Grid(known, known.budgets[budget], Path(out) / slug(known.name) / slug(budget))
-    all_cells = grid.cells(seeds and list(dict.fromkeys(seeds)))
-    wanted = _choose(grid, all_cells, only=("row", only), data=("data", data), cells=("title", cells))
-    states = {cell: state(cell) for cell in wanted}
-    missing = as_runs(grid, states)
+    chosen = {"only": ("row", only), "data": ("data", data), "cells": ("title", cells)}
+    grid, states = _plan(load_table(table), budget, seeds, out, **chosen)
+    wanted, missing = list(states), as_runs(grid, states)
     if dry_run:
         how = f" with {jobs} jobs" * (jobs > 1) + ", seeds as replicas" * any(x.members for x in missing)
         _print_plan(grid, states, f"{_total(grid, missing, jobs)} to go{how}")
@@ -132,6 +143,66 @@ def reproduce(
             _write_results(grid, _command(table, budget, out))
         if failed:
             raise OSError(f"{len(failed)} of {plural(len(missing), 'run')} failed: {'; '.join(failed)}")
+
+
+def reproduce_all(
+    tables: Sequence[str] | None = None,
+    budget: str = "quick",
+    jobs: int = 1,
+    seeds: Sequence[int] | None = None,
+    out: str = OUT,
+    dry_run: bool = False,
+) -> None:
+    """Run the missing cells of several tables, one table after the other.
+
+    Args:
+        tables: Names, or paths of YAML files. None: all that come with the package and have the budget.
+        budget: Name of one of their budgets.
+        jobs: Number of processes at a time.
+        seeds: Seeds to run, in place of the budget's.
+        out: Folder of the results of all tables.
+        dry_run: Run nothing; print how many runs of each table are missing, and the time that they take.
+
+    Raises:
+        FileNotFoundError: If there is no such table.
+        ValueError: If an argument or something in a table does not fit.
+        OSError: If ``out`` cannot be written, or runs have failed. The others are finished, of all tables.
+        KeyboardInterrupt: If it was interrupted.
+    """
+    checks.at_least(1, jobs=jobs)
+    known = {name: load_table(name) for name in (table_names() if tables is None else tables)}
+    if tables is None:
+        checks.one_of(sorted({name for table in known.values() for name in table.budgets}), budget=budget)
+        known = {name: table for name, table in known.items() if budget in table.budgets}
+    plans = {name: _plan(table, budget, seeds, out) for name, table in known.items()}
+    if dry_run:
+        _print_totals(plans, jobs)
+        return
+    failed: list[str] = []
+    for name in plans:
+        try:
+            reproduce(name, budget, jobs, seeds=seeds, out=out)
+        except (OSError, ValueError) as error:
+            failed.append(f"{name}: {error}")
+            print(failed[-1], flush=True)
+    if failed:
+        raise OSError(f"{plural(len(failed), 'table')} of {len(plans)} not finished: {'; '.join(failed)}")
+
+
+def _plan(
+    table: Table,
+    budget: str,
+    seeds: Sequence[int] | None,
+    out: str,
+    **asked: tuple[str, Sequence[str] | None],
+) -> tuple[Grid, dict[Cell, State]]:
+    """Return the grid of a table, and how the runs that are asked for stand."""
+    for seed in seeds or ():
+        checks.seed(seeds=seed)
+    checks.one_of(table.budgets, budget=budget)
+    grid = Grid(table, table.budgets[budget], Path(out) / slug(table.name) / slug(budget))
+    wanted = _choose(grid, grid.cells(seeds and list(dict.fromkeys(seeds))), **asked)
+    return grid, {cell: state(cell) for cell in wanted}
 
 
 def _choose(grid: Grid, wanted: list[Cell], **asked: tuple[str, Sequence[str] | None]) -> list[Cell]:
@@ -155,22 +226,31 @@ def _command(table: str, budget: str, out: str) -> str:
     return shlex.join(words)
 
 
-def _expected(grid: Grid, cell: Cell) -> float | None:
-    """Return a run's expected seconds: the mean of finished runs of its row and data, else the table's."""
-    same = [x for x in grid.made() if (x.row, x.data) == (cell.row, cell.data)]
-    spent = [read_status(x.folder)["seconds"] for x in same if state(x, locked=True) == "finished"]
-    return statistics.fmean(spent) * max(1, len(cell.members)) if spent else cell.seconds
+def _expected(grid: Grid, cells: Sequence[Cell]) -> list[float | None]:
+    """Return the seconds that runs take: the mean of finished ones of their row and data, or the table's."""
+    spent: dict[tuple[str, str], list[float]] = {}
+    for cell in grid.made():
+        if state(cell, locked=True) == "finished":
+            spent.setdefault((cell.row, cell.data), []).append(duration_of(read_status(cell.folder)))
+    means = {which: statistics.fmean(seconds) for which, seconds in spent.items()}
+    return [
+        means[x.row, x.data] * max(1, len(x.members)) if (x.row, x.data) in means else x.seconds
+        for x in cells
+    ]
+
+
+def _seconds(grid: Grid, cells: Sequence[Cell], jobs: int) -> float | None:
+    """Return the expected seconds of some runs; those without count as the mean of the others."""
+    known = [seconds for seconds in _expected(grid, cells) if seconds is not None]
+    if not cells or not known:
+        return None if cells else 0.0
+    return max(statistics.fmean(known) * len(cells) / min(jobs, len(cells)), *known)
 
 
 def _total(grid: Grid, cells: Sequence[Cell], jobs: int) -> str:
     """Return the expected time of some runs, as text."""
-    known = [seconds for cell in cells if (seconds := _expected(grid, cell)) is not None]
-    if not cells:
-        return "nothing"
-    if not known:
-        return "an unknown time"
-    # Runs without an expected time count as the mean of the others.
-    return f"about {duration(max(statistics.fmean(known) * len(cells) / min(jobs, len(cells)), *known))}"
+    seconds = _seconds(grid, cells, jobs)
+    return "nothing" if not cells else "an unknown time" if seconds is None else f"about {duration(seconds)}"
 
 
 def _run(grid: Grid, missing: Sequence[Cell], jobs: int) -> list[str]:
@@ -235,11 +315,25 @@ def _write_results(grid: Grid, command: str) -> None:
     print(f"The table is in {grid.folder / 'table.md'}, with {listed}", flush=True)
 
 
+def _print_totals(plans: Mapping[str, tuple[Grid, Mapping[Cell, State]]], jobs: int) -> None:
+    total = 0.0
+    for name, (grid, states) in plans.items():
+        missing = as_runs(grid, states)
+        total += _seconds(grid, missing, jobs) or 0.0
+        print(f"  {name:25} {_counts(states)}: {_total(grid, missing, jobs)} to go")
+    how = f" with {jobs} jobs" * (jobs > 1)
+    print(f"\n{plural(len(plans), 'table')}: about {duration(total)} to go{how}")
+
+
+def _counts(states: Mapping[Cell, State]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in Counter(states.values()).items())
+
+
 def _print_plan(grid: Grid, states: Mapping[Cell, State], rest: str) -> None:
     print(f"{grid.table.title}\nBudget {grid.budget.name}: {grid.budget.describe}\n")
-    for cell, now in states.items():
-        seconds = None if now == "finished" else _expected(grid, cell)
+    for (cell, now), expected in zip(states.items(), _expected(grid, list(states)), strict=True):
+        seconds = None if now == "finished" else expected
         print(f"  {now:12} {cell.title:50} {'' if seconds is None else duration(seconds)}".rstrip())
-    print(f"\n{', '.join(f'{number} {name}' for name, number in Counter(states.values()).items())}: {rest}")
+    print(f"\n{_counts(states)}: {rest}")
     runnable = {cell.row for cell in grid.cells()}
     print(*(f"{row} is published only\n" for row in grid.table.rows if row not in runnable), sep="", end="")

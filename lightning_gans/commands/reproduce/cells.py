@@ -49,6 +49,17 @@ def read_status(folder: Path) -> dict[str, Any]:
         return {"state": "damaged", "identity": None}
 
 
+def duration_of(status: Mapping[str, Any]) -> float:
+    """Return the seconds that a finished run takes on a quiet machine, by its status.
+
+    On a CPU its processor's, if the run has not waited for more of them at once: other programs may have made
+    it wait. On a GPU, and of runs of older versions, those of the wall clock.
+    """
+    seconds = float(status["seconds"])
+    on_cpu = status.get("accelerator", "cpu") == "cpu"
+    return min(seconds, status.get("processor_seconds", seconds)) if on_cpu else seconds
+
+
 def state(cell: Cell, locked: bool = False) -> State:
     """Return the state of a cell; ``locked``: this process holds the cell's lock."""
     status = read_status(cell.folder)
@@ -334,13 +345,14 @@ def machine(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return versions and hardware, to be stored with measured figures."""
     import torch
 
-    device = platform.processor() or platform.machine()
+    accelerator, device = "cpu", platform.processor() or platform.machine()
     if torch.cuda.is_available() and (config.get("trainer") or {}).get("accelerator") != "cpu":
-        device = torch.cuda.get_device_name()
+        accelerator, device = "cuda", torch.cuda.get_device_name()
     elif (about := Path("/proc/cpuinfo")).is_file():
         names = re.findall(r"^model name\s*: (.*)", about.read_text(), re.MULTILINE)
         device = names[0] if names else device
     return {
+        "accelerator": accelerator,
         "device": device,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),

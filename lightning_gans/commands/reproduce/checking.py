@@ -57,7 +57,7 @@ def _scores(callbacks: Iterable[Any]) -> list[tuple[str | None, Sequence[str]]]:
             others = [f"{name}_sd" for name in means] * (budget["seeds"] > 1)
             others += ["acceptance"] * (budget["rejection"] is not None)
             found.append((name, means + others))
-    return found
+    return [(name, [*scores, "images_per_second"]) for name, scores in found]
 
 
 def _check_column(column: Column, computed: Iterable[tuple[str | None, Sequence[str]]]) -> None:

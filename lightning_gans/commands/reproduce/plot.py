@@ -13,9 +13,9 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
-from lightning_gans.commands.reproduce.cells import evaluations
+from lightning_gans.commands.reproduce.cells import evaluations, read_status
 from lightning_gans.commands.reproduce.report import ARROWS
-from lightning_gans.commands.reproduce.results import Results, figure_of, summary
+from lightning_gans.commands.reproduce.results import Results, figure_of, scored_by, summary
 from lightning_gans.commands.reproduce.tables import Column, DataSet, Row
 from lightning_gans.drawing.style import INK, new_figure, styled
 
@@ -32,8 +32,8 @@ class Point(NamedTuple):
     """A score in the course of a row's runs, over seeds; NaN: unknown.
 
     Attributes:
-        update: Generator updates.
-        seconds: Seconds of training, a mean.
+        update: Generator updates, a mean.
+        seconds: Seconds of training, of the wall clock or of the processor (:func:`clock_of`), a mean.
         mean: Mean of the score.
         deviation: Its standard deviation.
         labels: Labelled training samples, a mean.
@@ -84,8 +84,10 @@ def draw(results: Results) -> bytes:
 def draw_curves(results: Results, data: DataSet) -> bytes | None:
     """Draw the scores of a data set's runs, a panel each, over updates and over seconds of training.
 
+    The seconds are the processor's, if all runs were on a CPU: other programs may have slowed some down.
     If labels were added during the runs, over their number too, with the last score that each number has.
-    Scores that each run has once, at its end, are no curves, and left out.
+    Scores that differ by more than a factor of 30 are drawn on a logarithmic axis. Scores that each run has
+    once, at its end, are no curves, and left out.
 
     Returns:
         The bytes of a PNG; None if no run that has finished has several evaluations.
@@ -98,17 +100,21 @@ def draw_curves(results: Results, data: DataSet) -> bytes | None:
     drawn = [curve for rows in curves.values() for curve in rows.values()]
     over = {"generator updates": "update"}
     if any(point.seconds >= 0 for curve in drawn for point in curve):
-        over["seconds of training"] = "seconds"
+        kind = "processor seconds" if clock_of(results, data) == "processor_seconds" else "seconds"
+        over[f"{kind} of training"] = "seconds"
     if any(curve[0].labels < curve[-1].labels for curve in drawn):
         over["labelled training samples"] = "labels"
     canvas = new_figure(max(330 * len(curves), 500) + 150, 270 * len(over) + 70)
     panels = canvas.subplots(len(over), len(curves), squeeze=False, sharey="col")
     names, named = list(results.grid.table.rows), dict[str, Any]()
     for column, (title, rows) in zip(panels.T, curves.items(), strict=True):
+        means = [point.mean for curve in rows.values() for point in curve]
         for axis, (label, of_point) in zip(column, over.items(), strict=True):
             _plain(axis, "" if axis is not column[0] else title)
             axis.set_xlabel(label, color=GREY)
             axis.locator_params(nbins=5)
+            if 0 < 30 * min(means) < max(means):
+                axis.set_yscale("log")
             for name, curve in rows.items():
                 points = {x.labels: x for x in curve}.values() if of_point == "labels" else curve
                 x, mean, deviation = np.transpose([(getattr(p, of_point), *p[2:4]) for p in points])
@@ -123,9 +129,22 @@ def draw_curves(results: Results, data: DataSet) -> bytes | None:
     return _png(canvas, {name: named[name] for name in names if name in named})
 
 
+def clock_of(results: Results, data: DataSet) -> str:
+    """Return which seconds the lines of a data set's runs are drawn over: what all of them have."""
+    cells = [cell for row in results.rows(data) for cell in results.finished(row.name, data.name)]
+    on_cpu = all(read_status(cell.folder).get("accelerator", "cpu") == "cpu" for cell in cells)
+    known = all("processor_seconds" in line for cell in cells for line in evaluations(cell.folder))
+    return "processor_seconds" if on_cpu and known else "seconds"
+
+
 def curves_of(results: Results, data: DataSet) -> dict[str, dict[str, list[Point]]]:
-    """Return, by the title of each score and the name of each row, the means over seeds."""
+    """Return, by the title of each score and the name of each row, the means over seeds.
+
+    The first evaluations of all runs are a point, the second ones another: if time ends the runs, their
+    updates differ.
+    """
     found: dict[str, dict[str, list[Point]]] = {}
+    clock = clock_of(results, data)
     for column in data.columns.values():
         # Columns may be the minimum, the mean, the third, ... of one score.
         whole = column.over == "last" and column.at is None
@@ -134,19 +153,18 @@ def curves_of(results: Results, data: DataSet) -> dict[str, dict[str, list[Point
         single = replace(column, over="last", with_=None, first=1, at=None)
         for row in results.rows(data):
             scored = [
-                (line["update"], seconds, value, line.get("labels", math.nan))
+                (number, line["update"], seconds, value, line.get("labels", math.nan))
                 for cell in results.finished(row.name, data.name)
-                for line in evaluations(cell.folder)
+                for number, line in enumerate(scored_by(column, evaluations(cell.folder)))
                 if (value := figure_of(cell, single, [line]).value) is not None
-                for seconds in [line.get("seconds", math.nan) / line.get("replicas", 1)]
+                for seconds in [line.get(clock, math.nan) / line.get("replicas", 1)]
             ]
             curve = []
-            for update, seeds in groupby(sorted(scored, key=itemgetter(0)), itemgetter(0)):
-                _, seconds, values, labels = zip(*seeds, strict=True)
+            for _, seeds in groupby(sorted(scored, key=itemgetter(0)), itemgetter(0)):
+                _, updates, seconds, values, labels = zip(*seeds, strict=True)
                 mean, deviation = summary(values) or (math.nan, math.nan)
-                curve.append(
-                    Point(update, statistics.fmean(seconds), mean, deviation, statistics.fmean(labels))
-                )
+                update, spent, labelled = map(statistics.fmean, (updates, seconds, labels))
+                curve.append(Point(update, spent, mean, deviation, labelled))
             if curve:
                 found.setdefault(title, {}).setdefault(row.name, curve)
     return found

@@ -5,11 +5,11 @@ import io
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from lightning_gans.commands.reproduce.cells import PROGRAMS, SPENT, evaluations, read_status
+from lightning_gans.commands.reproduce.cells import PROGRAMS, SPENT, duration_of, evaluations, read_status
 from lightning_gans.commands.reproduce.paired import differences
 from lightning_gans.commands.reproduce.results import MISSING, Figure, Results, summary
 from lightning_gans.commands.reproduce.tables import Cell, Column, DataSet
@@ -21,6 +21,7 @@ CLAIMED = (
     "means of the row, or, where it is said to be better than another, of its differences from that, paired "
     "by seed."
 )
+OFF = 2  # factor between expected and measured seconds from which on a row is named
 SHOWN = ("epochs", "rejection")  # numbers of a protocol in which columns may differ
 
 # ---------------------------------------------------------------------- results.csv
@@ -200,14 +201,38 @@ def _notes(results: Results) -> list[str]:
     if statuses:
         machines = {f"{x['device']}, {plural(x['threads'], 'thread')} a run" for x in statuses}
         programs = {", ".join(f"{name} {x[name]}" for name in PROGRAMS) for x in statuses}
-        spent = [x["seconds"] for x in statuses]
         notes.append(f"On {'; '.join(sorted(machines))}. {'; '.join(sorted(programs))}.")
-        notes.append(f"{duration(sum(spent))} in all, {duration(statistics.fmean(spent))} a run.")
-        notes += _share_of_classifiers(results)
+        notes += [*_times(results), *_share_of_classifiers(results)]
     shown = {row.name for data in results.grid.budget.data.values() for row in results.rows(data)}
     shown -= {figure.cell.row for figure in figures}
     about = {row.name: row.note or "published only." * (row.name in shown) for row in table.rows.values()}
     return [*notes, *table.notes, *(f"{name}: {note}" for name, note in about.items() if note)]
+
+
+def _times(results: Results) -> list[str]:
+    """Return lines with the time that the runs took, beside what the table expects."""
+    cells = {x.cell.folder: x.cell for x in results.figures if x.state == "finished"}
+    statuses = {folder: read_status(folder) for folder in cells}
+    took = {folder: duration_of(status) for folder, status in statuses.items()}
+    of_processor = all(took[folder] < status["seconds"] for folder, status in statuses.items())
+    text = f"{_total(took.values())}{' (of the processor)' * of_processor}"
+    expected = [x.seconds for x in cells.values() if x.seconds is not None]
+    if len(expected) < len(cells):
+        return [f"{text}."]
+    by_row: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells.values():
+        by_row.setdefault((cell.row, cell.data), []).append(cell)
+    others = []
+    for (row, data), own in by_row.items():
+        measured, wanted = statistics.fmean(took[x.folder] for x in own), own[0].seconds or 0.0
+        if max(measured, wanted) > OFF * min(measured, wanted):
+            others.append(f"{row}, {data} ({duration(measured)}, not {duration(wanted)})")
+    wrong = f"Other times than the table expects, by more than a factor of {OFF}: {'; '.join(others)}."
+    return [f"{text}; by the table {_total(expected)}.", *[wrong] * bool(others)]
+
+
+def _total(seconds: Collection[float]) -> str:
+    return f"{duration(sum(seconds))} in all, {duration(statistics.fmean(seconds))} a run"
 
 
 def _share_of_classifiers(results: Results) -> list[str]:

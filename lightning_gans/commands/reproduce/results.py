@@ -5,7 +5,7 @@ Every figure is read from a run's ``evaluations.jsonl``. Without a finished run,
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +91,11 @@ def measure(grid: Grid, cell: Cell) -> list[Figure]:
     lines = evaluations(cell.folder) if now == "finished" else []
     columns = grid.budget.data[cell.data].columns.values()
     return [figure_of(cell, x, lines) if now == "finished" else Figure(cell, x, now) for x in columns]
+
+
+def scored_by(column: Column, lines: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return those of a run's evaluations that have a column's score."""
+    return [line for line in lines if column.score in line and column.evaluate in (None, line["name"])]
 
 
 def figure_of(cell: Cell, column: Column, lines: Sequence[Mapping[str, Any]]) -> Figure:

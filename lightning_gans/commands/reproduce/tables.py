@@ -410,6 +410,11 @@ class Grid:
         found = {(row.name, data.name): self._config(row, data) for data, row in pairs}
         return {pair: config for pair, config in found.items() if config is not None}
 
+    @cached_property
+    def _recipes(self) -> dict[str, dict[str, Any]]:
+        """What was read of recipes, by name: most rows of a table have the same."""
+        return {}
+
     def _seeded(self, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
         seeded = {**deepcopy(dict(config)), "seed_everything": seed}
         if self._seeds_data:
@@ -424,7 +429,9 @@ class Grid:
         if name is None:
             return None
         try:
-            config = read_yaml(Path(find_config(name)[0]))
+            if name not in self._recipes:
+                self._recipes[name] = read_yaml(Path(find_config(name)[0]))
+            config = deepcopy(self._recipes[name])
             for overrides in (self.table.set, data.set, row.set, self.budget.set, change.set):
                 merge(config, overrides)
             if self._seeds_data and "seed" in (_open(config, "data", "data").get("init_args") or {}):
@@ -464,7 +471,7 @@ def load_table(name: str) -> Table:
     try:
         table: Table = parse(Table, path.stem, given)
         for budget in table.budgets.values():
-            Grid(table, budget, Path()).cells()
+            Grid(table, budget, Path()).cells(budget.seeds[:1])
     except (FileNotFoundError, ValueError) as error:
         raise ValueError(f"table {path.stem}: {error}") from error
     return table
