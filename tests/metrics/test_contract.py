@@ -24,7 +24,7 @@ from lightning_gans.metrics.stream import Samples
 from .own import Brightness, MeanFeature, NeedsColour, Pixels, Two
 from .tiny import TinyExtractor
 
-OF_GAMES = ("JensenShannonBound", "LatentSigma", "WassersteinEstimate")  # tested with games
+OF_GAMES = ("DistanceEstimate", "LatentSigma")  # tested with games
 OURS = [
     name
     for name in m.__all__
