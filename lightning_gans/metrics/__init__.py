@@ -1,6 +1,6 @@
 """Metrics of quality, variety and faithfulness, and the networks that extract features for them."""
 
-from lightning_gans.metrics.balance import ClassBalance, class_balance
+from lightning_gans.metrics.balance import ClassBalance, TopProbability, class_balance
 from lightning_gans.metrics.base import Contract, score_names
 from lightning_gans.metrics.diversity import (
     LPIPSDiversity,
@@ -8,7 +8,7 @@ from lightning_gans.metrics.diversity import (
     lpips_diversity,
 )
 from lightning_gans.metrics.energy import CoulombEnergy
-from lightning_gans.metrics.estimates import JensenShannonBound, WassersteinEstimate
+from lightning_gans.metrics.estimates import DistanceEstimate
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores
 from lightning_gans.metrics.extractors import Extractor, Inception, ModuleExtractor
 from lightning_gans.metrics.frechet import (
@@ -50,11 +50,11 @@ from lightning_gans.metrics.swd import SWD, sliced_wasserstein
 
 __all__ = [
     "FACADES_CLASSES", "FACADES_PALETTE", "FID", "IS", "KID", "L1", "LPIPS", "PSNR", "SSIM", "SWD",
-    "ClassBalance", "Contract", "CoulombEnergy", "DensityCoverage", "Evaluation", "Extractor", "FCNScore",
-    "FeatureNeighbours", "FoolingRate", "Inception", "JensenShannonBound", "LPIPSDiversity", "LatentSigma",
+    "ClassBalance", "Contract", "CoulombEnergy", "DensityCoverage", "DistanceEstimate", "Evaluation",
+    "Extractor", "FCNScore", "FeatureNeighbours", "FoolingRate", "Inception", "LPIPSDiversity", "LatentSigma",
     "MixtureJSD", "ModeCoverage", "ModifiedIS", "ModuleExtractor", "NearestNeighbours", "ParzenEstimate",
     "ParzenLikelihood", "PerClassFID", "PerClassLPIPSDiversity", "PrecisionRecall", "RealImages",
-    "RealStatistics", "Samples", "Scores", "StackedModes", "WassersteinEstimate", "class_balance",
+    "RealStatistics", "Samples", "Scores", "StackedModes", "TopProbability", "class_balance",
     "density_coverage", "feature_statistics", "fooling_rate", "frechet_distance", "inception_score",
     "kernel_distance", "lpips_diversity", "mixture_jsd", "mode_count_and_kl", "mode_coverage",
     "modified_inception_score", "nearest_colours", "nearest_neighbours", "parzen_estimate",

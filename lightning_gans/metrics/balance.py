@@ -1,4 +1,4 @@
-"""Class balance: does a generator make some classes more often than others?"""
+"""What a classifier says of generated samples: how often each class is made, and how clearly."""
 
 from collections.abc import Sequence
 
@@ -47,6 +47,35 @@ class ClassBalance(LazyMetric):
         if self.shape is None:
             raise ValueError("there is no sample whose class could be counted")
         return balance_scores(self.counts, self.shares, self.min_count)
+
+
+class TopProbability(LazyMetric):
+    """Mean probability of the class that a classifier takes a sample for: how readable digits are.
+
+    It says nothing of variety: give it beside :class:`ClassBalance`. Its ceiling is what real images have.
+    States are summed over ranks.
+    """
+
+    higher_is_better = True
+    scores = ("top_probability",)
+    what = "logits"
+    totals: Tensor
+
+    def sums(self, size: int) -> dict[str, tuple[int, ...]]:
+        """Return the states' shapes: the sum of the top probabilities, and the number of samples."""
+        return {"totals": (2,)}
+
+    def update(self, logits: Tensor) -> None:
+        """Add a classifier's logits (n, K) of generated samples."""
+        logits = self._check(logits, 0 if self.shape is None else int(self.totals[1]))
+        top = logits.double().softmax(1).amax(1)
+        self.totals += torch.stack([top.sum(), top.new_tensor(len(top))])
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return ``top_probability``, float64."""
+        if self.shape is None:
+            raise ValueError("there is no sample whose class could be told")
+        return {"top_probability": self.totals[0] / self.totals[1]}
 
 
 def class_balance(

@@ -256,10 +256,10 @@ class Evaluation:
         """
         self._game = game
         for metric in self.metrics:
-            metric.fill_in(data, num_classes, self.count, game)
             if "judged" in metric.wants and not hasattr(game, "score"):
                 what = "there is no game" if game is None else f"{type(game).__name__} has no score(images)"
                 raise ValueError(f"{metric.name} asks the discriminator of a game, but {what}: leave it out")
+            metric.fill_in(data, num_classes, self.count, game)
 
     def try_out(
         self, samples: SampleStream, real: RealImages | RealStatistics | None = None, origin: str = ""

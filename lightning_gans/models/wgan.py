@@ -25,6 +25,10 @@ class _Wasserstein(LatentGame):
         """``-E[f(G(z))]``."""
         return losses.generator_loss(self.judge(fake))
 
+    def distance(self, real: Tensor, fake: Tensor) -> Tensor:
+        """``E[f(x)] - E[f(G(z))]``, the Wasserstein distance up to the critic's Lipschitz constant."""
+        return losses.wasserstein_estimate(real, fake)
+
 
 class WGAN(_Wasserstein):
     """The critic f estimates the Wasserstein distance of real and fake; G lowers it.

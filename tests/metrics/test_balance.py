@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from lightning_gans.metrics.balance import ClassBalance, class_balance
+from lightning_gans.metrics.balance import ClassBalance, TopProbability, class_balance
 
 
 def logits_of(labels, num_classes=4):
@@ -82,3 +82,14 @@ def test_bad_input():
         metric.update(torch.tensor([[0.0, 1, 2], [0, math.inf, 0]]))
     with pytest.raises(ValueError, match=r"labels\[0\]=3"):
         class_balance(torch.tensor([3]), 3)
+
+
+def test_top_probability_is_the_mean_over_all_batches():
+    metric = TopProbability()
+    metric.update(torch.tensor([[0.0, math.log(3)], [math.log(9), 0.0]]))  # 0.75 and 0.9
+    metric.update(torch.tensor([[5.0, 5.0]]))
+    assert metric.compute()["top_probability"].item() == pytest.approx((0.75 + 0.9 + 0.5) / 3)
+    with pytest.raises(ValueError, match="the logits of sample 3 are not finite"):
+        metric.update(torch.tensor([[math.nan, 0.0]]))
+    with pytest.raises(ValueError, match="there is no sample"):
+        TopProbability().compute()

@@ -124,6 +124,7 @@ TWINS = {
     ),
     "StackedModes": ({"num_modes": 4}, lambda: m.mode_count_and_kl(FAKE["modes"], 4)),
     "ClassBalance": ({}, lambda: m.class_balance(FAKE["logits"].argmax(1), 2)),
+    "TopProbability": ({}, lambda: {"top_probability": FAKE["logits"].softmax(1).amax(1).mean()}),
     "NearestNeighbours": ({}, lambda: near("neighbour", "images")),
     "FeatureNeighbours": ({}, lambda: near("feature_neighbour", "features")),
     "ParzenLikelihood": (

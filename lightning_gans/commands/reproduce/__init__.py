@@ -25,7 +25,7 @@ from lightning_gans.commands.reproduce.paired import differences_as_csv, has_bas
 from lightning_gans.commands.reproduce.report import as_csv, as_markdown, duration, measured, plural
 from lightning_gans.commands.reproduce.results import Figure, gather, measure
 from lightning_gans.commands.reproduce.sweep import reported, write_sweep
-from lightning_gans.commands.reproduce.tables import Cell, Grid, load_table, slug, table_names
+from lightning_gans.commands.reproduce.tables import Cell, Grid, Table, load_table, slug, table_names
 from lightning_gans.commands.reproduce.verdicts import levels, verdicts, verdicts_as_json
 from lightning_gans.files import write_whole
 
@@ -121,7 +121,7 @@ def reproduce(
     if dry_run and as_sweep:
         raise ValueError("dry_run, as_sweep: give one of them")
     chosen = {"only": ("row", only), "data": ("data", data), "cells": ("title", cells)}
-    grid, states = _plan(table, budget, seeds, out, **chosen)
+    grid, states = _plan(load_table(table), budget, seeds, out, **chosen)
     wanted, missing = list(states), as_runs(grid, states)
     if dry_run:
         how = f" with {jobs} jobs" * (jobs > 1) + ", seeds as replicas" * any(x.members for x in missing)
@@ -170,11 +170,11 @@ def reproduce_all(
         KeyboardInterrupt: If it was interrupted.
     """
     checks.at_least(1, jobs=jobs)
+    known = {name: load_table(name) for name in (table_names() if tables is None else tables)}
     if tables is None:
-        known = {name: load_table(name).budgets for name in table_names()}
-        checks.one_of(sorted({name for budgets in known.values() for name in budgets}), budget=budget)
-        tables = [name for name, budgets in known.items() if budget in budgets]
-    plans = {name: _plan(name, budget, seeds, out) for name in tables}  # bad names are found before any run
+        checks.one_of(sorted({name for table in known.values() for name in table.budgets}), budget=budget)
+        known = {name: table for name, table in known.items() if budget in table.budgets}
+    plans = {name: _plan(table, budget, seeds, out) for name, table in known.items()}
     if dry_run:
         _print_totals(plans, jobs)
         return
@@ -190,7 +190,7 @@ def reproduce_all(
 
 
 def _plan(
-    table: str,
+    table: Table,
     budget: str,
     seeds: Sequence[int] | None,
     out: str,
@@ -199,9 +199,8 @@ def _plan(
     """Return the grid of a table, and how the runs that are asked for stand."""
     for seed in seeds or ():
         checks.seed(seeds=seed)
-    known = load_table(table)
-    checks.one_of(known.budgets, budget=budget)
-    grid = Grid(known, known.budgets[budget], Path(out) / slug(known.name) / slug(budget))
+    checks.one_of(table.budgets, budget=budget)
+    grid = Grid(table, table.budgets[budget], Path(out) / slug(table.name) / slug(budget))
     wanted = _choose(grid, grid.cells(seeds and list(dict.fromkeys(seeds))), **asked)
     return grid, {cell: state(cell) for cell in wanted}
 
@@ -227,16 +226,22 @@ def _command(table: str, budget: str, out: str) -> str:
     return shlex.join(words)
 
 
-def _expected(grid: Grid, cell: Cell) -> float | None:
-    """Return a run's expected seconds: the mean of finished runs of its row and data, else the table's."""
-    same = [x for x in grid.made() if (x.row, x.data) == (cell.row, cell.data)]
-    spent = [duration_of(read_status(x.folder)) for x in same if state(x, locked=True) == "finished"]
-    return statistics.fmean(spent) * max(1, len(cell.members)) if spent else cell.seconds
+def _expected(grid: Grid, cells: Sequence[Cell]) -> list[float | None]:
+    """Return the seconds that runs take: the mean of finished ones of their row and data, or the table's."""
+    spent: dict[tuple[str, str], list[float]] = {}
+    for cell in grid.made():
+        if state(cell, locked=True) == "finished":
+            spent.setdefault((cell.row, cell.data), []).append(duration_of(read_status(cell.folder)))
+    means = {which: statistics.fmean(seconds) for which, seconds in spent.items()}
+    return [
+        means[x.row, x.data] * max(1, len(x.members)) if (x.row, x.data) in means else x.seconds
+        for x in cells
+    ]
 
 
 def _seconds(grid: Grid, cells: Sequence[Cell], jobs: int) -> float | None:
     """Return the expected seconds of some runs; those without count as the mean of the others."""
-    known = [seconds for cell in cells if (seconds := _expected(grid, cell)) is not None]
+    known = [seconds for seconds in _expected(grid, cells) if seconds is not None]
     if not cells or not known:
         return None if cells else 0.0
     return max(statistics.fmean(known) * len(cells) / min(jobs, len(cells)), *known)
@@ -326,8 +331,8 @@ def _counts(states: Mapping[Cell, State]) -> str:
 
 def _print_plan(grid: Grid, states: Mapping[Cell, State], rest: str) -> None:
     print(f"{grid.table.title}\nBudget {grid.budget.name}: {grid.budget.describe}\n")
-    for cell, now in states.items():
-        seconds = None if now == "finished" else _expected(grid, cell)
+    for (cell, now), expected in zip(states.items(), _expected(grid, list(states)), strict=True):
+        seconds = None if now == "finished" else expected
         print(f"  {now:12} {cell.title:50} {'' if seconds is None else duration(seconds)}".rstrip())
     print(f"\n{_counts(states)}: {rest}")
     runnable = {cell.row for cell in grid.cells()}

@@ -471,7 +471,7 @@ def load_table(name: str) -> Table:
     try:
         table: Table = parse(Table, path.stem, given)
         for budget in table.budgets.values():
-            Grid(table, budget, Path()).cells()
+            Grid(table, budget, Path()).cells(budget.seeds[:1])
     except (FileNotFoundError, ValueError) as error:
         raise ValueError(f"table {path.stem}: {error}") from error
     return table
