@@ -28,11 +28,13 @@ def check(grid: Grid, cells: Iterable[Cell]) -> None:
         texts = {key: json.dumps(x) for key, x in cell.config.items() if key != "seed_everything"}
         parts, trainer = {*texts.items()}, texts.get("trainer", "")
         try:
-            # The parser judges each part by itself, and takes a while for networks within networks: what it
-            # has seen it need not see again, and the defaults need not be seen at all.
+            # The parser judges each part by itself, and takes a while for classes within classes: what it has
+            # seen it need not see again, except the two that it requires, and defaults not at all.
             if not parts <= accepted:
-                config = parser.parse_object(deepcopy(dict(cell.config)), defaults=False)
-                computed[trainer] = _scores(as_list(config.get("trainer.callbacks")))
+                new = {key for key, _ in parts - accepted} | {"model", "data"}
+                given = {key: deepcopy(value) for key, value in cell.config.items() if key in new}
+                callbacks = parser.parse_object(given, defaults=False).get("trainer.callbacks")
+                computed.setdefault(trainer, _scores(as_list(callbacks)))
                 accepted |= parts
             for column in grid.budget.data[cell.data].columns.values():
                 _check_column(column, computed[trainer])
