@@ -69,8 +69,10 @@ def state(cell: Cell, locked: bool = False) -> State:
         return "finished"
     lock = _lock_path(cell.folder)
     if not locked and lock.exists():  # creates no lock file; waits while another process checks
+        # A run says that it is running as soon as it has the lock: what holds that of another only looks.
+        wait = 0.1 if status.get("state") == "running" else LOOK
         try:
-            FileLock(lock).acquire(timeout=0.1, poll_interval=0.01).lock.release()
+            FileLock(lock).acquire(timeout=wait, poll_interval=0.01).lock.release()
         except Timeout:
             return "running"
         return state(cell, locked=True)
