@@ -240,8 +240,10 @@ def _block(exhibit: Exhibit, results: Results | None, judged: Sequence[Verdict])
     elif command:
         lines += ["", f"`{command}`"]
     if judged and results is not None:
-        lines += ["", as_line(["Claim", "Verdict", "Difference, 95 % interval", "Measured", "Published"])]
-        lines += [as_line(["---"] * 5), *(as_line(_of_claim(results, x)) for x in judged)]
+        entries = [_of_claim(results, x) for x in judged]
+        heads = ["Claim", "Verdict", "Difference, 95 % interval", "Measured", "Published"]
+        shown = len(heads) - (not any(entry[-1] for entry in entries))
+        lines += ["", *(as_line(entry[:shown]) for entry in [heads, ["---"] * len(heads), *entries])]
     if exhibit.not_run:
         lines += ["", f"**not run**: {exhibit.not_run}"]
     if exhibit.no_claim:

@@ -188,11 +188,15 @@ def test_every_table_and_claim_of_the_package_has_its_place(shipped, monkeypatch
         assert {claim for of, claim in found if of == name} == {*table.claims}
         assert any(x.table == name for _, x in shipped.each()), name
     text = page(tables="none")
-    for table in shipped.tables.values():
-        for claim in table.claims.values():
-            lines = Counter(re.findall(rf"^\| {re.escape(claim.says)}.*", text, re.MULTILINE))
-            assert lines, claim.says
-            assert max(lines.values()) == 1, claim.says
+    lines = re.findall(r"^\| (.+?) \| \*\*not run\*\* \|", text, re.MULTILINE)
+    wanted = [
+        claim.says + f" ({data})" * (claim.data is None and len(known) > 1)
+        for (name, budget) in dict.fromkeys((x.table, x.budget) for _, x in shipped.each() if x.table)
+        for known in [shipped.tables[name].budgets[budget].data]
+        for claim in shipped.tables[name].claims.values()
+        for data in ([x for x in known if claim.column in known[x].columns] if claim.data is None else [""])
+    ]
+    assert Counter(lines) == Counter(wanted)
 
 
 def test_its_commands_and_pages_are_there(shipped):
