@@ -108,8 +108,8 @@ class CoulombGAN(LatentGame):
         # Held-out data may end with a batch of one sample: without itself none would be left.
         exclude_self = self.exclude_self and (self.training or len(real) > 1)
         pairs = zip(self.per_replica(real.images), self.per_replica(fake.images), strict=True)
-        kernel = self.kernel_dim, self.epsilon
-        fields = [losses.potentials(*pair, *kernel, exclude_self, self._gathers()) for pair in pairs]
+        kernel = self.kernel_dim, self.epsilon, exclude_self, self._gathers()
+        fields = [losses.potentials(y, x, *kernel) for y, x in pairs]
         if self.training:
             self._report_field(*map(torch.stack, zip(*fields, strict=True)))
         at_real, at_fake = (self.potential_scale * torch.cat(side) for side in zip(*fields, strict=True))
@@ -147,7 +147,9 @@ class CoulombGAN(LatentGame):
         if self.previous is not None:
             sides = (self.per_replica(x) for x in (self.previous, real.images, fake.images))
             kernel = self.kernel_dim, self.epsilon, self._gathers()
-            targets = torch.cat([losses.potential(*each, *kernel) for each in zip(*sides, strict=True)])
+            targets = torch.cat(
+                [losses.potential(old, y, x, *kernel) for old, y, x in zip(*sides, strict=True)]
+            )
             terms["previous_loss"] = losses.regression_loss(
                 self.judge(Side(self.previous)), self.potential_scale * targets
             )
