@@ -17,10 +17,10 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from lightning_gans import metrics as m
+from lightning_gans.losses import coulomb
 from lightning_gans.metrics.base import Contract, score_names, snake_case
 from lightning_gans.metrics.evaluation import Evaluation, RealImages
 from lightning_gans.metrics.stream import Samples
-from lightning_gans.models.coulomb import losses as coulomb
 
 from .own import Brightness, MeanFeature, NeedsColour, Pixels, Two
 from .tiny import TinyExtractor

@@ -11,7 +11,7 @@ from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFacto
 from lightning_gans.game.latents import Latent, Normal
 from lightning_gans.game.optimizers import Adam
 from lightning_gans.game.sides import Side
-from lightning_gans.models.coulomb import losses
+from lightning_gans.losses import coulomb as losses
 from lightning_gans.models.coulomb.networks import CoulombDiscriminator, CoulombGenerator
 
 
@@ -19,7 +19,7 @@ class CoulombGAN(LatentGame):
     """Real samples attract, generated ones repel; D learns the potential of both, and G climbs it.
 
     ``Phi(a) = mean k(a, real) - mean k(a, fake)`` with the Plummer kernel of exponent ``kernel_dim - 2``
-    (:mod:`lightning_gans.models.coulomb.losses`). D regresses ``potential_scale * Phi`` at the samples of its
+    (:mod:`lightning_gans.losses.coulomb`). D regresses ``potential_scale * Phi`` at the samples of its
     batch, G ascends D. Both gradients are taken at the same weights and the same fakes. Networks by default:
     the paper's at 32 and 64 pixels, otherwise DCGAN's, MLPs for vectors.
 
