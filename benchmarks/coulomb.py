@@ -18,7 +18,7 @@ from common import alternate, arguments, machine, table
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from lightning_gans.models.coulomb import losses as coulomb
+from lightning_gans.losses import coulomb
 
 AS_WRITTEN, IN_BUFFERS = "differences (authors)", "the same, in buffers"
 
@@ -93,7 +93,7 @@ def exact(real: Tensor, fake: Tensor) -> Tensor:
 MEMORY = """
 import sys, torch
 from pathlib import Path
-from lightning_gans.models.coulomb import losses as coulomb
+from lightning_gans.losses import coulomb
 
 def peak():  # GiB of this process; the figure of the resource module begins with that of its parent
     lines = Path("/proc/self/status").read_text().splitlines()

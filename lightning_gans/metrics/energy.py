@@ -2,15 +2,15 @@
 
 from torch import Tensor
 
+from lightning_gans.losses import coulomb as losses
 from lightning_gans.metrics.states import FeatureSets
-from lightning_gans.models.coulomb import losses
 
 
 class CoulombEnergy(FeatureSets):
     """Energy of real and generated points in the Coulomb GAN's field, and what it is of real points alone.
 
     Half the squared distance of both sets in the kernel's space
-    (:func:`lightning_gans.models.coulomb.losses.energy`), for any game of points: it sees modes that are
+    (:func:`lightning_gans.losses.coulomb.energy`), for any game of points: it sees modes that are
     missing, their shares and their shapes, as far as these are not finer than ``epsilon``. It is never
     negative, and for two sets of N real points ``energy_floor`` in the mean, which falls as 1 / N: compare
     equal numbers. Of more points on one side those of the lowest numbers (``order``) count.

@@ -17,6 +17,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from lightning_gans import metrics as m
+from lightning_gans.losses import coulomb
 from lightning_gans.metrics.base import Contract, score_names, snake_case
 from lightning_gans.metrics.evaluation import Evaluation, RealImages
 from lightning_gans.metrics.stream import Samples
@@ -97,6 +98,12 @@ def paired(name, function, **options):
     return {name: torch.as_tensor(function(*pair, **options)).double().mean()}
 
 
+def field_energy():
+    at_real, at_fake = coulomb.potentials(REAL["samples"], FAKE["samples"])
+    floor = coulomb.energy_floor(REAL["samples"])
+    return {"energy": coulomb.energy(at_real, at_fake), "energy_floor": floor}
+
+
 TWINS = {
     "FID": ({}, fid),
     "PerClassFID": ({"num_classes": 2}, per_class_fid),
@@ -120,6 +127,7 @@ TWINS = {
         {"means": MEANS, "covariances": COVARIANCES},
         lambda: m.mixture_jsd(REAL["samples"], FAKE["samples"], MEANS, COVARIANCES),
     ),
+    "CoulombEnergy": ({}, field_energy),
     "StackedModes": ({"num_modes": 4}, lambda: m.mode_count_and_kl(FAKE["modes"], 4)),
     "ClassBalance": ({}, lambda: m.class_balance(FAKE["logits"].argmax(1), 2)),
     "TopProbability": ({}, lambda: {"top_probability": FAKE["logits"].softmax(1).amax(1).mean()}),

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from lightning_gans.losses import coulomb as losses
 from lightning_gans.metrics import CoulombEnergy
-from lightning_gans.models.coulomb import losses
 
 REAL = torch.tensor([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0]])
 FAKE = torch.tensor([[0.0, 0.0], [3.0, 4.0], [9.0, 9.0]])

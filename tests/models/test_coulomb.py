@@ -13,7 +13,8 @@ from lightning_gans import CoulombGAN
 from lightning_gans.callbacks import Checkpoint
 from lightning_gans.game.optimizers import SGD, Adam
 from lightning_gans.game.sides import Side
-from lightning_gans.models.coulomb import CoulombDiscriminator, CoulombGenerator, losses
+from lightning_gans.losses import coulomb as losses
+from lightning_gans.models.coulomb import CoulombDiscriminator, CoulombGenerator
 from lightning_gans.networks import (
     DCGANDiscriminator,
     DCGANGenerator,

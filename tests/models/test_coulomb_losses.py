@@ -6,7 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lightning_gans.models.coulomb import losses as coulomb
+from lightning_gans.losses import coulomb
 
 from .two_ranks_coulomb import samples
 

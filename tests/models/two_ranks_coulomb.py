@@ -4,7 +4,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback
 
-from lightning_gans.models.coulomb import losses as coulomb
+from lightning_gans.losses import coulomb
 from tests.conformance.games import digits, game, trainer
 
 

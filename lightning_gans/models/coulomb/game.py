@@ -11,7 +11,7 @@ from lightning_gans.game.latent_game import DiscriminatorFactory, GeneratorFacto
 from lightning_gans.game.latents import Latent, Normal
 from lightning_gans.game.optimizers import Adam
 from lightning_gans.game.sides import Side
-from lightning_gans.models.coulomb import losses
+from lightning_gans.losses import coulomb as losses
 from lightning_gans.models.coulomb.networks import CoulombDiscriminator, CoulombGenerator
 
 
@@ -19,7 +19,7 @@ class CoulombGAN(LatentGame):
     """Real samples attract, generated ones repel; D learns the potential of both, and G climbs it.
 
     ``Phi(a) = mean k(a, real) - mean k(a, fake)`` with the Plummer kernel of exponent ``kernel_dim - 2``
-    (:mod:`lightning_gans.models.coulomb.losses`). D regresses ``potential_scale * Phi`` at the samples of its
+    (:mod:`lightning_gans.losses.coulomb`). D regresses ``potential_scale * Phi`` at the samples of its
     batch, G ascends D. Both gradients are taken at the same weights and the same fakes. Networks by default:
     the paper's at 32 and 64 pixels, otherwise DCGAN's, MLPs for vectors.
 
@@ -108,8 +108,8 @@ class CoulombGAN(LatentGame):
         # Held-out data may end with a batch of one sample: without itself none would be left.
         exclude_self = self.exclude_self and (self.training or len(real) > 1)
         pairs = zip(self.per_replica(real.images), self.per_replica(fake.images), strict=True)
-        kernel = self.kernel_dim, self.epsilon
-        fields = [losses.potentials(*pair, *kernel, exclude_self, self._gathers()) for pair in pairs]
+        kernel = self.kernel_dim, self.epsilon, exclude_self, self._gathers()
+        fields = [losses.potentials(y, x, *kernel) for y, x in pairs]
         if self.training:
             self._report_field(*map(torch.stack, zip(*fields, strict=True)))
         at_real, at_fake = (self.potential_scale * torch.cat(side) for side in zip(*fields, strict=True))
@@ -147,7 +147,9 @@ class CoulombGAN(LatentGame):
         if self.previous is not None:
             sides = (self.per_replica(x) for x in (self.previous, real.images, fake.images))
             kernel = self.kernel_dim, self.epsilon, self._gathers()
-            targets = torch.cat([losses.potential(*each, *kernel) for each in zip(*sides, strict=True)])
+            targets = torch.cat(
+                [losses.potential(old, y, x, *kernel) for old, y, x in zip(*sides, strict=True)]
+            )
             terms["previous_loss"] = losses.regression_loss(
                 self.judge(Side(self.previous)), self.potential_scale * targets
             )

@@ -184,11 +184,11 @@ def energy_floor(samples: Tensor, kernel_dim: int = 3, epsilon: float = 1.0) -> 
     rows = full_precision(samples).flatten(1)
     origin, n = _origin(rows), len(rows)
     own = epsilon ** (2 - kernel_dim)
-    total = -n * own
-    for part in _parts(rows, rows, rows):
-        squares = _squared_distances(part, rows, origin)
-        total = total + squares.add_(epsilon**2).pow_((2 - kernel_dim) / 2).sum()
-    return (own - total / (n * (n - 1))) / n
+    sums = [
+        _squared_distances(part, rows, origin).add_(epsilon**2).pow_((2 - kernel_dim) / 2).sum()
+        for part in _parts(rows, rows, rows)
+    ]
+    return (own - (torch.stack(sums).sum() - n * own) / (n * (n - 1))) / n
 
 
 def discriminator_loss(
