@@ -93,7 +93,7 @@ def test_arguments_of_defaults_in_python():
     assert isinstance(game.discriminator, DCGANDiscriminator)
     assert game.sample(2).shape == (2, 1, 8, 8)
     assert game.plain_arguments()["generator"] == {"width": 16}
-    assert RealnessGAN((1, 8, 8), anchors={"kl": 4.7}).anchors.kl == 4.7
+    assert RealnessGAN((1, 8, 8), anchors={"shift": 0.5}).anchors.shift == 0.5
     assert DCGAN((1, 8, 8), generator={}).generator.latent_dim == 100
 
 
