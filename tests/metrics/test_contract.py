@@ -24,12 +24,10 @@ from lightning_gans.metrics.stream import Samples
 from .own import Brightness, MeanFeature, NeedsColour, Pixels, Two
 from .tiny import TinyExtractor
 
-OF_GAMES = ("JensenShannonBound", "LatentSigma", "WassersteinEstimate")  # tested with games
-OURS = [
-    name
-    for name in m.__all__
-    if isinstance(getattr(m, name), type) and issubclass(getattr(m, name), Metric) and name not in OF_GAMES
+METRICS = [
+    name for name in m.__all__ if isinstance(getattr(m, name), type) and issubclass(getattr(m, name), Metric)
 ]
+OURS = [name for name in METRICS if not hasattr(getattr(m, name), "take_game")]  # the others with games
 N, PALETTE = 20, [[0, 0, 0], [255, 255, 255]]
 MEANS, COVARIANCES = torch.tensor([[0.0, 0.0], [1.0, 1.0]]), torch.eye(2).expand(2, 2, 2)
 

@@ -28,6 +28,7 @@ from lightning_gans.commands.reproduce.tables import Cell
 from lightning_gans.files import scores_in, write_whole
 
 BUSY = 75  # exit code of a process whose cell another process is running
+LOOK = 1.0  # seconds for which another process may hold a lock only to check the state
 PATIENCE = 60.0  # seconds that a process gets to end after a signal
 PROGRAMS = ("lightning-gans", "torch", "lightning")
 RUN = "fit"  # the run's name: runs/fit/version_K in the cell's folder
@@ -189,8 +190,7 @@ def main(cell: Cell) -> int:
         cell.folder.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
             for x in (cell, *cell.members):
-                # Another process may hold it for a moment to check the state.
-                held.enter_context(FileLock(_lock_path(x.folder), timeout=1))
+                held.enter_context(FileLock(_lock_path(x.folder), timeout=LOOK))
             return _run_all(cell) if cell.members else _run(cell)
     except Timeout:
         return BUSY

@@ -202,6 +202,9 @@ def _notes(results: Results) -> list[str]:
         machines = {f"{x['device']}, {plural(x['threads'], 'thread')} a run" for x in statuses}
         programs = {", ".join(f"{name} {x[name]}" for name in PROGRAMS) for x in statuses}
         notes.append(f"On {'; '.join(sorted(machines))}. {'; '.join(sorted(programs))}.")
+        if revisions := {x["revision"]: None for x in statuses if "revision" in x}:
+            days = sorted({x["date"][:10] for x in statuses if "date" in x})
+            notes.append(f"Run {' to '.join(dict.fromkeys((days[0], days[-1])))} at {', '.join(revisions)}.")
         notes += [*_times(results), *_share_of_classifiers(results)]
     shown = {row.name for data in results.grid.budget.data.values() for row in results.rows(data)}
     shown -= {figure.cell.row for figure in figures}

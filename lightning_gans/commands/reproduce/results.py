@@ -105,7 +105,7 @@ def figure_of(cell: Cell, column: Column, lines: Sequence[Mapping[str, Any]]) ->
         return Figure(cell, column, "finished", problem=text)
 
     scores = [x for x in (column.score, column.with_) if x is not None]
-    scored = [x for x in lines if {*scores} <= {*x} and column.evaluate in (None, x["name"])]
+    scored = [line for line in scored_by(column, lines) if {*scores} <= {*line}]
     names = sorted({str(line["name"]) for line in scored})
     if len(names) > 1:
         return problem(f"{column.score} is of several callbacks ({', '.join(names)})")
