@@ -112,9 +112,11 @@ def draw_curves(results: Results, data: DataSet) -> bytes | None:
         for axis, (label, of_point) in zip(column, over.items(), strict=True):
             _plain(axis, "" if axis is not column[0] else title)
             axis.set_xlabel(label, color=GREY)
-            axis.locator_params(nbins=5)
+            axis.locator_params(axis="x", nbins=5)
             if 0 < 30 * min(means) < max(means):
                 axis.set_yscale("log")
+            else:
+                axis.locator_params(axis="y", nbins=5)
             for name, curve in rows.items():
                 points = {x.labels: x for x in curve}.values() if of_point == "labels" else curve
                 x, mean, deviation = np.transpose([(getattr(p, of_point), *p[2:4]) for p in points])
