@@ -46,7 +46,7 @@ counterpart here, and what came out. `lightning-gans exhibits` writes this page 
 VERDICTS_MEAN = """\
 A **claim** is what a paper says of its exhibit, put so that a number can decide it: a row is better than \
 another, or its mean lies above or below a number. The 95 % interval of Student's t over the seeds \
-decides.
+decides, for each claim by itself: of forty in which nothing differs, one is found to hold by chance.
 
 | Verdict | |
 | --- | --- |
