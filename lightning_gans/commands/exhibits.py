@@ -1,5 +1,6 @@
 """Write a page of the papers' tables and figures: what each shows, and what became of its claims here."""
 
+import fnmatch
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,7 +43,7 @@ counterpart here, and what came out. `lightning-gans exhibits` writes this page 
 VERDICTS_MEAN = """\
 A **claim** is what a paper says of its exhibit, put so that a number can decide it: a row is better than \
 another, or its mean lies above or below a number. The 95 % interval of Student's t over the seeds \
-decides.
+decides, for each claim by itself: of forty in which nothing differs, one is found to hold by chance.
 
 | Verdict | |
 | --- | --- |
@@ -66,7 +67,8 @@ class Exhibit(Named):
         shows: What it shows.
         table: The table that makes its counterpart.
         budget: The table's budget.
-        claims: Those of the table's claims that belong to it. None: all that no other exhibit has.
+        claims: Those of the table's claims that belong to it, names or patterns such as ``gan-*``. None: all
+            that no other exhibit has.
         command: The command that makes its counterpart, if that is no table.
         not_run: Why it, or what its table leaves out, is not run.
         no_claim: Where its counterpart is, if there is nothing that a number could decide.
@@ -122,14 +124,25 @@ class Exhibits(Named):
                 check_names(f"{where}.table", [exhibit.table], self.tables)
                 table = self.tables[exhibit.table]
                 check_names(f"{where}.budget", [exhibit.budget], table.budgets)
-                check_names(f"{where}.claims", exhibit.claims or [], table.claims)
-                for claim in exhibit.claims or []:
-                    if claim not in left[table.name]:
-                        raise ValueError(f"{where}.claims: {claim} belongs to an exhibit above: name it once")
-                    left[table.name].remove(claim)
+                if exhibit.claims is not None:
+                    exhibit.claims = self._own(f"{where}.claims", exhibit.claims, left[table.name], table)
         for _, exhibit in self.each():
             if exhibit.table and exhibit.claims is None:
                 exhibit.claims, left[exhibit.table] = left[exhibit.table], []
+
+    @staticmethod
+    def _own(where: str, patterns: Sequence[str], left: list[str], table: Table) -> list[str]:
+        """Return the claims that are meant, and take them off those that are left."""
+        found: list[str] = []
+        for pattern in patterns:
+            named = fnmatch.filter(table.claims, pattern)
+            check_names(where, [] if named else [pattern], table.claims)
+            for claim in named:
+                if claim not in left:
+                    raise ValueError(f"{where}: {claim} belongs to an exhibit above: name it once")
+                left.remove(claim)
+            found += named
+        return found
 
     def each(self) -> Iterator[tuple[str, Exhibit]]:
         """Yield all exhibits, each with the place where it stands."""
@@ -289,9 +302,15 @@ def _of_claim(results: Results, verdict: Verdict) -> list[str]:
         pair = grid.published(row, data.name, own.name)
         published += [f"{name} {as_pair(own, pair)}"] if pair else []
         found += [f"{name} {measured(results.of(row, data.name, own))}"]
-    published += [f"({data.stands_for})"] * (data.stands_for != data.name and bool(published))
+    about = f" ({data.stands_for})" * (data.stands_for != data.name and bool(published))
     named = f"{column.name}{ARROWS[column.better]}: {'; '.join(found)}" if verdict.pairs else ""
-    return [says, judged, _interval(column, verdict, signed=bool(other)), named, "; ".join(published)]
+    return [
+        says,
+        judged,
+        _interval(column, verdict, signed=bool(other)),
+        named,
+        f"{'; '.join(published)}{about}",
+    ]
 
 
 def _interval(column: Column, verdict: Verdict, signed: bool) -> str:

@@ -164,8 +164,9 @@ def energy(real_potentials: Tensor, fake_potentials: Tensor) -> Tensor:
 def energy_floor(samples: Tensor, kernel_dim: int = 3, epsilon: float = 1.0) -> Tensor:
     """Return the energy that two sets of N samples of one distribution have in the mean, by N of them.
 
-    It is (k(a, a) - mean k(a, b)) / N over pairs of different samples, an unbiased estimate. No generator has
-    a lower energy against real samples in the mean, however good, if its samples are independent.
+    It is (k(a, a) - mean k(a, b)) / N over pairs of different samples, an unbiased estimate. A perfect
+    generator has that energy against real samples in the mean, if its samples are independent. One that
+    prefers the middle of the data may have less, but only by a share of order 1 / N.
 
     Args:
         samples: (N, ...), two or more.

@@ -7,15 +7,17 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
 from lightning_gans import checks
+from lightning_gans.losses import gan as losses
 
 
 class DistanceEstimate(Metric):
     """The game's own estimate of the distance of generator and data, by all samples and real images.
 
-    It is what the game's method ``distance(real, fake)`` makes of its discriminator's logits in evaluation
-    mode: the Wasserstein distance up to the critic's Lipschitz constant of WGAN and WGAN-GP, the lower bound
-    of the Jensen-Shannon divergence of GAN (arXiv 1701.07875, figures 3 and 4). One value a snapshot, without
-    the noise of single batches; comparable within a run. Logits are kept: 4 bytes an image, on every rank.
+    From its discriminator's logits in evaluation mode: what its method ``distance(real, fake)`` makes of
+    them, the Wasserstein distance up to the critic's Lipschitz constant of WGAN and WGAN-GP; or, where they
+    estimate log p_data / p_g as GAN's do (``log_ratio``), the lower bound of the Jensen-Shannon divergence
+    (arXiv 1701.07875, figures 3 and 4). One value a snapshot, without the noise of single batches; comparable
+    within a run. Logits are kept: 4 bytes an image, on every rank.
     """
 
     higher_is_better: bool | None = None  # a weak discriminator makes it small, too
@@ -36,7 +38,7 @@ class DistanceEstimate(Metric):
         Raises:
             ValueError: If it estimates no distance.
         """
-        if not hasattr(game, "distance"):
+        if not (hasattr(game, "distance") or getattr(game, "log_ratio", False)):
             raise ValueError(f"{type(game).__name__} estimates no distance: leave DistanceEstimate out")
         self._games = (game,)
 
@@ -53,5 +55,8 @@ class DistanceEstimate(Metric):
         """
         if not (len(self.real) and len(self.fake)):
             raise ValueError("DistanceEstimate needs samples and real images, one of each at least")
-        estimate: Tensor = self._games[0].distance(dim_zero_cat(self.real), dim_zero_cat(self.fake))
-        return estimate
+        (game,), real, fake = self._games, dim_zero_cat(self.real), dim_zero_cat(self.fake)
+        if hasattr(game, "distance"):
+            estimate: Tensor = game.distance(real, fake)
+            return estimate
+        return losses.jensen_shannon_bound(losses.discriminator_loss(real, fake))

@@ -18,6 +18,10 @@ class LatentSigma(Metric):
     full_state_update = False
     scores = ("latent_sigma",)
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._games: tuple[Any, ...] = ()  # no attribute of its own: modules in modules are registered
+
     def take_game(self, game: Any) -> None:
         """Take the game.
 
@@ -28,12 +32,12 @@ class LatentSigma(Metric):
         if not hasattr(latent, "sigma"):
             what = "there is no game" if game is None else f"the game's latents are {type(latent).__name__}"
             raise ValueError(f"LatentSigma is for latents with a sigma, and {what}: leave it out")
-        self._game = game
+        self._games = (game,)
 
     def update(self, index: Tensor) -> None:
         """Take the places of samples, which say nothing about the latents."""
 
     def compute(self) -> Tensor:
         """Return the mean."""
-        sigma = self._game.network("latent", ema=True).sigma
+        sigma = self._games[0].network("latent", ema=True).sigma
         return torch.as_tensor(sigma, dtype=torch.float64).abs().mean()

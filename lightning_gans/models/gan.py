@@ -71,10 +71,6 @@ class GAN(LatentGame):
         """``-E[log D(G(z))]``, or ``E[log(1 - D(G(z)))]``."""
         return self._generator_loss(self.judge(fake))
 
-    def distance(self, real: Tensor, fake: Tensor) -> Tensor:
-        """``log 2 + (E[log D(x)] + E[log(1 - D(G(z)))]) / 2``, a bound of the Jensen-Shannon divergence."""
-        return losses.jensen_shannon_bound(losses.discriminator_loss(real, fake))
-
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Algorithm 1, or the simultaneous step of the released code."""
         if not self.simultaneous:

@@ -45,7 +45,7 @@ papers:
     title: Some people, 2017
     page: papers/wgan.md
     exhibits:
-      Table 1: {shows: Modes of both., table: small, claims: [better], earlier: papers/wgan.md#measured}
+      Table 1: {shows: Modes of both., table: small, claims: ['bett*'], earlier: papers/wgan.md#measured}
       Figure 2: {shows: Modes of one., table: small, not_run: faces are not at hand.}
       Figure 3: {shows: A drawing., no_claim: It is `WGAN`., command: lightning-gans fit --config wgan/ring}
 """

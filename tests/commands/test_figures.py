@@ -114,7 +114,10 @@ def test_runs_that_end_by_time(monkeypatch):
     results = results_of()
     for title, cell in cells_of(results).items():
         last = int(title[-1])
-        lines = [{"update": (50 + 10 * last) * n, "modes": 2.0 * n, "fid": 900.0 / 40**n} for n in (1, 2)]
+        lines = [
+            {"update": (50 + 10 * last) * n, "modes": 2.0 * n, "fid": 900.0 / 40**n, "seconds": n}
+            for n in (1, 2)
+        ]
         write_lines(cell, lines)
     curves = curves_of(results, data_of(results))
     assert [(x.update, x.mean) for x in curves["modes ↑"]["GAN"]] == [(55, 2), (110, 4)]

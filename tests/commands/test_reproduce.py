@@ -1428,6 +1428,10 @@ def test_a_killed_run_goes_on(here, monkeypatch, capsys):
     status = read_status(cell.folder)
     assert status["before"] > 0
     assert 0 < status["processor_before"] < status["processor_seconds"]
+    # A third process, after a second one that ended before its first checkpoint, counts the first once.
+    again = {**status, "started": time.time() + 60}
+    before = status["before"], status["processor_before"]
+    assert cells_module._spent_before(again, cell.folder / checkpoint, before[1]) == before
     assert scores(cell.folder) == scores(twin.folder)
     assert len(scores(cell.folder)) == 30
     for spent in ("seconds", "processor_seconds"):

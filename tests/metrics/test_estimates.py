@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning import seed_everything
 
-from lightning_gans import WGAN, HingeGAN
+from lightning_gans import WGAN, ConditionalGAN, HingeGAN
 from lightning_gans.callbacks import Evaluate
 from lightning_gans.data.loader import to_float
 from lightning_gans.drawing.pixels import to_bytes
@@ -56,6 +56,19 @@ def test_of_images(tmp_path):
     fake = game.score(to_float(to_bytes(game.sample(40, seed=0))))
     real = game.score(to_float(data.real_images("test", 8)[0]))
     bound = gan.jensen_shannon_bound(gan.discriminator_loss(real, fake))
+    assert line(tmp_path)["estimate"] == pytest.approx(float(bound), rel=1e-4)
+
+
+def test_of_classes(tmp_path):
+    """Both sides are judged with their labels."""
+    seed_everything(0, verbose=False)
+    networks = {name: {"width": 4, "hidden": 8} for name in ("generator", "discriminator")}
+    game, data = ConditionalGAN((1, 8, 8), 10, **networks), digits()
+    fit(tmp_path, game, data, [Evaluate([DistanceEstimate()], num_samples=40, split="test")], 1)
+    latents, labels = game.draw_latents(40, seed=0)[0], torch.arange(40) % 10
+    fake = game.score(to_float(to_bytes(game.sample_from(latents, labels))), labels)
+    images, labels, _ = data.real_images("test", 8)
+    bound = gan.jensen_shannon_bound(gan.discriminator_loss(game.score(to_float(images), labels), fake))
     assert line(tmp_path)["estimate"] == pytest.approx(float(bound), rel=1e-4)
 
 

@@ -85,6 +85,7 @@ def test_floor_of_the_energy():
     """By hand for two points; for more it is the mean energy of two sets of a distribution."""
     pair = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
     assert coulomb.energy_floor(pair).item() == pytest.approx((1 - 26**-0.5) / 2, rel=1e-6)
+    assert coulomb.energy_floor(pair, 5, 2.0).item() == pytest.approx((2**-3 - 29**-1.5) / 2, rel=1e-6)
     rng = torch.Generator().manual_seed(0)
     energies = [
         coulomb.energy(*coulomb.potentials(*torch.randn(2, 40, 2, generator=rng))) for _ in range(400)

@@ -271,6 +271,7 @@ def test_sigma_is_a_score_of_an_evaluation():
         widths["mixture"][0].trained_sigma[:2] = -0.9
     metric = LatentSigma()
     metric.take_game(game(latent=widths["mixture"][0]))
+    assert list(metric.modules()) == [metric]  # to(device) of the metric leaves the game where it is
     metric.update(torch.arange(4))
     assert metric.compute().item() == pytest.approx((0.9 + 0.3) / 2)
     for bad, what in (

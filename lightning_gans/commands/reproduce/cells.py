@@ -250,7 +250,7 @@ def _run(cell: Cell) -> int:
     _make_folder(cell)
     _speak_into(folder / "log.txt")
     checkpoint, took = _checkpoint(folder) if before in ("interrupted", "failed") else (None, 0.0)
-    earlier = read_status(folder) if checkpoint else {"before": 0.0}
+    seconds, processor_seconds = _spent_before(read_status(folder), checkpoint, took)
     arguments = ["fit", "--config", str(folder / "config.yaml"), "--name", RUN]
     arguments += ["--trainer.default_root_dir", str(folder), "--trainer.enable_progress_bar", "false"]
     arguments += ["--ckpt_path", str(checkpoint)] if checkpoint else []
@@ -258,9 +258,8 @@ def _run(cell: Cell) -> int:
         "identity": cell.identity,
         "state": "running",
         "started": psutil.Process().create_time(),
-        # The seconds that earlier processes took up to the checkpoint.
-        "before": earlier["before"] + (checkpoint.stat().st_mtime - earlier["started"] if checkpoint else 0),
-        "processor_before": earlier.get("processor_before", 0.0) + took,
+        "before": seconds,
+        "processor_before": processor_seconds,
         "command": shlex.join(["lightning-gans", *arguments]),
         "revision": revision(),
         **machine(cell.config),
@@ -328,6 +327,23 @@ def _checkpoint(folder: Path) -> tuple[Path | None, float]:
     states = stored.get("callbacks", {})
     taken = [x.get("processor_seconds", 0.0) for name, x in states.items() if name.startswith("Checkpoint")]
     return path, sum(taken)
+
+
+def _spent_before(status: Mapping[str, Any], checkpoint: Path | None, took: float) -> tuple[float, float]:
+    """Return the seconds that earlier processes took up to a checkpoint, of the clock and of the processor.
+
+    Args:
+        status: What the last of them wrote when it began.
+        checkpoint: The checkpoint; None: the run starts anew.
+        took: Processor seconds of the process that wrote it.
+    """
+    if checkpoint is None:
+        return 0.0, 0.0
+    seconds, processor_seconds = status["before"], status.get("processor_before", 0.0)
+    written = checkpoint.stat().st_mtime
+    if written < status["started"]:  # the last process ended before its first one: these are all
+        return seconds, processor_seconds
+    return seconds + written - status["started"], processor_seconds + took
 
 
 def revision(source: Path = SOURCE) -> str:

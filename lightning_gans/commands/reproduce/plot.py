@@ -109,11 +109,12 @@ def draw_curves(results: Results, data: DataSet) -> bytes | None:
     names, named = list(results.grid.table.rows), dict[str, Any]()
     for column, (title, rows) in zip(panels.T, curves.items(), strict=True):
         means = [point.mean for curve in rows.values() for point in curve]
+        log = 0 < 30 * min(means) < max(means)
         for axis, (label, of_point) in zip(column, over.items(), strict=True):
             _plain(axis, "" if axis is not column[0] else title)
             axis.set_xlabel(label, color=GREY)
-            axis.locator_params(nbins=5)
-            if 0 < 30 * min(means) < max(means):
+            axis.locator_params("x" if log else "both", nbins=5)  # a logarithmic axis takes no number
+            if log:
                 axis.set_yscale("log")
             for name, curve in rows.items():
                 points = {x.labels: x for x in curve}.values() if of_point == "labels" else curve

@@ -47,7 +47,7 @@ class SkewNormalAnchors(Anchors):
 
     The paper reports KL(A1 || A0), which says little of how far apart anchors are: it grows without limit as
     a share goes to 0, and with few outcomes nothing else may change. With 51 outcomes KL of 1.66, 5.11, 7.81
-    and 11.05, those of its faces, are ``jsd`` of 0.274, 0.449, 0.498 and 0.531.
+    and 11.05, those of its faces, are ``jsd`` of 0.274, 0.449, 0.498 and 0.532.
 
     An odd number of outcomes has one in the middle that both anchors share: 3 allow a ``jsd`` of 0.015, 5 of
     0.278, 7 of 0.416, 51 of 0.65.
