@@ -290,14 +290,8 @@ def test_the_reported_floor_is_that_of_the_batch_whose_potentials_are_taken():
     alone = torch.stack([losses.energy_floor(batch) for batch in real]).mean().item()
     for given, floor in (({}, alone), ({"gather": True}, alone / 4), ({"exclude_self": True}, None)):
         rows = {}
-        settings = {
-            "reporting": True,
-            "exclude_self": False,
-            "gather": False,
-            "kernel_dim": 3,
-            "epsilon": 1.0,
-        }
-        run = SimpleNamespace(**{**settings, **given}, kernel_dim=3, epsilon=1.0)
+        settings = {"exclude_self": False, "gather": False, **given}
+        run = SimpleNamespace(**settings, reporting=True, kernel_dim=3, epsilon=1.0)
         run.trainer = SimpleNamespace(world_size=4)
         run.per_replica, run.report = (lambda images: images.unflatten(0, (2, 8))), rows.update
         CoulombGAN._report_floor(run, real.flatten(0, 1))
