@@ -302,9 +302,15 @@ def _of_claim(results: Results, verdict: Verdict) -> list[str]:
         pair = grid.published(row, data.name, own.name)
         published += [f"{name} {as_pair(own, pair)}"] if pair else []
         found += [f"{name} {measured(results.of(row, data.name, own))}"]
-    published += [f"({data.stands_for})"] * (data.stands_for != data.name and bool(published))
+    about = f" ({data.stands_for})" * (data.stands_for != data.name and bool(published))
     named = f"{column.name}{ARROWS[column.better]}: {'; '.join(found)}" if verdict.pairs else ""
-    return [says, judged, _interval(column, verdict, signed=bool(other)), named, "; ".join(published)]
+    return [
+        says,
+        judged,
+        _interval(column, verdict, signed=bool(other)),
+        named,
+        f"{'; '.join(published)}{about}",
+    ]
 
 
 def _interval(column: Column, verdict: Verdict, signed: bool) -> str:
