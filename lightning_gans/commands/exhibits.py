@@ -3,8 +3,9 @@
 import fnmatch
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -16,6 +17,7 @@ from lightning_gans.commands.reproduce.report import ARROWS, as_line, as_pair, d
 from lightning_gans.commands.reproduce.results import Results, gather
 from lightning_gans.commands.reproduce.tables import (
     Column,
+    DataSet,
     Grid,
     Named,
     Table,
@@ -31,8 +33,9 @@ from lightning_gans.files import recipes_folder, write_whole
 VERDICTS = ("holds", "does not hold", "not converged", "not run")
 LEFT_OUT, NO_CLAIM = "exhibits not run", "no claim"
 PICTURES = "pictures/exhibits"
-KINDS = ("images", "points", "curves")
+COPIED = ("points", "curves")
 MOST_BYTES = 150_000  # of a picture
+LARGE, COLUMNS = 270, 3  # pixels above which half of a sheet of images is shown, and sheets side by side
 
 HEAD = """\
 # Exhibits
@@ -325,37 +328,81 @@ def _interval(column: Column, verdict: Verdict, signed: bool) -> str:
 
 
 def _samples(found: Sequence[Results], folder: Path) -> list[str]:
-    """Copy the pictures of all tables that were run, and return the lines that show them."""
+    """Write the pictures of all tables that were run, and return the lines that show them."""
     lines = []
     for results in found:
-        grid = results.grid
+        name = results.grid.table.name
         shown = []
-        for path in (path for kind in KINDS for path in sorted(grid.folder.glob(f"{kind}*.png"))):
-            name = f"{slug(grid.table.name)}-{path.name}"
+        for ending, draw in _pictures(results):
             try:
-                content = reduced(path)
+                content = draw()
             except (OSError, ValueError, SyntaxError) as error:  # a damaged file
-                warnings.warn(f"{path} is left out: {error}", stacklevel=2)
+                warnings.warn(f"{name}, {ending} is left out: {error}", stacklevel=2)
                 continue
-            write_whole(folder / PICTURES / name, content)
-            kind, _, data = path.stem.partition("-")
-            shown += ["", f"![{grid.table.name}, {kind} {data}]({PICTURES}/{name}){{ loading=lazy }}"]
+            path = f"{PICTURES}/{slug(name)}-{ending}.png"
+            write_whole(folder / path, content)
+            shown += ["", f"![{name}, {ending}]({path}){{ loading=lazy }}"]
         if shown:
-            lines += ["", f"### {grid.table.name}", "", f"{grid.table.title}.", *shown]
-    head = "What the rows of each table drew while they learned, and their scores over updates and seconds."
+            lines += ["", f"### {name}", "", f"{results.grid.table.title}.", *shown]
+    head = (
+        "Of each table the last samples of one run a row (of points also earlier ones), and the scores of "
+        "all rows over updates and seconds."
+    )
     return ["", "## Samples", "", head, *lines] if lines else []
 
 
-def reduced(path: Path, most: int = MOST_BYTES) -> bytes:
-    """Return a picture as a PNG of 256 colours, made smaller until it has at most so many bytes."""
+def _pictures(results: Results) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Yield the names of a table's pictures, without their endings, and what draws them."""
+    data_sets = results.grid.budget.data.values()
+    for data in data_sets:
+        if tiles := _sheets(results, data):
+            ending = f"-{slug(data.name)}" * (len(data_sets) > 1)
+            yield f"images{ending}", partial(_side_by_side, tiles)
+    for path in (path for kind in COPIED for path in sorted(results.grid.folder.glob(f"{kind}*.png"))):
+        yield path.stem, partial(_copied, path)
+
+
+def _sheets(results: Results, data: DataSet) -> dict[str, Path]:
+    """Return the file with the last images of one run, by row."""
+    from lightning_gans.commands.reproduce.figures import stored
+
+    found = {}
+    for row in results.rows(data):
+        runs = (stored(cell) for cell in results.finished(row.name, data.name))
+        if files := next((files for files in runs if files), None):
+            found[row.name] = [*files.values()][-1]
+    return {name: path for name, path in found.items() if path.suffix == ".png"}
+
+
+def _side_by_side(sheets: Mapping[str, Path]) -> bytes:
+    """Draw the upper left part of each sheet of images, under the name of its row."""
+    from lightning_gans.drawing.grids import GAP, in_rows, with_headings
+
+    tiles = []
+    for name, path in sheets.items():
+        sheet = _opened(path)
+        width, height = ((side + GAP) // 2 if side > LARGE else side for side in sheet.size)
+        tiles.append(with_headings(sheet.crop((0, 0, width, height)), [name]))
+    return reduced(in_rows(tiles, COLUMNS), colours=16)
+
+
+def _copied(path: Path) -> bytes:
+    return reduced(_opened(path))
+
+
+def _opened(path: Path) -> Image.Image:
+    with Image.open(path, formats=("PNG",)) as file:
+        return file.convert("RGB")
+
+
+def reduced(picture: Image.Image, colours: int = 256, most: int = MOST_BYTES) -> bytes:
+    """Return a picture as a PNG of few colours, made smaller until it has at most so many bytes."""
     from lightning_gans.drawing.pixels import as_png
 
-    with Image.open(path, formats=("PNG",)) as file:
-        whole = file.convert("RGB")
-    content, scale = as_png(whole.quantize(dither=Image.Dither.NONE), 9), 1.0
+    content, scale = as_png(picture.quantize(colours, dither=Image.Dither.NONE), 9), 1.0
     while len(content) > most:
         scale *= 0.9
-        size = round(whole.width * scale), round(whole.height * scale)
-        smaller = whole.resize(size, Image.Resampling.LANCZOS)
-        content = as_png(smaller.quantize(dither=Image.Dither.NONE), 9)
+        size = round(picture.width * scale), round(picture.height * scale)
+        smaller = picture.resize(size, Image.Resampling.LANCZOS)
+        content = as_png(smaller.quantize(colours, dither=Image.Dither.NONE), 9)
     return content

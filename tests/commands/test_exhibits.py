@@ -128,23 +128,31 @@ def noise(size, path=None) -> bytes:
     return content.getvalue()
 
 
-def test_pictures_are_copied_beside_the_page():
+def test_pictures_stand_beside_the_page():
+    finish()
     folder = Path("runs/tables/small/quick")
-    folder.mkdir(parents=True)
-    noise((40, 60), folder / "images-ring.png")
+    for row in ("GAN", "WGAN"):
+        samples = folder / row / "ring/seed=0/runs/fit/version_0/samples"
+        samples.mkdir()
+        for update in (0, 2, 4):
+            sheet = Image.new("L", (402, 100), 30 * update)
+            sheet.save(samples / f"update={update:08d}.png")
     noise((40, 60), folder / "curves.png")
     noise((40, 60), folder / "plot.png")
     (folder / "points.png").write_bytes(b"damaged")
-    with pytest.warns(UserWarning, match="points.png is left out"):
+    with pytest.warns(UserWarning, match="small, points is left out"):
         samples = page().partition("## Samples")[2]
-    names = ["small-images-ring.png", "small-curves.png"]
+    names = ["small-images.png", "small-curves.png"]
     assert re.findall(r"\]\(pictures/exhibits/(\S+)\)", samples) == names
     assert sorted(names) == sorted(path.name for path in Path("docs/pictures/exhibits").iterdir())
+    drawn = Image.open("docs/pictures/exhibits/small-images.png").convert("L")
+    assert drawn.width > 2 * 202  # both rows side by side, of each the left half of its last sheet
+    assert [drawn.getpixel((place, 60)) for place in (100, drawn.width // 2 + 100)] == [120, 120]
 
 
 def test_large_pictures_are_made_smaller():
-    noise((100, 200), "noise.png")
-    whole, small = reduced(Path("noise.png")), reduced(Path("noise.png"), most=5000)
+    picture = Image.open(BytesIO(noise((100, 200))))
+    whole, small = reduced(picture), reduced(picture, most=5000)
     assert Image.open(BytesIO(whole)).size == (200, 100)
     assert len(small) <= 5000 < len(whole)
     width, height = Image.open(BytesIO(small)).size

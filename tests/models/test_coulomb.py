@@ -3,6 +3,7 @@
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -136,6 +137,25 @@ def test_the_previous_fakes_have_a_loss_of_their_own():
     assert module.discriminator_loss(Side(real), Side(fake)).item() == pytest.approx(alone.item())
 
 
+def test_the_previous_fakes_have_scaled_targets_too():
+    class Flat(nn.Module):
+        def __init__(self, shape):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(()))
+
+        def forward(self, points):
+            return 0 * self.weight * points.sum(1)
+
+    found = []
+    for scale in (1.0, 8.0):
+        watch = Watch()
+        module = game(ring(), remember_previous=True, potential_scale=scale, discriminator=Flat)
+        trainer([watch], max_steps=2).fit(module, ring())
+        found.append(watch.reported()["previous_loss"])
+    assert found[1] == pytest.approx(64 * found[0], rel=1e-5)
+    assert found[0] > 0
+
+
 def test_one_held_out_sample():
     """The last held-out batch may have one sample: nothing is left of it but itself."""
     data = digits(eval_batch_size=37)  # 297 = 8 * 37 + 1
@@ -262,6 +282,20 @@ def test_reported_beside_the_losses():
         "energy", "real_potential", "fake_potential", "constant_loss", "sides_loss", "discriminator_loss",
         "generator_loss", "energy_floor",
     }  # fmt: skip
+
+
+def test_the_reported_floor_is_that_of_the_batch_whose_potentials_are_taken():
+    """Of each replica alone, and of all ranks together if they are gathered; without self terms it is 0."""
+    real = torch.randn(2, 8, 2)
+    alone = torch.stack([losses.energy_floor(batch) for batch in real]).mean().item()
+    for given, floor in (({}, alone), ({"gather": True}, alone / 4), ({"exclude_self": True}, None)):
+        rows = {}
+        settings = {"exclude_self": False, "gather": False, **given}
+        run = SimpleNamespace(**settings, reporting=True, kernel_dim=3, epsilon=1.0)
+        run.trainer = SimpleNamespace(world_size=4)
+        run.per_replica, run.report = (lambda images: images.unflatten(0, (2, 8))), rows.update
+        CoulombGAN._report_floor(run, real.flatten(0, 1))
+        assert rows == ({} if floor is None else {"energy_floor": pytest.approx(floor)})
 
 
 def test_a_scaled_potential():
