@@ -90,12 +90,22 @@ def test_a_run_that_had_its_time_goes_on_if_it_is_given_more(tmp_path, time):
     assert run(tmp_path, time, ckpt_path=last, seconds=7.0) == 7
 
 
+def test_a_callback_that_is_used_again_begins_anew(time):
+    stop, timed = StopAfter(5.0), clock.Timed
+    stop.load_state_dict({"seconds": 30.0, "processor_seconds": 3.0})
+    timed.on_train_start(stop, None, None)
+    assert stop.clock.spent == (30, 3)
+    stop.setup(None, None, "fit")
+    timed.on_train_start(stop, None, None)
+    assert stop.clock.spent == (0, 0)
+
+
 def test_a_share_of_the_time(tmp_path, time):
     work = Work(time)
     data = GaussianMixtures("ring", samples=2_000, batch_size=32)
     game = GOLDACGAN((2,), num_classes=8, reweight_from=0.5)
-    fit(tmp_path, game, data, [work, StopAfter(6)], -1, max_epochs=-1)
-    assert work.reweights == [False, False, True, True, True, True]
+    fit(tmp_path, game, data, [work, StopAfter(5)], -1, max_epochs=-1)
+    assert work.reweights == [False, False, True, True, True]
 
 
 def test_what_does_not_fit(tmp_path, time):

@@ -25,6 +25,7 @@ def test_five_points():
     at_real, at_fake = losses.potentials(REAL[:2], FAKE[:2])
     assert scores["energy"].item() == pytest.approx((at_real.mean() - at_fake.mean()).item() / 2)
     assert scores["energy_floor"].item() == pytest.approx((1 - 3**-0.5) / 2)
+    assert scored(REAL, FAKE[:2]) == scores  # more real ones
 
 
 def test_two_sets_of_one_distribution_are_at_the_floor():

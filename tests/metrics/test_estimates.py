@@ -12,7 +12,7 @@ from lightning_gans.callbacks import Evaluate
 from lightning_gans.data.loader import to_float
 from lightning_gans.drawing.pixels import to_bytes
 from lightning_gans.losses import gan, wgan
-from lightning_gans.metrics import DistanceEstimate, Evaluation
+from lightning_gans.metrics import DistanceEstimate, Evaluation, Samples
 
 from ..callbacks.helpers import digits, fit, norm_game, point_game, ring
 
@@ -82,6 +82,15 @@ def test_of_replicas(tmp_path):
     assert found["replica"] == 1
     wanted = line(tmp_path / "second")["estimate"]
     assert found["estimate"] == pytest.approx(wanted, rel=1e-3)
+
+
+def test_the_game_that_was_given_last_is_asked():
+    """An evaluation is kept from one training to the next, of another game."""
+    evaluation, points = Evaluation([DistanceEstimate()], count=4), torch.randn(4, 2)
+    for game in (WGAN((2,)), WGAN((2,))):
+        evaluation.fill_in(None, None, game)
+        given = evaluation._given(Samples(points, torch.arange(4), None), evaluation.metrics)
+        torch.testing.assert_close(given["judged"], game.score(points))
 
 
 def test_refused(tmp_path):
