@@ -104,8 +104,8 @@ def test_a_share_of_the_time(tmp_path, time):
     work = Work(time)
     data = GaussianMixtures("ring", samples=2_000, batch_size=32)
     game = GOLDACGAN((2,), num_classes=8, reweight_from=0.5)
-    fit(tmp_path, game, data, [work, StopAfter(6)], -1, max_epochs=-1)
-    assert work.reweights == [False, False, True, True, True, True]
+    fit(tmp_path, game, data, [work, StopAfter(5)], -1, max_epochs=-1)
+    assert work.reweights == [False, False, True, True, True]
 
 
 def test_what_does_not_fit(tmp_path, time):

@@ -129,6 +129,9 @@ def test_three_seeds_are_needed():
     found = verdict(few, column="modes", than="GAN")
     assert (found.verdict, found.estimate, found.pairs) == ("not run", None, 2)
     assert found.why == "2 of 4 seeds have figures; 3 are needed"
+    few = {("GAN", "modes"): [None, 2.0, 4.0, 6.0], ("WGAN", "modes"): [9.0, 8.0, 8.0, 8.0]}
+    assert verdict(few, column="modes", than="GAN").estimate == 4  # paired by seed
+    few = {("GAN", "modes"): [1.0, 2.0, 3.0, 4.0], ("WGAN", "modes"): [8.0, 8.0]}
     assert verdict(few, column="modes", above=0, row="GAN").verdict == "holds"
     assert verdict(DIFFERENT, column="modes", above=0, data="disc").verdict == "not run"
 
