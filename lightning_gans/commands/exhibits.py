@@ -30,7 +30,8 @@ from lightning_gans.commands.reproduce.tables import (
 from lightning_gans.commands.reproduce.verdicts import Verdict, verdicts
 from lightning_gans.files import recipes_folder, write_whole
 
-VERDICTS = ("holds", "does not hold", "not converged", "not run")
+NOISE, OPPOSITE = "does not hold: within noise", "does not hold: the opposite"
+VERDICTS = ("holds", NOISE, OPPOSITE, "not converged", "not run")
 LEFT_OUT, NO_CLAIM = "exhibits not run", "no claim"
 PICTURES = "pictures/exhibits"
 COPIED = ("points", "curves")
@@ -51,13 +52,15 @@ decides, for each claim by itself: of forty in which nothing differs, one is fou
 | Verdict | |
 | --- | --- |
 | holds | the whole interval is on the claim's side |
-| does not hold | it is not: the difference is within noise, or the opposite holds |
+| does not hold: within noise | it contains the claim's edge: no difference was seen |
+| does not hold: the opposite | the whole interval is on the other side |
 | not converged | the runs miss a level that their regime asks of them, and so decide nothing |
 | not run | fewer than three seeds have finished |
 | exhibit not run | it, or a part of it, needs what is not at hand: the reason stands beside it |
 | no claim | a drawing of a method, or samples, whose counterpart is to be looked at |
 
-Measured figures are mean ± standard deviation over seeds. The regimes are so small that each row of a \
+Measured figures are mean ± standard deviation over seeds; an interval may reach beyond what a score \
+can be, as that of a rank correlation beyond 1. The regimes are so small that each row of a \
 table converges within minutes of a processor, on other data than the papers' and with smaller networks: \
 a verdict is about the claim in its regime. Published figures stand beside for the order of the rows."""
 
@@ -199,7 +202,7 @@ def exhibits(tables: str = "runs/tables", out: str = "docs/exhibits.md") -> None
             pair = exhibit.table, exhibit.budget
             own = [x for x in judged.get(pair, []) if x.claim in (exhibit.claims or [])]
             lines += ["", f"### {exhibit.name}", "", *_block(exhibit, results.get(pair), own)]
-            counts[paper.name] += Counter(x.verdict for x in own)
+            counts[paper.name] += Counter(map(_kind, own))
             counts[paper.name] += Counter({LEFT_OUT: bool(exhibit.not_run), NO_CLAIM: bool(exhibit.no_claim)})
         sections += lines
     samples = _samples(list(results.values()), Path(out).parent)
@@ -224,13 +227,22 @@ def _summary(papers: Mapping[str, Paper], counts: Mapping[str, Counter[str]]) ->
     return [f"**{_counted(total)}.**", "", *lines]
 
 
+def _kind(verdict: Verdict) -> str:
+    """Return a verdict, in two kinds where the claim does not hold."""
+    if verdict.verdict == "does not hold":
+        return OPPOSITE if verdict.why.startswith("the opposite") else NOISE
+    return verdict.verdict
+
+
 def _counted(counts: Counter[str]) -> str:
     """Return how many claims have each verdict, as text."""
-    found = "{} hold, {} do not hold, {} have not converged and {} were not run".format(
-        *(counts[x] for x in VERDICTS)
+    holds, noise, opposite, early, missing = (counts[x] for x in VERDICTS)
+    found = (
+        f"{holds} hold, {noise + opposite} do not hold ({noise} within noise, {opposite} the opposite does)"
     )
     others = f"{counts[LEFT_OUT]} exhibits (or parts) were not run, {counts[NO_CLAIM]} make no claim"
-    return f"Of {plural(sum(counts[x] for x in VERDICTS), 'claim')} {found}; {others}"
+    total = plural(sum(counts[x] for x in VERDICTS), "claim")
+    return f"Of {total} {found}, {early} have not converged and {missing} were not run; {others}"
 
 
 def _link(heading: str) -> str:
