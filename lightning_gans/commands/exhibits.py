@@ -60,8 +60,8 @@ decides, for each claim by itself: of forty in which nothing differs, one is fou
 | no claim | a drawing of a method, or samples, whose counterpart is to be looked at |
 
 Measured figures are mean ± standard deviation over seeds; an interval may reach beyond what a score \
-can be, as that of a rank correlation beyond 1. The regimes are so small that each row of a \
-table converges within minutes of a processor, on other data than the papers' and with smaller networks: \
+can be, as that of a rank correlation beyond 1. The regimes are so small that their rows can \
+converge within minutes of a processor, on other data than the papers' and with smaller networks: \
 a verdict is about the claim in its regime. Published figures stand beside for the order of the rows."""
 
 
