@@ -141,6 +141,7 @@ def test_page(page, root):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_real")
 @pytest.mark.parametrize("page", PAPERS, ids=lambda page: page.stem)
 def test_page_of_a_paper(page, root, cli, monkeypatch):
     """They name recipes, so that many calls are alike: run in this process, which saves minutes."""

@@ -14,7 +14,7 @@ from lightning_gans.callbacks import Evaluate, FittingCapacity
 from lightning_gans.commands.recipes import recipe_names
 from lightning_gans.data.base import data_root
 from lightning_gans.files import recipes_folder
-from lightning_gans.metrics import Inception, ParzenLikelihood, judge
+from lightning_gans.metrics import Inception, judge
 from lightning_gans.metrics.classifier import DatasetClassifier
 from lightning_gans.metrics.fitting_capacity import Budget
 from lightning_gans.metrics.segmenter import DatasetSegmenter
@@ -58,7 +58,7 @@ def test_segmenter(name, cli):
 
 
 @pytest.fixture
-def judges(monkeypatch, tmp_path):
+def judges(monkeypatch, tmp_path, few_real):
     """Extractors that have not learned anything, and evaluations of few samples."""
 
     def untrained(recipe, kind):
@@ -68,10 +68,7 @@ def judges(monkeypatch, tmp_path):
         return DatasetClassifier(shapes.get(recipe, (1, 28, 28)), 10)
 
     def few(self, trainer, pl_module, stage):
-        self.num_samples, self.num_real = 40, None
-        for metric in self.metrics:
-            if isinstance(metric, ParzenLikelihood):
-                metric.num_validation = 10
+        self.num_samples = 40
         whole(self, trainer, pl_module, stage)
 
     def flat(self, images):
