@@ -11,7 +11,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.callbacks.clock import Timed
-from lightning_gans.checks import positive
 from lightning_gans.game.ranks import batch_length
 from lightning_gans.game.rows import update_of, write_row
 
@@ -35,15 +34,15 @@ class Scoring(Timed, ABC):
         self, every_n_updates: int | None, name: str | None, every_n_seconds: float | None = None
     ) -> None:
         super().__init__()
-        positive(every_n_seconds=every_n_seconds)
         if None not in (every_n_updates, every_n_seconds):
             both = f"every_n_updates={every_n_updates}, every_n_seconds={every_n_seconds}"
             raise ValueError(f"{both}: give one, and the other as null")
         if name is not None and (not name or "/" in name):
             raise ValueError(f"name={name!r} becomes part of a file's name: use letters and digits")
         self.name = name
-        self.every_n_seconds, every = every_n_seconds, every_n_seconds or every_n_updates
-        self.cadence = None if every is None else Cadence(every)
+        self.every_n_seconds = every_n_seconds
+        at_the_end = every_n_updates is every_n_seconds is None
+        self.cadence = None if at_the_end else Cadence(every_n_updates, every_n_seconds)
         self._last, self._owed, self._images = -1, float(sys.maxsize), 0
 
     @abstractmethod

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lightning_gans import checks
 from lightning_gans.commands.parsing import read_yaml
-from lightning_gans.commands.reproduce.cells import read_status
+from lightning_gans.commands.reproduce.cells import duration_of, read_status
 from lightning_gans.commands.reproduce.report import ARROWS, as_line, as_pair, duration, measured, plural
 from lightning_gans.commands.reproduce.results import Results, gather
 from lightning_gans.commands.reproduce.tables import (
@@ -28,11 +28,12 @@ from lightning_gans.commands.reproduce.tables import (
     table_names,
 )
 from lightning_gans.commands.reproduce.verdicts import Verdict, verdicts
-from lightning_gans.files import recipes_folder, write_whole
+from lightning_gans.files import write_whole
 
 NOISE, OPPOSITE = "does not hold: within noise", "does not hold: the opposite"
 VERDICTS = ("holds", NOISE, OPPOSITE, "not converged", "not run")
 LEFT_OUT, NO_CLAIM = "exhibits not run", "no claim"
+LISTED = Path(__file__).with_suffix(".yaml")
 PICTURES = "pictures/exhibits"
 COPIED = ("points", "curves")
 MOST_BYTES = 150_000  # of a picture
@@ -157,28 +158,24 @@ class Exhibits(Named):
                 yield f"papers.{paper.name}.exhibits.{exhibit.name}", exhibit
 
 
-def load_exhibits(path: Path | None = None) -> Exhibits:
-    """Read the list of exhibits.
-
-    Args:
-        path: The file. Default: the one that comes with the package.
+def load_exhibits() -> Exhibits:
+    """Read the list of exhibits that comes with the package.
 
     Raises:
         ValueError: If something in it is unknown, missing or does not fit; one line.
     """
-    path = path or recipes_folder() / "exhibits.yaml"
     try:
-        found: Exhibits = parse(Exhibits, path.stem, read_yaml(path))
+        found: Exhibits = parse(Exhibits, LISTED.stem, read_yaml(LISTED))
     except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from error
+        raise ValueError(f"{LISTED.name}: {error}") from error
     return found
 
 
 def exhibits(tables: str = "runs/tables", out: str = "docs/exhibits.md") -> None:
     """Write a page of the papers' tables and figures, with what became of their claims.
 
-    What the exhibits are is in ``recipes/exhibits.yaml``; figures, verdicts and pictures are those of the
-    runs that ``reproduce`` has made. A claim whose runs are not there is "not run".
+    What the exhibits are is in ``exhibits.yaml`` beside this module; figures, verdicts and pictures are those
+    of the runs that ``reproduce`` has made. A claim whose runs are not there is "not run".
 
     Args:
         tables: Folder of the results of all tables, ``--out`` of ``reproduce``.
@@ -230,7 +227,7 @@ def _summary(papers: Mapping[str, Paper], counts: Mapping[str, Counter[str]]) ->
 def _kind(verdict: Verdict) -> str:
     """Return a verdict, in two kinds where the claim does not hold."""
     if verdict.verdict == "does not hold":
-        return OPPOSITE if verdict.why.startswith("the opposite") else NOISE
+        return OPPOSITE if verdict.opposite else NOISE
     return verdict.verdict
 
 
@@ -290,7 +287,7 @@ def _runs(results: Results) -> str:
     days = sorted({str(x.get("date", "an unknown day"))[:10] for x in found})
     revisions = sorted({str(x.get("revision", "unknown")) for x in found})
     seeds = len({cell.seed for cell in cells.values()})
-    spent = sum(x.get("processor_seconds", x["seconds"]) for x in found)
+    spent = sum(map(duration_of, found))
     when = " to ".join(dict.fromkeys([days[0], days[-1]]))
     what = f"revision{'s' * (len(revisions) > 1)} {', '.join(revisions)}"
     runs = f"{plural(len(found), 'run')} with {plural(seeds, 'seed')}"

@@ -22,7 +22,7 @@ def recipe_names() -> list[str]:
     """Return the names of all recipes that ``fit --config`` finds, such as ``dcgan/mnist``."""
     folder = recipes_folder()
     names = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")]
-    return sorted(name for name in names if name != "exhibits" and not name.startswith("tables/"))
+    return sorted(name for name in names if not name.startswith("tables/"))
 
 
 def find_config(given: str) -> tuple[str, str | None]:

@@ -27,3 +27,10 @@ def test_starts_from_any_update() -> None:
 def test_no_interval() -> None:
     with pytest.raises(ValueError, match="every_n_updates=0"):
         Cadence(0)
+    with pytest.raises(ValueError, match=r"every_n_updates=0\.5"):
+        Cadence(0.5)
+
+
+def test_seconds_may_be_parts() -> None:
+    cadence = Cadence(every_n_seconds=0.5)
+    assert [at for at in (0.1, 0.6, 0.9, 1.0) if cadence.due(at)] == [0.6, 1.0]

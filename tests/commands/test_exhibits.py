@@ -59,9 +59,9 @@ def recipes(monkeypatch, tmp_path, request):
         return
     Path("recipes/tables").mkdir(parents=True)
     Path("recipes/tables/small.yaml").write_text(TABLE)
-    Path("recipes/exhibits.yaml").write_text(EXHIBITS)
-    for place in (module, tables):
-        monkeypatch.setattr(place, "recipes_folder", lambda: tmp_path / "recipes")
+    Path("exhibits.yaml").write_text(EXHIBITS)
+    monkeypatch.setattr(module, "LISTED", tmp_path / "exhibits.yaml")
+    monkeypatch.setattr(tables, "recipes_folder", lambda: tmp_path / "recipes")
 
 
 def finish(modes=lambda row, seed: 8.0 if row == "WGAN" else 2.0 + seed / 10):
@@ -173,7 +173,7 @@ def test_large_pictures_are_made_smaller():
 def test_what_is_unknown_is_refused_in_one_line(exhibit, words):
     listed = yaml.safe_load(EXHIBITS)
     listed["papers"]["WGAN"]["exhibits"] = {"Table 1": {"shows": "Modes.", **exhibit}}
-    Path("recipes/exhibits.yaml").write_text(yaml.safe_dump(listed))
+    Path("exhibits.yaml").write_text(yaml.safe_dump(listed))
     with pytest.raises(ValueError, match=r"^exhibits\.yaml: [^\n]+$") as refused:
         exhibits()
     assert all(word in str(refused.value) for word in words)

@@ -72,23 +72,28 @@ def differences(results: Results, data: DataSet) -> list[Difference]:
     """
     found = []
     for row, column in product(results.rows(data), data.columns.values()):
-        own = by_seed(results, data, row.name, column)
         baselines: list[tuple[str, str, Column]] = []  # each with its row and column
         if row.baseline is not None and column.better is not None:
             baselines.append((row.baseline, row.baseline, column))
         if column.baseline is not None:
             baselines.append((column.baseline, row.name, data.columns[column.baseline]))
         for name, other_row, other_column in baselines:
-            others = by_seed(results, data, other_row, other_column)
-            values = [own[seed] - others[seed] for seed in own if seed in others]
+            values = by_pairs(results, data, (row.name, column), (other_row, other_column))
             if len(values) >= LEAST:
                 about = data.name, row.name, column.name, name, len(values)
                 found.append(Difference(*about, statistics.fmean(values), *interval(values)))
     return found
 
 
-def by_seed(results: Results, data: DataSet, row: str, column: Column) -> dict[int, float]:
-    """Return the figures of a row's runs that have finished."""
+def by_pairs(
+    results: Results, data: DataSet, which: tuple[str, Column], than: tuple[str, Column]
+) -> list[float]:
+    """Return the differences of two rows' columns, of the seeds of which both have figures."""
+    own, others = _by_seed(results, data, *which), _by_seed(results, data, *than)
+    return [own[seed] - others[seed] for seed in own if seed in others]
+
+
+def _by_seed(results: Results, data: DataSet, row: str, column: Column) -> dict[int, float]:
     return {x.cell.seed: x.value for x in results.of(row, data.name, column) if x.value is not None}
 
 

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from lightning_gans.commands.reproduce.cells import evaluations, read_status
 from lightning_gans.commands.reproduce.report import ARROWS
 from lightning_gans.commands.reproduce.results import Results, figure_of, scored_by, summary
-from lightning_gans.commands.reproduce.tables import Column, DataSet, Row
+from lightning_gans.commands.reproduce.tables import Cell, Column, DataSet, Row
 from lightning_gans.drawing.style import INK, new_figure, styled
 
 GREY, RULE, ACCENT = "#7b8190", "#e3e5ea", "#c1442e"
@@ -100,7 +100,8 @@ def draw_curves(results: Results, data: DataSet) -> bytes | None:
     drawn = [curve for rows in curves.values() for curve in rows.values()]
     over = {"generator updates": "update"}
     if any(point.seconds >= 0 for curve in drawn for point in curve):
-        kind = "processor seconds" if clock_of(results, data) == "processor_seconds" else "seconds"
+        clock = clock_of(_lines(results, data))
+        kind = "processor seconds" if clock == "processor_seconds" else "seconds"
         over[f"{kind} of training"] = "seconds"
     if any(curve[0].labels < curve[-1].labels for curve in drawn):
         over["labelled training samples"] = "labels"
@@ -130,11 +131,16 @@ def draw_curves(results: Results, data: DataSet) -> bytes | None:
     return _png(canvas, {name: named[name] for name in names if name in named})
 
 
-def clock_of(results: Results, data: DataSet) -> str:
-    """Return which seconds the lines of a data set's runs are drawn over: what all of them have."""
-    cells = [cell for row in results.rows(data) for cell in results.finished(row.name, data.name)]
-    on_cpu = all(read_status(cell.folder).get("accelerator", "cpu") == "cpu" for cell in cells)
-    known = all("processor_seconds" in line for cell in cells for line in evaluations(cell.folder))
+def _lines(results: Results, data: DataSet) -> dict[Cell, list[dict[str, Any]]]:
+    """Return the evaluations of each run that has finished."""
+    rows = results.rows(data)
+    return {x: evaluations(x.folder) for row in rows for x in results.finished(row.name, data.name)}
+
+
+def clock_of(lines: Mapping[Cell, Sequence[Mapping[str, Any]]]) -> str:
+    """Return which seconds the evaluations of runs are drawn over: what all of them have."""
+    on_cpu = all(read_status(cell.folder).get("accelerator", "cpu") == "cpu" for cell in lines)
+    known = all("processor_seconds" in line for own in lines.values() for line in own)
     return "processor_seconds" if on_cpu and known else "seconds"
 
 
@@ -145,7 +151,8 @@ def curves_of(results: Results, data: DataSet) -> dict[str, dict[str, list[Point
     updates differ.
     """
     found: dict[str, dict[str, list[Point]]] = {}
-    clock = clock_of(results, data)
+    lines = _lines(results, data)
+    clock = clock_of(lines)
     for column in data.columns.values():
         # Columns may be the minimum, the mean, the third, ... of one score.
         whole = column.over == "last" and column.at is None
@@ -156,7 +163,7 @@ def curves_of(results: Results, data: DataSet) -> dict[str, dict[str, list[Point
             scored = [
                 (number, line["update"], seconds, value, line.get("labels", math.nan))
                 for cell in results.finished(row.name, data.name)
-                for number, line in enumerate(scored_by(column, evaluations(cell.folder)))
+                for number, line in enumerate(scored_by(column, lines[cell]))
                 if (value := figure_of(cell, single, [line]).value) is not None
                 for seconds in [line.get(clock, math.nan) / line.get("replicas", 1)]
             ]

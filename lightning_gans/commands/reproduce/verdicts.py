@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from lightning_gans.commands.reproduce.paired import LEAST, by_seed, interval
+from lightning_gans.commands.reproduce.paired import LEAST, by_pairs, interval
 from lightning_gans.commands.reproduce.results import Results
 from lightning_gans.commands.reproduce.tables import Claim, Column, DataSet, Level
+
+OPPOSITE = "the opposite holds"
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,11 @@ class Verdict:
     pairs: int
     why: str
 
+    @property
+    def opposite(self) -> bool:
+        """Whether the figures say the opposite of the claim, rather than nothing."""
+        return self.why.startswith(OPPOSITE)
+
 
 def levels(results: Results) -> list[Reached]:
     """Return the levels of the budget, for each row and data set that has to reach them."""
@@ -118,12 +125,12 @@ def _verdict(results: Results, claim: Claim, name: str) -> Verdict:
     column = columns.get(claim.column)
     if data is None or column is None or claim.than not in (None, *rows, *columns):
         return Verdict(*about, "not run", None, None, None, 0, "the budget has no such runs")
-    own, asked = by_seed(results, data, claim.row, column), len(results.of(claim.row, name, column))
-    values = list(own.values())
-    if claim.than is not None:
+    asked = len(results.of(claim.row, name, column))
+    if claim.than is None:
+        values = results.values(claim.row, name, column)
+    else:
         beside = (claim.than, column) if claim.than in rows else (claim.row, columns[claim.than])
-        others = by_seed(results, data, *beside)
-        values = [own[seed] - others[seed] for seed in own if seed in others]
+        values = by_pairs(results, data, (claim.row, column), beside)
     count = f"{len(values)} of {asked} seeds have figures"
     if len(values) < LEAST:
         why = f"{count}; {LEAST} are needed"
@@ -150,5 +157,5 @@ def _against(claim: Claim, column: Column, ends: Sequence[float]) -> str:
     if low > at or (claim.by and low == at):
         return ""
     if high < at:
-        return f"the opposite holds: the whole interval is {'below' if up else 'above'} {edge:g}"
+        return f"{OPPOSITE}: the whole interval is {'below' if up else 'above'} {edge:g}"
     return f"within noise: the interval contains {edge:g}"
