@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
@@ -21,6 +21,7 @@ from lightning_gans.callbacks.checkpoint import is_finished
 from lightning_gans.callbacks.evaluate import Evaluate
 from lightning_gans.callbacks.pictures import Pictures
 from lightning_gans.callbacks.scoring import check_names
+from lightning_gans.commands.end_of_fit import end_of_fit
 from lightning_gans.commands.fit_parser import OF_EACH_RUN, Parser, add_arguments, as_list
 from lightning_gans.commands.limits import limit, refuse_at_its_end
 from lightning_gans.commands.loggers import in_run, log_in, with_table
@@ -197,9 +198,6 @@ class CLI(LightningCLI):
                 else:
                     config["logger"] = with_table(given, runs, name, version)
                 self.model.run_settings = self._settings(f"{name}/{version or 'unknown'}")
-            bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
-            if not bar and config["enable_progress_bar"] is not False and not config["barebones"]:
-                callbacks.append(TQDMProgressBar(refresh_rate=20))
         check_names(callbacks)
         trainer = self._instantiate_trainer({**config, "callbacks": callbacks}, [])
         if self.command != "fit":  # which tells its loggers when it starts
@@ -253,6 +251,7 @@ class CLI(LightningCLI):
             raise
 
     def after_fit(self) -> None:
-        """Print the folder of the run."""
+        """Print where the run is, its scores, and what to do with it."""
         if self.trainer.is_global_zero and self.folder is not None:
-            print(f"The run is in {self.folder}")
+            settings = self.config[self.command].as_dict()
+            print(*end_of_fit(self.trainer, self.model, self.folder, settings), sep="\n")
