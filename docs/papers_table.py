@@ -40,7 +40,8 @@ def row(name: str, paper: dict[str, Any], claims: dict[str, Claim]) -> list[str]
         f"[`{paper['class']}`](docs/papers/{paper['page']}.md)",
         f"`{paper['start']}`",
         shown.get("Measured") or result(paper["start"]),
-        paper.get("published") or (f"{paper['score']}: " if "score" in paper else "") + claims[beside]["Published"],
+        paper.get("published")
+        or (f"{paper['score']}: " if "score" in paper else "") + claims[beside]["Published"],
         tally(name, claims),
     ]
 
