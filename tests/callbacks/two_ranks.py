@@ -5,7 +5,7 @@ from lightning.pytorch import Callback
 
 from tests.callbacks.helpers import fit
 from tests.callbacks.test_active_learning import asking, digits, game
-from tests.conformance.two_ranks import digest
+from tests.conformance.ranks import digest
 
 
 class Served(Callback):

@@ -9,8 +9,8 @@ from tests.conformance.games import ring, trainer
 
 
 @pytest.fixture
-def ranks(two_ranks):
-    return two_ranks("tests.game.two_ranks")
+def ranks(on_ranks):
+    return on_ranks("tests.game.two_ranks")
 
 
 def test_unequal_parts_of_a_batch_count_by_their_samples(ranks):
