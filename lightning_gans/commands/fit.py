@@ -69,8 +69,14 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], str | None, Path | Non
                 )
             if value != "null":
                 from lightning_gans.game.checkpoints import checkpoint_file
+                from lightning_gans.game.exported import CARD
 
                 ckpt = checkpoint_file(value)
+                if ckpt.name == CARD:
+                    raise ValueError(
+                        f"--ckpt_path {value} is an exported game, for sample, translate and evaluate: fit, "
+                        "validate and test need the checkpoint of a run, with all that a run consists of"
+                    )
             last = [f"--ckpt_path={ckpt or value}"]
         else:
             value, name = find_config(value)
