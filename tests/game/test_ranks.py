@@ -40,6 +40,14 @@ def test_a_signal_to_one_rank_ends_all_saved(ranks):
     assert first["resumed"]
 
 
+def test_a_job_of_slurm_that_is_queued_again_resumes_on_all_ranks(ranks):
+    first, second = (rank["queued again"] for rank in ranks)
+    assert first == second
+    assert first["stopped"][:3] == [138, "SIGUSR1", 4]
+    assert first["requests"] == "requeue 4711\n"
+    assert first["resumed"]
+
+
 @pytest.mark.slow
 def test_spawned_processes_train(tmp_path):
     data = ring()
