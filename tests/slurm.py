@@ -1,4 +1,4 @@
-"""A SLURM that is none: the environment of a job's tasks, and a ``scontrol`` that writes its requests down."""
+"""A SLURM that is none: the environment of a job's tasks, and a ``scontrol`` that notes its requests."""
 
 import os
 import signal

@@ -37,7 +37,7 @@ class Work(Callback):
 
 
 def timed(folder):
-    """A run of five seconds, scored every two of them. The second rank's clock is slower, and does not count."""
+    """A run of five seconds, scored every two of them; the second rank's slower clock does not count."""
     time = SimpleNamespace(seconds=0.0)
     before, clock.process_time = clock.process_time, lambda: time.seconds
     work = Work(time, 1.0 if torch.distributed.get_rank() == 0 else 0.25)
