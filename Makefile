@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
 # Extra arguments: make quickstart ARGS="--trainer.max_steps 500", make test ARGS="-k resume"
 ARGS ?=
+# W&B's schema of sweeps, by which tests judge recipes/sweeps. It asks for numpy<2, but works with later ones.
+SWEEPS := sweeps==0.3.0
 # Two workers with one thread each: two cores do not fight over their threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -38,6 +40,7 @@ $(STAMP): pyproject.toml
 	}
 	@echo "Installing into $(VENV): PyTorch is large, the first time takes minutes"
 	$(BIN)/python -m pip install -e '.[dev]'
+	$(BIN)/python -m pip install --no-deps $(SWEEPS)
 	@touch $@
 
 quickstart: install ## train DCGAN on real handwritten digits: one to two minutes on 2 cores, nothing to download
