@@ -1,4 +1,4 @@
-"""Print the notes of a release, by its tag: ``release_notes.py v0.2.0``; ends with 1 where versions differ."""
+"""Print the notes of a release, by its tag: ``release_notes.py v0.2.0``; 1 where versions differ."""
 
 import re
 import sys

@@ -39,7 +39,8 @@ def show_help() -> None:
     print("usage: lightning-gans COMMAND [options]\n\ncommands:")
     for name, line in known_commands().items():
         print(f"  {name:18}{line}")
-    print("\nlightning-gans COMMAND --help shows the options; --debug shows tracebacks; --version, what is installed.")
+    print("\nlightning-gans COMMAND --help shows the options; --debug shows tracebacks.")
+    print("lightning-gans --version shows what is installed.")
 
 
 def show_versions() -> None:
