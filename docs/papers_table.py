@@ -10,8 +10,8 @@ import yaml
 ROOT = Path(__file__).parents[1]
 MARK = "<!-- papers -->"
 HEAD = """
-| Paper | Class | Begin with | Measured here | Published | Claims that hold |
-|---|---|---|---|---|---|
+| Paper | Class, and a recipe to begin with | Measured here | Published | Claims that hold |
+|---|---|---|---|---|
 """
 Claim = dict[str, str]
 
@@ -32,13 +32,12 @@ def table() -> str:
 
 def row(name: str, paper: dict[str, Any], claims: dict[str, Claim]) -> list[str]:
     """Return the cells of a paper; a claim that exhibits.md has not is a KeyError."""
-    title = f"[{name}](https://arxiv.org/abs/{paper['arxiv']})" if "arxiv" in paper else name
+    source = f"[{paper['paper']}](https://arxiv.org/abs/{paper['arxiv']})" if "arxiv" in paper else paper["paper"]
     shown = claims[paper["claim"]] if "claim" in paper else {}
     beside = paper.get("beside", paper.get("claim"))
     return [
-        f"{title}, {paper['paper']}",
-        f"[`{paper['class']}`](docs/papers/{paper['page']}.md)",
-        f"`{paper['start']}`",
+        f"[{name}](docs/papers/{paper['page']}.md), {source}",
+        f"`{paper['class']}`, `{paper['start']}`",
         shown.get("Measured") or result(paper["start"]),
         paper.get("published") or (f"{paper['score']}: " if "score" in paper else "") + claims[beside]["Published"],
         tally(name, claims),
