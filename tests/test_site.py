@@ -11,6 +11,7 @@ import yaml
 
 from lightning_gans import models
 from lightning_gans.commands.main import known_commands
+from lightning_gans.commands.recipes import recipe_names
 from tests.documented import ROOT
 
 PUBLIC = ("", ".callbacks", ".data", ".losses", ".metrics", ".models", ".networks")
@@ -32,6 +33,7 @@ def test_the_table_of_papers_is_current(papers_table):
 def test_the_table_has_every_paper_and_its_page():
     papers = yaml.safe_load((ROOT / "docs/papers.yaml").read_text()).values()
     assert sorted(paper["class"] for paper in papers) == sorted(models.__all__)
+    assert {paper["start"].split()[0] for paper in papers} <= {*recipe_names()}
     pages = {path.stem for path in (ROOT / "docs/papers").glob("*.md")} - {"index"}
     assert {paper["page"] for paper in papers} == pages
 
