@@ -13,6 +13,7 @@ import torch
 import yaml
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -25,6 +26,7 @@ from lightning_gans.game.interruption import Interruption
 from lightning_gans.game.log_axis import log_at_updates
 from lightning_gans.game.monitors import check_monitors, warn_of_monitors
 from lightning_gans.game.progress import go_on_exactly, store_progress
+from lightning_gans.game.progress_bar import show_updates
 from lightning_gans.game.random_states import random_states, restore_random_states
 from lightning_gans.game.resuming import check_paths, check_weights, summary, warn_of_missing
 from lightning_gans.game.run_settings import log_settings
@@ -99,6 +101,11 @@ class SelfContained(Rebuildable, LightningModule):
             except NotRebuildable:
                 lost.append(name)
         return {**plain, "_not_rebuildable": lost} if lost else plain
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Show a bar of updates in place of the trainer's own; Lightning calls this first of all."""
+        show_updates(self.trainer)
+        return []
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add random states and run state of all ranks. All ranks call this."""
