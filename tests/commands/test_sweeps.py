@@ -139,10 +139,10 @@ def run_and_look(name, last, agent, cli):
     assert (program, command[:2]) == ("/usr/bin/env", ["lightning-gans", "fit"])
     recipe = command[command.index("--config") + 1]
     tiny = ["--trainer.max_steps", 2, "--trainer.limit_val_batches", 1, "--trainer.log_every_n_steps", 1,
-            "--trainer.enable_progress_bar", "false", *smaller(recipe)]  # fmt: skip
-    tiny += [] if "data.init_args.batch_size" in values else ["--data.batch_size", 8]
+            "--trainer.enable_progress_bar", "false", "--data.batch_size", 8, *smaller(recipe),
+            "--config", "loggers/tensorboard"]  # fmt: skip
     wandb.teardown()  # it reads its environment once
-    cli(*command[1:], *tiny, "--config", "loggers/tensorboard")
+    cli(*command[1 : -len(values)], *tiny, *command[-len(values) :])
     wandb.finish()
     wandb.teardown()
 
