@@ -34,6 +34,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     uri = page.file.src_uri
     where = next((path for path, name in FROM_ROOT.items() if name == uri), f"docs/{uri}")
     markdown = _linked(markdown, where, uri).replace("<!-- recipes -->", _recipes())
+    markdown = markdown.replace("<!-- sweeps -->", _sweeps())
     readme = re.split(r"<!-- (\w+) -->", (ROOT / "README.md").read_text())
     for name, block in zip(readme[1::4], readme[2::4], strict=True):
         markdown = markdown.replace(f"<!-- {name} -->", _linked(block, "README.md", uri))
@@ -57,6 +58,18 @@ def _recipes() -> str:
         if "Result" in facts:  # tables and sweeps have none
             command = facts["Command"].split("--config ")[-1]
             rows.append(f"| `{command}` | {says} | {facts.get('Time', '')} | {facts['Result']} |")
+    return "\n".join(rows)
+
+
+def _sweeps() -> str:
+    """Return a table of all sweeps, from their heads and metrics."""
+    rows = ["| Sweep | What it is | Metric | Time |", "|---|---|---|---|"]
+    for path in sorted((ROOT / "recipes/sweeps").glob("*.yaml")):
+        text = path.read_text()
+        says, time = re.findall(r"^# ((?!Command).*)", text, re.MULTILINE)
+        metric = re.search(r"^metric: {name: (.*), goal: (.*)}", text, re.MULTILINE)
+        cell = f"`{metric[1]}`, {metric[2]}d" if metric else ""
+        rows.append(f"| `{path.stem}` | {says} | {cell} | {time.removeprefix('Time:').strip()} |")
     return "\n".join(rows)
 
 
