@@ -49,10 +49,10 @@ def test_by_the_command_line(cli, capsys, data):
 
 
 def test_a_game_that_knows_classes(cli, fails):
-    fit = ("fit", "--model", "ConditionalGAN", *TINY[:-2], "--data")
-    line = fails(*fit, "discs.data.Discs")
+    fit = ("fit", "--model", "ConditionalGAN", "--data")
+    line = fails(*fit, "discs.data.Discs", *TINY[:-2])
     assert "ConditionalGAN needs data with labels, and the number of their classes" in line
-    cli(*fit, "discs.data.LabelledDiscs")
+    cli(*fit, "discs.data.LabelledDiscs", *TINY[:-2])
 
 
 def test_in_plain_python(capsys):

@@ -4,7 +4,7 @@ import hashlib
 import json as json_format
 import sys
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +37,19 @@ from lightning_gans.trust import check_trusted, only_trusted
 
 def run(arguments: list[str]) -> None:
     """Run ``evaluate`` with arguments from the command line; those that are left out are as in the run."""
+    call_as_in_the_run(evaluate, arguments)
+
+
+def call_as_in_the_run(
+    function: Callable[..., Any], arguments: list[str], names: Collection[str] | None = None
+) -> None:
+    """Call a function with arguments from the command line; the run of a checkpoint gives what is left out.
+
+    Args:
+        function: It takes a ``ckpt_path``, whose name may be left out.
+        arguments: What the user typed.
+        names: The arguments that the run gives. None: its data, and all arguments of its Evaluate.
+    """
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--ckpt_path", *arguments]
     typed: dict[str, str] = {}
@@ -44,11 +57,12 @@ def run(arguments: list[str]) -> None:
         name, equals, value = argument.partition("=")
         typed[name] = value if equals else following
     if not typed.get("--ckpt_path") or "--samples" in typed:
-        call(evaluate, arguments)
+        call(function, arguments)
         return
     allowed = nameable(*take_trusted(arguments))
     with only_trusted(allowed):
-        call(evaluate, [*_as_in_the_run(checkpoint_file(typed["--ckpt_path"]), typed, allowed), *arguments])
+        found = _as_in_the_run(checkpoint_file(typed["--ckpt_path"]), typed, allowed, names)
+        call(function, [*found, *arguments])
 
 
 def evaluate(
@@ -138,7 +152,7 @@ def evaluate(
         if translates and data is None:
             raise ValueError(f"data=None: a {type(game).__name__} translates, give the data with its inputs")
         if translates:
-            _set_up(data, split)
+            set_up(data, split)
         stage: Literal["val", "test"] = "val" if split == "train" else "test"
         ema, count = weights == "ema", n or 10_000
         stream = samples_of(
@@ -165,7 +179,7 @@ def evaluate(
     if extractor is None and any({"features", "logits"} & set(Contract(metric).wants) for metric in metrics):
         extractor = Inception()
     if not (translates or isinstance(data, ImageDataModule)):  # these read their images at the samples' size
-        _set_up(data, split)
+        set_up(data, split)
     size = shape[0] if square else None
     real = real_images_of(data, split, size, inputs=back) if data is not None else _real(reference)
     if isinstance(real, RealImages) and real.shape[1:] != shape:
@@ -197,7 +211,9 @@ def evaluate(
         _write_csv(scores, csv)
 
 
-def _as_in_the_run(ckpt: Path, typed: Collection[str], allowed: Sequence[str]) -> list[str]:
+def _as_in_the_run(
+    ckpt: Path, typed: Collection[str], allowed: Sequence[str], wanted: Collection[str] | None
+) -> list[str]:
     """Return data, metrics and their settings of a checkpoint's run as arguments, unless they are typed."""
     file = run_config(ckpt)
     config = json_format.loads(as_configured(ckpt, (), allowed)) if file is None else read_config(file)
@@ -214,6 +230,8 @@ def _as_in_the_run(ckpt: Path, typed: Collection[str], allowed: Sequence[str]) -
     known = {"data": config.get("data"), **known, "n": scored.get("num_samples")}
     if "--reference" in typed:
         del known["data"]
+    if wanted is not None:
+        known = {name: value for name, value in known.items() if name in wanted}
     found = {name: value for name, value in known.items() if value is not None and f"--{name}" not in typed}
     check_trusted(found, allowed, file or f"checkpoint {ckpt}")
     if found:
@@ -232,7 +250,8 @@ def _shown(name: str, value: Any) -> str:
     return f"{name} {' and '.join(paths)}"
 
 
-def _set_up(data: LightningDataModule | None, split: Literal["train", "test"]) -> None:
+def set_up(data: LightningDataModule | None, split: Literal["train", "test"]) -> None:
+    """Prepare data, if there is some, for reading the images of a split."""
     if data is not None:
         data.prepare_data()
         data.setup("fit" if split == "train" else "test")
