@@ -18,7 +18,7 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10
 USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint format docs bench bench-gpu build clean
+.PHONY: help install quickstart test test-slow lint format papers docs bench bench-gpu build clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -64,6 +64,9 @@ lint: install ## style, docstrings, annotations, types
 format: install ## put the style right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+papers: install ## the table of papers in the README, which the site has too, from docs/papers.yaml and docs/exhibits.md
+	$(BIN)/python docs/papers_table.py
 
 docs: $(DOCS_STAMP) ## the site, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
