@@ -34,21 +34,24 @@ from lightning_gans.metrics.statistics import RealStatistics, open_npz
 from lightning_gans.metrics.stream import RejectedSamples, SampleStream, samples_of
 from lightning_gans.trust import check_trusted, only_trusted
 
+SETTINGS = (
+    "data", "extractor", "metrics", "split", "weights", "seed", "direction", "rejection", "num_calibration",
+    "n",
+)  # fmt: skip
+"""Those that ``evaluate`` takes from a run: its data, and arguments of its ``Evaluate``."""
+
 
 def run(arguments: list[str]) -> None:
     """Run ``evaluate`` with arguments from the command line; those that are left out are as in the run."""
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--ckpt_path", *arguments]
-    typed: dict[str, str] = {}
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
-        name, equals, value = argument.partition("=")
-        typed[name] = value if equals else following
+    typed = typed_options(arguments)
     if not typed.get("--ckpt_path") or "--samples" in typed:
         call(evaluate, arguments)
         return
     allowed = nameable(*take_trusted(arguments))
     with only_trusted(allowed):
-        call(evaluate, [*_as_in_the_run(checkpoint_file(typed["--ckpt_path"]), typed, allowed), *arguments])
+        call(evaluate, [*as_in_the_run(checkpoint_file(typed["--ckpt_path"]), typed, allowed), *arguments])
 
 
 def evaluate(
@@ -197,8 +200,26 @@ def evaluate(
         _write_csv(scores, csv)
 
 
-def _as_in_the_run(ckpt: Path, typed: Collection[str], allowed: Sequence[str]) -> list[str]:
-    """Return data, metrics and their settings of a checkpoint's run as arguments, unless they are typed."""
+def typed_options(arguments: Sequence[str]) -> dict[str, str]:
+    """Return the options of a command line with their values, as texts; what is no option does no harm."""
+    typed: dict[str, str] = {}
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        name, equals, value = argument.partition("=")
+        typed[name] = value if equals else following
+    return typed
+
+
+def as_in_the_run(
+    ckpt: Path, typed: Collection[str], allowed: Sequence[str], names: Sequence[str] = SETTINGS
+) -> list[str]:
+    """Return settings of a checkpoint's run as arguments, unless they are typed.
+
+    Args:
+        ckpt: The checkpoint.
+        typed: The options that are typed.
+        allowed: What the run's configuration may name.
+        names: The settings: ``data``, and arguments of the run's first ``Evaluate``.
+    """
     file = run_config(ckpt)
     config = json_format.loads(as_configured(ckpt, (), allowed)) if file is None else read_config(file)
     scored: dict[str, Any] = {}
@@ -208,13 +229,12 @@ def _as_in_the_run(ckpt: Path, typed: Collection[str], allowed: Sequence[str]) -
         own = [x for x in callbacks if x["class_path"].rpartition(".")[2] == "Evaluate"]
         # That without a name if there are several.
         scored = min((x["init_args"] for x in own), key=lambda each: each.get("name") is not None, default={})
-    names = ["extractor", "metrics", "split", "weights", "seed", "direction", "rejection"]
-    names += ["num_calibration"] * (scored.get("rejection") is not None)
-    known = {name: scored.get(name) for name in names}
-    known = {"data": config.get("data"), **known, "n": scored.get("num_samples")}
+    known = {**scored, "data": config.get("data"), "n": scored.get("num_samples")}
     if "--reference" in typed:
         del known["data"]
-    found = {name: value for name, value in known.items() if value is not None and f"--{name}" not in typed}
+    if scored.get("rejection") is None:
+        known.pop("num_calibration", None)
+    found = {name: known[name] for name in names if known.get(name) is not None and f"--{name}" not in typed}
     check_trusted(found, allowed, file or f"checkpoint {ckpt}")
     if found:
         print(f"as in its run: {', '.join(map(_shown, found, found.values()))}", file=sys.stderr)

@@ -164,13 +164,14 @@ class OneLine(ArgumentParser):
         return after
 
 
-def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
+def call(function: Callable[..., Any], arguments: Sequence[str], command: str = "") -> None:
     """Run a function with arguments from the command line: its docstring is the help.
 
-    Classes are found by their short names if their modules have been imported.
+    Classes are found by their short names if their modules have been imported. ``command`` is what the
+    function is called on the command line; its own name by default.
     """
     given, trusted = take_trusted(arguments)
-    prog = f"lightning-gans {function.__name__.replace('_', '-')}"
+    prog = f"lightning-gans {command or function.__name__.replace('_', '-')}"
     with ExitStack() as stack:
         if trusted:
             from lightning_gans.trust import trust_also
