@@ -24,11 +24,13 @@ QUICK_ENCODER = "--model.encoder_updates 2 --model.max_error 100"
 
 SHRUNK = [
     (r"make .*", None),  # what .ci runs
+    (r"pip .*", None),  # what CI runs
     (r"wandb .*", None),  # needs an account
     (r"python \w+\.py", ""),
     (r"RUN=\S+", ""),
     (r"lightning-gans (recipes|reproduce .* --(dry-run|as-sweep))", ""),
     (r"lightning-gans reproduce my_table.yaml", "--seeds 0"),
+    (r"lightning-gans reproduce rings.yaml .*", ""),
     (r"lightning-gans reproduce .*", "--dry-run"),
     (r"lightning-gans preview .*", "--seconds 0.1"),
     (r"lightning-gans sample .*--rejected true.*", None),  # of a game that has hardly trained, none are
@@ -86,6 +88,11 @@ def blocks(page, language):
     """Yield the title, or "", and the content of the code blocks of a page."""
     fence = rf'```{language}(?: title="([^"]+)")?\n(.*?)```'
     yield from re.findall(fence, page.read_text(), re.DOTALL)
+
+
+def made_pictures(page):
+    """Return the pictures of a page that its commands make: their titles are the files' names."""
+    return re.findall(r"!\[[^\]]*\]\(\S+ \"([^\"]+)\"\)", page.read_text())
 
 
 def commands(block):

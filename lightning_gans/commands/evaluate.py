@@ -4,7 +4,7 @@ import hashlib
 import json as json_format
 import sys
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -34,24 +34,35 @@ from lightning_gans.metrics.statistics import RealStatistics, open_npz
 from lightning_gans.metrics.stream import RejectedSamples, SampleStream, samples_of
 from lightning_gans.trust import check_trusted, only_trusted
 
-SETTINGS = (
-    "data", "extractor", "metrics", "split", "weights", "seed", "direction", "rejection", "num_calibration",
-    "n",
-)  # fmt: skip
-"""Those that ``evaluate`` takes from a run: its data, and arguments of its ``Evaluate``."""
-
 
 def run(arguments: list[str]) -> None:
     """Run ``evaluate`` with arguments from the command line; those that are left out are as in the run."""
+    call_as_in_the_run(evaluate, arguments)
+
+
+def call_as_in_the_run(
+    function: Callable[..., Any], arguments: list[str], names: Collection[str] | None = None
+) -> None:
+    """Call a function with arguments from the command line; the run of a checkpoint gives what is left out.
+
+    Args:
+        function: It takes a ``ckpt_path``, whose name may be left out.
+        arguments: What the user typed.
+        names: The arguments that the run gives. None: its data, and all arguments of its Evaluate.
+    """
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--ckpt_path", *arguments]
-    typed = typed_options(arguments)
+    typed: dict[str, str] = {}
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        name, equals, value = argument.partition("=")
+        typed[name] = value if equals else following
     if not typed.get("--ckpt_path") or "--samples" in typed:
-        call(evaluate, arguments)
+        call(function, arguments)
         return
     allowed = nameable(*take_trusted(arguments))
     with only_trusted(allowed):
-        call(evaluate, [*as_in_the_run(checkpoint_file(typed["--ckpt_path"]), typed, allowed), *arguments])
+        found = _as_in_the_run(checkpoint_file(typed["--ckpt_path"]), typed, allowed, names)
+        call(function, [*found, *arguments])
 
 
 def evaluate(
@@ -141,7 +152,7 @@ def evaluate(
         if translates and data is None:
             raise ValueError(f"data=None: a {type(game).__name__} translates, give the data with its inputs")
         if translates:
-            _set_up(data, split)
+            set_up(data, split)
         stage: Literal["val", "test"] = "val" if split == "train" else "test"
         ema, count = weights == "ema", n or 10_000
         stream = samples_of(
@@ -168,7 +179,7 @@ def evaluate(
     if extractor is None and any({"features", "logits"} & set(Contract(metric).wants) for metric in metrics):
         extractor = Inception()
     if not (translates or isinstance(data, ImageDataModule)):  # these read their images at the samples' size
-        _set_up(data, split)
+        set_up(data, split)
     size = shape[0] if square else None
     real = real_images_of(data, split, size, inputs=back) if data is not None else _real(reference)
     if isinstance(real, RealImages) and real.shape[1:] != shape:
@@ -200,26 +211,10 @@ def evaluate(
         _write_csv(scores, csv)
 
 
-def typed_options(arguments: Sequence[str]) -> dict[str, str]:
-    """Return the options of a command line with their values, as texts; what is no option does no harm."""
-    typed: dict[str, str] = {}
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
-        name, equals, value = argument.partition("=")
-        typed[name] = value if equals else following
-    return typed
-
-
-def as_in_the_run(
-    ckpt: Path, typed: Collection[str], allowed: Sequence[str], names: Sequence[str] = SETTINGS
+def _as_in_the_run(
+    ckpt: Path, typed: Collection[str], allowed: Sequence[str], wanted: Collection[str] | None
 ) -> list[str]:
-    """Return settings of a checkpoint's run as arguments, unless they are typed.
-
-    Args:
-        ckpt: The checkpoint.
-        typed: The options that are typed.
-        allowed: What the run's configuration may name.
-        names: The settings: ``data``, and arguments of the run's first ``Evaluate``.
-    """
+    """Return data, metrics and their settings of a checkpoint's run as arguments, unless they are typed."""
     file = run_config(ckpt)
     config = json_format.loads(as_configured(ckpt, (), allowed)) if file is None else read_config(file)
     scored: dict[str, Any] = {}
@@ -229,12 +224,15 @@ def as_in_the_run(
         own = [x for x in callbacks if x["class_path"].rpartition(".")[2] == "Evaluate"]
         # That without a name if there are several.
         scored = min((x["init_args"] for x in own), key=lambda each: each.get("name") is not None, default={})
-    known = {**scored, "data": config.get("data"), "n": scored.get("num_samples")}
+    names = ["extractor", "metrics", "split", "weights", "seed", "direction", "rejection"]
+    names += ["num_calibration"] * (scored.get("rejection") is not None)
+    known = {name: scored.get(name) for name in names}
+    known = {"data": config.get("data"), **known, "n": scored.get("num_samples")}
     if "--reference" in typed:
         del known["data"]
-    if scored.get("rejection") is None:
-        known.pop("num_calibration", None)
-    found = {name: known[name] for name in names if known.get(name) is not None and f"--{name}" not in typed}
+    if wanted is not None:
+        known = {name: value for name, value in known.items() if name in wanted}
+    found = {name: value for name, value in known.items() if value is not None and f"--{name}" not in typed}
     check_trusted(found, allowed, file or f"checkpoint {ckpt}")
     if found:
         print(f"as in its run: {', '.join(map(_shown, found, found.values()))}", file=sys.stderr)
@@ -252,7 +250,8 @@ def _shown(name: str, value: Any) -> str:
     return f"{name} {' and '.join(paths)}"
 
 
-def _set_up(data: LightningDataModule | None, split: Literal["train", "test"]) -> None:
+def set_up(data: LightningDataModule | None, split: Literal["train", "test"]) -> None:
+    """Prepare data, if there is some, for reading the images of a split."""
     if data is not None:
         data.prepare_data()
         data.setup("fit" if split == "train" else "test")

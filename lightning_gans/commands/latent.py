@@ -1,5 +1,6 @@
 """Look into a generator's latents: lines between them, arithmetic with concepts, and their directions."""
 
+import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import ceil, sqrt
@@ -12,19 +13,16 @@ from torch import Tensor
 
 import lightning_gans.metrics.classifier  # noqa: F401 - imported so that short names are known
 from lightning_gans import checks
-from lightning_gans.commands.evaluate import as_in_the_run, typed_options
-from lightning_gans.commands.parsing import call, take_trusted
+from lightning_gans.commands.evaluate import call_as_in_the_run
+from lightning_gans.commands.parsing import call
 from lightning_gans.commands.sample import chosen_classes, latent_game
-from lightning_gans.commands.stored import nameable
 from lightning_gans.drawing.gifs import save_gif
 from lightning_gans.drawing.grids import beside, image_grid, labelled_grid, most_images
 from lightning_gans.drawing.pixels import as_png, as_stored, drawn_part
 from lightning_gans.drawing.scatter import labelled_points
 from lightning_gans.files import write_whole
-from lightning_gans.game.checkpoints import checkpoint_file
 from lightning_gans.game.latent_space import interpolate_latents, most_certain, vector_arithmetic
 from lightning_gans.metrics.extractors import Extractor
-from lightning_gans.trust import only_trusted
 
 Concept = int | list[int]
 """A class that a classifier finds, or numbers of latents."""
@@ -45,15 +43,10 @@ def run(arguments: list[str]) -> None:
         return
     if name not in COMMANDS:
         raise ValueError(f"latent {name} is unknown: {checks.suggestion(name, COMMANDS)}")
-    typed, command = typed_options(rest), f"latent {name}"
-    by_class = any(typed.get(f"--{letter}", "").isdigit() for letter in "abc")
-    if not (by_class and typed.get("--ckpt_path")):
-        call(COMMANDS[name], rest, command)
-        return
-    allowed = nameable(*take_trusted(rest))
-    with only_trusted(allowed):
-        own = as_in_the_run(checkpoint_file(typed["--ckpt_path"]), typed, allowed, ["extractor"])
-        call(COMMANDS[name], [*own, *rest], command)
+    if re.search(r"--[abc][= ][0-9]", " ".join(rest)):
+        call_as_in_the_run(COMMANDS[name], rest, ["extractor"])
+    else:
+        call(COMMANDS[name], rest)
 
 
 class Latents:

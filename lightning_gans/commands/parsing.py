@@ -164,14 +164,15 @@ class OneLine(ArgumentParser):
         return after
 
 
-def call(function: Callable[..., Any], arguments: Sequence[str], command: str = "") -> None:
+def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
     """Run a function with arguments from the command line: its docstring is the help.
 
-    Classes are found by their short names if their modules have been imported. ``command`` is what the
-    function is called on the command line; its own name by default.
+    Classes are found by their short names if their modules have been imported.
     """
     given, trusted = take_trusted(arguments)
-    prog = f"lightning-gans {command or function.__name__.replace('_', '-')}"
+    # A command of several functions is a module of another name.
+    names = dict.fromkeys([function.__module__.rpartition(".")[2], function.__name__])
+    prog = f"lightning-gans {' '.join(names).replace('_', '-')}"
     with ExitStack() as stack:
         if trusted:
             from lightning_gans.trust import trust_also

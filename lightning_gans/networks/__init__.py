@@ -28,6 +28,7 @@ from lightning_gans.networks.dcgan import (
     DCGANPaperDiscriminator,
     DCGANPaperGenerator,
 )
+from lightning_gans.networks.features import averaged_batch_norm, feature_maps, pooled_features
 from lightning_gans.networks.guided import guided_backpropagation
 from lightning_gans.networks.mlp import (
     ConvMaxoutDiscriminator,
@@ -86,5 +87,8 @@ __all__ = [
     "SmallGenerator",
     "TwoHeadedDiscriminator",
     "UNetGenerator",
+    "averaged_batch_norm",
+    "feature_maps",
     "guided_backpropagation",
+    "pooled_features",
 ]

@@ -17,7 +17,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import max_pool2d
 
 from lightning_gans import checks
 from lightning_gans.networks import initialisers
@@ -146,24 +145,6 @@ class ConvolutionalDiscriminator(Discriminator):
     def __init__(self, image_shape: tuple[int, ...], stages: Sequence[nn.Module], head: nn.Module) -> None:
         super().__init__(image_shape, *stages, head)
         initialisers.normal_(self)
-
-    @property
-    def stages(self) -> list[nn.Module]:
-        """The convolutional stages."""
-        return list(self.layers)[:-1]
-
-    def feature_maps(self, images: Tensor) -> list[Tensor]:
-        """Return every stage's maps (after LeakyReLU), from the image upwards."""
-        check_images(images, self.image_shape)
-        maps = [images]
-        for stage in self.stages:
-            maps.append(stage(maps[-1]))
-        return maps[1:]
-
-    def features(self, images: Tensor) -> Tensor:
-        """Return the features of section 5.1: all maps, max-pooled to 4x4, one row per image."""
-        maps = self.feature_maps(images)
-        return torch.cat([max_pool2d(m, m.shape[-1] // 4).flatten(1) for m in maps], dim=1)
 
 
 class DCGANDiscriminator(ConvolutionalDiscriminator):

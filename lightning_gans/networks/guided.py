@@ -3,9 +3,14 @@
 Source: Springenberg et al., 2014, arXiv 1412.6806; used by Radford et al., 2015, arXiv 1511.06434, figure 5.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import BackwardCFunction, FunctionCtx
+
+from lightning_gans.networks.features import feature_maps
 
 
 def guided_gradient(inputs: Tensor, gradients: Tensor) -> Tensor:
@@ -27,54 +32,34 @@ class _Guided(torch.autograd.Function):
         return guided_gradient(inputs, gradients[0]), None
 
 
-def guided_backpropagation(network: nn.Module, layer: nn.Module, images: Tensor, feature: int) -> Tensor:
+def guided_backpropagation(
+    network: Callable[[Tensor], Any], images: Tensor, feature: int, layer: int = -1
+) -> Tensor:
     """Return what in each image excites a feature: the guided gradient of its most active position.
 
-    LeakyReLUs are treated as ReLUs in the backward pass. The network runs in eval mode; its training mode and
-    its gradients are left as they were.
+    LeakyReLUs are treated as ReLUs in the backward pass; other activations keep their derivatives.
 
     Args:
-        network: Maps images to anything; its rectifiers are ``nn.ReLU`` and ``nn.LeakyReLU`` modules.
-        layer: The part of ``network`` whose output (N, features, h, w) has the feature, such as
-            ``discriminator.stages[-1]``, the last hidden convolution.
+        network: Maps images to anything: a network in evaluation mode, or a function that calls one.
         images: (N, channels, height, width) in [-1, 1].
-        feature: Index of the feature.
+        feature: Index of the feature among those of the layer.
+        layer: Index among the hidden convolutions, as :func:`~lightning_gans.networks.features.feature_maps`
+            lists them. Default: the last.
 
     Returns:
         A tensor of the shape of ``images``, 0 for images that do not excite the feature.
 
     Raises:
-        ValueError: If the layer has no such feature.
+        ValueError: If there is no such layer, or it has no such feature.
     """
-    captured: list[Tensor] = []
-
-    def guide(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        guided: Tensor = _Guided.apply(inputs[0], output.detach())
-        return guided
-
-    def capture(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        captured.append(output)
-
-    modes = {module: module.training for module in network.modules()}
-    hooks = [
-        m.register_forward_hook(guide) for m in network.modules() if isinstance(m, nn.ReLU | nn.LeakyReLU)
-    ]
-    hooks.append(layer.register_forward_hook(capture))
-    try:
-        network.eval()
-        with torch.enable_grad():
-            images = images.detach().requires_grad_()
-            network(images)
-            if not captured:
-                raise ValueError("layer is not used by network: give one of its own modules")
-            maps = captured[0]
-            if not 0 <= feature < maps.shape[1]:
-                raise ValueError(f"feature={feature}: the layer has {maps.shape[1]}, count from 0")
-            best = maps[:, feature].flatten(1).amax(1)
-            (views,) = torch.autograd.grad(best.sum(), images)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, training in modes.items():
-            module.training = training
+    with torch.enable_grad():
+        images = images.detach().requires_grad_()
+        maps = feature_maps(network, images, lambda x, rectified: _Guided.apply(x, rectified.detach()))
+        if not -len(maps) <= layer < len(maps):
+            raise ValueError(f"layer={layer}: the network has {len(maps)} hidden convolutions")
+        chosen = maps[layer]
+        if not 0 <= feature < chosen.shape[1]:
+            raise ValueError(f"feature={feature}: the layer has {chosen.shape[1]}, count from 0")
+        best = chosen[:, feature].flatten(1).amax(1)
+        (views,) = torch.autograd.grad(best.sum(), images)
     return views.detach()

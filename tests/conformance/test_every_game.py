@@ -11,6 +11,7 @@ from lightning.pytorch import Callback
 import lightning_gans
 from lightning_gans import GaussianMixtures
 from lightning_gans.callbacks import Checkpoint, GeneratorEMA, SampleGrid
+from tests.documented import ROOT
 from tests.kill import KillAt, Killed
 
 from .games import (
@@ -26,6 +27,8 @@ from .games import (
     same,
     trainer,
 )
+
+LISTED = yaml.safe_load((ROOT / "docs/papers.yaml").read_text()).values()
 
 pytestmark = pytest.mark.parametrize("name", EVERY_GAME)
 
@@ -51,6 +54,14 @@ def dotted(arguments):
         )
 
 
+def assert_explained(name, keys):
+    """Whatever a paper logs stands on its page."""
+    logged = {key for key in keys if key.startswith(("train/", "val/"))} - {"train/images_per_second"}
+    for page in (entry["page"] for entry in LISTED if entry["class"] == name):
+        text = (ROOT / f"docs/papers/{page}.md").read_text()
+        assert {key for key in logged if f"`{key}`" not in text} == set()
+
+
 def test_trains_through_the_command_line(name, cli):
     """The written config is a recipe that gives the same run."""
     data = "Digits" if name in LATENT_GAMES else "tests.conformance.shapes.Negatives"
@@ -67,6 +78,7 @@ def test_trains_through_the_command_line(name, cli):
     assert {"train/generator_loss", "train/discriminator_loss", "step"} <= set(header.split(","))
     steps = [row.split(",")[header.split(",").index("step")] for row in rows]
     assert {"1", "2"} <= set(steps)
+    assert_explained(name, header.split(","))
     config = (run / "config.yaml").read_text()
     assert "Unable to serialize" not in config
     if name in SHAPES:
