@@ -20,6 +20,7 @@ SMALL_FACES = f"{SMALL_BATCH} --data.image_size 32 --data.verify false"
 SMALL_PAIRS = "--data.image_size 64 --model.generator.width 4 --model.discriminator.width 4"
 UNCHECKED = "--data.verify false"
 FEW = "--data.limit 40"
+FEW_LABELS = "--num_labels 10 --draws 1"
 QUICK_ENCODER = "--model.encoder_updates 2 --model.max_error 100"
 
 SHRUNK = [
@@ -35,6 +36,9 @@ SHRUNK = [
     (r"lightning-gans sample .*--rejection.*", "--n 4 --num_calibration 40"),
     (r"lightning-gans sample .*", "--n 4"),
     (r"lightning-gans translate .*", ""),
+    (r"lightning-gans features .*--draws 0", ""),
+    (r"lightning-gans features .*--data (CIFAR10|SVHN).*", f"{FEW_LABELS} --baselines false {UNCHECKED}"),
+    (r"lightning-gans features .*", FEW_LABELS),
     (r"lightning-gans evaluate .*--rejection.*", "--n 40 --num_calibration 40"),
     (r"lightning-gans evaluate .*cifar10.train.npz.*", None),  # needs Inception's weights
     (r"lightning-gans evaluate (--ckpt_path \S+|.*--extractor .*)", "--n 40"),
