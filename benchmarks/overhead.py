@@ -141,7 +141,11 @@ def fitted(
             trainer = Trainer(
                 max_steps=pause.max_steps if module is not Plain else 2 * pause.max_steps,
                 accelerator="cpu",
-                callbacks=[*extras(), TQDMProgressBar(refresh_rate=20), pause],
+                callbacks=[
+                    *extras(),
+                    *([TQDMProgressBar(refresh_rate=20)] if module is Plain else []),
+                    pause,
+                ],
                 logger=CSVLogger(folder),
                 enable_checkpointing=False,
                 enable_model_summary=False,
@@ -177,6 +181,7 @@ def main() -> None:
     )
     # The bars are computed and written as for a user, but not into this table.
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        nowhere.isatty = lambda: True  # our bar is written rarely where nobody looks
         stderr, sys.stderr = sys.stderr, nowhere
         try:
             for run in variants.values():

@@ -1,12 +1,43 @@
-"""Turns the equations of the pages into MathML, which browsers draw without scripts."""
+"""Equations as MathML, which browsers draw without scripts; pages whose text lies elsewhere."""
 
 import html
+import posixpath
 import re
+from pathlib import Path
 from typing import Any
 
 from latex2mathml.converter import convert
+from mkdocs.structure.files import File
 
+ROOT = Path(__file__).parents[1]
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)\s#]+)")
+FENCE = re.compile(r"(^ *```.*?^ *```$)", re.DOTALL | re.MULTILINE)
+FROM_ROOT = {
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+    "benchmarks/RESULTS.md": "results.md",
+}
+"""Files of the repository that are pages of the site too, from their one text."""
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the pages that lie outside of ``docs``."""
+    for path, page in FROM_ROOT.items():
+        files.append(File.generated(config, page, content=(ROOT / path).read_text()))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Lead links to files of the repository to their pages, and fill in what has its source elsewhere."""
+    uri = page.file.src_uri
+    where = next((path for path, name in FROM_ROOT.items() if name == uri), f"docs/{uri}")
+    markdown = _linked(markdown, where, uri).replace("<!-- recipes -->", _recipes())
+    readme = re.split(r"<!-- (\w+) -->", (ROOT / "README.md").read_text())
+    for name, block in zip(readme[1::4], readme[2::4], strict=True):
+        markdown = markdown.replace(f"<!-- {name} -->", _linked(block, "README.md", uri))
+    return markdown
 
 
 def on_page_content(content: str, **_: Any) -> str:
@@ -14,4 +45,29 @@ def on_page_content(content: str, **_: Any) -> str:
     return EQUATION.sub(
         lambda match: convert(html.unescape(match[2]), display="inline" if match[1] == "span" else "block"),
         content,
+    )
+
+
+def _recipes() -> str:
+    """Return a table of all recipes, from their heads."""
+    rows = ["| Recipe | What it is | Time | Result |", "|---|---|---|---|"]
+    for path in sorted((ROOT / "recipes").rglob("*.yaml")):
+        says, *head = re.findall(r"^# (.*)", path.read_text(), re.MULTILINE)
+        facts = dict(re.findall(r"(Command|Time|Result): +(.*)", "\n".join(head)))
+        if "Result" in facts:  # tables and sweeps have none
+            command = facts["Command"].split("--config ")[-1]
+            rows.append(f"| `{command}` | {says} | {facts.get('Time', '')} | {facts['Result']} |")
+    return "\n".join(rows)
+
+
+def _linked(markdown: str, where: str, uri: str) -> str:
+    """Return a text of the file ``where`` with the links of the page ``uri``."""
+
+    def lead(match: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(where), match[2]))
+        target = FROM_ROOT.get(target, target.removeprefix("docs/"))
+        return match[1] + posixpath.relpath(target, posixpath.dirname(uri) or ".")
+
+    return "".join(
+        part if part.lstrip().startswith("```") else LINK.sub(lead, part) for part in FENCE.split(markdown)
     )

@@ -20,16 +20,19 @@ SMALL_FACES = f"{SMALL_BATCH} --data.image_size 32 --data.verify false"
 SMALL_PAIRS = "--data.image_size 64 --model.generator.width 4 --model.discriminator.width 4"
 UNCHECKED = "--data.verify false"
 FEW = "--data.limit 40"
+THIN = "--model.generator.width 8 --model.discriminator.width 8"
 FEW_LABELS = "--num_labels 10 --draws 1"
 QUICK_ENCODER = "--model.encoder_updates 2 --model.max_error 100"
 
 SHRUNK = [
     (r"make .*", None),  # what .ci runs
+    (r"pip .*", None),  # what CI runs
     (r"wandb .*", None),  # needs an account
     (r"python \w+\.py", ""),
     (r"RUN=\S+", ""),
-    (r"lightning-gans (recipes|reproduce .* --(dry-run|as-sweep))", ""),
+    (r"lightning-gans (recipes|sweep .*|reproduce .* --(dry-run|as-sweep))", ""),
     (r"lightning-gans reproduce my_table.yaml", "--seeds 0"),
+    (r"lightning-gans reproduce rings.yaml .*", ""),
     (r"lightning-gans reproduce .*", "--dry-run"),
     (r"lightning-gans preview .*", "--seconds 0.1"),
     (r"lightning-gans sample .*--rejected true.*", None),  # of a game that has hardly trained, none are
@@ -77,6 +80,7 @@ SHRUNK = [
     (r"lightning-gans fit --ckpt_path .*", "--trainer.max_steps 4"),
     (r"lightning-gans fit --model my_pairs_game.*", ""),
     (r"lightning-gans fit --model DCGAN --data galaxies.*", f"{SMALL_BATCH} {FEW}"),
+    (r"lightning-gans fit --model DCGAN .*DCGANImageNet.*", f"{SMALL_BATCH} {THIN}"),
     (r"lightning-gans fit --model DCGAN .*", SMALL_BATCH),
 ]
 """What is appended to a command, by the first pattern that it matches whole; None: it is not run, and why."""
@@ -86,6 +90,11 @@ def blocks(page, language):
     """Yield the title, or "", and the content of the code blocks of a page."""
     fence = rf'```{language}(?: title="([^"]+)")?\n(.*?)```'
     yield from re.findall(fence, page.read_text(), re.DOTALL)
+
+
+def made_pictures(page):
+    """Return the pictures of a page that its commands make: their titles are the files' names."""
+    return re.findall(r"!\[[^\]]*\]\(\S+ \"([^\"]+)\"\)", page.read_text())
 
 
 def commands(block):

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jsonargparse import ActionConfigFile
+from PIL import Image
 
 from lightning_gans.commands.fit import prepare
 from lightning_gans.commands.parsing import OneLine, take_trusted
-from tests.documented import PAGES, RECIPES, ROOT, blocks, of_page, of_recipe, shrunk
+from tests.documented import PAGES, RECIPES, ROOT, blocks, made_pictures, of_page, of_recipe, shrunk
 from tests.tiny_data import write_colour, write_galaxies, write_grey, write_npz, write_pictures, write_session
 
 PAPERS = [page for page in PAGES if page.parent.name == "papers"]
@@ -57,7 +58,7 @@ def test_commands_are_understood(page, parser):
             parser.parse_args(prepare(arguments)[0])
         elif name == "reproduce":
             module.run([*(each for each in arguments if each != "--as-sweep"), "--dry-run"])
-        elif name == "study-score":
+        elif name in ("study-score", "sweep"):
             module.parser().parse_args(arguments)
         elif name != "fit":
             function = OneLine()
@@ -93,7 +94,7 @@ def prepare_folder(page):
     for language in ("python", "yaml"):
         for title, content in blocks(page, language):
             if title:
-                Path(title).write_text(content)
+                Path(title).write_text(smaller(content))
     write_pictures(Path("my_photos"), 24, 40)
     write_galaxies(Path("my_data"))
     write_pictures(Path("my_samples"), 40, 32)
@@ -127,7 +128,9 @@ def run(script, root):
 
 
 def smaller(program):
-    return program.replace("max_steps=10_000", "max_steps=2").replace("max_steps=2000", "max_steps=2")
+    for steps, fewer in (("=10_000", "=2"), ("=2000", "=2"), (": 6000", ": 2000"), (": 1000}", ": 500}")):
+        program = program.replace(f"max_steps{steps}", f"max_steps{fewer}")
+    return program
 
 
 @pytest.mark.slow
@@ -138,6 +141,9 @@ def test_page(page, root):
     lines = [shrunk(command) for command in [*needed, *of_page(page)]]
     prepare_folder(page)
     run("\n".join(line for line in lines if line), root)
+    for name in made_pictures(page):
+        with Image.open(name) as picture:
+            assert len(picture.convert("RGB").getcolors(maxcolors=1 << 24)) > 1, name
 
 
 @pytest.mark.slow
@@ -156,8 +162,9 @@ def test_page_of_a_paper(page, root, cli, monkeypatch):
 
 
 @pytest.mark.slow
-def test_programs_of_the_readme(root):
+@pytest.mark.parametrize("page", ["README.md", "docs/runs.md"])
+def test_programs(page, root):
     run(shrunk(DCGAN), root)
-    for number, (_, program) in enumerate(blocks(ROOT / "README.md", "python")):
+    for number, (_, program) in enumerate(blocks(ROOT / page, "python")):
         Path(f"program{number}.py").write_text(smaller(program))
         run(f"python program{number}.py", root)

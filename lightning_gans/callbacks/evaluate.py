@@ -18,7 +18,7 @@ from lightning_gans.data.cache import cache_folder
 from lightning_gans.drawing.pixels import as_png
 from lightning_gans.files import write_whole
 from lightning_gans.game.ranks import share_buffers
-from lightning_gans.game.rows import show_best, update_of, write_row
+from lightning_gans.game.rows import NO_SCORES, show_best, update_of, write_row
 from lightning_gans.metrics.base import Contract, score_names, snake_case
 from lightning_gans.metrics.evaluation import (
     Evaluation,
@@ -30,9 +30,6 @@ from lightning_gans.metrics.evaluation import (
 from lightning_gans.metrics.extractors import Extractor
 from lightning_gans.metrics.loaders import given_loaders
 from lightning_gans.metrics.stream import RejectedSamples, SampleStream, samples_at, samples_of
-
-NO_SCORES = ("_std", "_error", "_sigma", "_classes")
-"""What metrics say about their scores, of which no value is the best."""
 
 
 @dataclass

@@ -30,9 +30,8 @@ class StopAfter(Timed):
         self.seconds = seconds
 
     def time_limit(self, trainer: Trainer) -> tuple[float, float]:
-        """Return the seconds of training, of a resumed run before it starts too, and where they end."""
-        # All ranks go by the first one's clock.
-        return float(trainer.strategy.broadcast(self.trained(trainer))), float(self.seconds)
+        """Return this rank's seconds of training, in a resumed run before it starts too, and their end."""
+        return self.trained(trainer), float(self.seconds)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock; a resumed run may have had its time."""
@@ -46,5 +45,7 @@ class StopAfter(Timed):
         self._stop_if_over(trainer)
 
     def _stop_if_over(self, trainer: Trainer) -> None:
-        seconds, end = self.time_limit(trainer)
+        seconds, end = trainer.strategy.broadcast(
+            self.time_limit(trainer)
+        )  # all ranks go by the first's clock
         trainer.should_stop |= seconds >= end

@@ -63,14 +63,20 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], str | None, Path | Non
         if not equals and (value := next(left, "")) == "":
             raise ValueError(f"{flag} needs a value")
         if flag == "--ckpt_path":
-            if value in ("last", "best"):
+            if value in ("last", "best", "hpc"):
                 raise ValueError(
                     f"--ckpt_path {value}: a run starts in a new folder, give the path of the checkpoint"
                 )
-            if value not in ("hpc", "null"):
+            if value != "null":
                 from lightning_gans.game.checkpoints import checkpoint_file
+                from lightning_gans.game.exported import CARD
 
                 ckpt = checkpoint_file(value)
+                if ckpt.name == CARD:
+                    raise ValueError(
+                        f"--ckpt_path {value} is an exported game, for sample, translate and evaluate: fit, "
+                        "validate and test need the checkpoint of a run, with all that a run consists of"
+                    )
             last = [f"--ckpt_path={ckpt or value}"]
         else:
             value, name = find_config(value)

@@ -12,20 +12,21 @@ from typing import Any
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from lightning_gans.callbacks.checkpoint import is_finished
 from lightning_gans.callbacks.evaluate import Evaluate
 from lightning_gans.callbacks.pictures import Pictures
 from lightning_gans.callbacks.scoring import check_names
+from lightning_gans.commands.end_of_fit import end_of_fit
 from lightning_gans.commands.fit_parser import OF_EACH_RUN, Parser, add_arguments, as_list
 from lightning_gans.commands.limits import limit, refuse_at_its_end
 from lightning_gans.commands.loggers import in_run, log_in, with_table
 from lightning_gans.commands.parsing import LINKED, TRUSTED
-from lightning_gans.commands.run_folder import RUNS, claim, give_back, run_name
+from lightning_gans.commands.run_folder import RUNS, claim, give_back, note_job, run_name, saved_by_job
 from lightning_gans.commands.stored import check_class, to_repeat
 from lightning_gans.game.checkpoints import SelfContained
 from lightning_gans.game.interruption import Interrupted
@@ -105,6 +106,9 @@ class CLI(LightningCLI):
         if ckpt and Path(ckpt).is_file():
             check_class(ckpt, resolve_name(config.model.class_path), self.command)
 
+    def _add_instantiators(self) -> None:
+        """Leave out Lightning's, which write the whole configuration out for what our classes record."""
+
     def before_instantiate_classes(self) -> None:
         """Check what needs no model, and claim the run's folder; what is built from here on may take long."""
         config = self.config[self.command]
@@ -125,8 +129,14 @@ class CLI(LightningCLI):
         if not trainer.barebones:
             classes = {key: config[key].class_path for key in ("model", "data") if config.get(key)}
             config.name = run_name(config.name, classes, self.arguments)
+            if last := saved_by_job(self._root(), config.name, self.arguments):
+                if is_finished(last):
+                    rank_zero_info(f"This job's run has reached its end: {last.parents[1]}")
+                    sys.exit()
+                config.ckpt_path = str(last)
             if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
                 self.folder = claim(self._root(), config.name)
+                note_job(self.folder, self.arguments)
 
     def instantiate_classes(self) -> None:
         """Build models by :meth:`_build_model`, which checks the arguments that follow from the data."""
@@ -192,14 +202,11 @@ class CLI(LightningCLI):
             elif not config["fast_dev_run"]:
                 runs, name = self._root() / RUNS, self._get(self.config, "name")
                 version = self.folder.name if self.folder else None
-                if config["logger"] is False:
-                    config["default_root_dir"] = runs / name / (version or "unknown")
-                else:
+                # Lightning looks there for checkpoints of SLURM jobs, and would take those of other runs.
+                config["default_root_dir"] = runs / name / (version or "unknown")
+                if config["logger"] is not False:
                     config["logger"] = with_table(given, runs, name, version)
                 self.model.run_settings = self._settings(f"{name}/{version or 'unknown'}")
-            bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
-            if not bar and config["enable_progress_bar"] is not False and not config["barebones"]:
-                callbacks.append(TQDMProgressBar(refresh_rate=20))
         check_names(callbacks)
         trainer = self._instantiate_trainer({**config, "callbacks": callbacks}, [])
         if self.command != "fit":  # which tells its loggers when it starts
@@ -253,6 +260,7 @@ class CLI(LightningCLI):
             raise
 
     def after_fit(self) -> None:
-        """Print the folder of the run."""
+        """Print where the run is, its scores, and what to do with it."""
         if self.trainer.is_global_zero and self.folder is not None:
-            print(f"The run is in {self.folder}")
+            settings = self.config[self.command].as_dict()
+            print(*end_of_fit(self.trainer, self.model, self.folder, settings), sep="\n")

@@ -1,5 +1,7 @@
 """The folder of a run: its name and its number, claimed before any long work."""
 
+import json
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -8,13 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from lightning_gans.callbacks.checkpoint import tidy
 from lightning_gans.commands.recipes import find_config
+from lightning_gans.files import write_whole
 
 RUNS = Path("runs")
 
-START = re.compile(r"config\.yaml|hparams\.yaml|last\.ckpt\.lock|update=0+\.png|events\.out\.tfevents\..*")
+JOB = "slurm.json"
+START = re.compile(
+    rf"config\.yaml|hparams\.yaml|{re.escape(JOB)}|last\.ckpt\.lock|update=0+\.png|events\.out\.tfevents\..*"
+)
 """The files that a run writes before its first update."""
 
 
@@ -83,6 +90,32 @@ def claim(root: Path, name: str) -> Path:
                 number += 1
     except OSError as error:
         raise OSError(f"--name {name}: cannot make a folder in {runs} ({error.strerror})") from error
+
+
+def note_job(folder: Path, arguments: Sequence[str]) -> None:
+    """Write into a run's folder which job of SLURM it belongs to, if it does, and by which command."""
+    if job := _job(arguments):
+        write_whole(folder / JOB, json.dumps(job))
+
+
+def saved_by_job(root: Path, name: str, arguments: Sequence[str]) -> Path | None:
+    """Return the newest checkpoint that a job of SLURM left, if it was queued again and this is its command.
+
+    A job is queued again when its time was up, when it had to make way, or when its machine failed. All ranks
+    find the same checkpoint: those of this attempt come after the ranks have met.
+    """
+    job, found = _job(arguments), []
+    if job and int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0:
+        for file in (root / RUNS / name).glob(f"version_*/{JOB}"):
+            last = file.parent / "checkpoints" / "last.ckpt"
+            if last.is_file() and json.loads(file.read_text()) == job:
+                found.append((int(file.parent.name.removeprefix("version_")), last))
+    return max(found)[1] if found else None
+
+
+def _job(arguments: Sequence[str]) -> dict[str, Any] | None:
+    job = SLURMEnvironment.job_id() if SLURMEnvironment.detect() else None
+    return None if job is None else {"job": job, "arguments": list(arguments)}
 
 
 def give_back(folder: Path, root: Path) -> None:

@@ -186,7 +186,7 @@ class AdversarialModule(SelfContained, HeldOutLosses, Weights, ABC):
         """Refuse trainer settings that mean something else in a game; Lightning calls this first of all."""
         check_trainer(self.trainer)
         again = any(isinstance(callback, NoGPUCheck) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
-        return [] if again else [NoGPUCheck()]
+        return super().configure_callbacks() + ([] if again else [NoGPUCheck()])
 
     def configure_optimizers(self) -> Any:
         """Make each player's optimizer and scheduler."""

@@ -13,6 +13,7 @@ import torch
 import yaml
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -20,10 +21,12 @@ from torch.optim.lr_scheduler import LRScheduler
 from typing_extensions import Self
 
 from lightning_gans.checks import first_line
+from lightning_gans.game.exported import CARD, read_card, read_exported
 from lightning_gans.game.interruption import Interruption
 from lightning_gans.game.log_axis import log_at_updates
 from lightning_gans.game.monitors import check_monitors, warn_of_monitors
 from lightning_gans.game.progress import go_on_exactly, store_progress
+from lightning_gans.game.progress_bar import show_updates
 from lightning_gans.game.random_states import random_states, restore_random_states
 from lightning_gans.game.resuming import check_paths, check_weights, summary, warn_of_missing
 from lightning_gans.game.run_settings import log_settings
@@ -98,6 +101,11 @@ class SelfContained(Rebuildable, LightningModule):
             except NotRebuildable:
                 lost.append(name)
         return {**plain, "_not_rebuildable": lost} if lost else plain
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Show a bar of updates in place of the trainer's own; Lightning calls this first of all."""
+        show_updates(self.trainer)
+        return []
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add random states and run state of all ranks. All ranks call this."""
@@ -220,7 +228,7 @@ class SelfContained(Rebuildable, LightningModule):
 
 
 def checkpoint_file(path: str | Path) -> Path:
-    """Return the file of a checkpoint, which may be given as the folder of its run.
+    """Return the file of a checkpoint, which may be given as the folder of its run; an exported game's card.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -230,6 +238,8 @@ def checkpoint_file(path: str | Path) -> Path:
         if not path.is_file():
             raise FileNotFoundError(f"checkpoint {path} does not exist")
         return path
+    if (path / CARD).is_file():
+        return path / CARD
     file = path / "checkpoints" / "last.ckpt"
     if not file.is_file():
         runs = [run.parents[1] for run in path.glob("version_*/checkpoints/last.ckpt")]
@@ -243,7 +253,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint of this package into CPU memory, without running code from it.
 
     Args:
-        path: The file, or the folder of a run.
+        path: The file, the folder of a run, or an exported game.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -251,8 +261,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = checkpoint_file(path)
     try:
-        check_entries(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        if path.name == CARD:
+            checkpoint = read_exported(path)
+        else:
+            check_entries(path)
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise exceptions of zip, pickle or torch, of any kind
         objects = isinstance(error, pickle.UnpicklingError)
         reason = "it holds other objects than tensors, numbers and texts" if objects else first_line(error)
@@ -292,8 +305,9 @@ def check_entries(path: str | Path) -> None:
 
 
 def run_config(path: str | Path) -> Path | None:
-    """Return the configuration of the run that a checkpoint lies in, if there is one."""
-    config = checkpoint_file(path).parent.parent / "config.yaml"
+    """Return the configuration of the run that a checkpoint lies in, if there is one, or an exported card."""
+    file = checkpoint_file(path)
+    config = file if file.name == CARD else file.parent.parent / "config.yaml"
     return config if config.is_file() else None
 
 
@@ -304,7 +318,7 @@ def read_config(path: Path) -> dict[str, Any]:
         ValueError: If it is damaged.
     """
     try:
-        config = yaml.safe_load(path.read_text())
+        config = read_card(path).get("recipe") if path.name == CARD else yaml.safe_load(path.read_text())
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {first_line(error)}") from error
     if not isinstance(config, dict):
@@ -320,7 +334,7 @@ def load(path: str | Path, *, trusted: Iterable[str] = (), **arguments: Any) -> 
     package, torch's layers, optimizers and schedulers, and classes that you trust: see SECURITY.md.
 
     Args:
-        path: The checkpoint, or the folder of its run.
+        path: The checkpoint, the folder of its run, or that of an exported game.
         trusted: Modules and packages whose classes may be built: ``["my_project"]``. Those of your own that
             you have imported need not be named.
         arguments: Constructor arguments to use instead of the stored ones. Needed only for objects that

@@ -3,6 +3,9 @@
 The contract: :class:`~lightning_gans.callbacks.Checkpoint` writes ``last.ckpt``, and ``trainer.fit`` raises
 :class:`Interrupted`. Left alone, it ends the process with code 130 (SIGINT) or 143 (SIGTERM); who catches it
 finds the signal, the update and the checkpoint to go on from.
+
+So does the signal (SIGUSR1) by which SLURM says that a job's time is nearly up, where Lightning would have the
+job queued again: it is, once the run is saved.
 """
 
 import os
@@ -10,9 +13,11 @@ import signal
 import threading
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_info
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -50,16 +55,23 @@ class Interruption:
 
     def __init__(self) -> None:
         self._received = 0
+        self._requeue: dict[int, Any] = {}  # the signal that asks for it, and Lightning's handler
 
     def start(self, trainer: Trainer) -> None:
         """Install the handlers of SIGINT and SIGTERM; Lightning restores the old ones at the end of the run.
 
-        A SIGTERM that Lightning received before counts, too.
+        A SIGTERM that Lightning received before counts, too. In a SLURM job Lightning has a handler that
+        saves a checkpoint, in the middle of an update and on each rank when its signal arrives, and has the
+        job queued again. It waits for the end of the batch.
         """
         self._received = signal.SIGTERM if trainer.received_sigterm else 0
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 signal.signal(number, self._note)
+            environment = trainer._accelerator_connector.cluster_environment  # a single device has no other
+            if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
+                number = environment.requeue_signal or signal.SIGUSR1
+                self._requeue = {number: signal.signal(number, self._note)}
 
     def raise_if_received(self, trainer: Trainer) -> None:
         """Save and end the run if a rank has received a signal. All ranks call this at the end of a batch.
@@ -75,7 +87,7 @@ class Interruption:
         if not received:
             return
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in (*SIGNALS, *self._requeue):
                 signal.signal(number, signal.SIG_IGN)
         self._received = 0
         environment = getattr(trainer.strategy, "cluster_environment", None)
@@ -88,11 +100,15 @@ class Interruption:
             if save is not None:
                 stop.checkpoint = save(trainer)
         rank_zero_info(str(stop))
+        if received in self._requeue:
+            self._requeue[received](received, None)
         raise stop
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._received = number
-        for again in SIGNALS:
-            signal.signal(again, signal.SIG_DFL)
+        # SLURM sends SIGTERM, too, when a job's time is up: it takes nothing back.
+        self._received = self._received or number
+        again = "" if number in self._requeue else "; again: at once"
+        for each in SIGNALS if again else ():
+            signal.signal(each, signal.SIG_DFL)
         # Not print: it fails if the signal interrupts another print.
-        os.write(2, f"\n{signal.Signals(number).name}: stopping after this batch; again: at once\n".encode())
+        os.write(2, f"\n{signal.Signals(number).name}: stopping after this batch{again}\n".encode())

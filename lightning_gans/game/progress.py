@@ -54,9 +54,12 @@ def place(loop: _FitLoop) -> Place:
 
 
 def time_limits(trainer: Trainer) -> list[tuple[float, float]]:
-    """Return the seconds of training so far and their end, of each callback that sets one, as StopAfter."""
+    """Return the seconds of training so far and their end, of each callback that sets one, as StopAfter.
+
+    All ranks call this, and get those of the first.
+    """
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    return [x.time_limit(trainer) for x in callbacks if hasattr(x, "time_limit")]
+    return [trainer.strategy.broadcast(x.time_limit(trainer)) for x in callbacks if hasattr(x, "time_limit")]
 
 
 def store_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:

@@ -7,6 +7,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
+NO_SCORES = ("_std", "_sd", "_error", "_sigma", "_classes")
+"""What metrics say about their scores, of which no value is the best."""
+
 
 def write_row(
     trainer: Trainer, row: Mapping[str, Tensor | float], update: int | None = None, bar: Collection[str] = ()
@@ -35,6 +38,15 @@ def write_row(
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
         trainer.progress_bar_metrics.update({name: values[name] for name in bar if name in values})
     return values
+
+
+def latest_scores(trainer: Trainer) -> dict[str, float]:
+    """Return the latest score of each name of a fit, without those that say something about others."""
+    return {
+        name.removeprefix("val/"): float(value)
+        for name, value in trainer.callback_metrics.items()
+        if name.startswith("val/") and not name.endswith(("loss", *NO_SCORES))
+    }
 
 
 def update_of(trainer: Trainer) -> int:

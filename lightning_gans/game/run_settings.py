@@ -43,11 +43,16 @@ def log_settings(
             "callbacks": [type(callback).__name__ for callback in trainer.callbacks],  # type: ignore[attr-defined]
         },
         "seed": torch.initial_seed(),
-        "versions": {"lightning-gans": __version__, **{package: version(package) for package in PACKAGES}},
+        "versions": versions(),
         **more,
     }
     for logger in trainer.loggers:
         logger.log_hyperparams(settings)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of this package and of those that decide what it computes."""
+    return {"lightning-gans": __version__, **{package: version(package) for package in PACKAGES}}
 
 
 def _as_class(thing: Any) -> dict[str, Any]:

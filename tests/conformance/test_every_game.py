@@ -11,6 +11,8 @@ from lightning.pytorch import Callback
 import lightning_gans
 from lightning_gans import GaussianMixtures
 from lightning_gans.callbacks import Checkpoint, GeneratorEMA, SampleGrid
+from lightning_gans.commands.export import export
+from tests.documented import ROOT
 from tests.kill import KillAt, Killed
 
 from .games import (
@@ -26,6 +28,8 @@ from .games import (
     same,
     trainer,
 )
+
+LISTED = yaml.safe_load((ROOT / "docs/papers.yaml").read_text()).values()
 
 pytestmark = pytest.mark.parametrize("name", EVERY_GAME)
 
@@ -51,6 +55,14 @@ def dotted(arguments):
         )
 
 
+def assert_explained(name, keys):
+    """Whatever a paper logs stands on its page."""
+    logged = {key for key in keys if key.startswith(("train/", "val/"))} - {"train/images_per_second"}
+    for page in (entry["page"] for entry in LISTED if entry["class"] == name):
+        text = (ROOT / f"docs/papers/{page}.md").read_text()
+        assert {key for key in logged if f"`{key}`" not in text} == set()
+
+
 def test_trains_through_the_command_line(name, cli):
     """The written config is a recipe that gives the same run."""
     data = "Digits" if name in LATENT_GAMES else "tests.conformance.shapes.Negatives"
@@ -67,6 +79,7 @@ def test_trains_through_the_command_line(name, cli):
     assert {"train/generator_loss", "train/discriminator_loss", "step"} <= set(header.split(","))
     steps = [row.split(",")[header.split(",").index("step")] for row in rows]
     assert {"1", "2"} <= set(steps)
+    assert_explained(name, header.split(","))
     config = (run / "config.yaml").read_text()
     assert "Unable to serialize" not in config
     if name in SHAPES:
@@ -154,11 +167,13 @@ def test_checkpoint_is_self_contained(name):
     data = data_of(name)
     module = game(name, data)
     trainer([Checkpoint(dirpath="here"), GeneratorEMA(decay=0.5)], max_steps=2).fit(module, data)
-    loaded = lightning_gans.load("here/last.ckpt")
-    assert type(loaded) is paper(name)
-    assert same(loaded.state_dict(), module.state_dict())
-    for ema in (True, False):
-        assert same(outputs(loaded, ema), outputs(module, ema))
+    export("here/last.ckpt", "shared")
+    for path in ("here/last.ckpt", "shared"):
+        loaded = lightning_gans.load(path)
+        assert type(loaded) is paper(name)
+        assert same(loaded.state_dict(), module.state_dict())
+        for ema in (True, False):
+            assert same(outputs(loaded, ema), outputs(module, ema))
     assert not same(outputs(module, True), outputs(module, False))
 
 
