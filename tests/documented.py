@@ -27,7 +27,7 @@ QUICK_ENCODER = "--model.encoder_updates 2 --model.max_error 100"
 SHRUNK = [
     (r"make .*", None),  # what .ci runs
     (r"pip .*", None),  # what CI runs
-    (r"wandb .*", None),  # needs an account
+    (r"(wandb|hf) .*", None),  # need an account
     (r"python \w+\.py", ""),
     (r"RUN=\S+", ""),
     (r"lightning-gans (recipes|sweep .*|reproduce .* --(dry-run|as-sweep))", ""),
@@ -51,6 +51,7 @@ SHRUNK = [
     (r"lightning-gans evaluate (--ckpt_path \S+|.*--extractor .*)", "--n 40"),
     (r"lightning-gans evaluate .*", "--n 40 --metrics [SWD]"),
     (r"lightning-gans dedup .*", "--epochs 1"),
+    (r"lightning-gans export .*", ""),
     (r"lightning-gans study .*", "--practice 2 --trials 4 --size 32"),
     (r"lightning-gans study-score .*", ""),
     (r"lightning-gans exhibits.*", ""),
