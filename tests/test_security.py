@@ -1,5 +1,6 @@
 """Files that would leave a mark if anything in them were run, through every door: see SECURITY.md."""
 
+import hashlib
 import itertools
 import json
 import pickle
@@ -15,21 +16,26 @@ import torch
 import yaml
 from lightning import Trainer
 from PIL import EpsImagePlugin, Image
+from safetensors.torch import load as load_file
 from torch import nn
 
 import lightning_gans
 from lightning_gans import GAN, ClassifierExtractor, Digits, TrainedSegmenter, load, load_reference
+from lightning_gans.commands.export import export
 from lightning_gans.commands.main import main
 from lightning_gans.commands.reproduce.cells import _checkpoint
 from lightning_gans.commands.study_score import read_session
 from lightning_gans.files import recipes_folder
 from lightning_gans.game.checkpoints import read_checkpoint
+from lightning_gans.game.exported import exported
 from tests.game.test_checkpoints import read_or_refused
 from tests.tiny_data import write_pictures, write_session
 
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
          "--trainer.limit_val_batches=0")  # fmt: skip
-COMMANDS = ("fit", "validate", "test", "sample", "evaluate", "translate")
+COMMANDS = ("fit", "validate", "test", "sample", "evaluate", "translate", "export")
+MORE = {"translate": ("--input=.", "--output=../new"), "export": ("--out=../new",)}
+"""What commands need beside a checkpoint."""
 numbers = itertools.count()
 
 
@@ -177,12 +183,11 @@ def test_every_command(run, evil, fails, command):
     system = specs(evil)["function"]
     parts = ("hyper_parameters", "datamodule_hyper_parameters")
     for part, place in itertools.product(parts, ("latent", "_class_path")):
-        if part == "datamodule_hyper_parameters" and command in ("sample", "translate"):
-            continue  # these do not look at it
+        if part == "datamodule_hyper_parameters" and command in ("sample", "translate", "export"):
+            continue  # these do not look at it, or do not build it
         value = f"{evil}.Evil" if place == "_class_path" else system
         path = edited(run, lambda content: content[part].update({place: value}))  # noqa: B023
-        more = ("--input=.", "--output=../new") if command == "translate" else ()
-        assert str(path) in fails(command, "--ckpt_path", path, *more)
+        assert str(path) in fails(command, "--ckpt_path", path, *MORE.get(command, ()))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -197,9 +202,8 @@ def test_pickles(run, fails, command):
         for name in old.namelist():
             new.writestr(name, pickle.dumps(Trap()) if name.endswith("data.pkl") else old.read(name))
     for name in ("callbacks", "legacy", "whole", "zip"):
-        more = ("--input=.", "--output=../new") if command == "translate" else ()
         assert f"{name}.ckpt is damaged or not a checkpoint" in fails(
-            command, "--ckpt_path", f"{name}.ckpt", *more
+            command, "--ckpt_path", f"{name}.ckpt", *MORE.get(command, ())
         )
         for loads in (load, GAN.load_from_checkpoint, ClassifierExtractor, read_checkpoint):
             with pytest.raises(ValueError, match="damaged or not a checkpoint"):
@@ -208,6 +212,31 @@ def test_pickles(run, fails, command):
             load_reference(f"{name}.ckpt")
         with pytest.raises(pickle.UnpicklingError):
             Trainer(logger=False).fit(GAN((1, 8, 8)), Digits(), ckpt_path=f"{name}.ckpt")
+
+
+def test_exported_games(run, evil, fails):
+    """The card names what the checkpoint names, the weights are no pickle; its recipe is a configuration."""
+    export(run, "shared")
+    card = json.loads(Path("shared/config.json").read_text())
+    weights = Path("shared/model.safetensors").read_bytes()
+    for kind, spec in specs(evil).items():
+        model = {**card["model"], "generator": spec}
+        Path("shared/config.json").write_text(json.dumps({**card, "model": model}))
+        assert read_or_refused(load, "shared")[1].isprintable(), kind
+        files = exported(model, load_file(weights), 1, {"recipe": card["recipe"]})
+        for name, content in files.items():
+            Path("shared", name).write_bytes(content)
+        assert read_or_refused(load, "shared")[1].isprintable(), kind
+        Path("shared/model.safetensors").write_bytes(weights)
+    recipe = {**card["recipe"], "data": specs(evil)["function"]}
+    Path("shared/config.json").write_text(json.dumps({**card, "recipe": recipe}))
+    assert "shared/config.json names os.system" in fails("evaluate", "shared", "--n=4", "--device=cpu")
+    pickled = pickle.dumps(Trap())
+    Path("shared/model.safetensors").write_bytes(pickled)
+    digest = hashlib.sha256(json.dumps(card["model"]).encode() + pickled).hexdigest()
+    Path("shared/config.json").write_text(json.dumps({**card, "sha256": digest}))
+    with pytest.raises(ValueError, match=r"config\.json is damaged or not a checkpoint"):
+        load("shared")
 
 
 def test_data_modules_of_a_checkpoint(run, evil):

@@ -186,7 +186,7 @@ class Breaks(nn.Module):
         raise RuntimeError("out of luck")
 
 class Untyped(nn.Module):
-    def __init__(self, image_shape, latent_dim, width=8):
+    def __init__(self, image_shape, latent_dim=9, width=8):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(latent_dim, width), nn.Linear(width, 64), nn.Unflatten(1, image_shape)

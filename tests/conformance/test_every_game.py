@@ -11,6 +11,7 @@ from lightning.pytorch import Callback
 import lightning_gans
 from lightning_gans import GaussianMixtures
 from lightning_gans.callbacks import Checkpoint, GeneratorEMA, SampleGrid
+from lightning_gans.commands.export import export
 from tests.documented import ROOT
 from tests.kill import KillAt, Killed
 
@@ -166,11 +167,13 @@ def test_checkpoint_is_self_contained(name):
     data = data_of(name)
     module = game(name, data)
     trainer([Checkpoint(dirpath="here"), GeneratorEMA(decay=0.5)], max_steps=2).fit(module, data)
-    loaded = lightning_gans.load("here/last.ckpt")
-    assert type(loaded) is paper(name)
-    assert same(loaded.state_dict(), module.state_dict())
-    for ema in (True, False):
-        assert same(outputs(loaded, ema), outputs(module, ema))
+    export("here/last.ckpt", "shared")
+    for path in ("here/last.ckpt", "shared"):
+        loaded = lightning_gans.load(path)
+        assert type(loaded) is paper(name)
+        assert same(loaded.state_dict(), module.state_dict())
+        for ema in (True, False):
+            assert same(outputs(loaded, ema), outputs(module, ema))
     assert not same(outputs(module, True), outputs(module, False))
 
 
