@@ -1,8 +1,7 @@
 """Links of the pages lead somewhere: to a file, a heading in it; of the web's only the form is looked at."""
 
 import re
-from importlib import import_module
-from importlib.util import find_spec
+from pkgutil import resolve_name
 
 import pytest
 
@@ -33,7 +32,7 @@ def anchors(page):
         slug = re.sub(r"[^\w\s-]", "", plain)
         found |= {re.sub(r"\s", "-", slug), re.sub(r"[-\s]+", "-", slug)}
     for name in re.findall(r"^::: ([\w.]+)", text, re.MULTILINE):  # the reference of a module
-        found |= {name, *(f"{name}.{each}" for each in (dir(import_module(name)) if find_spec(name) else ()))}
+        found |= {name, *(f"{name}.{each}" for each in dir(resolve_name(name)))}
     return found
 
 
