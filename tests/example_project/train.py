@@ -3,6 +3,7 @@
 import torch
 from discs.data import Discs, LabelledDiscs
 from discs.metric import OneDisc
+from discs.networks import Generator
 from discs.paper import BoundarySeekingGAN
 from lightning import Trainer, seed_everything
 
