@@ -13,7 +13,8 @@ from lightning_gans import load
 
 HERE = Path(__file__).parent / "example_project"
 TINY = ("--trainer.max_steps", 2, "--trainer.enable_progress_bar", "false", "--data.samples", 64,
-        "--data.batch_size", 16, "--trainer.log_every_n_steps", 1, "--trainer.callbacks.num_samples", 8)  # fmt: skip
+        "--data.batch_size", 16, "--trainer.log_every_n_steps", 1,
+        "--trainer.callbacks.num_samples", 8)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
