@@ -40,12 +40,7 @@ def row(name: str, paper: dict[str, Any], claims: dict[str, Claim]) -> list[str]
         + (f"[{source}](https://arxiv.org/abs/{arxiv})" if arxiv else source),
         f"`{paper['class']}`, `{paper['start']}`",
         shown.get("Measured") or result(paper["start"]),
-<<<<<<< HEAD
-        paper.get("published")
-        or (f"{paper['score']}: " if "score" in paper else "") + claims[beside]["Published"],
-=======
         f"{paper['score']}: {published}" if "score" in paper else published,
->>>>>>> main
         tally(name, claims),
     ]
 
