@@ -33,7 +33,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Lead links to files of the repository to their pages, and fill in what has its source elsewhere."""
     uri = page.file.src_uri
     where = next((path for path, name in FROM_ROOT.items() if name == uri), f"docs/{uri}")
-    markdown = _linked(markdown, where, uri).replace("<!-- recipes -->", _recipes())
+    markdown = _linked(markdown, where, uri)
+    if uri == "recipes.md":
+        for mark, table in zip(("<!-- recipes -->", "<!-- added -->"), _recipes(), strict=True):
+            markdown = markdown.replace(mark, table)
     readme = re.split(r"<!-- (\w+) -->", (ROOT / "README.md").read_text())
     for name, block in zip(readme[1::4], readme[2::4], strict=True):
         markdown = markdown.replace(f"<!-- {name} -->", _linked(block, "README.md", uri))
@@ -48,16 +51,19 @@ def on_page_content(content: str, **_: Any) -> str:
     )
 
 
-def _recipes() -> str:
-    """Return a table of all recipes, from their heads."""
-    rows = ["| Recipe | What it is | Time | Result |", "|---|---|---|---|"]
+def _recipes() -> tuple[str, str]:
+    """Return a table of all recipes, and one of what is added to them, from the files' heads."""
+    recipes = ["| Recipe | What it is | Time | Result |", "|---|---|---|---|"]
+    added = ["| Added | What it is |", "|---|---|"]
     for path in sorted((ROOT / "recipes").rglob("*.yaml")):
         says, *head = re.findall(r"^# (.*)", path.read_text(), re.MULTILINE)
-        facts = dict(re.findall(r"(Command|Time|Result): +(.*)", "\n".join(head)))
-        if "Result" in facts:  # tables and sweeps have none
-            command = facts["Command"].split("--config ")[-1]
-            rows.append(f"| `{command}` | {says} | {facts.get('Time', '')} | {facts['Result']} |")
-    return "\n".join(rows)
+        facts = dict(re.findall(r"^(Time|Result): +(.*)", "\n".join(head), re.MULTILINE))
+        name = path.relative_to(ROOT / "recipes").with_suffix("").as_posix()
+        if "Result" in facts:
+            recipes.append(f"| `{name}` | {says} | {facts.get('Time', '')} | {facts['Result']} |")
+        elif name.startswith(("loggers/", "strategies/")):
+            added.append(f"| `{name}` | {says} |")
+    return "\n".join(recipes), "\n".join(added)
 
 
 def _linked(markdown: str, where: str, uri: str) -> str:
