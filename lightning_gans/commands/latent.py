@@ -257,8 +257,8 @@ def arithmetic(
         probability, k = space.logits(torch.cat([nine, of_pixels]), extractor).softmax(1).max(1)
         around = " ".join(map(str, [*k[:4].tolist(), *k[5:9].tolist()]))
         print(
-            f"what the classifier sees in the result: {k[4]} ({probability[4]:.0%}); in its neighbours: {around}; "
-            f"in the pixels: {k[9]} ({probability[9]:.0%})"
+            f"what the classifier sees in the result: {k[4]} ({probability[4]:.0%}); in its neighbours: "
+            f"{around}; in the pixels: {k[9]} ({probability[9]:.0%})"
         )
 
 
