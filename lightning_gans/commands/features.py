@@ -28,7 +28,7 @@ from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.game.sides import Side
 from lightning_gans.metrics.evaluation import RealImages, real_images_of
 from lightning_gans.metrics.svm import C_GRID, Labelled, SVMErrors, svm_count, svm_errors
-from lightning_gans.networks.features import averaged_batch_norm, feature_maps, pooled_features
+from lightning_gans.networks.features import GRID, averaged_batch_norm, feature_maps, pooled_features
 from lightning_gans.networks.guided import guided_backpropagation
 
 Features = NDArray[np.float32]  # (N, d)
@@ -120,7 +120,7 @@ def features(
         raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} is no game from latents to images")
     game = game.replica(0).to(place)
     shapes = _shapes(game)
-    dims = [shape[0] * math.prod(min(4, side) for side in shape[1:]) for shape in shapes]
+    dims = [shape[0] * math.prod(min(GRID, side) for side in shape[1:]) for shape in shapes]
     judges: dict[str, LatentGame | None] = {"discriminator": game}
     if baselines:
         try:
