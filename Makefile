@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
 # Extra arguments: make quickstart ARGS="--trainer.max_steps 500", make test ARGS="-k resume"
 ARGS ?=
+# W&B's schema of sweeps, by which tests judge recipes/sweeps. It asks for numpy<2, but works with later ones.
+SWEEPS := sweeps==0.3.0
 # Two workers with one thread each: two cores do not fight over their threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -16,7 +18,7 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10
 USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint format docs bench bench-gpu build clean
+.PHONY: help install quickstart test test-slow lint format papers docs bench bench-gpu build clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -38,6 +40,7 @@ $(STAMP): pyproject.toml
 	}
 	@echo "Installing into $(VENV): PyTorch is large, the first time takes minutes"
 	$(BIN)/python -m pip install -e '.[dev]'
+	$(BIN)/python -m pip install --no-deps $(SWEEPS)
 	@touch $@
 
 quickstart: install ## train DCGAN on real handwritten digits: one to two minutes on 2 cores, nothing to download
@@ -61,6 +64,9 @@ lint: install ## style, docstrings, annotations, types
 format: install ## put the style right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+papers: install ## the table of papers in the README, which the site has too, from docs/papers.yaml and docs/exhibits.md
+	$(BIN)/python docs/papers_table.py
 
 docs: $(DOCS_STAMP) ## the site, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,4 +1,4 @@
-"""Equations as MathML, which browsers draw without scripts; pages of the site that are files of the repository."""
+"""Equations as MathML, which browsers draw without scripts; pages whose text lies elsewhere."""
 
 import html
 import posixpath

@@ -1,4 +1,4 @@
-"""Writes the table of papers into the README, from where the site takes it: ``python docs/papers_table.py``."""
+"""Write the table of papers into the README, from where the site takes it: ``make papers``."""
 
 import re
 from collections import Counter
@@ -10,8 +10,8 @@ import yaml
 ROOT = Path(__file__).parents[1]
 MARK = "<!-- papers -->"
 HEAD = """
-| Paper | Class | Begin with | Measured here | Published | Claims that hold |
-|---|---|---|---|---|---|
+| Paper | Class, and a recipe to begin with | Measured here | Published | Claims that hold |
+|---|---|---|---|---|
 """
 Claim = dict[str, str]
 
@@ -32,15 +32,15 @@ def table() -> str:
 
 def row(name: str, paper: dict[str, Any], claims: dict[str, Claim]) -> list[str]:
     """Return the cells of a paper; a claim that exhibits.md has not is a KeyError."""
-    title = f"[{name}](https://arxiv.org/abs/{paper['arxiv']})" if "arxiv" in paper else name
+    source, arxiv = paper["paper"], paper.get("arxiv")
     shown = claims[paper["claim"]] if "claim" in paper else {}
-    beside = paper.get("beside", paper.get("claim"))
+    published = paper.get("published") or claims[paper.get("beside") or paper["claim"]]["Published"]
     return [
-        f"{title}, {paper['paper']}",
-        f"[`{paper['class']}`](docs/papers/{paper['page']}.md)",
-        f"`{paper['start']}`",
+        f"[{name}](docs/papers/{paper['page']}.md), "
+        + (f"[{source}](https://arxiv.org/abs/{arxiv})" if arxiv else source),
+        f"`{paper['class']}`, `{paper['start']}`",
         shown.get("Measured") or result(paper["start"]),
-        paper.get("published") or (f"{paper['score']}: " if "score" in paper else "") + claims[beside]["Published"],
+        f"{paper['score']}: {published}" if "score" in paper else published,
         tally(name, claims),
     ]
 

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -10,9 +11,11 @@ import pytest
 import torch
 from filelock import FileLock
 
-from tests.ranks import on_two_ranks
+from tests.ranks import launch
 
 torch.set_num_threads(1)
+# Nobody cuts the power: the thousands of small checkpoints need not reach the disk.
+os.fsync = lambda file: None
 
 
 @pytest.fixture(autouse=True)
@@ -23,17 +26,21 @@ def in_tmp_folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def two_ranks(tmp_path_factory):
-    """What two processes found: call it with the name of a module of ``tests.ranks``."""
-    base = tmp_path_factory.getbasetemp()
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")  # all workers of a run share one launch
-    folder = base.parent / f"ranks-{run}" if run else base / "ranks"
-    folder.mkdir(exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        files = [folder / f"rank{rank}.json" for rank in (0, 1)]
-        done = all(file.is_file() for file in files)
-        found = [json.loads(file.read_text()) for file in files] if done else on_two_ranks(folder)
-    return lambda part: [rank[part] for rank in found]
+def on_ranks(tmp_path_factory):
+    """What several processes found: call it with the name of a module of ``tests.ranks``."""
+
+    @cache
+    def found(ranks):
+        base = tmp_path_factory.getbasetemp()
+        run = os.environ.get("PYTEST_XDIST_TESTRUNUID")  # all workers of a run share one launch
+        folder = (base.parent if run else base) / f"ranks-{ranks}-{run}"
+        folder.mkdir(exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            files = [folder / f"rank{rank}.json" for rank in range(ranks)]
+            done = all(file.is_file() for file in files)
+            return [json.loads(file.read_text()) for file in files] if done else launch(folder, ranks)
+
+    return lambda part, ranks=2: [rank[part] for rank in found(ranks)]
 
 
 @pytest.fixture

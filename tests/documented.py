@@ -28,7 +28,7 @@ SHRUNK = [
     (r"(wandb|hf) .*", None),  # need an account
     (r"python \w+\.py", ""),
     (r"RUN=\S+", ""),
-    (r"lightning-gans (recipes|reproduce .* --(dry-run|as-sweep))", ""),
+    (r"lightning-gans (recipes|sweep .*|reproduce .* --(dry-run|as-sweep))", ""),
     (r"lightning-gans reproduce my_table.yaml", "--seeds 0"),
     (r"lightning-gans reproduce rings.yaml .*", ""),
     (r"lightning-gans reproduce .*", "--dry-run"),

@@ -1,7 +1,7 @@
-"""What two processes on gloo find together: all parts of the tests that need two, in one launch.
+"""What several processes on gloo find together: all parts of the tests that need them, in one launch.
 
-Each part is a module with a function ``found(folder)``, which both processes call, and which returns what
-they found as plain data. A test asks the fixture ``two_ranks`` for it by the module's name.
+Each part is a module with a function ``found(folder)``, which all processes call, and which returns what
+they found as plain data. A test asks the fixture ``on_ranks`` for it by the module's name.
 """
 
 import json
@@ -12,22 +12,26 @@ import warnings
 from importlib import import_module
 from pathlib import Path
 
-PARTS = (
-    "tests.models.two_ranks_coulomb",
-    "tests.models.two_ranks_cyclegan",
-    "tests.models.two_ranks_realness",
-    "tests.callbacks.two_ranks",
-    "tests.metrics.two_ranks",
-    "tests.conformance.two_ranks",
-    "tests.game.two_ranks",  # last: it sends signals
-)
+PARTS = {
+    2: (
+        "tests.models.two_ranks_coulomb",
+        "tests.models.two_ranks_cyclegan",
+        "tests.models.two_ranks_realness",
+        "tests.callbacks.two_ranks",
+        "tests.metrics.two_ranks",
+        "tests.conformance.ranks",
+        "tests.game.two_ranks",  # last: it sends signals
+    ),
+    4: ("tests.conformance.ranks",),
+}
+"""By the number of processes."""
 
 
-def on_two_ranks(folder: Path, timeout: float = 500) -> list[dict]:
-    """Run all parts in two processes; return what each found, by module."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+def launch(folder: Path, ranks: int, timeout: float = 500) -> list[dict]:
+    """Run all parts in so many processes; return what each found, by module."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     run = subprocess.run(
-        [*launch, "-m", "tests.ranks", str(folder)],
+        [*command, "-m", "tests.ranks", str(folder)],
         cwd=Path(__file__).parents[1],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
         capture_output=True,
@@ -36,18 +40,18 @@ def on_two_ranks(folder: Path, timeout: float = 500) -> list[dict]:
         check=False,
     )
     assert run.returncode == 0, run.stderr[-3000:]
-    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(ranks)]
 
 
 def main(folder: Path) -> None:
-    """One of the two processes."""
+    """One of the processes."""
     import torch
 
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")
     rank = torch.distributed.get_rank()
-    results = {part: import_module(part).found(folder) for part in PARTS}
+    results = {part: import_module(part).found(folder) for part in PARTS[torch.distributed.get_world_size()]}
     (folder / f"rank{rank}.json").write_text(json.dumps(results))
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()

@@ -58,7 +58,7 @@ def test_commands_are_understood(page, parser):
             parser.parse_args(prepare(arguments)[0])
         elif name == "reproduce":
             module.run([*(each for each in arguments if each != "--as-sweep"), "--dry-run"])
-        elif name == "study-score":
+        elif name in ("study-score", "sweep"):
             module.parser().parse_args(arguments)
         elif name != "fit":
             function = OneLine()

@@ -8,10 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.seed import isolate_rng
 from PIL import Image
@@ -21,6 +19,7 @@ from torch.utils.data import default_collate
 from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.callbacks.clock import stopped
+from lightning_gans.callbacks.shown import show_animation, show_picture
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.loader import first_loader
 from lightning_gans.drawing.gifs import save_gif
@@ -36,7 +35,8 @@ class Pictures(Callback, ABC):
     """Draw a picture at the start, one every ``every_n_updates`` generator updates and one at the end.
 
     They go to ``<folder>/update=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a
-    logger is attached; ``<folder>.gif`` is the whole training, over all resumes of a run: earlier pictures
+    logger is attached; ``<folder>.gif`` (for loggers ``<folder>_animation``) is the whole training, over all
+    resumes of a run: earlier pictures
     are copied from the folder that the checkpoint lies in, or where its run wrote them. Of a game with
     replicas the first one is drawn, into the folder ``replica=0`` of the run's. Rank 0 draws, with random
     numbers of its own: the training stays the same, bit for bit. A picture that fails is a warning, not the
@@ -217,16 +217,8 @@ class Pictures(Callback, ABC):
         with failure_is_a_warning(f"the animation {path}"):
             frames = [self._file(update) for update in updates]
             save_gif(frames, path, self.frame_duration, self.captions(module, updates))
-
-
-def show_picture(trainer: Trainer, name: str, picture: Image.Image, update: int) -> None:
-    """Give a picture to the loggers that take some, TensorBoard and W&B."""
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            pixels = np.asarray(picture.convert("RGB"))
-            logger.experiment.add_image(name, pixels, update, dataformats="HWC")
-        elif isinstance(logger, WandbLogger):
-            logger.log_image(name, [picture], step=update)
+            if path.is_file():
+                show_animation(trainer, f"{self.folder}_animation", path, trainer.global_step)
 
 
 @contextmanager

@@ -11,8 +11,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.callbacks.clock import Timed
+from lightning_gans.callbacks.shown import show_table
 from lightning_gans.game.ranks import batch_length
 from lightning_gans.game.rows import update_of, write_row
+from lightning_gans.metrics.base import snake_case
 
 
 class Scoring(Timed, ABC):
@@ -44,6 +46,7 @@ class Scoring(Timed, ABC):
         at_the_end = every_n_updates is every_n_seconds is None
         self.cadence = None if at_the_end else Cadence(every_n_updates, every_n_seconds)
         self._last, self._owed, self._images = -1, float(sys.maxsize), 0
+        self._lines: list[dict[str, Any]] = []  # those that rank 0 has written in this fit
 
     @abstractmethod
     def _evaluate(self, trainer: Trainer, module: Any, stage: str) -> dict[str, float]:
@@ -65,6 +68,7 @@ class Scoring(Timed, ABC):
         check_names(trainer.callbacks)  # type: ignore[attr-defined]
         super().setup(trainer, pl_module, stage)
         self._last, self._owed, self._images = -1, float(sys.maxsize), 0  # a resumed run restores them
+        self._lines = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Plan the first score; make up for one that the resumed run was killed before."""
@@ -83,9 +87,11 @@ class Scoring(Timed, ABC):
             write_row(trainer, self._evaluate(trainer, pl_module, "val"))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Score the weights at the end of training, unless that was done."""
+        """Score the weights at the end of training, unless that was done; show the lines as a table."""
         if trainer.global_step != self._last:
             write_row(trainer, self._evaluate(trainer, pl_module, "val"))
+        title = "/".join([snake_case(type(self).__name__), *([] if self.name is None else [self.name])])
+        show_table(trainer, title, self._lines, trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the update that was scored last, when the next will be, and images and seconds."""
@@ -127,8 +133,11 @@ class Scoring(Timed, ABC):
             line |= {name: round(seconds, 3) for name, seconds in self.clock.spent._asdict().items()}
             images = self._images * trainer.world_size
             line |= {"images_per_second": round(images / max(self.trained(trainer), 1e-9), 1)}
+        line |= scores
+        if fitting:
+            self._lines.append(line)
         with (folder / "evaluations.jsonl").open("a") as file:
-            file.write(json.dumps({**line, **scores}) + "\n")
+            file.write(json.dumps(line) + "\n")
         return folder
 
 

@@ -4,7 +4,7 @@ from argparse import ArgumentParser
 from importlib import import_module
 from typing import Literal
 
-from lightning_gans.commands.recipes import recipe_names
+from lightning_gans.commands.recipes import added_names, recipe_names
 
 
 def completion(shell: Literal["bash", "zsh", "tcsh"] = "bash") -> None:
@@ -31,7 +31,7 @@ def completion(shell: Literal["bash", "zsh", "tcsh"] = "bash") -> None:
     from lightning_gans.game.checkpoints import SelfContained
 
     names = {
-        "--config": recipe_names(),
+        "--config": [*recipe_names(), *added_names()],
         "--model": sorted(cls.__name__ for cls in subclasses(SelfContained)),
         "--data": sorted(cls.__name__ for cls in subclasses(LightningDataModule)),
     }

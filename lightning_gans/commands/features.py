@@ -48,7 +48,7 @@ def run(arguments: list[str]) -> None:
 
 def features(
     ckpt_path: str,
-    data: LightningDataModule,
+    data: LightningDataModule | None = None,
     num_labels: int | Literal["all"] = 1000,
     draws: int = 100,
     c: tuple[float, ...] = C_GRID,
@@ -110,6 +110,8 @@ def features(
         raise ValueError(
             f"draws=0: there is no SVM, and out={out}, json={json}: draw once, or ask for a picture"
         )
+    if data is None:
+        raise ValueError("data=None: the run says none, give the images to classify, as in --data MNIST")
     checks.writable_file(json=json)
     checks.writable_file((".png",), out=out)
     place = checks.device(device)
@@ -129,7 +131,7 @@ def features(
     train, test = _images(data, "train", game.image_shape), _images(data, "test", game.image_shape)
     sets = _Sets(train, test, num_labels, draws, val_fraction, seed) if draws else None
     read = test.count + (0 if sets is None else len(sets.known))
-    _check_memory(read, read if num_labels == "all" else 0, sum(dims))
+    _check_memory(sum(dims), read, test.count, read if num_labels == "all" else 0)
 
     errors: dict[str, Any] = {}
     columns: list[Tensor] = []
@@ -242,8 +244,8 @@ def _shapes(game: LatentGame) -> list[tuple[int, ...]]:
         raise ValueError(f"{name} cannot judge images without labels: {checks.first_line(error)}") from error
     if not maps:
         raise ValueError(
-            f"the discriminator of this {type(game).__name__}, {name}, has no convolutions with an activation "
-            "after them, whose maps could be features: give a run of a convolutional one"
+            f"the discriminator of this {type(game).__name__}, {name}, has no convolution with an activation "
+            "after it, whose maps could be features: give a run of a convolutional one"
         )
     return [tuple(each.shape[1:]) for each in maps]
 
@@ -265,18 +267,19 @@ def _images(data: LightningDataModule, split: Literal["train", "test"], shape: t
     return images
 
 
-def _check_memory(read: int, trained: int, size: int) -> None:
+def _check_memory(size: int, read: int, tested: int, trained: int) -> None:
     """Refuse more features than fit into memory.
 
     Args:
-        read: Images whose features are kept.
-        trained: Images that one SVM is trained on.
         size: Features of an image.
+        read: Images whose features are kept.
+        tested: Images that are classified at once.
+        trained: Images that one SVM is trained on, if they are all.
 
     Raises:
         ValueError: If so.
     """
-    needed, free = size * (4 * read + LIBLINEAR * trained), free_memory()
+    needed, free = size * (4 * read + 8 * tested + LIBLINEAR * trained), free_memory()
     if needed > free:
         raise ValueError(
             f"{size:,} features of {read:,} images need {needed / 2**30:,.1f} GiB of memory and "
@@ -299,14 +302,18 @@ def _average_batch_norm(game: LatentGame, train: RealImages, doing: str) -> None
 @torch.no_grad()
 def _features(game: LatentGame | None, images: RealImages, places: Tensor, doing: str) -> Features:
     """Return the features of the images at some places, or their pixels, a row an image."""
-    parts = []
+    rows, start = np.empty((0, 0), np.float32), 0
     for part in _bar(places, BATCH, doing):
         batch = to_float(images.at(part))
         if game is not None:
             batch = batch.to(game.device)
             batch = pooled_features(feature_maps(_judging(game, batch), batch))
-        parts.append(batch.flatten(1).float().cpu())
-    return torch.cat(parts).numpy()
+        found = batch.flatten(1).float().cpu().numpy()
+        if start == 0:
+            rows = np.empty((len(places), found.shape[1]), np.float32)
+        rows[start : start + len(part)] = found
+        start += len(part)
+    return rows
 
 
 def _bar(places: Tensor, size: int, doing: str) -> Iterator[Tensor]:

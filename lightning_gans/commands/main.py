@@ -3,12 +3,14 @@
 import ast
 import os
 import pkgutil
+import platform
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
-from lightning_gans import checks, commands
+from lightning_gans import __version__, checks, commands
 
 EXPECTED = (ValueError, TypeError, OSError, ImportError, ArithmeticError, LookupError)
 """What bad input raises, beside Lightning's MisconfigurationException, which derives from Exception alone."""
@@ -38,6 +40,15 @@ def show_help() -> None:
     for name, line in known_commands().items():
         print(f"  {name:18}{line}")
     print("\nlightning-gans COMMAND --help shows the options; --debug shows tracebacks.")
+    print("lightning-gans --version shows what is installed.")
+
+
+def show_versions() -> None:
+    """Print the versions that a report of a fault needs; the first line is this package's."""
+    print(f"lightning-gans {__version__}")
+    print(f"Python {platform.python_version()} on {platform.platform()}")
+    for package in ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy"):
+        print(package, version(package))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if command in ("-h", "--help"):
             show_help()
+        elif command == "--version":
+            show_versions()
         elif command not in (known := known_commands()):
             raise ValueError(f"unknown command {command}: {checks.suggestion(command, known)}")
         else:

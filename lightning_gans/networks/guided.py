@@ -60,6 +60,6 @@ def guided_backpropagation(
         chosen = maps[layer]
         if not 0 <= feature < chosen.shape[1]:
             raise ValueError(f"feature={feature}: the layer has {chosen.shape[1]}, count from 0")
-        best = chosen[:, feature].flatten(1).amax(1)
+        best = chosen[:, feature].flatten(1).max(1).values  # amax would share its gradient among equal ones
         (views,) = torch.autograd.grad(best.sum(), images)
     return views.detach()

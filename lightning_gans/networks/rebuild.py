@@ -209,9 +209,13 @@ def made(name: str, network: nn.Module | Callable[..., nn.Module], *given: Any, 
     if isinstance(network, nn.Module):
         return network
     if isinstance(network, partial) and (cls := class_of_partial(network)) is not None:
-        # The parser gives arguments without a type hint the value None, these too.
-        first = checks.argument_names(cls)[: len(given)]
-        kept = {k: v for k, v in network.keywords.items() if v is not None or k not in first}
+        # The parser gives arguments without a type hint their defaults, or the value None, these too.
+        first, defaults = checks.argument_names(cls)[: len(given)], inspect.signature(cls).parameters
+        kept = {
+            name: value
+            for name, value in network.keywords.items()
+            if name not in first or value not in (None, defaults[name].default)
+        }
         network = partial(network.func, *network.args, **kept)
     try:
         return network(*given, **more)

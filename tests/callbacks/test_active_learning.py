@@ -403,8 +403,8 @@ def test_a_trial_run_asks_for_nothing(tmp_path):
     assert not (tmp_path / "queries.jsonl").exists()
 
 
-def test_two_ranks_ask_for_the_same_labels_and_share_them(two_ranks):
-    first, second = two_ranks("tests.callbacks.two_ranks")
+def test_two_ranks_ask_for_the_same_labels_and_share_them(on_ranks):
+    first, second = (rank["asked"] for rank in on_ranks("tests.callbacks.two_ranks"))
     for what in ("queries", "labels", "weights"):
         assert first[what] == second[what]
     assert len(first["queries"]) == 1

@@ -108,6 +108,13 @@ def test_a_share_of_the_time(tmp_path, time):
     assert work.reweights == [False, False, True, True, True]
 
 
+def test_two_ranks_go_by_the_clock_of_the_first(on_ranks):
+    first, second = (rank["timed"] for rank in on_ranks("tests.callbacks.two_ranks"))
+    assert first == second
+    assert first["updates"] == 5
+    assert [line["update"] for line in first["lines"]] == [2, 4, 5]
+
+
 def test_what_does_not_fit(tmp_path, time):
     with pytest.raises(ValueError, match="seconds=0: give"):
         StopAfter(0)

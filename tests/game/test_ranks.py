@@ -9,8 +9,8 @@ from tests.conformance.games import ring, trainer
 
 
 @pytest.fixture
-def ranks(two_ranks):
-    return two_ranks("tests.game.two_ranks")
+def ranks(on_ranks):
+    return on_ranks("tests.game.two_ranks")
 
 
 def test_unequal_parts_of_a_batch_count_by_their_samples(ranks):
@@ -37,6 +37,14 @@ def test_a_signal_to_one_rank_ends_all_saved(ranks):
     first, second = (rank["interrupted"] for rank in ranks)
     assert first == second
     assert first["stopped"][:3] == [143, "SIGTERM", 4]
+    assert first["resumed"]
+
+
+def test_a_job_of_slurm_that_is_queued_again_resumes_on_all_ranks(ranks):
+    first, second = (rank["queued again"] for rank in ranks)
+    assert first == second
+    assert first["stopped"][:3] == [138, "SIGUSR1", 4]
+    assert first["requests"] == "requeue 4711\n"
     assert first["resumed"]
 
 

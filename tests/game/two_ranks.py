@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from lightning_gans import DCGAN, GAN
 from lightning_gans.callbacks import Checkpoint, Evaluate
@@ -14,6 +15,7 @@ from lightning_gans.game.interruption import Interrupted
 from lightning_gans.game.latents import Latent
 from lightning_gans.game.optimizers import SGD
 from lightning_gans.metrics import FID
+from tests import slurm
 from tests.conformance.games import digits, game, ring, same, trainer
 from tests.metrics.tiny import TinyExtractor
 
@@ -96,19 +98,23 @@ def batch_norm(folder):
 
 
 class Kill(Callback):
-    """Sends SIGTERM to the second rank alone, in the middle of a batch."""
+    """Sends a signal to the second rank alone, in the middle of a batch."""
+
+    def __init__(self, number):
+        self.number = number
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
         if batch_idx == 3 and trainer.global_rank == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), self.number)
 
 
-def interrupted(folder):
+def interrupted(folder, number, goes_on=True, **environment):
     """Stopped by a signal to one rank and resumed: equal to the run that was not."""
 
     def run(where, callbacks=(), ckpt_path=None):
+        place = {"default_root_dir": str(folder / where), **environment}
         checkpoint = Checkpoint(1000, dirpath=str(folder / where))
-        fit = trainer([*callbacks, checkpoint], max_steps=6, **RANKS)
+        fit = trainer([*callbacks, checkpoint], max_steps=6, **RANKS, **place)
         fit.fit(game("DCGAN", digits()), digits(), ckpt_path=ckpt_path)
         torch.distributed.barrier()
         stored = torch.load(folder / where / "last.ckpt", weights_only=True)
@@ -116,13 +122,32 @@ def interrupted(folder):
 
     whole = run("whole")
     try:
-        run("part", [Kill()])
+        run("part", [Kill(number)])
     except Interrupted as error:
         stopped = [int(error.code), error.signal.name, error.update, str(error.checkpoint)]
     else:
         stopped = []
-    return {"stopped": stopped, "resumed": same(whole, run("part", ckpt_path=stopped[-1]))}
+    return {
+        "stopped": stopped,
+        "resumed": same(whole, run("part", ckpt_path=stopped[-1] if goes_on else None)),
+    }
+
+
+def queued_again(folder):
+    """A job of SLURM whose time is up; Lightning finds by itself the checkpoint that it goes on from."""
+    variables = slurm.environment(folder, tasks=2, rank=torch.distributed.get_rank())
+    before = dict(os.environ)
+    os.environ.update(variables)
+    found = interrupted(folder, signal.SIGUSR1, goes_on=False, plugins=[SLURMEnvironment()])
+    os.environ.clear()
+    os.environ.update(before)
+    return {**found, "requests": (folder / "requests").read_text()}
 
 
 def found(folder):
-    return {"uneven": uneven_parts(), "norm": batch_norm(folder), "interrupted": interrupted(folder)}
+    return {
+        "uneven": uneven_parts(),
+        "norm": batch_norm(folder),
+        "interrupted": interrupted(folder / "interrupted", signal.SIGTERM),
+        "queued again": queued_again(folder / "queued"),
+    }

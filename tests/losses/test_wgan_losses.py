@@ -43,8 +43,8 @@ def test_clipped_after_every_step():
         assert all(torch.equal(p, q) for p, q in zip(critic.parameters(), inside, strict=True))
         assert all(torch.equal(buffer, buffers[name]) for name, buffer in critic.named_buffers())
     assert max(p.abs().max().item() for p in critic.parameters()) <= 0.01
-    assert critic.stages[1][1].weight.max() <= 0.01  # batch norm's gain too
-    assert critic.stages[1][1].running_var.max() > 0.01
+    assert critic.layers[1][1].weight.max() <= 0.01  # batch norm's gain too
+    assert critic.layers[1][1].running_var.max() > 0.01
 
 
 def test_clip_arguments():

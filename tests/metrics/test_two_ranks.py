@@ -17,10 +17,10 @@ def flat(results):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_two_ranks_score_as_one(two_ranks):
+def test_two_ranks_score_as_one(on_ranks):
     alone = flat(scores(0, 1))
     assert not all(math.isnan(number) for number in alone.values())
-    for together in map(flat, two_ranks("tests.metrics.two_ranks")):
+    for together in map(flat, on_ranks("tests.metrics.two_ranks")):
         assert together.keys() == alone.keys()
         for key, number in together.items():
             assert number == pytest.approx(alone[key], rel=1e-9, abs=1e-9, nan_ok=True), key

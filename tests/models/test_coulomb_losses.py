@@ -355,8 +355,8 @@ def test_arguments(call, message):
     assert "\n" not in str(error.value)
 
 
-def test_two_ranks_have_the_potentials_of_their_joined_batch(two_ranks):
-    ranks = two_ranks("tests.models.two_ranks_coulomb")
+def test_two_ranks_have_the_potentials_of_their_joined_batch(on_ranks):
+    ranks = on_ranks("tests.models.two_ranks_coulomb")
     real, fake, points = samples()
     for exclude_self in (False, True):
         at_real, at_fake = coulomb.potentials(real, fake, epsilon=0.5, exclude_self=exclude_self)

@@ -313,8 +313,8 @@ def test_resumed_within_an_epoch_with_full_histories_as_in_one_go():
     assert all(same(pool.state(), histories[name]) for name, pool in loaded.pools.items())
 
 
-def test_two_ranks_share_their_weights_and_not_their_histories(two_ranks):
-    first, second = two_ranks("tests.models.two_ranks_cyclegan")
+def test_two_ranks_share_their_weights_and_not_their_histories(on_ranks):
+    first, second = on_ranks("tests.models.two_ranks_cyclegan")
     assert first["weights"] == second["weights"]
     assert first["histories"] != second["histories"]
     assert all(rank["kept"] for rank in (first, second))

@@ -231,10 +231,10 @@ def test_known_reparametrisation():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_gathered_resampling_is_that_of_the_joined_batch(two_ranks):
+def test_gathered_resampling_is_that_of_the_joined_batch(on_ranks):
     """Loss and gradient, averaged over two processes, equal those of one with both batches."""
     joined = gradients(slice(None))
-    for together in two_ranks("tests.models.two_ranks_realness"):
+    for together in on_ranks("tests.models.two_ranks_realness"):
         assert together == pytest.approx(joined, abs=1e-12)
     apart = [sum(pair) / 2 for pair in zip(gradients(slice(4)), gradients(slice(4, 8)), strict=True)]
     assert apart != pytest.approx(joined, abs=1e-3)  # each half by its own statistics

@@ -5,7 +5,7 @@ import torch
 from lightning_gans import CycleGAN
 from lightning_gans.callbacks import Checkpoint
 from tests.conformance.games import pairs, same, trainer
-from tests.conformance.two_ranks import digest, reachable
+from tests.conformance.ranks import digest, reachable
 
 
 def run(folder, updates, ckpt_path=None):

@@ -108,7 +108,10 @@ def test_every_network_is_here():
         coulomb.ScaledTanh,
         deligan.GaussianNoise,
         deligan.MinibatchDiscrimination,
+        N.averaged_batch_norm,
+        N.feature_maps,
         N.guided_backpropagation,
+        N.pooled_features,
     }
     assert exported <= tested | elsewhere | {N.Rebuildable}
 

@@ -12,6 +12,7 @@ from lightning_gans.networks import (
     DCGANImageNetDiscriminator,
     DCGANPaperDiscriminator,
     DCGANPaperGenerator,
+    feature_maps,
 )
 
 
@@ -81,7 +82,7 @@ def test_feature_maps(size, generator_maps, discriminator_maps):
             values = layer(values)
             if isinstance(layer, nn.ReLU):
                 maps.append((values.shape[1], values.shape[2]))
-        features = discriminator.feature_maps(values)
+        features = feature_maps(discriminator, values)
     assert maps == generator_maps
     assert values.shape == (2, 3, size, size)
     assert [(m.shape[1], m.shape[2]) for m in features] == discriminator_maps
@@ -93,25 +94,6 @@ def test_images_and_logits(size):
     assert images.shape == (2, 3, size, size)
     assert images.abs().max() <= 1
     assert DCGANDiscriminator((3, size, size), width=8)(images).shape == (2,)
-
-
-def test_features_for_classifiers():
-    with torch.device("meta"):
-        network, images = DCGANImageNetDiscriminator((3, 32, 32)), torch.empty(2, 3, 32, 32)
-        maps = network.feature_maps(images)
-        assert [m.shape[1] * 16 for m in maps] == [2048, 2048, 4096, 4096, 8192, 8192]
-        assert network.features(images).shape == (2, 28672)
-        assert DCGANPaperDiscriminator((3, 32, 32), width=64).features(images).shape == (2, 7168)
-
-
-def test_features_are_pooled_maxima():
-    torch.manual_seed(0)
-    network = DCGANDiscriminator((1, 16, 16), width=4).eval()
-    images = torch.randn(3, 1, 16, 16)
-    low, high = network.feature_maps(images)
-    expected = torch.cat([low.reshape(3, 4, 4, 2, 4, 2).amax((3, 5)).flatten(1), high.flatten(1)], dim=1)
-    assert torch.equal(network.features(images), expected)
-    torch.testing.assert_close(network(images), network.layers[-1](high).flatten())
 
 
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
@@ -160,7 +142,7 @@ def test_initial_weights(make):
 
 def test_norm_is_absent_from_first_and_last_layer():
     discriminator, generator = DCGANDiscriminator((3, 32, 32)), DCGANGenerator((3, 32, 32))
-    assert not any(isinstance(m, nn.BatchNorm2d) for m in discriminator.stages[0])
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in discriminator.layers[0])
     assert [type(m) for m in generator.layers[-3:]] == [nn.ReLU, nn.ConvTranspose2d, nn.Tanh]
     assert not any(m.bias is not None for m in discriminator.modules() if isinstance(m, nn.Conv2d))
 

@@ -34,7 +34,7 @@ def check(grid: Grid, cells: Iterable[Cell]) -> None:
                 new = {key for key, _ in parts - accepted} | {"model", "data"}
                 given = {key: deepcopy(value) for key, value in cell.config.items() if key in new}
                 callbacks = parser.parse_object(given, defaults=False).get("trainer.callbacks")
-                computed.setdefault(trainer, _scores(as_list(callbacks)))
+                computed.setdefault(trainer, scores_of(as_list(callbacks)))
                 accepted |= parts
             for column in grid.budget.data[cell.data].columns.values():
                 _check_column(column, computed[trainer])
@@ -42,7 +42,7 @@ def check(grid: Grid, cells: Iterable[Cell]) -> None:
             raise ValueError(f"{cell.row}, {cell.data}: {error}") from error
 
 
-def _scores(callbacks: Iterable[Any]) -> list[tuple[str | None, Sequence[str]]]:
+def scores_of(callbacks: Iterable[Any]) -> list[tuple[str | None, Sequence[str]]]:
     """Return names of callbacks that score, each with the names (or patterns) of scores that it gives."""
     from lightning_gans.metrics import score_names
     from lightning_gans.metrics.fitting_capacity import Budget

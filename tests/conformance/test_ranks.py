@@ -1,20 +1,22 @@
-"""Two processes on gloo, plain ``strategy=ddp``."""
+"""Two processes on gloo, and four, with plain ``strategy=ddp``."""
 
 import pytest
 
 from .games import PAPERS
 
 
-@pytest.fixture
-def ranks(two_ranks):
-    return two_ranks("tests.conformance.two_ranks")
+@pytest.fixture(params=[2, pytest.param(4, marks=pytest.mark.slow)])
+def ranks(request, on_ranks):
+    return on_ranks("tests.conformance.ranks", request.param)
 
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_weights_are_equal_and_noise_differs(name, ranks):
-    first, second = (rank[name] for rank in ranks)
-    assert first["weights"] == second["weights"]
-    assert first["noise"] != second["noise"]
+    weights, noise = zip(
+        *((rank[name]["weights"], tuple(rank[name]["noise"])) for rank in ranks), strict=True
+    )
+    assert len({*weights}) == 1
+    assert len({*noise}) == len(ranks)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +24,7 @@ def test_weights_are_equal_and_noise_differs(name, ranks):
 )
 def test_ranks_share_schedule_and_anchors(name, ranks):
     assert ranks[0][name]["moved"]
-    assert ranks[0][name] == ranks[1][name]
+    assert all(rank[name] == ranks[0][name] for rank in ranks)
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -31,6 +33,6 @@ def test_resumes_exactly(name, ranks):
 
 
 @pytest.mark.parametrize("name", PAPERS)
-def test_a_step_of_two_ranks_is_one_step_on_the_joined_batch(name, ranks):
+def test_a_step_of_all_ranks_is_one_step_on_the_joined_batch(name, ranks):
     assert ranks[0][name]["joined"] == []
     assert ranks[0][name]["moved"] > 1e-6

@@ -1,4 +1,4 @@
-"""Run by two processes (torch.distributed.run): every paper for a few updates on plain DDP; writes JSON."""
+"""Run by two or four processes (torch.distributed.run): every paper for a few updates on plain DDP."""
 
 import hashlib
 from copy import deepcopy
@@ -51,6 +51,15 @@ UNCOUPLED = {
 """Papers whose networks or noise couple them by default: the same paper without that."""
 
 
+def on_all():
+    return {"strategy": "ddp", "devices": torch.distributed.get_world_size()}
+
+
+def each(samples):
+    """The samples of each rank, where all have so many together."""
+    return {"batch_size": samples // torch.distributed.get_world_size()}
+
+
 def digest(state):
     return hashlib.sha256(b"".join(v.detach().numpy().tobytes() for v in state.values())).hexdigest()
 
@@ -95,7 +104,7 @@ def weights_and_noise(name, folder):
     torch.manual_seed(0)
     latents = Latents()
     module, data = game(name), images_of(name)
-    trainer([latents], max_steps=3, strategy="ddp", devices=2).fit(module, data)
+    trainer([latents], max_steps=3, **on_all()).fit(module, data)
     # Games without latents draw from two streams: networks from torch's, themselves from their own.
     noise = latents.drawn or [torch.rand(2), torch.rand(2, generator=module.rng)]
     noise = torch.cat([z.flatten() for z in noise])
@@ -106,9 +115,9 @@ def shared_state(name):
     torch.manual_seed(0)
     module = EXTRA[name]()
     start = digest(reachable(module))
-    # One sample on each rank, where both make the batch.
-    data = ring(batch_size=1 if name == "RealnessGAN, gathered" else 16)
-    trainer(max_steps=3, strategy="ddp", devices=2).fit(module, data)
+    # One sample on each rank, where all make the batch.
+    data = ring(batch_size=1) if name == "RealnessGAN, gathered" else ring(**each(32))
+    trainer(max_steps=3, **on_all()).fit(module, data)
     anchors = {key: value for key, value in module.named_buffers() if key.startswith("anchor")}
     schedule = getattr(module, "schedule", None)
     state = [schedule.threshold, schedule.count] if schedule else []
@@ -117,13 +126,13 @@ def shared_state(name):
 
 
 def resumed(name, folder):
-    """Stopped within the second epoch and resumed on two ranks: equal to two epochs in one go."""
+    """Stopped within the second epoch and resumed on all ranks: equal to two epochs in one go."""
 
     def run(where, ckpt_path=None, **limit):
         torch.manual_seed(3)
         module = game(name)  # five batches an epoch
-        fit = trainer([Checkpoint(2, dirpath=str(folder / where))], strategy="ddp", devices=2, **limit)
-        fit.fit(module, images_of(name), ckpt_path=ckpt_path)
+        fit = trainer([Checkpoint(dirpath=str(folder / where))], **on_all(), **limit)
+        fit.fit(module, images_of(name, **each(32)), ckpt_path=ckpt_path)
         torch.distributed.barrier()
         stored = torch.load(folder / where / "last.ckpt", weights_only=True)
         keys = ("state_dict", "optimizer_states", "run_state", "global_step", "loops")
@@ -136,8 +145,8 @@ def resumed(name, folder):
 
 
 def one_process_step(name, folder):
-    """One update on two ranks equals one update of one process on the joined batch and noise."""
-    data = ring(batch_size=8) if name in LATENT_GAMES else images_of(name, batch_size=8)
+    """One update on all ranks equals one update of one process on the joined batch and noise."""
+    data = ring(**each(16)) if name in LATENT_GAMES else images_of(name, **each(16))
     # Plain gradient steps: Adam would blow rounding errors of vanishing gradients up to whole steps.
     sgd = dict.fromkeys(("generator_optimizer", "discriminator_optimizer"), partial(SGD, lr=1e-3))
     apart = UNCOUPLED.get(name, {})
@@ -151,8 +160,8 @@ def one_process_step(name, folder):
             if name == "DIWGAN":
                 remembered.append(deepcopy(module.term.memory))
 
-    trainer([latents, Batches()], max_steps=1, strategy="ddp", devices=2).fit(module, data)
-    gathered = [None, None]
+    trainer([latents, Batches()], max_steps=1, **on_all()).fit(module, data)
+    gathered = [None] * torch.distributed.get_world_size()
     found = latents.drawn, latents.components, latents.labels, seen
     torch.distributed.all_gather_object(gathered, found)
     if module.global_rank != 0:

@@ -1,0 +1,1 @@
+"""An example of a project of one's own: networks, a paper, data, a metric."""
