@@ -61,8 +61,9 @@ def test_commands_are_understood(page, parser):
         elif name in ("study-score", "sweep"):
             module.parser().parse_args(arguments)
         elif name != "fit":
+            command = arguments.pop(0) if name == "latent" else name.replace("-", "_")
             function = OneLine()
-            function.add_function_arguments(getattr(module, name.replace("-", "_")), as_positional=False)
+            function.add_function_arguments(getattr(module, command), as_positional=False)
             function.parse_args(arguments)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from lightning_gans import ACGAN, DCGAN, GAN, ConditionalGAN, CycleGAN, DeLiGAN, Pix2Pix, load, networks
+from lightning_gans import ACGAN, GAN, ConditionalGAN, CycleGAN, DeLiGAN, Pix2Pix, load, networks
 from lightning_gans.commands.export import export
 from lightning_gans.game.as_in_training import as_in_training
 from lightning_gans.game.checkpoints import read_checkpoint
@@ -190,9 +190,9 @@ NETWORKS = {
     "ConditionalDCGANGenerator": partial(ConditionalGAN, (1, 16, 16), 5),
     "ConditionalMLPGenerator": partial(ConditionalGAN, (2,), 5),
     "ACGANGenerator": partial(ACGAN, (1, 16, 16), 5, generator={"width": 4}, discriminator={"width": 4}),
-    "ACGANColourGenerator": partial(ACGAN, (3, 32, 32), 5, generator=networks.ACGANColourGenerator),
+    "ACGANColourGenerator": partial(ACGAN, (3, 32, 32), 10, generator=networks.ACGANColourGenerator),
     "ACGANMLPGenerator": partial(ACGAN, (2,), 5),
-    "replicas": latent_game(partial(networks.DCGANGenerator, width=4), kind=DCGAN, replicas=2),
+    "replicas": latent_game(SMALL["generator"], (1, 8, 8), replicas=2),
     "UNetGenerator": partial(Pix2Pix, (1, 32, 32), (3, 32, 32), generator={"width": 4}),
     "ResNetTranslator": partial(CycleGAN, (1, 32, 32), (3, 32, 32), generator={"width": 4, "blocks": 1}),
 }
@@ -237,7 +237,7 @@ def test_onnx(name):
             np.testing.assert_allclose(found, images(game, file, weights == "ema", **inputs), atol=1e-4)
             own = "generator" if file == "generator" else game.generators[file]
             size = sum(4 * p.numel() for p in getattr(game, own).parameters()) / game.replicas
-            assert size < Path(f"shared/{file}.onnx").stat().st_size < 1.1 * size + 60_000
+            assert 0.9 * size < Path(f"shared/{file}.onnx").stat().st_size < 1.1 * size + 100_000
 
 
 def images(game, file, ema, inputs=None, **latents):

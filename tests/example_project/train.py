@@ -12,13 +12,14 @@ from lightning_gans.callbacks import Checkpoint, Evaluate
 
 if __name__ == "__main__":
     seed_everything(0)
-    game = BoundarySeekingGAN((1, 16, 16))
+    game = BoundarySeekingGAN((1, 16, 16), generator=Generator((1, 16, 16), latent_dim=100, width=32))
     scored = Evaluate([OneDisc()], num_samples=500, every_n_updates=100)
     trainer = Trainer(max_steps=200, callbacks=[scored, Checkpoint(dirpath="trained")])
     trainer.fit(game, Discs())
     print(f"{float(trainer.callback_metrics['val/one_disc']):.0%} of the samples are one disc")
 
-    again = load("trained/last.ckpt")
+    # A checkpoint of Python knows classes and numbers; a network is built by whoever loads it.
+    again = load("trained/last.ckpt", generator=Generator((1, 16, 16), latent_dim=100, width=32))
     print(again.sample(4, seed=0).shape)
 
     labelled = ConditionalGAN((1, 16, 16), num_classes=2)
