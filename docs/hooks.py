@@ -58,12 +58,12 @@ def _recipes() -> tuple[str, str]:
     recipes = ["| Recipe | Time | Result |", "|---|---|---|"]
     added = ["| Added | What it is |", "|---|---|"]
     for path in sorted((ROOT / "recipes").rglob("*.yaml")):
-        says, *head = re.findall(r"^# (.*)", path.read_text(), re.MULTILINE)
+        text = re.sub(r"\bdocs/(\S+?\.md)", r"[its page](\1)", path.read_text())
+        says, *head = re.findall(r"^# (.*)", text, re.MULTILINE)
         facts = dict(re.findall(r"^(Time|Result): +(.*)", "\n".join(head), re.MULTILINE))
         name = path.relative_to(ROOT / "recipes").with_suffix("").as_posix()
         if "Result" in facts:
-            result = re.sub(r"docs/(\S+?\.md)", r"[its page](\1)", facts["Result"])
-            recipes.append(f"| `{name}`: {says} | {facts.get('Time', '')} | {result} |")
+            recipes.append(f"| `{name}`: {says} | {facts.get('Time', '')} | {facts['Result']} |")
         elif name.startswith(("loggers/", "strategies/")):
             added.append(f"| `{name}` | {says} |")
     return "\n".join(recipes), "\n".join(added)
