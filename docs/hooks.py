@@ -55,14 +55,15 @@ def on_page_content(content: str, **_: Any) -> str:
 
 def _recipes() -> tuple[str, str]:
     """Return a table of all recipes, and one of what is added to them, from the files' heads."""
-    recipes = ["| Recipe | What it is | Time | Result |", "|---|---|---|---|"]
+    recipes = ["| Recipe | Time | Result |", "|---|---|---|"]
     added = ["| Added | What it is |", "|---|---|"]
     for path in sorted((ROOT / "recipes").rglob("*.yaml")):
-        says, *head = re.findall(r"^# (.*)", path.read_text(), re.MULTILINE)
+        text = re.sub(r"\bdocs/(\S+?\.md)", r"[its page](\1)", path.read_text())
+        says, *head = re.findall(r"^# (.*)", text, re.MULTILINE)
         facts = dict(re.findall(r"^(Time|Result): +(.*)", "\n".join(head), re.MULTILINE))
         name = path.relative_to(ROOT / "recipes").with_suffix("").as_posix()
         if "Result" in facts:
-            recipes.append(f"| `{name}` | {says} | {facts.get('Time', '')} | {facts['Result']} |")
+            recipes.append(f"| `{name}`: {says} | {facts.get('Time', '')} | {facts['Result']} |")
         elif name.startswith(("loggers/", "strategies/")):
             added.append(f"| `{name}` | {says} |")
     return "\n".join(recipes), "\n".join(added)

@@ -29,7 +29,7 @@ SHRUNK = [
     (r"pip .*", None),  # what CI runs
     (r"(CUDA_VISIBLE_DEVICES=\d )?(wandb|hf) .*", None),  # need an account
     (r"python \w+\.py", ""),
-    (r"RUN=\S+", ""),
+    (r"[A-Z]+=\S+", ""),
     (r"lightning-gans (recipes|sweep .*|reproduce .* --(dry-run|as-sweep))", ""),
     (r"lightning-gans reproduce my_table.yaml", "--seeds 0"),
     (r"lightning-gans reproduce rings.yaml .*", ""),
