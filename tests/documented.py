@@ -27,9 +27,9 @@ QUICK_ENCODER = "--model.encoder_updates 2 --model.max_error 100"
 SHRUNK = [
     (r"make .*", None),  # what .ci runs
     (r"pip .*", None),  # what CI runs
-    (r"(wandb|hf) .*", None),  # need an account
+    (r"(CUDA_VISIBLE_DEVICES=\d )?(wandb|hf) .*", None),  # need an account
     (r"python \w+\.py", ""),
-    (r"RUN=\S+", ""),
+    (r"[A-Z]+=\S+", ""),
     (r"lightning-gans (recipes|sweep .*|reproduce .* --(dry-run|as-sweep))", ""),
     (r"lightning-gans reproduce my_table.yaml", "--seeds 0"),
     (r"lightning-gans reproduce rings.yaml .*", ""),

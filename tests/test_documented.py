@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -39,7 +40,7 @@ def own_modules(monkeypatch):
     before = {*sys.modules}
     yield
     for name in {*sys.modules} - before:
-        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == Path.cwd():
+        if Path.cwd() in Path(getattr(sys.modules[name], "__file__", None) or "/").parents:
             del sys.modules[name]
 
 
@@ -96,6 +97,8 @@ def prepare_folder(page):
         for title, content in blocks(page, language):
             if title:
                 Path(title).write_text(smaller(content))
+    if page.stem == "your_own":
+        shutil.copytree(ROOT / "tests/example_project", ".", dirs_exist_ok=True)
     write_pictures(Path("my_photos"), 24, 40)
     write_galaxies(Path("my_data"))
     write_pictures(Path("my_samples"), 40, 32)

@@ -183,9 +183,10 @@ def _content(
                 verbose=False,
             )
     except Exception as error:  # tracing runs the network, and may raise anything
+        cause: Any = error.__cause__ or error  # torch wraps it in a page of advice
         raise ValueError(
             f"onnx=True: the generator of this {type(game).__name__} cannot be written as ONNX: "
-            f"{checks.first_line(error)}"
+            f"{checks.first_line(cause)}"
         ) from error
     content: bytes = program.model_proto.SerializeToString()
     return content

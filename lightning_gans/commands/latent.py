@@ -255,10 +255,10 @@ def arithmetic(
     print(f"{' '.join(headings)}{drawn_part(space.shape)}: {out}")
     if extractor is not None:
         probability, k = space.logits(torch.cat([nine, of_pixels]), extractor).softmax(1).max(1)
-        alike = int((k[:9] == k[4]).sum()) - 1
+        around = " ".join(map(str, [*k[:4].tolist(), *k[5:9].tolist()]))
         print(
-            f"the classifier sees class {k[4]} ({probability[4]:.0%}) in the result and in {alike} of its 8 "
-            f"neighbours, class {k[9]} ({probability[9]:.0%}) in the pixels"
+            f"what the classifier sees in the result: {k[4]} ({probability[4]:.0%}); in its neighbours: "
+            f"{around}; in the pixels: {k[9]} ({probability[9]:.0%})"
         )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from lightning_gans import ACGAN, GAN, ConditionalGAN, CycleGAN, DeLiGAN, Pix2Pix, load, networks
 from lightning_gans.commands.export import export
@@ -18,6 +19,7 @@ from lightning_gans.game.latents import GaussianMixture
 from lightning_gans.game.optimizers import Adam
 from lightning_gans.models.coulomb import CoulombGenerator
 from lightning_gans.models.deligan.networks import DeLiGANGenerator, DeLiGANMNISTGenerator
+from lightning_gans.networks.rebuild import Rebuildable
 from tests.conformance.games import PlainNet, same, small_networks
 from tests.damage import damaged
 from tests.game.test_checkpoints import read_or_refused
@@ -216,7 +218,7 @@ def test_onnx(name):
     for weights in game.ema.parameters():
         weights.data.mul_(1.1)
     for layer in game.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
+        if isinstance(layer, nn.BatchNorm2d):
             layer.running_mean.uniform_(-0.1, 0.1)
     saved(game)
     weights = "raw" if name == "a mixture's points" else "ema"
@@ -249,10 +251,31 @@ def images(game, file, ema, inputs=None, **latents):
     return game.translate(inputs, ema, direction=file)
 
 
+class Moody(Rebuildable, nn.Module):
+    """What it does hangs on the values of latents."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(100, 64)
+
+    def forward(self, latents):
+        images = self.layer(latents).unflatten(1, (1, 8, 8)).tanh()
+        return images if latents.sum() > 0 else -images
+
+
+@pytest.mark.slow
+def test_a_generator_that_is_no_graph(fails):
+    saved(GAN((1, 8, 8), generator=Moody(), discriminator=SMALL["discriminator"]))
+    line = fails("export", "--ckpt_path", "game.ckpt", "--out", "shared", "--onnx")
+    assert "onnx=True: the generator of this GAN cannot be written as ONNX: " in line
+    assert "Could not guard on data-dependent expression" in line
+    assert not Path("shared").exists()
+
+
 def test_without_the_packages(fails, monkeypatch):
     saved(GAN((1, 8, 8), **SMALL))
     monkeypatch.setattr("lightning_gans.commands.export.find_spec", lambda name: None)
-    line = fails("export", "--ckpt_path", "game.ckpt", "--out", "shared", "--onnx", "true")
+    line = fails("export", "--ckpt_path", "game.ckpt", "--out", "shared", "--onnx")
     assert "onnx=True needs onnx and onnxscript: pip install 'lightning-gans[onnx]'" in line
 
 

@@ -139,7 +139,7 @@ def test_arithmetic_of_classes(cli, drawn, capsys):
     near(nine[4], concepts[15] - concepts[16] + concepts[17], levels=4)
     out = capsys.readouterr().out
     assert "0 \N{MINUS SIGN} 1 + 2: arithmetic.png" in out
-    assert "sees class" in out
+    assert "sees in the result: " in out
 
 
 def test_the_runs_own_classifier(cli, fails, drawn, capsys):
@@ -209,7 +209,6 @@ CONCEPTS = ("--a", "[0]", "--b", "[1]", "--c", "[2]")
         (["interpolate", "--labels", "0"], "labels=0: a GAN has no classes"),
         (["interpolate", "--replica", "1"], "replica=1 is unknown: use 0"),
         (["arithmetic", *CONCEPTS, "--a", "[]"], "a=[]: a concept needs a latent at least"),
-        (["arithmetic", *CONCEPTS, "--c", "[3,64]"], "c[1]=64: give 0 to 63"),
         (["arithmetic", *CONCEPTS, "--a", "7"], "a=7: say which classifier finds the class, by --extractor"),
         (
             ["arithmetic", *CONCEPTS, "--b", "3", *BRIGHTEST],
@@ -217,8 +216,6 @@ CONCEPTS = ("--a", "[0]", "--b", "[1]", "--c", "[2]")
         ),
         (["arithmetic", *CONCEPTS, "--b", "4", *BRIGHTEST], "b=4 is unknown: use 0, 1, 2, 3"),
         (["arithmetic", *CONCEPTS, "--out", "a.gif"], "out=a.gif: give a file that ends in .png"),
-        (["arithmetic", *CONCEPTS, "--noise", "-1"], "noise=-1.0"),
-        (["walk", *CONCEPTS[:4], "--average", "0"], "average=0"),
         (["walk", *CONCEPTS[:4], "--reach", "0"], "reach=0.0"),
         (["walk", *CONCEPTS[:4], "--latents", "[]"], "latents=[]: give one or more"),
     ],

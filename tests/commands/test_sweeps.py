@@ -1,6 +1,7 @@
 """Sweeps and their command: by W&B's own schema, agent, search and reader of what a run has written."""
 
 import json
+import re
 import subprocess
 import sys
 from functools import reduce
@@ -16,6 +17,7 @@ from wandb import wandb_agent
 from lightning_gans import models
 from lightning_gans.commands.recipes import find_config, sweep_names
 from lightning_gans.commands.sweep import check, find_sweep
+from tests.documented import ROOT
 from tests.tiny_recipes import smaller
 
 sweeps = pytest.importorskip("sweeps", reason="W&B's package of its schema and search: make install")
@@ -176,8 +178,16 @@ def run_and_look(name, last, agent, cli):
 
     metric, goal = sweep["metric"]["name"], sweep["metric"]["goal"]
     assert updates(rows, metric) == [event.step for event in board.Scalars(metric)] == [2]
+    named = {*flat(config), *flat({k: x for part in found["summary"] for k, x in part["update"].items()})}
     search = sweeps.SweepRun(name="a", state="running", config=values, history=rows)
     assert search.metric_extremum(metric, goal) == search.metric_history(metric, filter_invalid=True)[0]
+    return {*named, *media, *(key for row in rows for key in row)}
+
+
+def flat(nested, above=""):
+    """The names that W&B's panels have for values within others."""
+    for key, value in nested.items():
+        yield from flat(value, f"{above}{key}.") if isinstance(value, dict) else [f"{above}{key}"]
 
 
 def updates(rows, key):
@@ -186,7 +196,11 @@ def updates(rows, key):
 
 @pytest.mark.usefixtures("data", "judges")
 def test_a_run_of_a_sweep(agent, cli):
-    run_and_look("wgan_gp", False, agent, cli)
+    keys = run_and_look("wgan_gp", False, agent, cli)
+    dashboard = (
+        (ROOT / "docs/sweeps.md").read_text().partition("## The dashboard")[2].partition("\n\nA sweep")[0]
+    )
+    assert {*re.findall(r"`([^`]+)`", dashboard)} <= keys
 
 
 @pytest.mark.slow
