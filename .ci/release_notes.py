@@ -7,18 +7,18 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def notes(tag: str) -> str:
+def notes(tag: str, root: Path = ROOT) -> str:
     """Return the changelog's part for a tag; raises SystemExit with one line if a version is another one."""
     version = tag.removeprefix("v")
     for file, pattern in (
         ("lightning_gans/__init__.py", r'__version__ = "(.*)"'),
         ("CITATION.cff", r"version: (.*)"),
     ):
-        found = re.search(f"^{pattern}$", (ROOT / file).read_text(), re.MULTILINE)
+        found = re.search(f"^{pattern}$", (root / file).read_text(), re.MULTILINE)
         if found is None or found[1] != version:
             raise SystemExit(f"{file}: version {found and found[1]}, but the tag is {tag}")
     heading = rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d$\n(.*?)(?=^## |^\[[^\]]+\]: |\Z)"
-    part = re.search(heading, (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE | re.DOTALL)
+    part = re.search(heading, (root / "CHANGELOG.md").read_text(), re.MULTILINE | re.DOTALL)
     if part is None or not part[1].strip():
         raise SystemExit(f"CHANGELOG.md: no notes under a heading '## [{version}] - YYYY-MM-DD'")
     return part[1].strip()

@@ -1,7 +1,10 @@
 """Imports go one way, without circles: see docs/design.md, "Where things are"."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -103,3 +106,15 @@ def test_the_engine_is_short():
     """A reader sees the whole base at once."""
     assert len((PACKAGE / "game" / "adversarial.py").read_text().splitlines()) <= 300
     assert len((PACKAGE / "commands" / "main.py").read_text().splitlines()) <= 120
+
+
+@pytest.mark.slow
+def test_importing_a_paper_takes_little_longer_than_its_libraries():
+    """By processor time, in turns; ``import lightning_gans`` itself imports none of them."""
+    times = {"import lightning, torchvision": [], "import lightning_gans; lightning_gans.DCGAN": []}
+    for _ in range(5):
+        for code, seconds in times.items():
+            command = [sys.executable, "-c", f"{code}\nimport time\nprint(time.process_time())"]
+            seconds.append(float(subprocess.run(command, capture_output=True, check=True).stdout))
+    libraries, ours = map(median, times.values())
+    assert ours < 1.15 * libraries

@@ -56,21 +56,29 @@ def test_help_and_recipes(cli, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("recipes",), ("recipse",), ("fit", "--config", "qiuckstart")]
+    "arguments", [("--help",), ("--version",), ("recipes",), ("recipse",), ("fit", "--config", "qiuckstart")]
 )
 def test_without_torch(arguments):
-    """What only looks things up does not wait for imports."""
+    """What only looks things up does not wait for imports, and takes less than a second of the processor."""
     code = f"""
-import sys
+import sys, time
 from lightning_gans.commands.main import main
 try:
     main({arguments})
 finally:
     assert not {{"torch", "lightning", "numpy"}} & set(sys.modules)
+    assert time.process_time() < 1
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == (2 if arguments[0] in ("recipse", "fit") else 0)
     assert "Error" not in run.stderr
+
+
+def test_version(cli, capsys):
+    cli("--version")
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first == f"lightning-gans {lightning_gans.__version__}"
+    assert f"torch {torch.__version__.partition('+')[0]}" in "\n".join(others)
 
 
 def test_without_optional_packages():
@@ -375,13 +383,13 @@ def test_a_file_in_the_place_of_the_folder(fails):
     assert Path("runs").read_text() == "not a folder"
 
 
-def test_modules_of_the_folder_are_found(tmp_path):
+def test_modules_of_the_folder_are_found(cli, monkeypatch):
     """With the installed script, whose own folder is where Python looks first, as with ``python -m``."""
-    (tmp_path / "mine.py").write_text("from lightning_gans import GAN\n\n\nclass Mine(GAN):\n    pass\n")
-    code = "import sys; sys.path.remove(''); from lightning_gans.commands.main import main; main()"
-    given = ["fit", "--model", "mine.Mine", "--data", "Digits", "--trainer.fast_dev_run", "1"]
-    run = subprocess.run([sys.executable, "-c", code, *given], cwd=tmp_path, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+    Path("mine_here.py").write_text("from lightning_gans import GAN\n\n\nclass Mine(GAN):\n    pass\n")
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(Path.cwd()))])
+    cli("fit", "--model", "mine_here.Mine", "--data", "Digits", "--trainer.fast_dev_run", 1)
+    assert sys.modules["mine_here"].__file__ == str(Path("mine_here.py").absolute())
+    del sys.modules["mine_here"]
 
 
 @pytest.mark.parametrize(
