@@ -27,7 +27,7 @@ def _needs_no_class_path(cls: Any) -> bool:
     return cls in OF_EACH_RUN.values()
 
 
-# By a function: of classes the parser would ask whether list[int] is one, which ends Python 3.10 with an error.
+# By a function: of classes the parser would ask whether list[int] is one, which Python 3.10 refuses.
 set_parsing_settings(subclasses_disabled=[_needs_no_class_path])
 
 
