@@ -27,7 +27,7 @@ from lightning import seed_everything
 from lightning.pytorch import Callback
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_gans import TranslationGame, models
+from lightning_gans import AdversarialModule, TranslationGame, models
 
 
 class Labelled(Synthetic):
@@ -71,19 +71,34 @@ OWN: dict[str, dict[str, Any]] = {
 FAST = {"precision": "bf16-mixed", "channels_last": True}
 
 
+def case(name: str, size: int, batch: int, **arguments: Any) -> tuple[AdversarialModule, dict[str, Any]]:
+    """A game with the paper's default networks, and random images as what ``Trainer.fit`` takes."""
+    kind, shape = getattr(models, name), (3, size, size)
+    arguments = {**OWN.get(name, {}), **arguments}
+    if issubclass(kind, TranslationGame):
+        pairs = TensorDataset(torch.rand(64, *shape) * 2 - 1, torch.rand(64, *shape) * 2 - 1)
+        return kind(shape, shape, **arguments), {"train_dataloaders": DataLoader(pairs, batch)}
+    data = Labelled(shape, 16 * batch, batch_size=batch)
+    return kind(shape, num_classes=10, **arguments), {"datamodule": data}
+
+
+def gradient_bytes(game: AdversarialModule) -> dict[str, int]:
+    """The bytes of each player's gradients."""
+    return {
+        player: sum(
+            p.numel() * p.element_size()
+            for network in game.player_networks(player).values()
+            for p in network.parameters()
+            if p.requires_grad
+        )
+        for player in game.players()
+    }
+
+
 def measure(options: argparse.Namespace, name: str, size: int, batch: int, **fast: Any) -> dict[str, Any]:
     """Milliseconds of a round; of each player the updates in it and the bytes of its gradients."""
     seed_everything(0, verbose=False)
-    kind, shape = getattr(models, name), (3, size, size)
-    arguments = {**OWN.get(name, {}), "channels_last": fast.pop("channels_last", False)}
-    data: dict[str, Any]
-    if issubclass(kind, TranslationGame):
-        game = kind(shape, shape, **arguments)
-        pairs = TensorDataset(torch.rand(64, *shape) * 2 - 1, torch.rand(64, *shape) * 2 - 1)
-        data = {"train_dataloaders": DataLoader(pairs, batch)}
-    else:
-        game = kind(shape, num_classes=10, **arguments)
-        data = {"datamodule": Labelled(shape, 16 * batch, batch_size=batch)}
+    game, data = case(name, size, batch, channels_last=fast.pop("channels_last", False))
     on_gpu = options.device == "cuda"
     clock = Clock(torch.cuda.synchronize if on_gpu else lambda: None)
     with tempfile.TemporaryDirectory() as folder:
@@ -103,16 +118,8 @@ def measure(options: argparse.Namespace, name: str, size: int, batch: int, **fas
         **fast,
         "ms": 1000 * statistics.median(rounds),
         "players": {
-            player: {
-                "updates": clock.updates[player] / trainer.global_step,
-                "bytes": sum(
-                    p.numel() * p.element_size()
-                    for network in game.player_networks(player).values()
-                    for p in network.parameters()
-                    if p.requires_grad
-                ),
-            }
-            for player in game.players()
+            player: {"updates": clock.updates[player] / trainer.global_step, "bytes": count}
+            for player, count in gradient_bytes(game).items()
         },
     }
 

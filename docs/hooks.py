@@ -33,7 +33,12 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Lead links to files of the repository to their pages, and fill in what has its source elsewhere."""
     uri = page.file.src_uri
     where = next((path for path, name in FROM_ROOT.items() if name == uri), f"docs/{uri}")
-    markdown = _linked(markdown, where, uri).replace("<!-- recipes -->", _recipes())
+    markdown = _linked(markdown, where, uri)
+    if uri == "recipes.md":
+        for mark, table in zip(("<!-- recipes -->", "<!-- added -->"), _recipes(), strict=True):
+            markdown = markdown.replace(mark, table)
+    if uri == "sweeps.md":
+        markdown = markdown.replace("<!-- sweeps -->", _sweeps())
     readme = re.split(r"<!-- (\w+) -->", (ROOT / "README.md").read_text())
     for name, block in zip(readme[1::4], readme[2::4], strict=True):
         markdown = markdown.replace(f"<!-- {name} -->", _linked(block, "README.md", uri))
@@ -48,15 +53,31 @@ def on_page_content(content: str, **_: Any) -> str:
     )
 
 
-def _recipes() -> str:
-    """Return a table of all recipes, from their heads."""
-    rows = ["| Recipe | What it is | Time | Result |", "|---|---|---|---|"]
+def _recipes() -> tuple[str, str]:
+    """Return a table of all recipes, and one of what is added to them, from the files' heads."""
+    recipes = ["| Recipe | Time | Result |", "|---|---|---|"]
+    added = ["| Added | What it is |", "|---|---|"]
     for path in sorted((ROOT / "recipes").rglob("*.yaml")):
-        says, *head = re.findall(r"^# (.*)", path.read_text(), re.MULTILINE)
-        facts = dict(re.findall(r"(Command|Time|Result): +(.*)", "\n".join(head)))
-        if "Result" in facts:  # tables and sweeps have none
-            command = facts["Command"].split("--config ")[-1]
-            rows.append(f"| `{command}` | {says} | {facts.get('Time', '')} | {facts['Result']} |")
+        text = re.sub(r"\bdocs/(\S+?\.md)", r"[its page](\1)", path.read_text())
+        says, *head = re.findall(r"^# (.*)", text, re.MULTILINE)
+        facts = dict(re.findall(r"^(Time|Result): +(.*)", "\n".join(head), re.MULTILINE))
+        name = path.relative_to(ROOT / "recipes").with_suffix("").as_posix()
+        if "Result" in facts:
+            recipes.append(f"| `{name}`: {says} | {facts.get('Time', '')} | {facts['Result']} |")
+        elif name.startswith(("loggers/", "strategies/")):
+            added.append(f"| `{name}` | {says} |")
+    return "\n".join(recipes), "\n".join(added)
+
+
+def _sweeps() -> str:
+    """Return a table of all sweeps, from their heads and metrics."""
+    rows = ["| Sweep | What it is | Metric | Time |", "|---|---|---|---|"]
+    for path in sorted((ROOT / "recipes/sweeps").glob("*.yaml")):
+        text = path.read_text()
+        says, time = re.findall(r"^# ((?!Command).*)", text, re.MULTILINE)
+        metric = re.search(r"^metric: {name: (.*), goal: (.*)}", text, re.MULTILINE)
+        cell = f"`{metric[1]}`, {metric[2]}d" if metric else ""
+        rows.append(f"| `{path.stem}` | {says} | {cell} | {time.removeprefix('Time:').strip()} |")
     return "\n".join(rows)
 
 

@@ -32,7 +32,7 @@ def environment(folder, tasks=1, rank=0, restarts=0):
 class TimeIsUp(Callback):
     """SLURM's signal to one task in the middle of a batch, and what it sends when the time is up."""
 
-    def __init__(self, batch: int = 13, rank: int = 0):
+    def __init__(self, batch: int = 8, rank: int = 0):
         self.batch, self.rank = batch, rank
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx):

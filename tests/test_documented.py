@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -39,7 +40,7 @@ def own_modules(monkeypatch):
     before = {*sys.modules}
     yield
     for name in {*sys.modules} - before:
-        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == Path.cwd():
+        if Path.cwd() in Path(getattr(sys.modules[name], "__file__", None) or "/").parents:
             del sys.modules[name]
 
 
@@ -61,8 +62,9 @@ def test_commands_are_understood(page, parser):
         elif name in ("study-score", "sweep"):
             module.parser().parse_args(arguments)
         elif name != "fit":
+            command = arguments.pop(0) if name == "latent" else name.replace("-", "_")
             function = OneLine()
-            function.add_function_arguments(getattr(module, name.replace("-", "_")), as_positional=False)
+            function.add_function_arguments(getattr(module, command), as_positional=False)
             function.parse_args(arguments)
 
 
@@ -95,6 +97,8 @@ def prepare_folder(page):
         for title, content in blocks(page, language):
             if title:
                 Path(title).write_text(smaller(content))
+    if page.stem == "your_own":
+        shutil.copytree(ROOT / "tests/example_project", ".", dirs_exist_ok=True)
     write_pictures(Path("my_photos"), 24, 40)
     write_galaxies(Path("my_data"))
     write_pictures(Path("my_samples"), 40, 32)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from lightning_gans.metrics import FACADES_PALETTE
 from tests.data.test_datasets import write_idx
-from tests.data.test_official import write_celeba, write_cifar10, write_lmdb
+from tests.data.test_official import write_celeba, write_cifar10, write_lmdb, write_svhn
 
 SKETCHES = ["apple", "candle", "canoe", "carrot", "cup", "fish", "pear", "scissors", "strawberry", "tomato"]
 PAIRS = ["cityscapes", "edges2shoes", "facades", "horse2zebra", "maps", "monet2photo"]
@@ -32,8 +32,9 @@ def write_grey(root):
 
 
 def write_colour(root):
-    """CIFAR-10, CelebA, LSUN's bedrooms, the facades and other pairs."""
+    """CIFAR-10, SVHN, CelebA, LSUN's bedrooms, the facades and other pairs."""
     write_cifar10(root)
+    write_svhn(root)
     write_celeba(root)
     for path in root.glob("celeba/*/*.jpg"):  # bright ones of one colour look like [0, 1]
         Image.effect_noise((178, 218), 100).convert("RGB").save(path)

@@ -14,7 +14,7 @@ from lightning_gans.game.checkpoints import checkpoint_file
 from lightning_gans.game.rows import latest_scores
 
 
-def end_of_fit(
+def last_lines(
     trainer: Trainer, model: LightningModule, folder: Path, config: dict[str, Any]
 ) -> Iterator[str]:
     """Yield a line each: the folder, the last scores, the commands to sample, to evaluate and to go on.

@@ -170,6 +170,7 @@ def _as_onnx(game: AdversarialModule, ema: bool) -> Iterator[tuple[str, bytes]]:
 def _content(
     game: AdversarialModule, given: dict[str, Tensor], options: dict[str, Any], batch_statistics: bool = False
 ) -> bytes:
+    size = torch.export.Dim("n"), torch.export.Dim.AUTO  # of labels it is found to be the same
     try:
         with game.inference(), as_in_training(batch_statistics, None):
             program: Any = torch.onnx.export(
@@ -177,14 +178,15 @@ def _content(
                 tuple(given.values()),
                 input_names=list(given),
                 output_names=["images"],
-                dynamic_shapes=[{0: torch.export.Dim("n")}] * len(given),
+                dynamic_shapes=[{0: dim} for dim in size[: len(given)]],
                 dynamo=True,
                 verbose=False,
             )
     except Exception as error:  # tracing runs the network, and may raise anything
+        cause: Any = error.__cause__ or error  # torch wraps it in a page of advice
         raise ValueError(
             f"onnx=True: the generator of this {type(game).__name__} cannot be written as ONNX: "
-            f"{checks.first_line(error)}"
+            f"{checks.first_line(cause)}"
         ) from error
     content: bytes = program.model_proto.SerializeToString()
     return content

@@ -28,7 +28,7 @@ from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.game.sides import Side
 from lightning_gans.metrics.evaluation import RealImages, real_images_of
 from lightning_gans.metrics.svm import C_GRID, Labelled, SVMErrors, svm_count, svm_errors
-from lightning_gans.networks.features import averaged_batch_norm, feature_maps, pooled_features
+from lightning_gans.networks.features import GRID, averaged_batch_norm, feature_maps, pooled_features
 from lightning_gans.networks.guided import guided_backpropagation
 
 Features = NDArray[np.float32]  # (N, d)
@@ -120,7 +120,7 @@ def features(
         raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} is no game from latents to images")
     game = game.replica(0).to(place)
     shapes = _shapes(game)
-    dims = [shape[0] * math.prod(min(4, side) for side in shape[1:]) for shape in shapes]
+    dims = [shape[0] * math.prod(min(GRID, side) for side in shape[1:]) for shape in shapes]
     judges: dict[str, LatentGame | None] = {"discriminator": game}
     if baselines:
         try:
@@ -130,8 +130,8 @@ def features(
         judges |= {"pixels": None} if draws else {}
     train, test = _images(data, "train", game.image_shape), _images(data, "test", game.image_shape)
     sets = _Sets(train, test, num_labels, draws, val_fraction, seed) if draws else None
-    read = test.count + (0 if sets is None else len(sets.known))
-    _check_memory(sum(dims), read, test.count, read if num_labels == "all" else 0)
+    known = 0 if sets is None else len(sets.known)
+    _check_memory(sum(dims), test.count, known, whole=num_labels == "all")
 
     errors: dict[str, Any] = {}
     columns: list[Tensor] = []
@@ -147,11 +147,8 @@ def features(
             columns.append(_most_exciting(judge, test, last[:, :SHOWN].amax(2)))
     report: dict[str, Any] = {}
     if sets is not None:
-        about: dict[str, Any] = {
-            "scored": ckpt_path,
-            "network": type(game.discriminator).__name__,
-            "maps": shapes,
-        }
+        network = type(game.discriminator).__name__
+        about: dict[str, Any] = {"scored": ckpt_path, "network": network, "maps": shapes}
         about |= {"train": train.key, "test": test.key, **sets.protocol, "c": list(c), "seed": seed}
         report = {"error": errors, "protocol": about}
         print(_table(report))
@@ -267,22 +264,22 @@ def _images(data: LightningDataModule, split: Literal["train", "test"], shape: t
     return images
 
 
-def _check_memory(size: int, read: int, tested: int, trained: int) -> None:
+def _check_memory(size: int, tested: int, known: int, whole: bool) -> None:
     """Refuse more features than fit into memory.
 
     Args:
         size: Features of an image.
-        read: Images whose features are kept.
-        tested: Images that are classified at once.
-        trained: Images that one SVM is trained on, if they are all.
+        tested: Test images, whose features become float64 when they are classified.
+        known: Other images.
+        whole: Whether one SVM is trained on all of these.
 
     Raises:
         ValueError: If so.
     """
-    needed, free = size * (4 * read + 8 * tested + LIBLINEAR * trained), free_memory()
+    needed, free = size * (12 * tested + (4 + LIBLINEAR * whole) * known), free_memory()
     if needed > free:
         raise ValueError(
-            f"{size:,} features of {read:,} images need {needed / 2**30:,.1f} GiB of memory and "
+            f"{size:,} features of {tested + known:,} images need {needed / 2**30:,.1f} GiB of memory and "
             f"{free / 2**30:,.1f} are free: give fewer num_labels or draws, or less data, by --data.limit"
         )
 

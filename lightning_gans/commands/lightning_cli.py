@@ -21,7 +21,7 @@ from lightning_gans.callbacks.checkpoint import is_finished
 from lightning_gans.callbacks.evaluate import Evaluate
 from lightning_gans.callbacks.pictures import Pictures
 from lightning_gans.callbacks.scoring import check_names
-from lightning_gans.commands.end_of_fit import end_of_fit
+from lightning_gans.commands.end_of_fit import last_lines
 from lightning_gans.commands.fit_parser import OF_EACH_RUN, Parser, add_arguments, as_list
 from lightning_gans.commands.limits import limit, refuse_at_its_end
 from lightning_gans.commands.loggers import in_run, log_in, with_table
@@ -263,4 +263,4 @@ class CLI(LightningCLI):
         """Print where the run is, its scores, and what to do with it."""
         if self.trainer.is_global_zero and self.folder is not None:
             settings = self.config[self.command].as_dict()
-            print(*end_of_fit(self.trainer, self.model, self.folder, settings), sep="\n")
+            print(*last_lines(self.trainer, self.model, self.folder, settings), sep="\n")

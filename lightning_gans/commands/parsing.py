@@ -170,7 +170,9 @@ def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
     Classes are found by their short names if their modules have been imported.
     """
     given, trusted = take_trusted(arguments)
-    prog = f"lightning-gans {function.__name__.replace('_', '-')}"
+    # A command of several functions is a module of another name.
+    names = dict.fromkeys([function.__module__.rpartition(".")[2], function.__name__])
+    prog = f"lightning-gans {' '.join(names).replace('_', '-')}"
     with ExitStack() as stack:
         if trusted:
             from lightning_gans.trust import trust_also

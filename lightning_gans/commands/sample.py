@@ -81,12 +81,8 @@ def sample(
     else:
         checks.empty_folder(out=out)
 
-    game = load(ckpt_path, trusted=trusted)
-    if not isinstance(game, LatentGame):
-        way = ": use translate" if isinstance(game, TranslationGame) else ""
-        raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} has no latent to sample from{way}")
-    game = game.replica(replica)
-    classes = _classes(game, labels)
+    game = latent_game(ckpt_path, replica, trusted)
+    classes = chosen_classes(game, labels)
     note = drawn_part(game.image_shape) if kind == ".png" else ""
     _check_size(game, n, out, kind)
     if columns is None:
@@ -118,7 +114,20 @@ def sample(
     print(f"{n:,} samples{note}: {out}")
 
 
-def _classes(game: LatentGame, labels: int | Sequence[int] | None) -> list[int]:
+def latent_game(ckpt_path: str, replica: int, trusted: tuple[str, ...]) -> LatentGame:
+    """Load a game whose generator starts from latents; of several replicas one.
+
+    Raises:
+        ValueError: If the checkpoint is of another kind of game, or has no such replica.
+    """
+    game = load(ckpt_path, trusted=trusted)
+    if not isinstance(game, LatentGame):
+        way = ": use translate" if isinstance(game, TranslationGame) else ""
+        raise ValueError(f"ckpt_path={ckpt_path}: a {type(game).__name__} has no latent to sample from{way}")
+    return game.replica(replica)
+
+
+def chosen_classes(game: LatentGame, labels: int | Sequence[int] | None) -> list[int]:
     """Return the classes to draw from in turn; none if the game does not know classes.
 
     Raises:

@@ -92,6 +92,7 @@ def check(given: Mapping[str, Any]) -> tuple[str, str | None]:
         raise ValueError(f"command={words}: give a list with fit, and {ARGS} at its end")
     if not isinstance(parameters, dict):
         raise ValueError(f"parameters={parameters}: give keys, and values (or min and max) below each")
+    from jsonargparse import Namespace
     from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
     from lightning_gans.commands.fit_parser import as_list, parser_of_fit
@@ -104,11 +105,14 @@ def check(given: Mapping[str, Any]) -> tuple[str, str | None]:
     if not any(kind.endswith("WandbLogger") for kind in kinds):
         raise ValueError(f"command={words}: W&B would see none of its runs, add --config and loggers/wandb")
     values = {key: _values(key, parameter) for key, parameter in parameters.items()}
+    # Each part is judged by itself; that of the trainer takes a while, and is mostly as it was.
+    parts = {"model", "data", *(key.partition(".")[0] for key in values)}
+    swept = Namespace(**{part: config[part] for part in parts if part in config})
     for turn in range(max(map(len, values.values()), default=0)):
         chosen = {key: {"value": x[min(turn, len(x) - 1)]} for key, x in values.items()}
         flags = create_sweep_command_args({"args": chosen})["args"]  # as an agent makes them
         try:
-            fit.parse_args(flags, config.clone(), defaults=False)
+            fit.parse_args(flags, swept.clone(), defaults=False)
         except ValueError as error:
             raise ValueError(f"parameters: {error}") from error
     metric = (given.get("metric") or {}).get("name")

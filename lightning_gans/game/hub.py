@@ -42,9 +42,7 @@ class HubGame(ModelHubMixin):
         shutil.copytree(self.folder, save_directory, dirs_exist_ok=True)
 
     @classmethod
-    def _from_pretrained(
-        cls, *, model_id: str, trusted: tuple[str, ...] = (), **of_the_hub: Any
-    ) -> Any:
+    def _from_pretrained(cls, *, model_id: str, trusted: tuple[str, ...] = (), **of_the_hub: Any) -> Any:
         folder = model_id
         if not Path(model_id).is_dir():
             folder = snapshot_download(model_id, allow_patterns=[CARD, WEIGHTS], **of_the_hub)

@@ -4,8 +4,8 @@ The contract: :class:`~lightning_gans.callbacks.Checkpoint` writes ``last.ckpt``
 :class:`Interrupted`. Left alone, it ends the process with code 130 (SIGINT) or 143 (SIGTERM); who catches it
 finds the signal, the update and the checkpoint to go on from.
 
-So does the signal (SIGUSR1) by which SLURM says that a job's time is nearly up, where Lightning would have the
-job queued again: it is, once the run is saved.
+So does the signal (SIGUSR1) by which SLURM says that a job's time is nearly up, if Lightning would have the job
+queued again: it is, once the run is saved.
 """
 
 import os

@@ -118,8 +118,8 @@ class LatentGame(Replicas):
         checks.at_least(1, discriminator_steps=discriminator_steps, generator_steps=generator_steps)
         if self.conditional and not num_classes:
             raise ValueError(
-                f"num_classes={num_classes}: {type(self).__name__} needs data with labels, and the number of their "
-                "classes: as num_classes of the data, or of the model"
+                f"num_classes={num_classes}: {type(self).__name__} needs data with labels, and "
+                "the number of their classes: as num_classes of the data, or of the model"
             )
         self.num_classes = num_classes
         self.latent: Latent = or_default(latent, self.default_latent, "latent")

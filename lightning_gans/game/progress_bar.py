@@ -140,7 +140,7 @@ class Progress(TQDMProgressBar):
     def _write(self, trainer: Trainer, module: LightningModule, doing: str = "") -> None:
         bar, updates = self.train_progress_bar, trainer.global_step
         shares = [
-            (now - began) / (end - began) if end > began else 1.0
+            min((now - began) / (end - began), 1.0) if end > began else 1.0
             for (now, end), began in zip(_limits(trainer), self._began or [], strict=False)
         ]
         done = max(shares, default=0.0)

@@ -43,8 +43,8 @@ def average_over_ranks(parameters: list[nn.Parameter], loss: Tensor, samples: in
 def share_buffers(module: LightningModule) -> None:
     """Give all ranks the buffers of the first. All ranks call this, before they score one generator together.
 
-    The running statistics of batch norm follow the samples that a rank has seen. Lightning's DDP shares them
-    at the start of each batch and not at its end, so that training is the same with and without this.
+    The running statistics of batch norm follow the samples that a rank has seen. DDP shares them before the
+    first batch and, where it does not average the gradients itself, never again. No training step reads them.
     """
     if module.trainer.world_size > 1:
         for buffer in module.buffers():

@@ -51,6 +51,11 @@ def check_trainer(trainer: Trainer) -> None:
             f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} means nothing in a game: "
             "raise data.batch_size, or use more devices"
         )
+    if getattr(trainer.strategy, "_layer_sync", None) and trainer.strategy.root_device.type == "cpu":
+        raise ValueError(
+            "trainer.sync_batchnorm=true needs GPUs: leave it out on CPUs, where batch norm uses the batch of "
+            "each rank"
+        )
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, tuple(UNFIT)):
             use = next(use for kind, use in UNFIT.items() if isinstance(callback, kind))

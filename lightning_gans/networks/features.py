@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 GRID = 4
+"""Cells a side that each map is pooled to."""
 RECTIFIERS = (F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.leaky_relu)
 ACTIVATIONS = (*RECTIFIERS, F.elu, F.silu, F.gelu, F.prelu, Tensor.amax)  # the last one is maxout's
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch import nn
 
-from lightning_gans import ACGAN, DCGAN, GAN, ConditionalGAN, CycleGAN, DeLiGAN, Pix2Pix, load, networks
+from lightning_gans import ACGAN, GAN, ConditionalGAN, CycleGAN, DeLiGAN, Pix2Pix, load, networks
 from lightning_gans.commands.export import export
 from lightning_gans.game.as_in_training import as_in_training
 from lightning_gans.game.checkpoints import read_checkpoint
@@ -18,6 +19,7 @@ from lightning_gans.game.latents import GaussianMixture
 from lightning_gans.game.optimizers import Adam
 from lightning_gans.models.coulomb import CoulombGenerator
 from lightning_gans.models.deligan.networks import DeLiGANGenerator, DeLiGANMNISTGenerator
+from lightning_gans.networks.rebuild import Rebuildable
 from tests.conformance.games import PlainNet, same, small_networks
 from tests.damage import damaged
 from tests.game.test_checkpoints import read_or_refused
@@ -190,9 +192,9 @@ NETWORKS = {
     "ConditionalDCGANGenerator": partial(ConditionalGAN, (1, 16, 16), 5),
     "ConditionalMLPGenerator": partial(ConditionalGAN, (2,), 5),
     "ACGANGenerator": partial(ACGAN, (1, 16, 16), 5, generator={"width": 4}, discriminator={"width": 4}),
-    "ACGANColourGenerator": partial(ACGAN, (3, 32, 32), 5, generator=networks.ACGANColourGenerator),
+    "ACGANColourGenerator": partial(ACGAN, (3, 32, 32), 10, generator=networks.ACGANColourGenerator),
     "ACGANMLPGenerator": partial(ACGAN, (2,), 5),
-    "replicas": latent_game(partial(networks.DCGANGenerator, width=4), kind=DCGAN, replicas=2),
+    "replicas": latent_game(SMALL["generator"], (1, 8, 8), replicas=2),
     "UNetGenerator": partial(Pix2Pix, (1, 32, 32), (3, 32, 32), generator={"width": 4}),
     "ResNetTranslator": partial(CycleGAN, (1, 32, 32), (3, 32, 32), generator={"width": 4, "blocks": 1}),
 }
@@ -216,7 +218,7 @@ def test_onnx(name):
     for weights in game.ema.parameters():
         weights.data.mul_(1.1)
     for layer in game.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
+        if isinstance(layer, nn.BatchNorm2d):
             layer.running_mean.uniform_(-0.1, 0.1)
     saved(game)
     weights = "raw" if name == "a mixture's points" else "ema"
@@ -237,7 +239,7 @@ def test_onnx(name):
             np.testing.assert_allclose(found, images(game, file, weights == "ema", **inputs), atol=1e-4)
             own = "generator" if file == "generator" else game.generators[file]
             size = sum(4 * p.numel() for p in getattr(game, own).parameters()) / game.replicas
-            assert size < Path(f"shared/{file}.onnx").stat().st_size < 1.1 * size + 60_000
+            assert 0.9 * size < Path(f"shared/{file}.onnx").stat().st_size < 1.1 * size + 100_000
 
 
 def images(game, file, ema, inputs=None, **latents):
@@ -249,10 +251,31 @@ def images(game, file, ema, inputs=None, **latents):
     return game.translate(inputs, ema, direction=file)
 
 
+class Moody(Rebuildable, nn.Module):
+    """What it does hangs on the values of latents."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(100, 64)
+
+    def forward(self, latents):
+        images = self.layer(latents).unflatten(1, (1, 8, 8)).tanh()
+        return images if latents.sum() > 0 else -images
+
+
+@pytest.mark.slow
+def test_a_generator_that_is_no_graph(fails):
+    saved(GAN((1, 8, 8), generator=Moody(), discriminator=SMALL["discriminator"]))
+    line = fails("export", "--ckpt_path", "game.ckpt", "--out", "shared", "--onnx")
+    assert "onnx=True: the generator of this GAN cannot be written as ONNX: " in line
+    assert "Could not guard on data-dependent expression" in line
+    assert not Path("shared").exists()
+
+
 def test_without_the_packages(fails, monkeypatch):
     saved(GAN((1, 8, 8), **SMALL))
     monkeypatch.setattr("lightning_gans.commands.export.find_spec", lambda name: None)
-    line = fails("export", "--ckpt_path", "game.ckpt", "--out", "shared", "--onnx", "true")
+    line = fails("export", "--ckpt_path", "game.ckpt", "--out", "shared", "--onnx")
     assert "onnx=True needs onnx and onnxscript: pip install 'lightning-gans[onnx]'" in line
 
 

@@ -14,7 +14,7 @@ from lightning_gans.commands.features import BATCH, _most_exciting, _shapes, fea
 from lightning_gans.metrics.evaluation import RealImages, real_images_of
 from lightning_gans.metrics.svm import Labelled, svm_error
 from lightning_gans.networks import ConditionalDCGANDiscriminator, ConditionalDCGANGenerator
-from lightning_gans.networks.rebuild import Rebuildable
+from lightning_gans.networks.rebuild import Rebuildable, built_again
 from tests.commands.test_sample import saved
 from tests.conformance.games import LATENT_GAMES, game, images_of
 from tests.conformance.shapes import TwoTranslators
@@ -164,7 +164,7 @@ def test_images_that_excite_most():
     assert (dark == -1).sum(dim=(1, 2, 3)).tolist() == [1] * 9
 
 
-def test_bad_input(fails, tmp_path):
+def test_bad_input(fails, tmp_path, monkeypatch):
     def refused(*arguments, data="Digits"):
         return fails("features", "game.ckpt", "--data", data, *arguments)
 
@@ -186,6 +186,12 @@ def test_bad_input(fails, tmp_path):
         Image.new("RGB", (16, 16), colour).save(folder / f"{number}.png")
     line = refused("--data.folder", "photos", data="ImageFolder")
     assert "data=ImageFolder has images (3, 16, 16), but the discriminator judges (1, 16, 16)" in line
+
+    with monkeypatch.context() as patched:
+        patched.setattr("lightning_gans.commands.features.free_memory", lambda: 10**6)
+        assert "192 features of 1,797 images need 0.0 GiB of memory" in refused("--num_labels", "all")
+    monkeypatch.setattr(DCGAN, "another", lambda game, seed: built_again(nn.Linear(1, 1)))
+    assert "or leave them out: --baselines false" in refused()
 
     saved(GAN((1, 8, 8)))
     assert "the discriminator of this GAN, MaxoutDiscriminator, has no convolution" in refused()

@@ -69,21 +69,6 @@ def fresh_wandb():
 
 
 @pytest.mark.usefixtures("fresh_wandb")
-def test_wandb_offline_and_another_logger(cli, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    cli(*RUN, *STEPS, "--trainer.logger", "[WandbLogger, TensorBoardLogger]")
-    run = wandb.run
-    assert (run.project, run.name) == ("lightning_gans", "gan/version_0")
-    assert Path(run.dir).is_relative_to(FIRST)
-    settings_are_those_of_the_run(run.config.as_dict(), "gan/version_0")
-    assert run.summary["trainer/global_step"] == 8
-    wandb.finish()
-    assert list(FIRST.glob("events*"))
-    assert list(FIRST.glob("wandb/offline-run-*/*.wandb"))
-    assert {path.name for path in Path().iterdir()} == {"runs"}
-
-
-@pytest.mark.usefixtures("fresh_wandb")
 @pytest.mark.parametrize("key", [None, "short"])
 def test_wandb_without_a_login_is_refused_at_once(fails, monkeypatch, key):
     monkeypatch.setenv("WANDB_MODE", "online")

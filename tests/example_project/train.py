@@ -1,5 +1,7 @@
 """The same in plain Python: a game, a data module, a Trainer."""
 
+from functools import partial
+
 import torch
 from discs.data import Discs, LabelledDiscs
 from discs.metric import OneDisc
@@ -8,15 +10,24 @@ from discs.paper import BoundarySeekingGAN
 from lightning import Trainer, seed_everything
 
 from lightning_gans import ConditionalGAN, load
-from lightning_gans.callbacks import Checkpoint, Evaluate
+from lightning_gans.callbacks import Checkpoint, Evaluate, GeneratorEMA
+from lightning_gans.game.latents import Normal
 
 if __name__ == "__main__":
     seed_everything(0)
-    game = BoundarySeekingGAN((1, 16, 16))
-    scored = Evaluate([OneDisc()], num_samples=500, every_n_updates=100)
-    trainer = Trainer(max_steps=200, callbacks=[scored, Checkpoint(dirpath="trained")])
+    adam = partial(torch.optim.Adam, lr=0.001, betas=(0.5, 0.999))
+    game = BoundarySeekingGAN(
+        image_shape=(1, 16, 16),
+        latent=Normal(32),
+        generator=partial(Generator, width=32),
+        generator_optimizer=adam,
+        discriminator_optimizer=adam,
+    )
+    scored = Evaluate([OneDisc()], num_samples=500, every_n_updates=200)
+    callbacks = [GeneratorEMA(decay=0.98), scored, Checkpoint(dirpath="trained")]
+    trainer = Trainer(max_steps=600, callbacks=callbacks)
     trainer.fit(game, Discs())
-    print(f"{float(trainer.callback_metrics['val/one_disc']):.0%} of the samples are one disc")
+    print(f"{float(trainer.callback_metrics['val/one_disc']):.1%} of the samples are one disc")
 
     again = load("trained/last.ckpt")
     print(again.sample(4, seed=0).shape)

@@ -91,7 +91,7 @@ def time(monkeypatch):
 @pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("limit", ["StopAfter", "max_time", "max_steps"])
 def test_whichever_limit_comes_first(tmp_path, capsys, time, limit):
-    callbacks = [Work(time), StopAfter(8 if limit == "StopAfter" else 50)]
+    callbacks = [Work(time), StopAfter(7.5 if limit == "StopAfter" else 50)]
     seconds = 8 if limit == "max_time" else 50
     states, _, after = bar(tmp_path, capsys, None, callbacks, max_steps=8 if limit == "max_steps" else 50,
                            max_epochs=3, max_time={"seconds": seconds})  # fmt: skip

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
 
 from lightning_gans import GAN
 from lightning_gans.callbacks import Checkpoint
-from tests.conformance.games import ring, trainer
+from tests.conformance.games import digits, game, ring, trainer
 
 
 @pytest.fixture
@@ -48,11 +49,30 @@ def test_a_job_of_slurm_that_is_queued_again_resumes_on_all_ranks(ranks):
     assert first["resumed"]
 
 
+def test_batch_norm_of_all_ranks_needs_gpus():
+    data = digits()
+    with pytest.raises(ValueError, match="trainer.sync_batchnorm=true needs GPUs"):
+        trainer(strategy="ddp", devices=1, sync_batchnorm=True).fit(game("DCGAN", data), data)
+
+
+def test_batch_norm_of_all_ranks_has_the_same_weights():
+    """What Lightning makes of the networks when a fit begins: samples and checkpoints stay what they were."""
+    module = game("DCGAN", digits()).eval()
+    samples, state = module.sample(8, seed=0), module.state_dict()
+    weights = [*module.parameters()]
+    joined = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    assert any(isinstance(layer, nn.SyncBatchNorm) for layer in joined.generator.modules())
+    assert torch.equal(joined.sample(8, seed=0), samples)
+    assert joined.state_dict().keys() == state.keys()
+    assert all(one is other for one, other in zip(joined.parameters(), weights, strict=True))
+
+
 @pytest.mark.slow
-def test_spawned_processes_train(tmp_path):
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_notebook"])  # in a notebook they are forked
+def test_processes_of_this_one_train_it(tmp_path, strategy):
     data = ring()
     module = GAN((2,))
-    trainer([Checkpoint(2, dirpath=str(tmp_path))], max_steps=2, strategy="ddp_spawn", devices=2).fit(
+    trainer([Checkpoint(2, dirpath=str(tmp_path))], max_steps=2, strategy=strategy, devices=2).fit(
         module, data
     )
     stored = torch.load(tmp_path / "last.ckpt", weights_only=True)
