@@ -14,8 +14,7 @@ from torch import Tensor
 from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.callbacks.clock import stopped
-from lightning_gans.callbacks.pictures import failure_is_a_warning
-from lightning_gans.callbacks.shown import show_picture
+from lightning_gans.callbacks.shown import failure_is_a_warning, show_picture
 from lightning_gans.data.base import DataModule
 from lightning_gans.drawing.pixels import as_png
 from lightning_gans.drawing.queries import draw_label_curves, draw_queries

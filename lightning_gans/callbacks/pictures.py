@@ -4,7 +4,6 @@ import signal
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +18,7 @@ from torch.utils.data import default_collate
 from lightning_gans import checks
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.callbacks.clock import stopped
-from lightning_gans.callbacks.shown import show_animation, show_picture
+from lightning_gans.callbacks.shown import failure_is_a_warning, show_animation, show_picture
 from lightning_gans.data.base import DataModule
 from lightning_gans.data.loader import first_loader
 from lightning_gans.drawing.gifs import save_gif
@@ -219,15 +218,6 @@ class Pictures(Callback, ABC):
             save_gif(frames, path, self.frame_duration, self.captions(module, updates))
             if path.is_file():
                 show_animation(trainer, f"{self.folder}_animation", path, trainer.global_step)
-
-
-@contextmanager
-def failure_is_a_warning(what: str) -> Iterator[None]:
-    """Turn an exception into a warning that names ``what`` and the reason."""
-    try:
-        yield
-    except Exception as error:
-        warnings.warn(f"{what} failed, and the run goes on: {type(error).__name__}: {error}", stacklevel=3)
 
 
 def fixed_batches(trainer: Trainer, n: int) -> Iterator[Any]:

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_gans.callbacks.cadence import Cadence
 from lightning_gans.callbacks.clock import Timed
-from lightning_gans.callbacks.shown import show_table
+from lightning_gans.callbacks.shown import failure_is_a_warning, show_table
 from lightning_gans.game.ranks import batch_length
 from lightning_gans.game.rows import update_of, write_row
 from lightning_gans.metrics.base import snake_case
@@ -91,7 +91,8 @@ class Scoring(Timed, ABC):
         if trainer.global_step != self._last:
             write_row(trainer, self._evaluate(trainer, pl_module, "val"))
         title = "/".join([snake_case(type(self).__name__), *([] if self.name is None else [self.name])])
-        show_table(trainer, title, self._lines, trainer.global_step)
+        with failure_is_a_warning(f"the table {title}"):
+            show_table(trainer, title, self._lines, trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the update that was scored last, when the next will be, and images and seconds."""

@@ -1,7 +1,9 @@
 """What loggers are shown beside numbers: TensorBoard and W&B take pictures, animations and tables."""
 
 import json
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +56,12 @@ def show_table(trainer: Trainer, name: str, rows: Sequence[Mapping[str, Any]], u
 
 def _cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else value
+
+
+@contextmanager
+def failure_is_a_warning(what: str) -> Iterator[None]:
+    """Turn an exception into a warning that names ``what`` and the reason."""
+    try:
+        yield
+    except Exception as error:
+        warnings.warn(f"{what} failed, and the run goes on: {type(error).__name__}: {error}", stacklevel=3)

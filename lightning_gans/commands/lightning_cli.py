@@ -114,6 +114,8 @@ class CLI(LightningCLI):
         config = self.config[self.command]
         self.check(config)
         trainer = config.trainer
+        if isinstance(trainer.logger, list):  # of a run that goes on, loggers/wandb may be there already
+            trainer.logger = [x for i, x in enumerate(trainer.logger) if x not in trainer.logger[:i]]
         for logger in as_list(trainer.logger):
             if not trainer.fast_dev_run:
                 log_in(

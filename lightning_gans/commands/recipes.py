@@ -39,6 +39,12 @@ def added_names() -> list[str]:
     return [name for name in _names() if name.partition("/")[0] in ADDED]
 
 
+def is_added(config: str) -> bool:
+    """Return whether the path of a configuration is that of one which is added to recipes."""
+    folder = recipes_folder().resolve()
+    return any(folder / kind in Path(config).resolve().parents for kind in ADDED)
+
+
 def sweep_names() -> list[str]:
     """Return the names of the sweeps that come with the package, one a paper, such as ``wgan_gp``."""
     return [name.removeprefix("sweeps/") for name in _names() if name.startswith("sweeps/")]

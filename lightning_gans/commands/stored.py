@@ -17,6 +17,7 @@ import yaml
 from jsonargparse import Namespace
 
 from lightning_gans.commands.parsing import LINKED, subclasses
+from lightning_gans.commands.recipes import is_added
 from lightning_gans.game.checkpoints import (
     PARTS,
     moved,
@@ -96,7 +97,8 @@ def _typed(arguments: Sequence[str]) -> Iterator[str]:
 def as_configured(ckpt: Path, arguments: Sequence[str], allowed: Sequence[str]) -> str:
     """Return the configuration that a checkpoint brings, a file or JSON: its run's, or model and data alone.
 
-    The run's is not used if the user names one; then the checkpoint gives what that leaves open.
+    The run's is not used if the user names one (other than those that are added to any); then the checkpoint
+    gives what that leaves open.
 
     Args:
         ckpt: The checkpoint.
@@ -108,7 +110,8 @@ def as_configured(ckpt: Path, arguments: Sequence[str], allowed: Sequence[str]) 
     """
     checkpoint = read_checkpoint(ckpt)
     config = run_config(ckpt)
-    if config is not None and not any(argument.startswith("--config=") for argument in arguments):
+    named = [x.removeprefix("--config=") for x in arguments if x.startswith("--config=")]
+    if config is not None and all(map(is_added, named)):
         settings = read_config(config)
         check_trusted(settings, allowed, config)
         return str(config)
@@ -154,7 +157,7 @@ def check_places(config: Namespace, file: Path, arguments: Sequence[str]) -> Non
     """
     runs = [parent.parent for parent in file.resolve().parents if parent.name == "runs"]
     homes = (Path.cwd(), *runs[:1])
-    typed = {*_typed(arguments), str(file)}
+    typed = {*_typed(arguments), str(file), *(argument.removeprefix("--config=") for argument in arguments)}
     for key, value in _settings(_without(config.as_dict(), READ)):
         if value not in typed and (key in SENT or _leads_out(key, value, homes)):
             raise ValueError(

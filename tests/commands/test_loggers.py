@@ -39,7 +39,8 @@ def rows(run):
 def test_tensorboard_needs_no_folder_of_its_own(cli):
     for run in (FIRST, FIRST.with_name("version_1")):  # the second is resumed
         resumed = ("--ckpt_path", FIRST / "checkpoints" / "last.ckpt", "--trainer.max_steps", 12)
-        cli(*RUN, *STEPS, "--trainer.logger", "TensorBoardLogger", *(resumed if run != FIRST else ()))
+        added = ("--config", "loggers/tensorboard")
+        cli(*((*RUN, *STEPS) if run == FIRST else ("fit", *resumed)), *added)
         board = EventAccumulator(str(run), size_guidance={"images": 0}).Reload()
         losses = [event.step for event in board.Scalars("train/generator_loss")]
         assert losses == [int(row["step"]) for row in rows(run) if row["train/generator_loss"]]
@@ -51,8 +52,7 @@ def test_tensorboard_needs_no_folder_of_its_own(cli):
         *RUN[1:],
         "--ckpt_path",
         run / "checkpoints/last.ckpt",
-        "--trainer.logger",
-        "TensorBoardLogger",
+        *added,
     )
     board = EventAccumulator("runs/validate/version_0").Reload()
     assert [event.step for event in board.Scalars("val/generator_loss")] == [12]
