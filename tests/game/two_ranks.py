@@ -6,7 +6,7 @@ import signal
 from functools import partial
 
 import torch
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback
 
 from lightning_gans import DCGAN, GAN
