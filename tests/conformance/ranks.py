@@ -93,7 +93,7 @@ class Latents(Callback):
 
 
 class Traffic(Callback):
-    """Counts what is summed over the ranks, but single numbers, and the gradients of the players that step."""
+    """Counts what is summed over the ranks, single numbers not, and the gradients of those who step."""
 
     def __init__(self):
         self.sent = self.needed = 0
