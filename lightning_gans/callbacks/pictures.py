@@ -34,12 +34,11 @@ class Pictures(Callback, ABC):
     """Draw a picture at the start, one every ``every_n_updates`` generator updates and one at the end.
 
     They go to ``<folder>/update=<update>.png`` in the run's folder, and to TensorBoard and W&B where such a
-    logger is attached; ``<folder>.gif`` (for loggers ``<folder>_animation``) is the whole training, over all
-    resumes of a run: earlier pictures
-    are copied from the folder that the checkpoint lies in, or where its run wrote them. Of a game with
-    replicas the first one is drawn, into the folder ``replica=0`` of the run's. Rank 0 draws, with random
-    numbers of its own: the training stays the same, bit for bit. A picture that fails is a warning, not the
-    end of the run.
+    logger is attached; ``<folder>.gif`` (in loggers ``<folder>_animation``) is the whole training, over all
+    resumes of a run: earlier pictures are copied from the folder that the checkpoint lies in, or where its
+    run wrote them. Of a game with replicas the first one is drawn, into the folder ``replica=0`` of the
+    run's. Rank 0 draws, with random numbers of its own: the training stays the same, bit for bit. A picture
+    that fails is a warning, not the end of the run.
 
     A subclass names its :attr:`folder` and writes :meth:`picture`; beside it :meth:`prepare` or
     :meth:`stands_aside` if not every game can be drawn, and :meth:`release` if it keeps something from

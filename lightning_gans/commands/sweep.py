@@ -115,9 +115,11 @@ def check(given: Mapping[str, Any]) -> tuple[str, str | None]:
             fit.parse_args(flags, swept.clone(), defaults=False)
         except ValueError as error:
             raise ValueError(f"parameters: {error}") from error
-    metric = (given.get("metric") or {}).get("name")
-    _check_metric(metric, config)
-    return str(given.get("method")), metric
+    metric = given.get("metric") or {}
+    if not isinstance(metric, dict):
+        raise ValueError(f"metric={metric}: give a name and a goal below it")
+    _check_metric(metric.get("name"), config)
+    return str(given.get("method")), metric.get("name")
 
 
 def _values(key: str, parameter: Any) -> list[Any]:

@@ -62,6 +62,7 @@ def model_of(command):
         ("clip:", "model.init_args.clip: 3", "model.init_args.clip=3: give values, or min and max, below it"),
         ("clip:", "model: {parameters: {clip: {values: [1]}}}", "write model.NAME"),
         ("metric:", "metric: {name: val/fdi}", "val/fdi is logged by no run: did you mean val/fid?"),
+        ("metric:", "metric: val/fid", "metric=val/fid: give a name and a goal below it"),
         ("metric:", "metric: {name: fid}", "fid is logged by no run: did you mean val/fid?"),
         ("method:", "metric: {name: val/fid}", "metric is given twice"),
         ("command:", "command: [fit, --config, wgan/digts, '${args}']", "did you mean wgan/digits"),
