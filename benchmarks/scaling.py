@@ -121,7 +121,7 @@ def traffic() -> None:
         sent, calls = clock.traffic.bytes, clock.traffic.calls
         reduced, others = sent.pop("allreduce"), sum(sent.values())
         show(
-            f"{name:12} {dict(updates)}: all-reduced {reduced / MB:.3f} MB in {calls.pop('allreduce')} calls, "
+            f"{name:12} {dict(updates)}: {reduced / MB:.3f} MB all-reduced in {calls.pop('allreduce')}, "
             f"least {least / MB:.3f} MB, ratio {reduced / least:.4f}; beside that {others / MB:.4f} MB "
             f"({', '.join(f'{count} {kind}' for kind, count in calls.items())})"
         )

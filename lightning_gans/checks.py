@@ -281,8 +281,9 @@ def device(name: str | None) -> "Device":
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     here = ["cpu"]
-    accelerator = torch.accelerator.current_accelerator()
-    if accelerator is not None and torch.accelerator.is_available():
+    # torch 2.6 may not be asked which where there is none.
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator is not None:
         kind = accelerator.type
         here += [kind, *(f"{kind}:{i}" for i in range(torch.accelerator.device_count()))]
     if name not in here:

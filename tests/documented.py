@@ -81,7 +81,7 @@ SHRUNK = [
     (r"lightning-gans fit --config diwgan/.*", f"{SMALL_BATCH} {JUDGED} {QUICK_ENCODER}"),
     (r"lightning-gans fit --config (acgan|gold)/.*", f"{SMALL_BATCH} {NO_SCORES}"),
     (r"lightning-gans fit --config (pix2pix|cyclegan)/.*", f"{SMALL_BATCH} {NO_SCORES} {SMALL_PAIRS}"),
-    (r"lightning-gans fit --config .*", f"{SMALL_BATCH} {JUDGED}"),
+    (r"(torchrun .* -m lightning_gans|lightning-gans) fit --config .*", f"{SMALL_BATCH} {JUDGED}"),
     (r"lightning-gans fit --ckpt_path .*", "--trainer.max_steps 4"),
     (r"lightning-gans fit --model my_pairs_game.*", ""),
     (r"lightning-gans fit --model DCGAN --data galaxies.*", f"{SMALL_BATCH} {FEW}"),

@@ -21,7 +21,14 @@ from lightning_gans.game.checkpoints import SelfContained
 
 OF_EACH_RUN = dict(zip(EACH_RUN, (Checkpoint, SampleGrid, Throughput), strict=True))
 """The callbacks that ``fit`` adds, by the option that sets one or, if it is false, leaves it out."""
-set_parsing_settings(subclasses_disabled=list(OF_EACH_RUN.values()))  # their arguments need no class_path
+
+
+def _needs_no_class_path(cls: Any) -> bool:
+    return cls in OF_EACH_RUN.values()
+
+
+# By a function: of classes the parser would ask whether list[int] is one, which Python 3.10 refuses.
+set_parsing_settings(subclasses_disabled=[_needs_no_class_path])
 
 
 def _arguments(class_type: type[Any], *args: Any, **kwargs: Any) -> Any:

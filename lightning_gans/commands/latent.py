@@ -94,6 +94,7 @@ class Latents:
             raise ValueError(f"labels={labels}: give the one class that is held, as in --labels 0")
         searched = any(isinstance(concept, int) for concept in concepts)
         self.drawn = self.game.draw_latents(n or (SEARCHED if searched else DRAWN), self.ema, seed)[0].cpu()
+        self._logits: Tensor | None = None  # of their images, once a class is looked for
 
     def images(self, latents: Tensor, held: int = 0) -> Tensor:
         """Map latents to images, uint8 (n, C, H, W), or vectors (n, d); ``held`` says of which class."""
@@ -128,10 +129,11 @@ class Latents:
                 f"{name}={concept}: say which classifier finds the class, by --extractor ClassifierExtractor "
                 f"--extractor.checkpoint classifier/..., or give latents by their numbers, as in [{concept}]"
             )
-        logits = self.logits(self.images(self.drawn), extractor)
-        checks.one_of(range(logits.shape[1]), **{name: concept})
+        if self._logits is None:
+            self._logits = self.logits(self.images(self.drawn), extractor)
+        checks.one_of(range(self._logits.shape[1]), **{name: concept})
         try:
-            return self.drawn[most_certain(logits, concept, average)]
+            return self.drawn[most_certain(self._logits, concept, average)]
         except ValueError as error:
             raise ValueError(f"{name}={concept}: {error}, by --n, or average fewer") from error
 
@@ -170,7 +172,7 @@ def interpolate(
     numbers = list(range(5)) if latents is None else latents
     if len(numbers) < 2:
         raise ValueError(f"latents={latents}: give two or more, as in --latents '[0,5,9]'")
-    space = Latents(ckpt_path, **options)
+    space = Latents(ckpt_path, concepts=(), **options)
     chosen = space.numbered(latents=numbers)
     ways = [f"{a} to {b}" for a, b in pairwise(numbers)]
     _check_size(space.shape, len(ways) * len(space.classes), steps, out)

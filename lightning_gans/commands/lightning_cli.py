@@ -208,7 +208,10 @@ class CLI(LightningCLI):
                     config["logger"] = with_table(given, runs, name, version)
                 self.model.run_settings = self._settings(f"{name}/{version or 'unknown'}")
         check_names(callbacks)
-        trainer = self._instantiate_trainer({**config, "callbacks": callbacks}, [])
+        try:
+            trainer = self._instantiate_trainer({**config, "callbacks": callbacks}, [])
+        except RuntimeError as error:  # of Lightning, about the size of a SLURM job
+            raise ValueError(str(error).strip()) from error
         if self.command != "fit":  # which tells its loggers when it starts
             log_settings(trainer, self.model, self.datamodule, self._settings(self.command))
         if not trainer.is_global_zero:  # some launchers tell only Lightning

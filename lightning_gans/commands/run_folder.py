@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from lightning_gans.callbacks.checkpoint import tidy
 from lightning_gans.commands.recipes import find_config
@@ -95,7 +95,7 @@ def claim(root: Path, name: str) -> Path:
 def note_job(folder: Path, arguments: Sequence[str]) -> None:
     """Write into a run's folder which job of SLURM it belongs to, if it does, and by which command."""
     if job := _job(arguments):
-        write_whole(folder / JOB, json.dumps(job))
+        write_whole(folder / JOB, job)
 
 
 def saved_by_job(root: Path, name: str, arguments: Sequence[str]) -> Path | None:
@@ -108,14 +108,14 @@ def saved_by_job(root: Path, name: str, arguments: Sequence[str]) -> Path | None
     if job and int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0:
         for file in (root / RUNS / name).glob(f"version_*/{JOB}"):
             last = file.parent / "checkpoints" / "last.ckpt"
-            if last.is_file() and json.loads(file.read_text()) == job:
+            if last.is_file() and file.read_text() == job:
                 found.append((int(file.parent.name.removeprefix("version_")), last))
     return max(found)[1] if found else None
 
 
-def _job(arguments: Sequence[str]) -> dict[str, Any] | None:
+def _job(arguments: Sequence[str]) -> str | None:
     job = SLURMEnvironment.job_id() if SLURMEnvironment.detect() else None
-    return None if job is None else {"job": job, "arguments": list(arguments)}
+    return None if job is None else json.dumps({"job": job, "arguments": list(arguments)})
 
 
 def give_back(folder: Path, root: Path) -> None:

@@ -107,7 +107,7 @@ def check(given: Mapping[str, Any]) -> tuple[str, str | None]:
     values = {key: _values(key, parameter) for key, parameter in parameters.items()}
     # Each part is judged by itself; that of the trainer takes a while, and is mostly as it was.
     parts = {"model", "data", *(key.partition(".")[0] for key in values)}
-    swept = Namespace(**{part: config[part] for part in parts if part in config})
+    swept = Namespace({part: config[part] for part in parts if part in config})  # type: ignore[no-untyped-call]
     for turn in range(max(map(len, values.values()), default=0)):
         chosen = {key: {"value": x[min(turn, len(x) - 1)]} for key, x in values.items()}
         flags = create_sweep_command_args({"args": chosen})["args"]  # as an agent makes them

@@ -4,8 +4,8 @@ The contract: :class:`~lightning_gans.callbacks.Checkpoint` writes ``last.ckpt``
 :class:`Interrupted`. Left alone, it ends the process with code 130 (SIGINT) or 143 (SIGTERM); who catches it
 finds the signal, the update and the checkpoint to go on from.
 
-So does the signal (SIGUSR1) by which SLURM says that a job's time is nearly up, if Lightning would have the job
-queued again: it is, once the run is saved.
+So does the signal (SIGUSR1) by which SLURM says that a job's time is nearly up, if Lightning would have the
+job queued again: it is, once the run is saved.
 """
 
 import os
@@ -16,8 +16,8 @@ from types import FrameType
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Trainer
-from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_info
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -53,8 +53,8 @@ def check_trainer(trainer: Trainer) -> None:
         )
     if getattr(trainer.strategy, "_layer_sync", None) and trainer.strategy.root_device.type == "cpu":
         raise ValueError(
-            "trainer.sync_batchnorm=true needs GPUs: leave it out on CPUs, where batch norm uses the batch of "
-            "each rank"
+            "trainer.sync_batchnorm=true needs GPUs: leave it out on CPUs, where batch norm uses each rank's "
+            "own batch"
         )
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, tuple(UNFIT)):

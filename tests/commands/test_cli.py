@@ -50,8 +50,9 @@ def test_help_and_recipes(cli, capsys):
     assert "-parser" not in shown  # modules that help the commands are none themselves
     cli("recipes")
     listed = capsys.readouterr().out
-    for name in recipe_names():
+    for name in (*recipe_names(), "loggers/wandb"):
         assert f"\n{name}\n" in listed
+    assert ", wgan, wgan_gp\n" in listed  # sweeps
     assert {"quickstart", "gan/ring", "dcgan/mnist", "wgan/ring", "wgan_gp/grid"} <= set(recipe_names())
 
 

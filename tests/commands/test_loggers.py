@@ -10,7 +10,9 @@ import yaml
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lightning_gans.commands.fit import prepare
 from lightning_gans.commands.loggers import in_run
+from lightning_gans.commands.recipes import recipe_names
 
 TINY = ("--data.batch_size", 16, "--data.limit", 64, "--trainer.enable_progress_bar", "false")
 RUN = ("fit", "--model", "GAN", "--data", "Digits", *TINY, "--trainer.limit_val_batches", 1)
@@ -58,6 +60,19 @@ def test_tensorboard_needs_no_folder_of_its_own(cli):
     assert settings["model"]["class_path"] == "lightning_gans.models.gan.GAN"
     assert settings["ckpt_path"] == str(run / "checkpoints/last.ckpt")
     assert {path.name for path in Path().iterdir()} == {"runs"}
+
+
+def test_what_is_added_to_a_recipe_does_not_name_the_run():
+    for name in recipe_names():
+        prepared, recipe, _ = prepare(
+            ["--config", name, "--config=loggers/wandb", "-c", "loggers/tensorboard"]
+        )
+        assert recipe == name
+        config, *added = (yaml.safe_load(Path(x.removeprefix("--config=")).read_text()) for x in prepared)
+        assert added == [
+            {"trainer": {"logger+": {"class_path": x}}} for x in ("WandbLogger", "TensorBoardLogger")
+        ]
+        assert "logger" not in config["trainer"]
 
 
 @pytest.fixture

@@ -26,7 +26,10 @@ def task(tmp_path, monkeypatch):
 
     def start(restarts, **others):
         for name, value in {**environment(tmp_path, restarts=restarts), **others}.items():
-            monkeypatch.setenv(name, value)
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
 
     yield start
     for name in ("MASTER_ADDR", "MASTER_PORT"):
@@ -78,6 +81,7 @@ def test_what_another_command_of_the_job_saved_is_left_alone(cli, task):
     [
         ({"SLURM_NTASKS_PER_NODE": "2"}, "devices"),
         ({"SLURM_NNODES": "3"}, "num_nodes"),
+        ({"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": None}, "--ntasks-per-node=2"),
     ],
 )
 def test_a_job_of_another_size_is_refused(variables, says, fails, task):

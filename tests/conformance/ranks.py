@@ -92,6 +92,31 @@ class Latents(Callback):
             module.latent.of_components = record
 
 
+class Traffic(Callback):
+    """Counts what is summed over the ranks, single numbers not, and the gradients of those who step."""
+
+    def __init__(self):
+        self.sent = self.needed = 0
+
+    def on_train_start(self, trainer, module):
+        step, self.all_reduce = module.step, torch.distributed.all_reduce
+
+        def counted(player):
+            networks = module.player_networks(player).values()
+            self.needed += 2  # the samples of each rank, and the loss
+            self.needed += sum(p.grad.numel() for n in networks for p in n.parameters() if p.grad is not None)
+            step(player)
+
+        def summed(tensor, *arguments, **keywords):
+            self.sent += tensor.numel() * (tensor.numel() > 1)
+            return self.all_reduce(tensor, *arguments, **keywords)
+
+        module.step, torch.distributed.all_reduce = counted, summed
+
+    def on_train_end(self, trainer, module):
+        torch.distributed.all_reduce = self.all_reduce
+
+
 def again(latent, drawn, components):
     """Latents that were drawn before, as functions of what the latent has learned."""
     if components is None:
@@ -102,13 +127,17 @@ def again(latent, drawn, components):
 
 def weights_and_noise(name, folder):
     torch.manual_seed(0)
-    latents = Latents()
+    latents, traffic = Latents(), Traffic()
     module, data = game(name), images_of(name)
-    trainer([latents], max_steps=3, **on_all()).fit(module, data)
+    trainer([latents, traffic], max_steps=3, **on_all()).fit(module, data)
     # Games without latents draw from two streams: networks from torch's, themselves from their own.
     noise = latents.drawn or [torch.rand(2), torch.rand(2, generator=module.rng)]
     noise = torch.cat([z.flatten() for z in noise])
-    return {"weights": digest(reachable(module)), "noise": noise[:4].tolist()}
+    return {
+        "weights": digest(reachable(module)),
+        "noise": noise[:4].tolist(),
+        "traffic": [traffic.sent, traffic.needed],
+    }
 
 
 def shared_state(name):

@@ -19,6 +19,12 @@ def test_weights_are_equal_and_noise_differs(name, ranks):
     assert len({*noise}) == len(ranks)
 
 
+@pytest.mark.parametrize("name", PAPERS)
+def test_nothing_but_the_gradients_of_those_who_step_travels(name, ranks):
+    sent, needed = ranks[0][name]["traffic"]
+    assert sent == needed > 0
+
+
 @pytest.mark.parametrize(
     "name", ["DeLiGAN, threshold", "RealnessGAN, released anchors", "RealnessGAN, gathered"]
 )

@@ -51,7 +51,7 @@ def test_a_job_of_slurm_that_is_queued_again_resumes_on_all_ranks(ranks):
 
 def test_batch_norm_of_all_ranks_needs_gpus():
     data = digits()
-    with pytest.raises(ValueError, match="trainer.sync_batchnorm=true needs GPUs"):
+    with pytest.raises(ValueError, match=r"trainer\.sync_batchnorm=true needs GPUs"):
         trainer(strategy="ddp", devices=1, sync_batchnorm=True).fit(game("DCGAN", data), data)
 
 

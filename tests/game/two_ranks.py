@@ -6,8 +6,8 @@ import signal
 from functools import partial
 
 import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback
-from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from lightning_gans import DCGAN, GAN
 from lightning_gans.callbacks import Checkpoint, Evaluate

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Adam, Optimizer, RMSprop
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 Step = Callable[[Tensor, Tensor], Tensor]
 """From weights ``(n,)`` and the gradient there to the weights after an update; each call counts as one."""
@@ -28,7 +28,7 @@ def steps_of(optimizer: Optimizer) -> Step:
     Raises:
         ValueError: If the optimizer is of a kind, or has an option, for which there is none.
     """
-    if isinstance(optimizer, Adam):
+    if isinstance(optimizer, Adam | AdamW):
         return AdamSteps(optimizer)
     if isinstance(optimizer, RMSprop):
         return RMSpropSteps(optimizer)
@@ -72,8 +72,10 @@ class AdamSteps(_Steps):
         optimizer: torch's Adam, or a subclass with the same maths; without amsgrad.
     """
 
-    def __init__(self, optimizer: Adam) -> None:
+    def __init__(self, optimizer: Adam | AdamW) -> None:
         super().__init__(optimizer, "amsgrad")
+        # Before torch 2.7 AdamW was no Adam whose group says so.
+        self.decoupled = self.group.get("decoupled_weight_decay", isinstance(optimizer, AdamW))
         self.mean, self.square = self.moment("exp_avg"), self.moment("exp_avg_sq")
         counts = [state["step"] for state in self.states if "step" in state]
         self.count = torch.as_tensor(counts[0] if counts else 0.0).to(self.mean.dtype)
@@ -81,7 +83,7 @@ class AdamSteps(_Steps):
     def __call__(self, weights: Tensor, gradient: Tensor) -> Tensor:
         """Return the weights after an update."""
         group, (beta1, beta2) = self.group, self.group["betas"]
-        if group["decoupled_weight_decay"]:
+        if self.decoupled:
             weights = weights * (1 - group["lr"] * group["weight_decay"])
         else:
             gradient = self.decayed(weights, gradient)
