@@ -196,8 +196,8 @@ class _Sets:
         if num_labels == "all":
             drawn = [rest]
         else:
-            labels = train.labels[rest]
-            drawn = [rest[mostly_unlabeled(labels, num_labels, seed + i) >= 0] for i in range(draws)]
+            labels, seeds = train.labels[rest], range(seed * draws, (seed + 1) * draws)  # no two alike
+            drawn = [rest[mostly_unlabeled(labels, num_labels, each) >= 0] for each in seeds]
         self.known = torch.cat([validation, *drawn]).unique()
         places = [torch.searchsorted(self.known, each).numpy() for each in (validation, *drawn)]
         self._validation, self._draws = places[0], places[1:]

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import max_pool2d
 
 from lightning_gans import DCGAN, GAN, ConditionalGAN, Digits, load
-from lightning_gans.commands.features import BATCH, _most_exciting, _shapes, features
+from lightning_gans.commands.features import BATCH, _most_exciting, _Sets, _shapes, features
 from lightning_gans.metrics.evaluation import RealImages, real_images_of
 from lightning_gans.metrics.svm import Labelled, svm_error
 from lightning_gans.networks import ConditionalDCGANDiscriminator, ConditionalDCGANGenerator
@@ -100,6 +100,12 @@ def test_the_same_seed_draws_the_same():
     assert first == again
     for kind in first:
         assert first[kind]["errors"] != other[kind]["errors"]
+
+
+def test_draws_of_two_seeds_have_none_in_common():
+    images = [real_images_of(Digits(), split) for split in ("train", "test")]
+    sets = [_Sets(*images, 30, 2, 0.25, seed) for seed in (0, 1)]
+    assert len({tuple(each.known[places].tolist()) for each in sets for places in each._draws}) == 4
 
 
 class Watching(ConditionalDCGANDiscriminator):
