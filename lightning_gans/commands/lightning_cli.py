@@ -106,9 +106,6 @@ class CLI(LightningCLI):
         if ckpt and Path(ckpt).is_file():
             check_class(ckpt, resolve_name(config.model.class_path), self.command)
 
-    def _add_instantiators(self) -> None:
-        """Leave out Lightning's, which write the whole configuration out for what our classes record."""
-
     def before_instantiate_classes(self) -> None:
         """Check what needs no model, and claim the run's folder; what is built from here on may take long."""
         config = self.config[self.command]
