@@ -1,4 +1,4 @@
-"""The files of an exported game: weights of any layout come back, and a card without a checksum is refused."""
+"""The files of an exported game: weights of any layout come back; no card without a checksum does."""
 
 import json
 
