@@ -20,7 +20,7 @@ os.fsync = lambda file: None
 
 
 def pytest_collection_finish():
-    """What is imported by now stays: the garbage collector, which took a third of the time, may leave it alone."""
+    """What is imported by now stays: the garbage collector, a third of the time, may leave it alone."""
     gc.collect()
     gc.freeze()
 

@@ -28,7 +28,7 @@ def show_updates(trainer: Trainer) -> None:
     """
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     for i, bar in enumerate(callbacks):
-        if type(bar) in (TQDMProgressBar, RichProgressBar) and bar.refresh_rate == 1:
+        if type(bar) in (TQDMProgressBar, RichProgressBar) and bar.refresh_rate == type(bar)().refresh_rate:
             callbacks[i] = Progress()
 
 

@@ -1524,4 +1524,4 @@ def test_rounds_of_active_learning_fill_the_run():
 
 
 def test_a_callback_without_arguments_gives_no_scores():
-    assert checking._scores([Namespace(class_path="my_module.MyCallback")]) == []
+    assert checking.scores_of([Namespace(class_path="my_module.MyCallback")]) == []
