@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Timer
 from torchmetrics import Metric
 
-from lightning_gans.commands.end_of_fit import _go_on
+from lightning_gans.commands.end_of_fit import _go_on, last_lines
 
 SMALL = ("--data.batch_size", 16, "--data.limit", 64, "--trainer.enable_progress_bar", "false",
          "--trainer.enable_model_summary", "false", "--trainer.limit_val_batches", 0)  # fmt: skip
@@ -84,6 +84,20 @@ def test_twice_the_time():
     timer.load_state_dict({"time_elapsed": {"train": 1e6}})
     trainer = SimpleNamespace(max_steps=-1, max_epochs=None, callbacks=[timer])
     assert _go_on(trainer, Path("run"), "--x").endswith("fit --x --trainer.max_time 03:21:01:20")
+
+
+def test_a_folder_with_a_blank_and_a_game_that_translates():
+    file = Path("my runs/checkpoints/last.ckpt")
+    file.parent.mkdir(parents=True)
+    file.touch()
+    trainer = SimpleNamespace(max_steps=3, global_step=3, callbacks=[], callback_metrics={})
+    model = SimpleNamespace(translate=None, image_shape=(3, 8, 8))
+    assert [*last_lines(trainer, model, Path("my runs"), {})] == [
+        "The run is in my runs",
+        "Translate with: lightning-gans translate --ckpt_path 'my runs' --input PICTURES --output translated",
+        "Evaluate with: lightning-gans evaluate --ckpt_path 'my runs'",
+        "Go on with: lightning-gans fit --ckpt_path 'my runs' --trainer.max_steps 6",
+    ]
 
 
 def test_nothing_to_load(ends):

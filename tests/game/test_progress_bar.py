@@ -154,10 +154,14 @@ def test_a_bar_of_the_users_own_stays(tmp_path):
         "default_root_dir": tmp_path,
         "accelerator": "cpu",
     }
-    own = TQDMProgressBar(refresh_rate=5)
-    trainer = Trainer(max_steps=1, callbacks=[own], **quiet)
-    trainer.fit(point_game(), ring())
-    assert trainer.progress_bar_callback is own
+
+    class Own(TQDMProgressBar):
+        pass
+
+    for own in (TQDMProgressBar(refresh_rate=5), Own()):
+        trainer = Trainer(max_steps=1, callbacks=[own], **quiet)
+        trainer.fit(point_game(), ring())
+        assert trainer.progress_bar_callback is own
     trainer = Trainer(max_steps=1, **quiet)
     trainer.fit(point_game(), ring())
     assert type(trainer.progress_bar_callback) is Progress
