@@ -231,14 +231,15 @@ def arithmetic(
     given = {"a": a, "b": b, "c": c}
     space = Latents(ckpt_path, concepts=[a, b, c], **options)
     found = [space.of_concept(name, concept, extractor, average) for name, concept in given.items()]
+    rows = max(map(len, found))
+    _check_size(space.shape, rows + 1, 7, out)
     rng = torch.Generator().manual_seed(space.seed)
     nine = space.images(vector_arithmetic(found[0], found[1], found[2], rng, noise))
     averages = space.images(torch.stack([each.mean(0) for each in found]))
     members = [space.images(each) for each in found]
     means = [each.float().mean(0) for each in members]
     of_pixels = (means[0] - means[1] + means[2]).round().clamp(0, 255).to(torch.uint8)[None]
-    # Concepts of numbers can have different lengths: white is where there is nothing.
-    rows = max(map(len, members))
+    # Concepts can have different lengths: white is where there is nothing.
     sheet = torch.full((rows + 1, 3, *space.shape), 255, dtype=torch.uint8)
     for i, each in enumerate(members):
         sheet[: len(each), i] = each
@@ -247,7 +248,6 @@ def arithmetic(
     headings = [
         f"{sign} {name}".strip() for sign, name in zip(("", "\N{MINUS SIGN}", "+"), names, strict=True)
     ]
-    _check_size(space.shape, rows + 1, 7, out)
     panels = [
         labelled_grid(sheet.flatten(0, 1), 3, "Concepts", [*[""] * rows, "average"], headings),
         labelled_grid(nine, 3, "= of latents, and 8 neighbours"),

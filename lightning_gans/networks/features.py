@@ -78,7 +78,8 @@ def averaged_batch_norm(network: nn.Module) -> Iterator[None]:
     """Give batch norms the mean statistics of all batches that pass through the network in this block.
 
     Each batch is normalised by its own. Afterwards their means are the running statistics, in the place of
-    those that training has left. Whether a part is in training or evaluation mode stays as it was.
+    those that training has left (variances by n - 1; the authors' code divides by n). Whether a part is in
+    training or evaluation mode stays as it was.
     """
     norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     before = [(norm.training, norm.momentum) for norm in norms]
