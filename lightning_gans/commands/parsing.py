@@ -322,7 +322,8 @@ def _reworded(text: str, message: str, options: Mapping[str, Any], owner: str, k
                 )
             return f"{owner} needs {' and '.join(names)}"
         named = [f"--{name}" if f"--{name}" in options else name for name in names]
-        return f"the command needs {' and '.join(named)}"
+        recipe = ", or a recipe that has them: --config NAME (`lightning-gans recipes` lists them)"
+        return f"the command needs {' and '.join(named)}{recipe if 'fit.model' in found[1] else ''}"
     if found := re.search(r"Unable to load config '(.*)'", text):
         return f"give a YAML file or single keys (with a dot), not {found[1]}"
     if found := re.search(r"Problem with given class_path '(.*?)': ?(.*)", text):

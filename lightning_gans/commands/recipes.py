@@ -70,6 +70,10 @@ def find_config(given: str) -> tuple[str, str | None]:
     name = given.removesuffix(".yaml").removeprefix("recipes/")
     if name in (known := [*recipe_names(), *added_names()]):
         return str(recipes_folder() / f"{name}.yaml"), name if name in recipe_names() else None
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+    if name.startswith("sweeps/") and name.removeprefix("sweeps/") in sweep_names():
+        raise FileNotFoundError(
+            f"--config {given} is a sweep: lightning-gans sweep {name.removeprefix('sweeps/')}"
+        )
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`lightning-gans recipes` lists what there is"
     raise FileNotFoundError(f"--config {given} is neither a file nor a recipe: {hint}")

@@ -302,6 +302,8 @@ def test_sample_of_points(cli, fails):
         (["fitt"], "unknown command fitt: did you mean fit?"),
         (["fit", "--config", "dcgan/mnits"], "neither a file nor a recipe: did you mean dcgan/mnist"),
         (["fit", "--config"], "--config needs a value"),
+        (["fit", "--config", "sweeps/wgan_gp"], "is a sweep: lightning-gans sweep wgan_gp"),
+        (["fit"], "needs --data and --model, or a recipe that has them"),
         (
             ["fit", "--config", "quickstart", "--model.latnt", "3"],
             "DCGAN has no argument latnt: did you mean latent",

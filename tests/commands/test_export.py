@@ -321,7 +321,9 @@ def test_the_hub(monkeypatch):
     back = HubGame.from_pretrained("ada/digits", trusted=["mine"])
     assert same(back.sample(3, seed=0), game.sample(3, seed=0))
     trusts = []
-    monkeypatch.setattr("lightning_gans.game.hub.load", lambda folder, trusted: trusts.append(trusted) or game)
+    monkeypatch.setattr(
+        "lightning_gans.game.hub.load", lambda folder, trusted: trusts.append(trusted) or game
+    )
     HubGame.from_pretrained("local", trusted=["mine"])
     HubGame.from_pretrained("local")
     assert trusts == [["mine"], ()]
