@@ -20,7 +20,9 @@ class ByFunctions(nn.Module):
 
     def forward(self, images):
         self.low = self.first(images).relu()
-        self.high = F.leaky_relu(self.norm(self.second(self.low.relu())), 0.1)  # a ReLU of no convolution, too
+        self.high = F.leaky_relu(
+            self.norm(self.second(self.low.relu())), 0.1
+        )  # a ReLU of no convolution, too
         return self.last(torch.relu(self.hidden(self.high.flatten(1)))[:, :, None, None]).flatten(1)
 
 
