@@ -210,6 +210,8 @@ def test_all_generators_are_tried():
 )
 def test_onnx(name):
     """A runtime without torch makes the same images, whatever the number; dropout alone is left out."""
+    if torch.__version__ < "2.9":
+        pytest.skip("the exporters of torch 2.6 to 2.8 stop at these networks' functions, which a line says")
     onnxruntime = pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
     game = NETWORKS[name]()
