@@ -50,6 +50,10 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], str | None, Path | Non
         The arguments for Lightning's CLI, the name of the recipe if there is one, and the checkpoint if one
         is given. Its configuration goes before the arguments: they override it, key by key, as a later
         ``--config`` overrides an earlier one.
+
+    Raises:
+        ValueError: If there are two recipes, an option has no value, or a checkpoint is none of a run.
+        FileNotFoundError: If there is no such recipe or checkpoint.
     """
     prepared: list[str] = []
     last: list[str] = []  # a run's config.yaml, if it is given too, has a ckpt_path of its own
@@ -80,6 +84,11 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], str | None, Path | Non
             last = [f"--ckpt_path={ckpt or value}"]
         else:
             value, name = find_config(value)
-            recipe = name or recipe
+            if recipe and name:
+                raise ValueError(
+                    f"--config {recipe} and --config {name} are two recipes, of two runs: give one; to "
+                    "change it, type keys, or add a file of your own"
+                )
+            recipe = recipe or name
             prepared.append(f"--config={value}")
     return prepared + last, recipe, ckpt

@@ -303,6 +303,10 @@ def test_sample_of_points(cli, fails):
         (["fit", "--config", "dcgan/mnits"], "neither a file nor a recipe: did you mean dcgan/mnist"),
         (["fit", "--config"], "--config needs a value"),
         (["fit", "--config", "sweeps/wgan_gp"], "is a sweep: lightning-gans sweep wgan_gp"),
+        (
+            ["fit", "--config", "quickstart", "--config", "gan/ring"],
+            "quickstart and --config gan/ring are two",
+        ),
         (["fit"], "needs --data and --model, or a recipe that has them"),
         (
             ["fit", "--config", "quickstart", "--model.latnt", "3"],
