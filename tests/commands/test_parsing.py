@@ -73,7 +73,7 @@ def test_first_keys_of_every_kind_of_recipe(recipe):
             if name not in (*checks.FOLLOWS, "receptive_field")
         ]
         if names:
-            default = inspect.signature(type(network)).parameters[names[0]].default
+            default = inspect.signature(type(network).__init__).parameters[names[0]].default
             value = network._arguments.get(names[0], default)
             wanted[part, names[0]] = value // 2 if isinstance(value, int) else [2 * n for n in value]
     options = [f"--model.{part}.{name}={json.dumps(value)}" for (part, name), value in wanted.items()]

@@ -124,7 +124,9 @@ def chosen(parameter, last):
 
 
 def records(run):
-    """What W&B's reader finds in the file of a run, by kind."""
+    """What W&B's reader finds in the file of a run, by kind; wandb 0.31 has one, 0.24 has not."""
+    if tuple(map(int, wandb.__version__.split(".")[:2])) < (0, 31):
+        pytest.skip("this wandb cannot read its files")
     (file,) = (run / "wandb").glob("offline-run-*/*.wandb")
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", file]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
