@@ -210,7 +210,9 @@ def made(name: str, network: nn.Module | Callable[..., nn.Module], *given: Any, 
         return network
     if isinstance(network, partial) and (cls := class_of_partial(network)) is not None:
         # The parser gives arguments without a type hint their defaults, or the value None, these too.
-        first, defaults = checks.argument_names(cls)[: len(given)], inspect.signature(cls.__init__).parameters
+        first = checks.argument_names(cls)[: len(given)]
+        # Of the class itself Python 3.10 sees what __new__ takes.
+        defaults = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
         kept = {
             name: value
             for name, value in network.keywords.items()
