@@ -41,14 +41,16 @@ def main():
 def measured(game, extractor, seed, triple):
     """Return all figures of one seed, by name."""
 
+    def logits_of(images):
+        return torch.cat([extractor(part)[1] for part in to_bytes(images).split(250)])
+
     def judged(images):
         """Return how sure the classifier is of images, and of which classes."""
-        logits = [extractor(part)[1] for part in to_bytes(images).split(250)]
-        return torch.cat(logits).softmax(1).max(1)
+        return logits_of(images).softmax(1).max(1)
 
     z, _ = game.draw_latents(DRAWN, seed=seed)
     x = game.sample_from(z)
-    logits = torch.cat([extractor(part)[1] for part in to_bytes(x).split(250)])
+    logits = logits_of(x)
     found = {"samples: top": float(logits.softmax(1).amax(1).mean())}
 
     ways = {

@@ -18,13 +18,13 @@ import lightning_gans.metrics.classifier
 import lightning_gans.metrics.segmenter  # noqa: F401 - imported so that short names are known
 from lightning_gans import checks
 from lightning_gans.commands.parsing import call, take_trusted
-from lightning_gans.commands.stored import as_configured, nameable
+from lightning_gans.commands.stored import nameable, settings_of
 from lightning_gans.data.base import Data, ImageDataModule
 from lightning_gans.data.cache import cache_folder
 from lightning_gans.data.decode import image_endings
 from lightning_gans.data.folder import read_folder
 from lightning_gans.files import write_csv, write_whole
-from lightning_gans.game.checkpoints import checkpoint_file, load, read_config, run_config
+from lightning_gans.game.checkpoints import checkpoint_file, load, run_config
 from lightning_gans.metrics import FID, IS
 from lightning_gans.metrics.base import Contract
 from lightning_gans.metrics.evaluation import Evaluation, RealImages, Scores, real_images_of
@@ -216,7 +216,7 @@ def _as_in_the_run(
 ) -> list[str]:
     """Return data, metrics and their settings of a checkpoint's run as arguments, unless they are typed."""
     file = run_config(ckpt)
-    config = json_format.loads(as_configured(ckpt, (), allowed)) if file is None else read_config(file)
+    config = settings_of(ckpt, allowed)
     scored: dict[str, Any] = {}
     with suppress(AttributeError, KeyError, TypeError):  # a checkpoint alone, or a file of another shape
         given = config["trainer"]["callbacks"]

@@ -1,6 +1,5 @@
 """Write a trained game into a folder to share: weights, a card, and its generator as ONNX if wished."""
 
-import json
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -9,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from lightning_gans import checks
-from lightning_gans.commands.stored import as_configured, nameable, to_repeat
+from lightning_gans.commands.stored import nameable, settings_of, to_repeat
 from lightning_gans.files import scores_in, write_folder
 from lightning_gans.game.adversarial import AdversarialModule
 from lightning_gans.game.as_in_training import as_in_training
-from lightning_gans.game.checkpoints import checkpoint_file, load, read_checkpoint, read_config, run_config
+from lightning_gans.game.checkpoints import checkpoint_file, load, read_checkpoint, run_config
 from lightning_gans.game.exported import CARD, exported, read_card
 from lightning_gans.game.latent_game import LatentGame
 from lightning_gans.game.run_settings import versions
@@ -88,10 +87,7 @@ def export(
     lines, picture = scores_in(run), run / "samples" / f"update={update:08d}.png"
     if file.name == CARD:
         lines, picture = read_card(file).get("scores", []), file.with_name(PICTURE)
-    if config is None:
-        recipe = json.loads(as_configured(file, (), nameable((), trusted)))
-    else:
-        recipe = read_config(config)
+    recipe = settings_of(file, nameable((), trusted))
     of_these = [line for line in lines if line.get("update") == update]
     about = {
         "latent": describe(game.latent) if isinstance(game, LatentGame) else None,

@@ -125,6 +125,23 @@ def as_configured(ckpt: Path, arguments: Sequence[str], allowed: Sequence[str]) 
     return json.dumps(found)
 
 
+def settings_of(ckpt: Path, allowed: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of a checkpoint's run; those of model and data alone, where it lies in none.
+
+    Args:
+        ckpt: The checkpoint.
+        allowed: What may be named, where it lies in none; what a run's file names is to be checked.
+
+    Raises:
+        ValueError: If a file is damaged, or the checkpoint names a class that is not trusted.
+    """
+    file = run_config(ckpt)
+    settings: dict[str, Any] = (
+        json.loads(as_configured(ckpt, (), allowed)) if file is None else read_config(file)
+    )
+    return settings
+
+
 def check_class(ckpt: str, model: type, command: str) -> None:
     """Check that a checkpoint is one of a class, with all that a command needs.
 
